@@ -1,0 +1,1 @@
+"""Encrypted cloud persistence for python-telegram-bot."""

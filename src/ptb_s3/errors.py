@@ -1,0 +1,193 @@
+"""What can go wrong, what to do about it, and the exit code it means on the command line.
+
+Every message says what happened, to which object, and what to do. Attributes carry the evidence (kind, key,
+object, version); messages and reprs never hold a secret, a value or a user's id, since they end up in logs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+__all__ = [
+    "AccessDeniedError",
+    "BucketNotFoundError",
+    "ConflictError",
+    "DamagedObjectError",
+    "ForeignStoreError",
+    "KeyFormatError",
+    "MissingObjectError",
+    "NothingThereError",
+    "PersistenceError",
+    "RestorePointError",
+    "SerializationError",
+    "SettingsError",
+    "StorageError",
+    "StorageUnavailableError",
+    "UnknownKeyError",
+    "UnknownTypeError",
+    "UntrustedTypeError",
+]
+
+
+class PersistenceError(Exception):
+    """Base of every error that ptb-s3 raises.
+
+    Attributes:
+        exit_code: What the command line exits with: 1 failed, 2 usage, 3 nothing there, 4 wrong key,
+            5 damaged data, 6 conflict, 7 storage out of reach.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+
+class SettingsError(PersistenceError, ValueError):
+    """A setting, an argument or an environment variable cannot be used as it is."""
+
+    exit_code = 2
+
+
+class KeyFormatError(SettingsError):
+    """A text that should be a key is not one. Says what is wrong with it without showing it."""
+
+
+class StorageError(PersistenceError):
+    """The storage refused or could not answer; nothing is known to have changed."""
+
+    exit_code = 7
+
+
+class StorageUnavailableError(StorageError):
+    """No answer, or an answer that says "later". A write may or may not have taken effect."""
+
+
+class AccessDeniedError(StorageError):
+    """The credentials do not allow what is needed."""
+
+
+class NothingThereError(PersistenceError):
+    """What was asked for is not there."""
+
+    exit_code = 3
+
+
+class BucketNotFoundError(NothingThereError):
+    """The bucket does not exist."""
+
+
+class RestorePointError(NothingThereError):
+    """No commit that history still holds answers to the revision, time or version id asked for."""
+
+
+class UnknownKeyError(PersistenceError):
+    """An object is sealed with a key that is not at hand.
+
+    Attributes:
+        object_name: The object that cannot be opened, without the prefix.
+        needed: Id of the key that it is sealed with.
+        at_hand: Ids of the keys that were there to try.
+    """
+
+    exit_code = 4
+
+    def __init__(self, object_name: str, needed: str, at_hand: Sequence[str]) -> None:
+        self.object_name = object_name
+        self.needed = needed
+        self.at_hand = tuple(at_hand)
+        super().__init__(
+            f"Object {object_name!r} is sealed with key {needed}, which is not at hand (there is: "
+            f"{', '.join(self.at_hand) or 'none'}). Put that key into PTB_S3_RETIRED_KEYS, or into PTB_S3_KEY "
+            "if it is the current one. Nothing was changed."
+        )
+
+
+class DamagedObjectError(PersistenceError):
+    """An object is not what was written: a flipped bit, truncation, another object in its place.
+
+    Attributes:
+        object_name: The damaged object, without the prefix.
+        reason: What does not fit.
+    """
+
+    exit_code = 5
+
+    def __init__(self, object_name: str, reason: str) -> None:
+        self.object_name = object_name
+        self.reason = reason
+        super().__init__(
+            f"Object {object_name!r} is damaged: {reason}. Nothing was changed. Bring back an older version of "
+            "it from the bucket's history, then start again."
+        )
+
+
+class MissingObjectError(DamagedObjectError):
+    """An object that the state needs is gone, though others of the same store are there."""
+
+
+class ForeignStoreError(PersistenceError):
+    """The store belongs to another bot, or objects of two stores lie in one place."""
+
+    exit_code = 5
+
+
+class ConflictError(PersistenceError):
+    """Another writer has committed; nothing was overwritten, and our changes are kept to be sent again."""
+
+    exit_code = 6
+
+
+class SerializationError(PersistenceError):
+    """A value cannot be saved. Its last good value stays; everything else is saved.
+
+    The message leaves out what may be personal; the attributes tell all.
+
+    Attributes:
+        kind: Name of the kind, such as ``"user_data"``.
+        key: The entity's key: a user's or chat's id, a conversation's name and key.
+        path: Where in the value the culprit is, as Python would write it, such as ``"['cart'][2].price"``.
+    """
+
+    def __init__(self, reason: str, *, path: str = "") -> None:
+        self.reason = reason
+        self.path = path
+        self.kind: str | None = None
+        self.key: object = None
+        super().__init__(reason)
+
+    def locate(self, kind: str, key: object) -> SerializationError:
+        """Add which entity it was, as the layer that knows it; return self."""
+        self.kind, self.key = kind, key
+        return self
+
+    def __str__(self) -> str:
+        where = f"A value of {self.kind} cannot be saved" if self.kind else "A value cannot be saved"
+        return (
+            f"{where}: {self.reason}. Its last good value is kept; everything else is saved. "
+            "This error's .key and .path say where it is."
+        )
+
+
+class UntrustedTypeError(SerializationError):
+    """A value holds an object of a class that is not on the allow-list."""
+
+
+class UnknownTypeError(PersistenceError):
+    """Saved values need classes that are gone or not trusted.
+
+    Attributes:
+        kind: Name of the kind.
+        types: Full names of the classes, sorted.
+        keys: Keys of the entities that cannot be loaded.
+    """
+
+    exit_code = 5
+
+    def __init__(self, kind: str, types: Sequence[str], keys: Sequence[object]) -> None:
+        self.kind = kind
+        self.types = tuple(types)
+        self.keys = tuple(keys)
+        super().__init__(
+            f"{len(self.keys)} saved value(s) of {kind} need classes that are gone or not trusted: "
+            f"{', '.join(self.types)}. If a class was renamed, pass aliases={{'old.path.Name': NewClass}}; if its "
+            "module is yours, name it in trusted=(...). Nothing was changed. This error's .keys names the entities."
+        )
