@@ -1,8 +1,19 @@
-"""Kinds, keys, entities and changes: what the state is, as bytes. Pure."""
+"""Kinds, keys, entities and changes: what the state is, as bytes. Pure.
+
+Pages of entities are FORMAT.md's, sections 6 and 7.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
+from types import GenericAlias
+from typing import Any, TypeVar
+
+import msgspec
+
+from ptb_s3._container import PAGE_SIZE
+from ptb_s3.errors import DamagedObjectError
 
 
 class Kind(StrEnum):
@@ -15,9 +26,106 @@ class Kind(StrEnum):
     CONVERSATIONS = "conversations"
 
 
-# A user's or chat's id; ("conversation", (parts of its key)); 0 for bot_data; ("k", uuid) and ("q", id) for
-# callback_data's keyboards and queries.
+# A user's or chat's id; (conversation, (parts of its key)); 0 for bot_data; ("k", uuid) and
+# ("q", id) for callback_data's keyboards and queries.
 Key = int | tuple[str, str] | tuple[str, tuple[int | str, ...]]
 
 # The bytes of each entity. Bytes are the truth; objects are made from them when asked for.
 Entities = dict[Key, bytes]
+
+# What became of entities: new bytes, or None for a deletion (a tombstone).
+Changes = dict[Kind, dict[Key, bytes | None]]
+
+KEY_TYPES: Mapping[Kind, object] = {
+    Kind.USER_DATA: int,
+    Kind.CHAT_DATA: int,
+    Kind.BOT_DATA: int,
+    Kind.CALLBACK_DATA: tuple[str, str],
+    Kind.CONVERSATIONS: tuple[str, tuple[int | str, ...]],
+}
+BOT_DATA_KEY: Key = 0
+
+_Entry = TypeVar("_Entry", bound=tuple[Any, ...])
+
+# MessagePack's own bytes for one entry, at most about this many.
+_ENTRY_OVERHEAD = 32
+
+_encode = msgspec.msgpack.Encoder().encode
+_blob_decoders: Mapping[Kind, msgspec.msgpack.Decoder[list[tuple[Key, bytes]]]] = {
+    kind: msgspec.msgpack.Decoder(GenericAlias(list, GenericAlias(tuple, (key_type, bytes))))
+    for kind, key_type in KEY_TYPES.items()
+}
+
+
+def pages(entries: Iterable[_Entry]) -> Iterator[list[_Entry]]:
+    """Cut entries, whose last item is the value, into pages of about `PAGE_SIZE` bytes."""
+    page: list[_Entry] = []
+    size = 0
+    for entry in entries:
+        page.append(entry)
+        size += len(entry[-1] or b"") + _ENTRY_OVERHEAD
+        if size >= PAGE_SIZE:
+            yield page
+            page, size = [], 0
+    if page:
+        yield page
+
+
+def encode_blob(entities: Entities) -> Iterator[bytes]:
+    """Make the pages of a blob."""
+    return map(_encode, pages(entities.items()))
+
+
+def decode_blob(kind: Kind, blob_pages: Iterable[bytes], count: int) -> Entities:
+    """Read the pages of a blob that is to hold `count` entities.
+
+    Raises:
+        DamagedObjectError: They are not what the format says.
+    """
+    entities: Entities = {}
+    read = 0
+    for page in blob_pages:
+        try:
+            entries = _blob_decoders[kind].decode(page)
+        except msgspec.DecodeError:
+            raise DamagedObjectError(kind, "a page is not as the format says") from None
+        read += len(entries)
+        entities.update(entries)
+    if not read == len(entities) == count:
+        raise DamagedObjectError(
+            kind, f"it holds {len(entities)} entities in {read} entries and should hold {count}"
+        )
+    return entities
+
+
+def apply(entities: Entities, changes: Mapping[Key, bytes | None]) -> None:
+    """Lay changes over entities, in place."""
+    for key, value in changes.items():
+        if value is None:
+            entities.pop(key, None)
+        else:
+            entities[key] = value
+
+
+def difference(before: Entities, after: Entities) -> dict[Key, bytes | None]:
+    """Return the changes that turn one set of entities into the other."""
+    changed: dict[Key, bytes | None] = {
+        key: value for key, value in after.items() if before.get(key) != value
+    }
+    return changed | dict.fromkeys(before.keys() - after.keys())
+
+
+def merge(ours: Changes, theirs: Changes, resolve: Callable[[Kind, Key], bytes | None]) -> Changes:
+    """Merge two sets of changes to one base.
+
+    Args:
+        ours: Changes on one side.
+        theirs: Changes on the other.
+        resolve: Decides, for an entity that the two sides changed differently, what becomes of it.
+    """
+    merged: Changes = {}
+    for kind in ours.keys() | theirs.keys():
+        mine, other = ours.get(kind, {}), theirs.get(kind, {})
+        both = {key: resolve(kind, key) for key in mine.keys() & other if mine[key] != other[key]}
+        merged[kind] = other | mine | both
+    return merged

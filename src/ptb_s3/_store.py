@@ -1,17 +1,22 @@
 """The storage contract, and its in-memory implementation.
 
-Absence is a closed list: `get` returns None only where the storage said "no such key" for sure; everything
-else that is not an object is an error. `put` is always conditional: nothing is overwritten unseen.
+Absence is a closed list: `get` returns None only where the storage said "no such key" for sure;
+everything else that is not an object is an error. `put` is always conditional: nothing is
+overwritten unseen.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from datetime import datetime
+import random
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from enum import Enum, auto
 from typing import NamedTuple, Protocol
 
+from ptb_s3.errors import StorageUnavailableError
 
-class PreconditionFailed(Exception):  # noqa: N818 - the field's name for it, and an answer rather than an error
+
+class PreconditionFailed(Exception):  # noqa: N818 - HTTP's name; an answer rather than an error
     """The object is not the one that `put` was to replace: a definite no, nothing was written."""
 
 
@@ -52,8 +57,9 @@ class Version(NamedTuple):
 class Store(Protocol):
     """A versioned key-value store with conditional writes, under one prefix of one bucket.
 
-    Names are given without the prefix. Methods raise `StorageUnavailableError` when there is no answer (a write may
-    then have taken effect or not), other `errors.StorageError` for refusals, `BucketNotFoundError`.
+    Names are given without the prefix. Methods raise `StorageUnavailableError` when there is no
+    answer (a write may then have taken effect or not), other `StorageError` for refusals, and
+    `BucketNotFoundError`.
     """
 
     async def get(
@@ -69,7 +75,7 @@ class Store(Protocol):
         ...
 
     async def put(self, name: str, body: bytes | bytearray, *, if_match: str | None) -> Written:
-        """Write an object if its current version is the one with this ETag; None: if there is no object.
+        """Write an object if its current version has this ETag; None: if there is no object.
 
         Raises:
             PreconditionFailed: It is not. Nothing was written.
@@ -83,3 +89,157 @@ class Store(Protocol):
     async def close(self) -> None:
         """Release connections. A later call opens them again."""
         ...
+
+
+class Call(NamedTuple):
+    """One call of a store, as a fault sees it.
+
+    Attributes:
+        number: Counted from 1, over all operations.
+        operation: ``get``, ``put`` or ``versions``.
+        name: The object.
+    """
+
+    number: int
+    operation: str
+    name: str
+
+
+class Fault(Enum):
+    """What may befall a call. After a kill, the process is to be treated as dead."""
+
+    FAIL_BEFORE = auto()
+    FAIL_AFTER = auto()
+    KILL_BEFORE = auto()
+    KILL_AFTER = auto()
+
+
+class ProcessKilled(BaseException):
+    """The process died in the middle of a call: no handler of ordinary errors sees it."""
+
+
+def seeded_faults(seed: int, rate: float) -> Callable[[Call], Fault | None]:
+    """Return faults that fail calls at random, before or after they took effect.
+
+    Args:
+        seed: The same seed gives the same faults.
+        rate: Share of calls that fail, from 0 to 1.
+    """
+    rng = random.Random(seed)  # noqa: S311 - to be repeatable is the point
+    choices = (Fault.FAIL_BEFORE, Fault.FAIL_AFTER)
+
+    def fault(_: Call) -> Fault | None:
+        return rng.choice(choices) if rng.random() < rate else None
+
+    return fault
+
+
+class _Stored(NamedTuple):
+    body: bytes
+    written: Written
+    modified: datetime
+
+
+class MemoryStore:
+    """A store in memory, with history, conditional writes and faults on demand.
+
+    Args:
+        versioned: Whether it keeps old versions, as a versioned bucket does.
+        clock: Gives the time that versions are marked with.
+        faults: Asked before every call what is to befall it.
+
+    Attributes:
+        calls: Every call so far.
+    """
+
+    def __init__(
+        self,
+        *,
+        versioned: bool = True,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        faults: Callable[[Call], Fault | None] = lambda _: None,
+    ) -> None:
+        self.versioned = versioned
+        self.clock = clock
+        self.faults = faults
+        self.calls: list[Call] = []
+        self._history: dict[str, list[_Stored]] = {}
+        self._current: dict[str, _Stored] = {}
+        self._serial = 0
+
+    async def get(
+        self, name: str, *, version_id: str | None = None, first_bytes: int | None = None
+    ) -> Fetched | None:
+        """See `Store.get`."""
+        fault = self._begin("get", name)
+        found = self._current.get(name) if version_id is None else self._version(name, version_id)
+        self._end(fault)
+        return found and Fetched(found.body[:first_bytes], *found.written)
+
+    async def put(self, name: str, body: bytes | bytearray, *, if_match: str | None) -> Written:
+        """See `Store.put`."""
+        fault = self._begin("put", name)
+        current = self._current.get(name)
+        if if_match != (current and current.written.etag):
+            self._end(fault)
+            raise PreconditionFailed(name)
+        written = self.overwrite(name, bytes(body))
+        self._end(fault)
+        return written
+
+    async def versions(self, name: str) -> AsyncIterator[Version]:
+        """See `Store.versions`."""
+        self._end(self._begin("versions", name))
+        for stored in reversed(self._history.get(name, [])):
+            version_id = stored.written.version_id
+            yield Version(version_id or "null", stored.modified, len(stored.body))
+
+    async def close(self) -> None:
+        """See `Store.close`."""
+
+    def overwrite(self, name: str, body: bytes) -> Written:
+        """Put an object there whatever was there before, as an outsider would."""
+        self._serial += 1
+        version_id = f"v{self._serial}" if self.versioned else None
+        stored = _Stored(body, Written(f'"{self._serial}"', version_id), self.clock())
+        history = self._history.setdefault(name, [])
+        if not self.versioned:
+            history.clear()
+        history.append(stored)
+        self._current[name] = stored
+        return stored.written
+
+    def delete(self, name: str, version_id: str | None = None) -> None:
+        """Delete an object as an outsider would: with a marker, or one version of it for good."""
+        if version_id is None:
+            self._current.pop(name, None)
+            return
+        history = self._history[name]
+        history[:] = [s for s in history if s.written.version_id != version_id]
+        if name in self._current and self._current[name] not in history:
+            del self._current[name]
+            self._current |= {name: history[-1]} if history else {}
+
+    def current(self) -> dict[str, bytes]:
+        """Return the current version of every object, by name."""
+        return {name: stored.body for name, stored in self._current.items()}
+
+    def _version(self, name: str, version_id: str) -> _Stored | None:
+        history = self._history.get(name, [])
+        return next((s for s in history if s.written.version_id == version_id), None)
+
+    def _begin(self, operation: str, name: str) -> Fault | None:
+        call = Call(len(self.calls) + 1, operation, name)
+        self.calls.append(call)
+        fault = self.faults(call)
+        if fault is Fault.KILL_BEFORE:
+            raise ProcessKilled
+        if fault is Fault.FAIL_BEFORE:
+            raise StorageUnavailableError(f"The storage gave no answer for object {name!r}.")
+        return fault
+
+    def _end(self, fault: Fault | None) -> None:
+        if fault is Fault.KILL_AFTER:
+            raise ProcessKilled
+        if fault is Fault.FAIL_AFTER:
+            raise StorageUnavailableError("The storage's answer was lost.")

@@ -160,7 +160,9 @@ class SerializationError(PersistenceError):
         return self
 
     def __str__(self) -> str:
-        where = f"A value of {self.kind} cannot be saved" if self.kind else "A value cannot be saved"
+        where = (
+            f"A value of {self.kind} cannot be saved" if self.kind else "A value cannot be saved"
+        )
         return (
             f"{where}: {self.reason}. Its last good value is kept; everything else is saved. "
             "This error's .key and .path say where it is."

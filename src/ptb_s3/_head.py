@@ -1,0 +1,262 @@
+"""The head: references to the blobs and the differential, and how one head follows another. Pure.
+
+Its pages are FORMAT.md's, section 8. A `Head` is never changed once made, so that an attempt to
+commit whose outcome is unknown can be kept, and become the base for the next one, as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from types import GenericAlias
+from typing import NamedTuple
+
+import msgspec
+
+from ptb_s3._state import KEY_TYPES, Changes, Key, Kind, pages
+from ptb_s3.errors import DamagedObjectError
+
+# Writers whose last commit a head lists. An outcome is settled within seconds of the attempt; so
+# many other processes do not start and commit in between.
+MAX_WRITERS = 64
+# Bytes that a kind's differential may cost, beyond its blob's size, before the blob is written anew.
+# Writing when the cost so far equals the price is within a factor of two of the best schedule there
+# is, whatever the future brings ("ski rental"); the slack keeps tiny blobs from being rewritten often.
+COMPACTION_SLACK = 64 * 1024
+
+
+class Ref(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which blob a kind's differential builds on.
+
+    Attributes:
+        revision: Whose state the blob holds.
+        version_id: Its version, or None in a bucket without versioning.
+        size: Bytes of the whole object.
+        entities: How many it holds.
+        key: Id of the key that sealed it.
+    """
+
+    revision: int
+    version_id: str | None
+    size: int
+    entities: int
+    key: str
+
+
+class Entry(NamedTuple):
+    """One entity in the differential: when it last changed, and its bytes (None: deleted)."""
+
+    revision: int
+    value: bytes | None
+
+
+class Writer(NamedTuple):
+    """The last commit of one process."""
+
+    writer: str
+    commit: str
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a head says of one kind.
+
+    Attributes:
+        ref: Its blob, or None where there is none yet.
+        cost: Bytes that its differential has taken in heads since that blob was written.
+        differential: Every entity changed since.
+    """
+
+    ref: Ref | None = None
+    cost: int = 0
+    differential: Mapping[Key, Entry] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """One commit.
+
+    Attributes:
+        revision: Grows by one with every commit.
+        commit: Id of the attempt that made it.
+        bot: Id of the bot whose state it is.
+        writers: The last commit of each recent writer, oldest first.
+        restored: The last restore request carried out.
+        parts: One for each kind.
+    """
+
+    revision: int
+    commit: str
+    bot: int
+    writers: tuple[Writer, ...] = ()
+    restored: str | None = None
+    parts: Mapping[Kind, Part] = field(default_factory=lambda: {kind: Part() for kind in Kind})
+
+    @property
+    def entries(self) -> int:
+        """Number of entries in the differential, all kinds together."""
+        return sum(len(part.differential) for part in self.parts.values())
+
+    def last_commit(self, writer: str) -> str | None:
+        """Return the id of a writer's last commit, as far as this head knows."""
+        return next((w.commit for w in self.writers if w.writer == writer), None)
+
+
+class _PartRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    ref: Ref | None
+    cost: int
+
+
+class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    bot: int
+    writers: list[Writer]
+    restored: str | None
+    kinds: dict[Kind, _PartRecord]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_record_decoder = msgspec.msgpack.Decoder(_Record)
+_page_decoder = msgspec.msgpack.Decoder(tuple[Kind, msgspec.Raw])
+_entry_decoders: Mapping[Kind, msgspec.msgpack.Decoder[list[tuple[Key, int, bytes | None]]]] = {
+    kind: msgspec.msgpack.Decoder(
+        GenericAlias(list, GenericAlias(tuple, (key_type, int, bytes | None)))
+    )
+    for kind, key_type in KEY_TYPES.items()
+}
+
+
+def follow(
+    base: Head,
+    changes: Changes,
+    *,
+    commit: str,
+    writer: str,
+    refs: Mapping[Kind, Ref],
+    restored: str | None = None,
+) -> Head:
+    """Make the head that commits changes on top of a base.
+
+    Args:
+        base: The head to follow; at revision 0 for the first commit of a store.
+        changes: What is committed.
+        commit: Id of this attempt.
+        writer: Id of this process.
+        refs: The newest blob of each kind that has one: the base's, or one written since.
+        restored: The restore request that this commit carries out, if it does.
+    """
+    revision = base.revision + 1
+    others = [w for w in base.writers if w.writer != writer]
+    return replace(
+        base,
+        revision=revision,
+        commit=commit,
+        writers=(*others, Writer(writer, commit, revision))[-MAX_WRITERS:],
+        restored=restored or base.restored,
+        parts={
+            kind: _follow_part(part, changes.get(kind, {}), revision, refs.get(kind))
+            for kind, part in base.parts.items()
+        },
+    )
+
+
+def encode(head: Head, compress: Callable[[bytes], bytes]) -> tuple[Head, list[bytes]]:
+    """Make a head's frames.
+
+    Returns:
+        The head, each kind's cost increased by what its differential takes this time, and the frames.
+    """
+    parts: dict[Kind, Part] = {}
+    frames: list[bytes] = []
+    for kind, part in head.parts.items():
+        own = [compress(_encode((kind, page))) for page in pages(_entries(part))]
+        parts[kind] = replace(part, cost=part.cost + sum(map(len, own)))
+        frames += own
+    head = replace(head, parts=parts)
+    record = _Record(
+        bot=head.bot,
+        writers=list(head.writers),
+        restored=head.restored,
+        kinds={kind: _PartRecord(part.ref, part.cost) for kind, part in parts.items()},
+    )
+    return head, [compress(_encode(record)), *frames]
+
+
+def decode(head_pages: Iterator[bytes], *, revision: int, commit: str, count: int) -> Head:
+    """Read a head's pages; the rest comes from its header.
+
+    Raises:
+        DamagedObjectError: They are not what the format says.
+    """
+    try:
+        record = _record_decoder.decode(next(head_pages, b""))
+        differentials = _decode_differentials(head_pages)
+    except msgspec.DecodeError:
+        raise _damaged("a page is not as the format says") from None
+    if record.kinds.keys() != set(Kind):
+        raise _damaged("its record does not name each kind once")
+    head = Head(
+        revision=revision,
+        commit=commit,
+        bot=record.bot,
+        writers=tuple(record.writers),
+        restored=record.restored,
+        parts={
+            kind: Part(record.kinds[kind].ref, record.kinds[kind].cost, differentials[kind])
+            for kind in Kind
+        },
+    )
+    _check(head, count)
+    return head
+
+
+def due(part: Part) -> bool:
+    """Tell whether writing a kind's blob anew has paid for itself."""
+    if part.ref is None:
+        return bool(part.differential)
+    return part.cost >= part.ref.size + COMPACTION_SLACK
+
+
+def _follow_part(
+    part: Part, changes: Mapping[Key, bytes | None], revision: int, ref: Ref | None
+) -> Part:
+    differential: Mapping[Key, Entry] = part.differential
+    cost = part.cost
+    if ref is not None and (part.ref is None or ref.revision > part.ref.revision):
+        # A newer blob holds what changed up to its revision; only what came after is left.
+        differential = {k: e for k, e in differential.items() if e.revision > ref.revision}
+        cost = 0
+    if changes:
+        new = {key: Entry(revision, value) for key, value in changes.items()}
+        differential = {**differential, **new}
+    return Part(ref, cost, differential)
+
+
+def _entries(part: Part) -> Iterator[tuple[Key, int, bytes | None]]:
+    return ((key, *entry) for key, entry in part.differential.items())
+
+
+def _decode_differentials(head_pages: Iterator[bytes]) -> dict[Kind, dict[Key, Entry]]:
+    differentials: dict[Kind, dict[Key, Entry]] = {kind: {} for kind in Kind}
+    for page in head_pages:
+        kind, raw = _page_decoder.decode(page)
+        for key, revision, value in _entry_decoders[kind].decode(raw):
+            if key in differentials[kind]:
+                raise _damaged("its differential names an entity twice")
+            differentials[kind][key] = Entry(revision, value)
+    return differentials
+
+
+def _check(head: Head, count: int) -> None:
+    if head.entries != count:
+        raise _damaged(f"its differential has {head.entries} entries and should have {count}")
+    for part in head.parts.values():
+        after = part.ref.revision if part.ref else 0
+        if after > head.revision:
+            raise _damaged("it refers to a blob newer than itself")
+        if any(not after < entry.revision <= head.revision for entry in part.differential.values()):
+            raise _damaged("an entry of its differential is of no revision that fits")
+
+
+def _damaged(reason: str) -> DamagedObjectError:
+    return DamagedObjectError("head", reason)
