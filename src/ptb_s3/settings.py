@@ -20,7 +20,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ptb_s3._keyring import Key, Keyring
-from ptb_s3.errors import SettingsError
+from ptb_s3.errors import KeyFormatError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -53,23 +53,23 @@ class KeySettings(BaseSettings):
     )
 
     key: SecretStr = Field(
-        description="Key that seals all state; `ptb-s3 keys new` makes one. Lose it, lose the state."
+        description="Key that seals all state, made by `ptb-s3 keys new`. Lose it, lose the state."
     )
     retired_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         default=(),
-        description="Earlier keys, separated by commas: they open what they sealed, and seal nothing.",
+        description="Earlier keys, separated by commas: they open what they sealed, no more.",
     )
 
     @model_validator(mode="before")
     @classmethod
     def _drop_empty(cls, values: dict[str, Any]) -> dict[str, Any]:
-        # Compose files and CI pass variables on as empty that nobody has set. `sync` has a use for it.
+        # Compose files and CI pass on what nobody has set as empty. Only `sync` has a use for it.
         return {k: v for k, v in values.items() if k == "sync" or not _is_blank(v)}
 
     @field_validator("key")
     @classmethod
     def _check_key(cls, key: SecretStr) -> SecretStr:
-        Key.parse(key.get_secret_value())
+        Key.parse(key.get_secret_value(), label=_variable("key"))
         return key
 
     @field_validator("retired_keys", mode="before")
@@ -81,7 +81,7 @@ class KeySettings(BaseSettings):
     @classmethod
     def _check_retired_keys(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         for number, key in enumerate(keys, start=1):
-            Key.parse(key.get_secret_value(), label=f"Retired key {number}")
+            Key.parse(key.get_secret_value(), label=f"{_variable('retired_keys')}: key {number}")
         return keys
 
     def keyring(self) -> Keyring:
@@ -178,8 +178,8 @@ class Settings(KeySettings):
 def load_settings(env_file: str | Path | None = ENV_FILE) -> Settings:
     """Read the settings from the environment and a file of variables; the environment wins.
 
-    ``AWS_*`` variables that only the file has are put into ``os.environ``, where the AWS chain looks
-    for them; of the three that make up credentials, all or none.
+    ``AWS_*`` variables that only the file has are put into ``os.environ``, where the AWS chain
+    looks for them; of the three that make up credentials, all or none.
 
     Args:
         env_file: The file. It need not exist if it is the default, ``.env`` in the working
@@ -256,7 +256,9 @@ def _refuse_unknown(names: Iterable[str]) -> None:
     known = {name for name, _, _ in describe()}
     unknown = sorted(n for n in names if n.upper().startswith(ENV_PREFIX) and n not in known)
     if unknown:
-        raise SettingsError("\n".join(f"{name}: {_suggestion(name, known)}" for name in unknown))
+        raise SettingsError(
+            "\n".join(f"{name} is not a setting. {_suggestion(name, known)}" for name in unknown)
+        )
 
 
 def _suggestion(name: str, known: Iterable[str]) -> str:
@@ -266,8 +268,8 @@ def _suggestion(name: str, known: Iterable[str]) -> str:
     stem = name.upper().removeprefix(ENV_PREFIX)
     near = difflib.get_close_matches(stem, [*ours, *theirs], n=1)
     if near:
-        return f"there is no such setting. Did you mean {(theirs | ours)[near[0]]}?"
-    return f"there is no such setting. There are: {', '.join(ours.values())}."
+        return f"Did you mean {(theirs | ours)[near[0]]}?"
+    return f"There are: {', '.join(ours.values())}."
 
 
 def _pass_on_aws(in_file: Mapping[str, str]) -> None:
@@ -279,15 +281,12 @@ def _pass_on_aws(in_file: Mapping[str, str]) -> None:
 
 def _line(fault: ErrorDetails) -> str:
     name = str(fault["loc"][0])
-    return f"{_variable(name)}: {_reason(name, fault)}"
-
-
-def _reason(name: str, fault: ErrorDetails) -> str:
     if fault["type"] == "missing":
-        return _MISSING[name]
-    if fault["type"] == "value_error":
-        return str(fault["ctx"]["error"])
-    return _WANTED.get(name, "cannot be used as it is.")
+        return f"{_variable(name)} {_MISSING[name]}"
+    if fault["type"] == "value_error":  # one of our own validators
+        error = fault["ctx"]["error"]
+        return str(error) if isinstance(error, KeyFormatError) else f"{_variable(name)} {error}"
+    return f"{_variable(name)} {_WANTED.get(name, 'cannot be used as it is.')}"
 
 
 def _variable(name: str) -> str:

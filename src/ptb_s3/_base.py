@@ -1,0 +1,164 @@
+"""The base: what is committed, as far as this process knows, put together from objects. Pure.
+
+DESIGN's rules of reading bind here: what makes a new store, which blob a head can build on, and whose
+objects they are.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ptb_s3 import _container, _head, _state
+from ptb_s3._container import Header
+from ptb_s3._head import Head, Part, Ref
+from ptb_s3._keyring import KeySource
+from ptb_s3._state import Entities, Kind
+from ptb_s3._store import Fetched
+from ptb_s3.errors import DamagedObjectError, ForeignStoreError, MissingObjectError, SettingsError
+
+HEAD = "head"
+
+
+class Blob(NamedTuple):
+    """A kind's current blob: what to hand back to replace it, and what the next head says of it."""
+
+    etag: str
+    ref: Ref
+
+
+@dataclass(slots=True)
+class Base:
+    """What is committed, as far as we know.
+
+    Attributes:
+        store: Store id.
+        head: The last head seen; at revision 0 in a new store.
+        etag: Its ETag; None in a new store.
+        blobs: Current blob of each kind that has one.
+        entities: The committed state.
+    """
+
+    store: str
+    head: Head
+    etag: str | None = None
+    blobs: dict[Kind, Blob] = field(default_factory=dict)
+    entities: dict[Kind, Entities] = field(default_factory=lambda: {kind: {} for kind in Kind})
+
+    @property
+    def unpublished(self) -> bool:
+        """Whether a blob was written that the head does not refer to yet."""
+        return any(blob.ref != self.head.parts[kind].ref for kind, blob in self.blobs.items())
+
+
+class MovedError(Exception):
+    """What was read does not fit together, as when another writer commits between two reads.
+
+    Attributes:
+        fault: What it is if it stays so.
+    """
+
+    def __init__(self, fault: DamagedObjectError) -> None:
+        self.fault = fault
+        super().__init__(fault)
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Opens the objects of one bot.
+
+    Attributes:
+        keys: Opens them.
+        bot: Id of the bot whose state they must be.
+        serializer: Id of the serializer that must have made the values.
+    """
+
+    keys: KeySource
+    bot: int
+    serializer: str
+
+    def assemble(
+        self, objects: Mapping[str, Fetched | None], randomness: Callable[[int], bytes]
+    ) -> Base:
+        """Put a base together from the six objects (None: definitely not there).
+
+        Raises:
+            MovedError: They do not fit together; read them again before believing it.
+            PersistenceError: They cannot be read.
+        """
+        fetched = objects[HEAD]
+        if fetched is None:
+            left = [str(name) for name, blob in objects.items() if blob is not None]
+            if left:
+                reason = f"it is gone, while {', '.join(left)} remain"
+                raise MovedError(MissingObjectError(HEAD, reason))
+            store = str(uuid.UUID(bytes=randomness(16), version=4))
+            return Base(store, Head(revision=0, commit="", bot=self.bot))
+        header, head = self.open_head(fetched.body)
+        base = Base(header.store, head, fetched.etag)
+        for kind, part in head.parts.items():
+            self._place_blob(base, kind, part, objects[kind])
+            overlay(base.entities[kind], part)
+        return base
+
+    def open_head(self, body: bytes) -> tuple[Header, Head]:
+        """Open a head, of whatever revision."""
+        header, pages = _container.open_sealed(HEAD, body, self.keys)
+        head = _head.decode(
+            pages, revision=header.revision, commit=header.commit, count=header.entities
+        )
+        if head.bot != self.bot:
+            raise ForeignStoreError(
+                "The state in this place belongs to another bot. Give each bot a prefix of its own "
+                "(PTB_S3_PREFIX), or use the token of the bot that wrote it. Nothing was changed."
+            )
+        if header.serializer != self.serializer:
+            raise SettingsError(
+                f"The state was written with serializer {header.serializer!r}, and this one is "
+                f"{self.serializer!r}. Pass the serializer= that wrote it. Nothing was changed."
+            )
+        return header, head
+
+    def open_blob(self, kind: Kind, body: bytes, store: str) -> tuple[Header, Entities]:
+        """Open a blob of the given store, of whatever revision."""
+        header, _ = _container.read_header(kind, body)
+        if header.store != store:
+            raise ForeignStoreError(
+                f"Object {kind.value!r} belongs to store {header.store}, and head to {store}. "
+                "Bring back the version of it that belongs here. Nothing was changed."
+            )
+        header, pages = _container.open_sealed(kind, body, self.keys)
+        return header, _state.decode_blob(kind, pages, header.entities)
+
+    def _place_blob(self, base: Base, kind: Kind, part: Part, fetched: Fetched | None) -> None:
+        if fetched is None:
+            if part.ref is not None:
+                reason = "it is gone, while head refers to it"
+                raise MovedError(MissingObjectError(kind, reason))
+            return
+        header, entities = self.open_blob(kind, fetched.body, base.store)
+        oldest = part.ref.revision if part.ref else 0
+        if not oldest <= header.revision <= base.head.revision:
+            reason = (
+                f"it holds revision {header.revision}, and head needs one from {oldest} "
+                f"to {base.head.revision}"
+            )
+            raise MovedError(DamagedObjectError(kind, reason))
+        base.entities[kind] = entities
+        base.blobs[kind] = Blob(
+            fetched.etag,
+            Ref(
+                header.revision,
+                fetched.version_id,
+                len(fetched.body),
+                header.entities,
+                header.key,
+            ),
+        )
+
+
+def overlay(entities: Entities, part: Part) -> None:
+    """Lay a kind's differential over the entities of its blob, in place."""
+    _state.apply(entities, {key: entry.value for key, entry in part.differential.items()})

@@ -1,0 +1,508 @@
+"""Load, commit, compact and restore: the rules of DESIGN, on a `Store`.
+
+All effects come in from outside: the store, the keys, the clock, randomness, the pause between two
+tries, and where long work runs. What is committed, as far as this process knows, is its *base*; what
+is not yet is *dirty*; an attempt to commit whose outcome is unknown is *undecided*.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NamedTuple, ParamSpec, Protocol, TypeVar
+
+from ptb_s3 import _container, _head, _state
+from ptb_s3._base import HEAD, Base, Blob, MovedError, Reader
+from ptb_s3._container import MAX_PREAMBLE, Header
+from ptb_s3._head import Head, Ref
+from ptb_s3._history import History
+from ptb_s3._keyring import KeySource
+from ptb_s3._state import Changes, Entities, Key, Kind
+from ptb_s3._store import Fetched, PreconditionFailed, Store, Written
+from ptb_s3.errors import (
+    ConflictError,
+    MissingObjectError,
+    StorageError,
+    StorageUnavailableError,
+)
+
+# Another writer may commit and compact between two of our reads; so often is the whole read again.
+LOAD_TRIES = 4
+LOAD_PAUSE = 0.2  # seconds, times the number of the try
+# Each further try follows an earlier attempt that turned out to have succeeded.
+COMMIT_TRIES = 3
+# Undecided attempts remembered. Each was sent while its predecessors could still arrive, which takes
+# no longer than the network's time-outs; forgetting one too early is reported as a conflict.
+MAX_UNDECIDED = 16
+
+_LOGGER = logging.getLogger("ptb_s3")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+class Offload(Protocol):
+    """Runs long work somewhere else, such as `asyncio.to_thread`."""
+
+    def __call__(
+        self, work: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> Awaitable[_R]:
+        """Run it and give what it returns."""
+        ...
+
+
+class Attempt(NamedTuple):
+    """An attempt to commit: the head it sent, and the changes in it that its base had not."""
+
+    head: Head
+    changes: Changes
+
+
+@dataclass(slots=True)
+class Counters:
+    """What happened so far in this process.
+
+    Attributes:
+        bytes_sent: Bytes of objects that the storage took.
+        commits: Commits that are known to be durable.
+        compactions: Blobs written.
+        conflicts: Commits refused because another writer had committed.
+        failures: Commits that failed otherwise.
+        committed_at: When the last durable commit was made or, after a load, when it was loaded.
+    """
+
+    bytes_sent: int = 0
+    commits: int = 0
+    compactions: int = 0
+    conflicts: int = 0
+    failures: int = 0
+    committed_at: datetime | None = None
+
+
+class Repository:
+    """The state of one bot in one store.
+
+    Args:
+        store: Where the objects lie.
+        keys: Seals and opens them.
+        bot: Id of the bot whose state it is.
+        serializer: Id of the serializer of the values.
+        level: zstd compression level.
+        clock: Gives the time, with time zone.
+        randomness: Returns as many random bytes as it is asked for.
+        pause: Waits for so many seconds.
+        offload: Runs compression and encryption, which would hold up the event loop.
+
+    Attributes:
+        writer: Id of this process, as it stands in the objects it writes.
+        counters: What happened so far.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        keys: KeySource,
+        *,
+        bot: int,
+        serializer: str,
+        level: int = 3,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        randomness: Callable[[int], bytes] = os.urandom,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        offload: Offload = asyncio.to_thread,
+    ) -> None:
+        self.writer = randomness(8).hex()
+        self.counters = Counters()
+        self._store = store
+        self._keys = keys
+        self._reader = Reader(keys, bot, serializer)
+        self._level = level
+        self._clock = clock
+        self._randomness = randomness
+        self._pause = pause
+        self._offload = offload
+        self._base: Base | None = None
+        self._dirty: Changes = {kind: {} for kind in Kind}
+        self._undecided: dict[str, Attempt] = {}
+        self._undecided_blobs: dict[str, Ref] = {}
+        self._superseded = False
+        self._sealing_key_id: str | None = None
+        self._warned_of_no_history = False
+        self._committing = asyncio.Lock()
+        self._compacting = asyncio.Lock()
+
+    @property
+    def revision(self) -> int:
+        """The revision last known to be committed; 0 in a new store."""
+        return self._loaded.head.revision
+
+    @property
+    def dirty(self) -> bool:
+        """Whether anything is staged that is not known to be committed."""
+        return any(self._dirty.values())
+
+    def entities(self, kind: Kind) -> Entities:
+        """Return a kind's entities, staged changes included."""
+        entities = dict(self._loaded.entities[kind])
+        _state.apply(entities, self._dirty[kind])
+        return entities
+
+    def stage(self, kind: Kind, key: Key, value: bytes | None) -> None:
+        """Note what an entity has become (None: deleted), to go with the next commit."""
+        dirty = self._dirty[kind]
+        before = dirty[key] if key in dirty else self._loaded.entities[kind].get(key)
+        if value != before:
+            dirty[key] = value
+
+    # Loading ------------------------------------------------------------------------------------
+
+    async def load(self) -> None:
+        """Read the committed state; what was staged before stays staged.
+
+        Raises:
+            PersistenceError: It cannot be read. Nothing was changed, here or in the store.
+        """
+        # Fresh, since a lock that was waited for belongs to one event loop for good.
+        self._committing, self._compacting = asyncio.Lock(), asyncio.Lock()
+        for number in range(1, LOAD_TRIES + 1):
+            objects = await self._fetch_all()
+            try:
+                base = await self._offload(self._reader.assemble, objects, self._randomness)
+                break
+            except MovedError as moved:
+                if number == LOAD_TRIES:
+                    raise moved.fault from None
+            await self._pause(LOAD_PAUSE * number)
+        self._resume(base)
+
+    async def close(self) -> None:
+        """Release the store's connections."""
+        await self._store.close()
+
+    async def _fetch_all(self) -> dict[str, Fetched | None]:
+        names = [HEAD, *Kind]
+        answers = await asyncio.gather(*map(self._store.get, names), return_exceptions=True)
+        found: dict[str, Fetched | None] = {}
+        for name, answer in zip(names, answers, strict=True):
+            if isinstance(answer, BaseException):
+                raise answer
+            found[name] = answer
+        return found
+
+    def _resume(self, base: Base) -> None:
+        """Take a loaded base, and keep what is staged if it was staged on this very base."""
+        before = self._base
+        ours = {before.head.commit, *self._undecided} if before else set()
+        if self.dirty and base.head.commit not in ours:
+            raise self._conflict(base.head)
+        self._base = base
+        self._undecided.clear()
+        self._undecided_blobs.clear()
+        self._superseded = False
+        self._forget_clean()
+        self.counters.committed_at = self._clock()
+
+    @property
+    def _loaded(self) -> Base:
+        if self._base is None:
+            raise RuntimeError("The state is not loaded: call load() first.")
+        return self._base
+
+    # Committing ---------------------------------------------------------------------------------
+
+    async def commit(self, *, publish: bool = False, restored: str | None = None) -> None:
+        """Commit everything staged, in one conditional PUT; without changes, do nothing.
+
+        Args:
+            publish: Commit as well if only a new blob is to be referred to.
+            restored: The restore request that this commit carries out.
+
+        Raises:
+            ConflictError: Another writer has committed.
+            StorageError: It is not known to be durable. In all cases, what was staged stays so.
+        """
+        async with self._committing:
+            try:
+                await self._commit(publish=publish, restored=restored)
+            except ConflictError:
+                self.counters.conflicts += 1
+                raise
+            except Exception:
+                self.counters.failures += 1
+                raise
+
+    async def _commit(self, *, publish: bool, restored: str | None) -> None:
+        if self._undecided:
+            await self._settle()
+        for _ in range(COMMIT_TRIES):
+            changes = self._changes()
+            if not (changes or restored or (publish and self._loaded.unpublished)):
+                return
+            if await self._attempt(changes, restored):
+                return
+        raise StorageUnavailableError("The storage takes and refuses the same commit by turns.")
+
+    def _changes(self) -> Changes:
+        """Return what is staged and differs from the base, or from what may yet arrive there."""
+        changes: Changes = {}
+        for kind, dirty in self._dirty.items():
+            base = self._loaded.entities[kind]
+            sent = {key for a in self._undecided.values() for key in a.changes.get(kind, ())}
+            changed = {k: v for k, v in dirty.items() if v != base.get(k) or k in sent}
+            if changed:
+                changes[kind] = changed
+        return changes
+
+    async def _attempt(self, changes: Changes, restored: str | None) -> bool:
+        """Try once; tell whether it is committed, or has to be built anew on an earlier attempt."""
+        base, seen = self._loaded, self._loaded.head
+        if self._superseded:
+            raise self._conflict(seen)
+        head = _head.follow(
+            seen,
+            changes,
+            commit=self._new_commit(),
+            writer=self.writer,
+            refs={kind: blob.ref for kind, blob in base.blobs.items()},
+            restored=restored,
+        )
+        head, body = await self._offload(self._seal_head, head)
+        self._remember(Attempt(head, changes))
+        try:
+            written = await self._store.put(HEAD, body, if_match=base.etag)
+        except PreconditionFailed:
+            await self._settle()
+            if base.head is seen:
+                raise StorageUnavailableError(
+                    "The storage refused a conditional write that it should have taken. What "
+                    "changed is kept and goes with the next commit."
+                ) from None
+        except StorageUnavailableError as failure:
+            await self._settle_after(failure)
+            if base.head.commit != head.commit:
+                raise
+        except StorageError:
+            del self._undecided[head.commit]  # a definite no: it never took effect
+            raise
+        else:
+            self._adopt(self._undecided[head.commit], written.etag)
+            self._warn_of_no_history(written)
+        self.counters.bytes_sent += len(body)
+        return base.head.commit == head.commit
+
+    def _remember(self, attempt: Attempt) -> None:
+        self._undecided[attempt.head.commit] = attempt
+        if len(self._undecided) > MAX_UNDECIDED:
+            del self._undecided[next(iter(self._undecided))]
+
+    async def _settle_after(self, failure: StorageUnavailableError) -> None:
+        try:
+            await self._settle()
+        except StorageUnavailableError:
+            raise failure from None
+
+    async def _settle(self) -> None:
+        """Learn from head which undecided attempt took effect, if one did, and make it the base.
+
+        Raises:
+            ConflictError: Another writer has committed, and none of our attempts came before.
+            MissingObjectError: The head is gone.
+        """
+        base = self._loaded
+        fetched = await self._store.get(HEAD)
+        if fetched is None:
+            if base.etag is None:
+                return
+            raise MissingObjectError(HEAD, "it was deleted while the bot was running")
+        if fetched.etag == base.etag:
+            return  # still as we last saw it; an attempt may yet arrive, and stays remembered
+        _, head = await self._offload(self._reader.open_head, fetched.body)
+        won = self._undecided.get(head.last_commit(self.writer) or "")
+        if won is None:
+            raise self._conflict(head)
+        # Somebody else may have committed on top since: then ours stands, and the next one conflicts.
+        self._superseded = head.commit != won.head.commit
+        self._adopt(won, fetched.etag)
+
+    def _adopt(self, attempt: Attempt, etag: str) -> None:
+        """Make an attempt that took effect the new common base."""
+        base = self._loaded
+        for kind, changes in attempt.changes.items():
+            _state.apply(base.entities[kind], changes)
+        base.head = attempt.head
+        base.etag = etag
+        self._undecided.clear()
+        self._forget_clean()
+        self.counters.commits += 1
+        self.counters.committed_at = self._clock()
+
+    def _forget_clean(self) -> None:
+        for kind, dirty in self._dirty.items():
+            base = self._loaded.entities[kind]
+            self._dirty[kind] = {k: v for k, v in dirty.items() if v != base.get(k)}
+
+    def _conflict(self, theirs: Head) -> ConflictError:
+        return ConflictError(
+            f"Another writer has committed: the store is at revision {theirs.revision}, and this "
+            f"process has seen {self._loaded.head.revision}. Nothing was overwritten; what changed "
+            "here is kept in memory. Run one instance of the bot at a time, and restart this one."
+        )
+
+    def _warn_of_no_history(self, written: Written) -> None:
+        if written.version_id is None and not self._warned_of_no_history:
+            self._warned_of_no_history = True
+            _LOGGER.warning(
+                "The bucket keeps no versions: the state is safe, but there is no history to go "
+                "back to. Turn on versioning for the bucket."
+            )
+
+    def _seal_head(self, head: Head) -> tuple[Head, bytes]:
+        key = self._keys.sealing_key()
+        self._sealing_key_id = key.key_id
+        head, frames = _head.encode(head, self._compress)
+        header = self._header(HEAD, head.revision, head.commit, head.entries)
+        return head, _container.seal(header, frames, key)
+
+    def _compress(self, page: bytes) -> bytes:
+        return _container.compress(page, self._level)
+
+    def _header(self, name: str, revision: int, commit: str, entities: int) -> Header:
+        return Header(
+            object=name,
+            store=self._loaded.store,
+            revision=revision,
+            commit=commit,
+            created=self._clock(),
+            writer=self.writer,
+            key="",  # `seal` knows it, and the size
+            serializer=self._reader.serializer,
+            entities=entities,
+            size=0,
+        )
+
+    def _new_commit(self) -> str:
+        return self._randomness(16).hex()
+
+    # Compacting ---------------------------------------------------------------------------------
+
+    def due(self) -> list[Kind]:
+        """Return the kinds whose blobs should be written anew: it has paid, or the key is retired."""
+        base = self._loaded
+        due = []
+        for kind, part in base.head.parts.items():
+            blob = base.blobs.get(kind)
+            waiting = blob is not None and blob.ref != part.ref  # for the next head to refer to it
+            retired = blob is not None and blob.ref.key != self._sealing_key_id
+            if retired or (not waiting and _head.due(part)):
+                due.append(kind)
+        return due
+
+    def worth_flushing(self) -> list[tuple[int, Kind]]:
+        """Return the kinds with a differential, each after about how many bytes its blob takes."""
+        base = self._loaded
+        return sorted(
+            (sum(map(len, base.entities[kind].values())), kind)
+            for kind, part in base.head.parts.items()
+            if part.differential and (kind not in base.blobs or base.blobs[kind].ref == part.ref)
+        )
+
+    async def compact(self, kind: Kind) -> None:
+        """Write a kind's blob anew; the next head refers to it.
+
+        Raises:
+            ConflictError: Another writer has written it.
+            StorageError: It is not known to be written. The state is as safe as before.
+        """
+        async with self._compacting:
+            base = self._loaded
+            # Both in one step of the loop, so that they belong together.
+            revision, entities = base.head.revision, dict(base.entities[kind])
+            header = self._header(kind, revision, self._new_commit(), len(entities))
+            key_id, body = await self._offload(self._seal_blob, header, entities)
+            ref = Ref(revision, None, len(body), len(entities), key_id)
+            self._undecided_blobs[header.commit] = ref
+            blob = await self._put_blob(kind, body, header.commit)
+            base.blobs[kind] = blob
+            self.counters.compactions += 1
+            self.counters.bytes_sent += len(body)
+            _LOGGER.debug("Wrote blob %s: revision %d, %d bytes", kind, revision, len(body))
+
+    def _seal_blob(self, header: Header, entities: Entities) -> tuple[str, bytes]:
+        key = self._keys.sealing_key()
+        frames = [self._compress(page) for page in _state.encode_blob(entities)]
+        return key.key_id, _container.seal(header, frames, key)
+
+    async def _put_blob(self, kind: Kind, body: bytes, commit: str) -> Blob:
+        blob = self._loaded.blobs.get(kind)
+        try:
+            written = await self._store.put(kind, body, if_match=blob and blob.etag)
+        except PreconditionFailed:
+            settled = await self._settle_blob(kind)
+            if settled is not None:
+                return settled
+            if blob is None:
+                raise ConflictError(
+                    f"The storage refused to create object {kind.value!r}, and has none."
+                ) from None
+            # It was deleted behind our back. All of it is in memory: this is how it comes back.
+            written = await self._store.put(kind, body, if_match=None)
+        except StorageUnavailableError:
+            settled = await self._settle_blob(kind)
+            if settled is None or settled == blob:
+                raise
+            return settled
+        return self._written_blob(commit, written)
+
+    async def _settle_blob(self, kind: Kind) -> Blob | None:
+        """Learn whose blob is there now: ours, from this or an earlier try, or a stranger's."""
+        fetched = await self._store.get(kind, first_bytes=MAX_PREAMBLE)
+        if fetched is None:
+            return None
+        blob = self._loaded.blobs.get(kind)
+        if blob is not None and fetched.etag == blob.etag:
+            return blob
+        header, _ = _container.read_header(kind, fetched.body)
+        if header.commit not in self._undecided_blobs:
+            raise ConflictError(f"Another writer has written object {kind.value!r}.")
+        return self._written_blob(header.commit, Written(fetched.etag, fetched.version_id))
+
+    def _written_blob(self, commit: str, written: Written) -> Blob:
+        ref = self._undecided_blobs.pop(commit)
+        return Blob(
+            written.etag, Ref(ref.revision, written.version_id, ref.size, ref.entities, ref.key)
+        )
+
+    # Going back ---------------------------------------------------------------------------------
+
+    async def restore(self, request: str) -> bool:
+        """Bring back an older state as a new commit, unless this very request was carried out last.
+
+        Args:
+            request: A revision, a time (ISO 8601; UTC unless it says otherwise), or the version id
+                of a head.
+
+        Returns:
+            Whether it was carried out now.
+
+        Raises:
+            RestorePointError: No commit that history still holds answers to it.
+        """
+        base = self._loaded
+        if base.head.restored == request:
+            return False
+        history = History(self._store, self._reader, base.store)
+        head, state = await history.state_at(request)
+        self._dirty = {
+            kind: _state.difference(base.entities[kind], entities)
+            for kind, entities in state.items()
+        }
+        try:
+            await self.commit(restored=request)
+        except BaseException:
+            self._dirty = {kind: {} for kind in Kind}
+            raise
+        _LOGGER.warning("Restored revision %d as revision %d", head.revision, self.revision)
+        return True

@@ -1,0 +1,221 @@
+"""What an S3 server's error answer means: one table, decided by error code. No I/O, no botocore.
+
+Sources: Amazon S3 API Reference, "Error responses" (codes and their status) and "GetObject",
+"PutObject" (permissions, `NoSuchKey` against `AccessDenied`); Amazon S3 User Guide, "Add
+preconditions to S3 operations with conditional requests" (409, 412, and 404 for `If-Match` on a
+missing key). Where other servers differ, the row says which.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from ptb_s3._store import PreconditionFailed
+from ptb_s3.errors import (
+    AccessDeniedError,
+    BucketNotFoundError,
+    StorageError,
+    StorageUnavailableError,
+)
+
+MAY_HAVE_TAKEN_EFFECT = " The write may have taken effect or not."
+
+
+class Question(NamedTuple):
+    """What was asked, as far as an error's text needs it.
+
+    Attributes:
+        operation: ``read``, ``write`` or ``list``.
+        bucket: The bucket.
+        key: The object's full key, prefix included.
+        if_match: Whether a write was to replace an object, rather than to create one.
+        version: Whether a read named a version.
+    """
+
+    operation: str
+    bucket: str
+    key: str
+    if_match: bool = False
+    version: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.operation} object {self.key!r} in bucket {self.bucket!r}"
+
+
+class Answer(NamedTuple):
+    """What the server said: its error code, the HTTP status, and the region that it points to."""
+
+    code: str
+    status: int
+    region: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.code}" if self.code != str(self.status) else self.code
+
+
+class _Row(NamedTuple):
+    error: type[Exception]
+    text: str
+
+
+_LATER = "Try again later; if this lasts, look at the provider's status page."
+_PERMISSIONS = (
+    "ptb-s3 needs GetObject, PutObject and GetObjectVersion on the prefix's objects, and ListBucket "
+    "(with ListBucketVersions, for history) on the bucket."
+)
+_CREDENTIALS = (
+    "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN (or the profile or role)"
+)
+
+_DENIED = _Row(AccessDeniedError, f"The credentials do not allow it. {_PERMISSIONS}")
+_UNKNOWN_KEY_ID = _Row(
+    AccessDeniedError,
+    f"The storage does not know the access key. {_CREDENTIALS}, and that they belong to this "
+    "provider: PTB_S3_ENDPOINT_URL says whom is asked.",
+)
+_EXPIRED = _Row(
+    AccessDeniedError,
+    "The session token has expired or does not fit the access key. Get fresh credentials; leave "
+    "AWS_SESSION_TOKEN unset where the access key is a permanent one.",
+)
+_REGION = _Row(
+    StorageError, "The bucket is in another region{region}. Set PTB_S3_REGION to the bucket's."
+)
+_WEATHER = _Row(StorageUnavailableError, f"The storage could not do it now. {_LATER}")
+_BUSY = _Row(
+    StorageUnavailableError,
+    "Another write to the same object was under way, each time that it was tried. Try again.",
+)
+_NO_BUCKET = _Row(
+    BucketNotFoundError,
+    "The bucket does not exist. Create it (with versioning, to have a history) or mend "
+    "PTB_S3_BUCKET; ptb-s3 never creates a bucket.",
+)
+_NO_CONDITIONS = _Row(
+    StorageError,
+    "The storage has no conditional writes (If-Match, If-None-Match), without which two writers "
+    "would overwrite each other. Use one that has; the README lists providers.",
+)
+_NO_HISTORY = _Row(StorageError, "The storage keeps no versions: there is no history to go back to.")
+_NOT_S3 = _Row(
+    StorageError,
+    "That is no answer of an S3 server. Check PTB_S3_ENDPOINT_URL: it takes the address of the S3 "
+    "API, without a path, not that of a web console.",
+)
+_GONE = _Row(PreconditionFailed, "There is no object to replace.")
+
+_BY_CODE: dict[str, _Row] = {
+    # The answer to a condition. On a missing key, AWS says NoSuchKey, SeaweedFS PreconditionFailed.
+    "PreconditionFailed": _Row(PreconditionFailed, "The object is not the one to be replaced."),
+    # Another conditional write of the key was under way; botocore retries it (see `_s3`).
+    "ConditionalRequestConflict": _BUSY,
+    "OperationAborted": _BUSY,
+    # Absence of something other than the object.
+    "NoSuchBucket": _NO_BUCKET,
+    # Who asks.
+    "AccessDenied": _DENIED,
+    "AllAccessDisabled": _DENIED,
+    "Forbidden": _DENIED,
+    "Unauthorized": _DENIED,  # Cloudflare R2
+    "InvalidAccessKeyId": _UNKNOWN_KEY_ID,
+    "NotSignedUp": _UNKNOWN_KEY_ID,
+    "SignatureDoesNotMatch": _Row(
+        AccessDeniedError,
+        "The secret key is not the access key's, or a proxy changes the request on its way. "
+        f"{_CREDENTIALS} for a missing or an added character.",
+    ),
+    "ExpiredToken": _EXPIRED,
+    "InvalidToken": _EXPIRED,
+    "TokenRefreshRequired": _EXPIRED,
+    "RequestTimeTooSkewed": _Row(
+        AccessDeniedError,
+        "This machine's clock and the storage's differ by more than 15 minutes. Set the clock (NTP).",
+    ),
+    "RequestExpired": _Row(
+        AccessDeniedError, "The request was signed too long ago: this machine's clock is off. Set it."
+    ),
+    # Where to ask.
+    "PermanentRedirect": _REGION,
+    "TemporaryRedirect": _REGION,
+    "AuthorizationHeaderMalformed": _REGION,
+    "IllegalLocationConstraintException": _REGION,
+    # What the storage cannot do.
+    "NotImplemented": _NO_CONDITIONS,
+    "InvalidObjectState": _Row(
+        StorageError,
+        "A lifecycle rule has moved the object to an archive class. Restore it there, and leave this "
+        "prefix out of such rules.",
+    ),
+    "EntityTooLarge": _Row(
+        StorageError, "The object is larger than the storage takes in one PUT (AWS: 5 GiB)."
+    ),
+    # Weather with a status that does not say so.
+    "RequestTimeout": _WEATHER,  # 400
+    "SlowDown": _WEATHER,
+    "Throttling": _WEATHER,
+    "ThrottlingException": _WEATHER,
+    "TooManyRequests": _WEATHER,
+    "BadDigest": _Row(
+        StorageUnavailableError,
+        "What arrived is not what was sent (its MD5 differs). Try again.",
+    ),
+}
+
+_BY_STATUS: dict[int, _Row] = {
+    301: _REGION,
+    307: _REGION,
+    308: _REGION,
+    401: _DENIED,
+    403: _DENIED,
+    404: _NOT_S3,  # every absence that S3 knows has a code of its own
+    405: _NOT_S3,
+    408: _WEATHER,
+    412: _Row(PreconditionFailed, "The object is not the one to be replaced."),
+    429: _WEATHER,
+    501: _NO_CONDITIONS,
+}
+
+_DEFINITELY_ABSENT = frozenset({"NoSuchKey", "NoSuchVersion"})
+# The id of a version that never was (AWS, MinIO: not of the right form), or of a delete marker.
+_NO_SUCH_VERSION = frozenset({"InvalidArgument", "MethodNotAllowed"})
+_UNPRINTABLE = re.compile(r"[^A-Za-z0-9._-]")
+
+
+def means_absent(question: Question, answer: Answer) -> bool:
+    """Tell whether the answer to a read is a definite "there is none". The list is closed."""
+    if answer.code in _DEFINITELY_ABSENT:
+        return True
+    return question.version and answer.code in _NO_SUCH_VERSION
+
+
+def to_error(question: Question, answer: Answer) -> Exception:
+    """Return what to raise: `PreconditionFailed`, or an error that says what to do.
+
+    The server's own message is left out: it may quote the request, or be a page of HTML.
+    """
+    answer = Answer(*(_UNPRINTABLE.sub("", str(part))[:64] for part in answer))._replace(
+        status=answer.status
+    )
+    row = _row(question, answer)
+    if row.error is PreconditionFailed:
+        return PreconditionFailed(question.key)
+    text = row.text.format(region=f" ({answer.region})" if answer.region else "")
+    if row is _DENIED and question.operation == "read":
+        text += " Without ListBucket, S3 answers 403 for an object that does not exist as well."
+    if row.error is StorageUnavailableError and question.operation == "write":
+        text += MAY_HAVE_TAKEN_EFFECT  # also after 409: an earlier attempt's reply may be lost
+    return row.error(f"Could not {question}: the storage answered {answer}. {text}")
+
+
+def _row(question: Question, answer: Answer) -> _Row:
+    if answer.code == "NoSuchKey" and question.operation == "write":
+        return _GONE if question.if_match else _NOT_S3
+    if answer.status == 501 and question.operation == "list":  # noqa: PLR2004 - HTTP's
+        return _NO_HISTORY
+    row = _BY_CODE.get(answer.code) or _BY_STATUS.get(answer.status)
+    if row is not None:
+        return row
+    if answer.status >= 500:  # noqa: PLR2004 - HTTP's
+        return _WEATHER
+    return _Row(StorageError, "It refuses the request as it is; trying again will not help.")

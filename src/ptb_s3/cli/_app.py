@@ -1,0 +1,63 @@
+"""The Typer app: which groups there are, and what becomes of an error.
+
+A new group is a module beside this one, and a line at the end.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from ptb_s3.cli import _output, keys
+from ptb_s3.errors import PersistenceError
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+class _Commands(TyperGroup):
+    """Turns an expected error into its text and exit code, for every command below."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - its type moved between Typer's versions
+        try:
+            return super().invoke(ctx)
+        except PersistenceError as error:
+            _output.failure(error)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            _output.note("Interrupted.")
+            raise typer.Exit(INTERRUPTED) from None
+
+
+app = typer.Typer(
+    name="ptb-s3",
+    cls=_Commands,
+    help="Encrypted S3 persistence for python-telegram-bot.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # they show local variables, and one of those is a key
+)
+
+
+def _show_version(value: bool) -> None:  # noqa: FBT001 - Typer calls it with the option's value
+    if value:
+        _output.result(f"ptb-s3 {version('ptb-s3')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+app.add_typer(keys.app, name="keys")

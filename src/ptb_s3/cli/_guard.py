@@ -1,0 +1,47 @@
+"""Run a server for as long as somebody holds the other end of our standard input.
+
+Started as a program of its own, by path, so it imports nothing but the standard library:
+
+    python _guard.py FOLDER LEFTOVER... -- PROGRAM ARGUMENT...
+
+The program runs in FOLDER, its output goes to FOLDER/log. When standard input ends - it was closed
+on purpose, or its holder was killed, even by SIGKILL - the program is killed, and FOLDER and the
+LEFTOVER files are removed. (PR_SET_PDEATHSIG would do less: it is Linux only, fires when the
+*thread* that started the child ends, and removes no folder.)
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+
+def _run(folder: Path, leftovers: list[str], command: list[str]) -> int:
+    """Run the command until it ends by itself (return its code) or standard input does (0)."""
+    with (folder / "log").open("ab") as log:
+        server = subprocess.Popen(  # noqa: S603 - the command is the caller's own, no shell
+            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+        )
+    released = threading.Event()
+
+    def end_with_stdin() -> None:
+        sys.stdin.buffer.read()
+        released.set()
+        server.kill()  # its data goes as well, so there is nothing to be ended in good order
+
+    threading.Thread(target=end_with_stdin, daemon=True).start()
+    code = server.wait()
+    for leftover in leftovers:
+        Path(leftover).unlink(missing_ok=True)
+    if not released.is_set():
+        return code or 1  # it was not asked to end; the folder stays, for its log
+    shutil.rmtree(folder, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    separator = sys.argv.index("--")
+    sys.exit(_run(Path(sys.argv[1]), sys.argv[2:separator], sys.argv[separator + 1 :]))

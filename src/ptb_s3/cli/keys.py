@@ -1,0 +1,45 @@
+"""``ptb-s3 keys``: make a key, and see which ones are configured."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ptb_s3._keyring import Key
+from ptb_s3.cli import _output
+
+app = typer.Typer(help="Make keys, and see which ones are configured.", no_args_is_help=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+_WHAT_TO_DO = """\
+This is key {id}. It is shown this once.
+  Use it     PTB_S3_KEY=<the line above>, in the environment or in .env
+  Keep it    in a second safe place: without it, nobody can read the state again
+  Rotate     put the key that was in PTB_S3_KEY into PTB_S3_RETIRED_KEYS, and restart"""
+
+
+@app.command()
+def new(*, json: Json = False) -> None:
+    """Make a new key and print it: PTB_S3_KEY=$(ptb-s3 keys new) works."""
+    key = Key.generate()
+    if json:
+        _output.result_json({"key": key.reveal(), "id": key.id})
+        return
+    _output.result(key.reveal())
+    _output.note(_WHAT_TO_DO.format(id=key.id))
+
+
+@app.command("list")
+def list_(*, json: Json = False) -> None:
+    """List the ids of the configured keys, never the keys: the one that seals, then the retired."""
+    from ptb_s3.settings import load_keyring  # noqa: PLC0415 - pydantic would slow down --help
+
+    sealing, *retired = load_keyring().ids
+    rows = [(sealing, "sealing"), *((key_id, "retired") for key_id in retired)]
+    if json:
+        _output.result_json([{"id": key_id, "role": role} for key_id, role in rows])
+        return
+    for key_id, role in rows:
+        _output.result(f"{key_id}  {role}")

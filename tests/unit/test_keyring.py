@@ -1,0 +1,255 @@
+"""Keys parse strictly, are derived from as specified, and never show themselves."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import hashlib
+import hmac
+import pickle
+import string
+import traceback
+from dataclasses import FrozenInstanceError, dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ptb_s3._keyring import Key, Keyring, KeySource, Sealed, SealingKey
+from ptb_s3.errors import KeyFormatError, SettingsError, UnknownKeyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SECRET = bytes(range(100, 132))
+TEXT = "ptbs3k1_ZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXp7fH1-f4CBgoM"
+BODY = TEXT.removeprefix("ptbs3k1_")
+OTHER = Key(bytes(32))
+
+
+@dataclass(frozen=True)
+class Header:
+    key: str
+    object: str = "head"
+    wrapped_key: str | None = None
+
+
+def shown_of(secret: str, *texts: str) -> list[str]:
+    """Return the slices of a secret, six characters long, that can be read in some texts."""
+    slices = {secret[i : i + 6] for i in range(len(secret) - 5)}
+    return sorted(s for s in slices if any(s in text for text in texts))
+
+
+def expand(info: bytes, length: int) -> bytes:
+    """HKDF-Expand of RFC 5869 with SHA-512, for one block: the first is 64 bytes."""
+    return hmac.digest(SECRET, info + b"\x01", hashlib.sha512)[:length]
+
+
+def test_text_form_is_prefix_and_base64url() -> None:
+    """The text of a key is its 32 bytes in base64url, without padding, behind the prefix."""
+    assert Key(SECRET).reveal() == TEXT
+    assert base64.urlsafe_b64decode(BODY + "=") == SECRET
+
+
+@given(st.binary(min_size=32, max_size=32))
+def test_what_is_revealed_parses_to_the_same_key(secret: bytes) -> None:
+    """Every key survives the way through text."""
+    key = Key(secret)
+    assert Key.parse(key.reveal()) == key
+    assert Key.parse(key.reveal()).reveal() == key.reveal()
+
+
+def test_derivation_is_hkdf_expand() -> None:
+    """Id and sealing key are HKDF-Expand-SHA-512 of the secret, as FORMAT.md says."""
+    key = Key(SECRET)
+    assert key.id == expand(b"ptb-s3/1 key id", 8).hex() == "a3aed4313df18d63"
+    assert key.seal_key == expand(b"ptb-s3/1 seal", 32)
+
+
+def test_generate_takes_its_bytes_from_outside() -> None:
+    """A key is made of the bytes that the source of randomness gave, all 32 of them."""
+    asked: list[int] = []
+
+    def random(count: int) -> bytes:
+        asked.append(count)
+        return SECRET
+
+    assert Key.generate(random) == Key(SECRET)
+    assert asked == [32]
+    assert Key.generate() != Key.generate()
+
+
+def test_source_of_too_few_bytes_is_refused() -> None:
+    """A source that gives fewer bytes than asked for makes no weak key."""
+    with pytest.raises(KeyFormatError, match="32 bytes, not 16"):
+        Key.generate(lambda _: bytes(16))
+
+
+@pytest.mark.parametrize("text", [f" {TEXT}", f"{TEXT}\n", f"\t{TEXT}\r\n"])
+def test_white_space_around_a_key_is_dropped(text: str) -> None:
+    """What shells and secret stores put around a key does not spoil it."""
+    assert Key.parse(text) == Key(SECRET)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "is empty"),
+        (" \n", "is empty"),
+        (None, "is not text but NoneType"),
+        (TEXT.encode(), "is not text but bytes"),
+        ("correct horse battery staple", "does not begin with 'ptbs3k1_'"),
+        (BODY, "does not begin with 'ptbs3k1_'"),
+        (TEXT.upper(), "does not begin with 'ptbs3k1_'"),
+        (TEXT.replace("k1", "k2"), "does not begin with 'ptbs3k1_'"),
+        (Key(SECRET).id, "looks like a key's id"),
+        (f'"{TEXT}"', "is in quotes"),
+        (f"'{TEXT}'", "is in quotes"),
+        (f"PTB_S3_KEY={TEXT}", "has its variable's name in front"),
+        (f'PTB_S3_KEY="{TEXT}"', "has its variable's name in front"),
+        ("ptbs3k1_", "has 0 characters after 'ptbs3k1_' instead of 43"),
+        (TEXT[:-1], "has 42 characters"),
+        (TEXT + "A", "has 44 characters"),
+        (TEXT + "=", "holds 1 character"),
+        (TEXT + '"', "holds 1 character"),
+        (TEXT.replace("-", "+"), "holds 1 character"),
+        (f"{TEXT},{TEXT}", "holds 1 character"),
+        (TEXT[:20] + "\n" + TEXT[20:], "holds 1 character"),
+        (TEXT.replace("Z", "Ｚ", 1), "holds 1 character"),  # noqa: RUF001 - full-width, as meant
+        (TEXT[:-1] + "N", "ends in a character that no key ends in"),
+    ],
+)
+def test_malformed_key_says_what_is_wrong_and_shows_nothing(text: str, says: str) -> None:
+    """Every fault has its own message, which holds no part of the key."""
+    with pytest.raises(KeyFormatError) as caught:
+        Key.parse(text)
+    error = caught.value
+    assert f"The key {says}" in str(error)
+    assert shown_of(BODY, repr(error), *traceback.format_exception(error)) == []
+    assert error.__cause__ is None
+    assert error.__context__ is None
+    assert (error.exit_code, isinstance(error, SettingsError)) == (2, True)
+
+
+def test_only_one_last_character_in_four_is_canonical() -> None:
+    """Of 64 texts that differ in their last character, the 16 that encode back are keys."""
+    alphabet = string.ascii_letters + string.digits + "-_"
+    parsed = []
+    for last in alphabet:
+        try:
+            parsed.append(Key.parse(TEXT[:-1] + last).reveal()[-1])
+        except KeyFormatError:
+            continue
+    assert "".join(sorted(parsed)) == "048AEIMQUYcgkosw"
+
+
+@given(st.integers(0, len(TEXT) - 1), st.characters())
+def test_changed_character_is_another_key_or_none(place: int, character: str) -> None:
+    """No change of one character goes unnoticed."""
+    text = TEXT[:place] + character + TEXT[place + 1 :]
+    try:
+        key = Key.parse(text)
+    except KeyFormatError:
+        return
+    assert key.reveal() == text
+    assert (key == Key(SECRET)) == (text == TEXT)
+
+
+def test_key_shows_its_id_alone() -> None:
+    """What logs make of a key, a sealing key or a keyring is ids."""
+    key, ring = Key(SECRET), Keyring(TEXT, [OTHER])
+    texts = [repr(key), str(key), f"{key}", repr(ring), repr(ring.sealing_key()), repr([key])]
+    assert repr(key) == "<Key a3aed4313df18d63>"
+    assert repr(ring) == f"<Keyring {key.id} {OTHER.id}>"
+    assert shown_of(BODY, *texts) == []
+    assert not any(repr(key.seal_key)[2:10] in text for text in texts)
+
+
+@pytest.mark.parametrize("leak", [pickle.dumps, copy.copy, copy.deepcopy])
+@pytest.mark.parametrize("holder", [Key(SECRET), Keyring(TEXT).sealing_key()])
+def test_secrets_are_not_pickled_or_copied(
+    leak: Callable[[object], object], holder: object
+) -> None:
+    """A key that strays into a bot's data does not end up in what is saved of it."""
+    with pytest.raises(TypeError, match="holds a secret") as caught:
+        leak(holder)
+    assert shown_of(BODY, *traceback.format_exception(caught.value)) == []
+
+
+def test_keyring_is_not_pickled() -> None:
+    """A keyring is as safe from pickle as the keys on it."""
+    with pytest.raises(TypeError, match="holds a secret"):
+        pickle.dumps(Keyring(TEXT))
+
+
+def test_key_is_a_value() -> None:
+    """Equal secrets make equal keys, and nothing else is equal to a key, its own text included."""
+    assert Key(SECRET) == Key.parse(TEXT)
+    assert {Key(SECRET), Key(SECRET), OTHER} == {OTHER, Key(SECRET)}
+    assert Key(SECRET) != OTHER
+    assert Key(SECRET) != TEXT
+
+
+def test_key_cannot_be_changed() -> None:
+    """A key's parts are there for good, and so are a sealing key's."""
+    key, sealing = Key(SECRET), Keyring(TEXT).sealing_key()
+    with pytest.raises(AttributeError, match="cannot be changed"):
+        key.id = "0" * 16
+    with pytest.raises(AttributeError, match="cannot be changed"):
+        del key.seal_key
+    with pytest.raises(AttributeError, match="cannot be changed"):
+        key.note = "x"
+    with pytest.raises(FrozenInstanceError):
+        sealing.key_id = "x"  # type: ignore[misc]
+
+
+def test_keyring_seals_with_the_first_and_opens_with_all() -> None:
+    """The sealing key's id comes first; each key opens what its id names."""
+    ring: KeySource = Keyring(TEXT, retired=[OTHER, Key(bytes(31) + b"x").reveal()])
+    assert ring.sealing_key() == SealingKey(Key(SECRET).id, Key(SECRET).seal_key, None)
+    for key in (Key(SECRET), OTHER, Key(bytes(31) + b"x")):
+        header: Sealed = Header(key.id)
+        assert ring.opening_key(header) == key.seal_key
+
+
+def test_key_retired_twice_or_still_sealing_is_on_the_ring_once() -> None:
+    """Half a rotation, where the old key is in both places, works."""
+    assert Keyring(TEXT, [TEXT, OTHER, OTHER.reveal()]).ids == (Key(SECRET).id, OTHER.id)
+    assert Keyring(TEXT).ids == (Key(SECRET).id,)
+
+
+def test_retired_keys_may_come_from_a_generator() -> None:
+    """Any iterable of keys will do, and is read once."""
+    assert Keyring(TEXT, (key for key in [OTHER])).ids == (Key(SECRET).id, OTHER.id)
+
+
+def test_missing_key_is_named_with_those_at_hand() -> None:
+    """The error tells the object, the id that is needed and the ids that are there."""
+    ring = Keyring(TEXT, [OTHER])
+    with pytest.raises(UnknownKeyError) as caught:
+        ring.opening_key(Header("00ff00ff00ff00ff", "user_data"))
+    error = caught.value
+    assert (error.object_name, error.needed) == ("user_data", "00ff00ff00ff00ff")
+    assert error.at_hand == ring.ids
+    assert shown_of(BODY, str(error), repr(error)) == []
+
+
+@pytest.mark.parametrize("retired", [TEXT, "", OTHER])
+def test_one_retired_key_outside_a_list_is_refused(retired: str) -> None:
+    """A string of retired keys is not taken for a list of its characters."""
+    with pytest.raises(KeyFormatError, match=r"retired=\[old_key\]") as caught:
+        Keyring(TEXT, retired=retired)
+    assert shown_of(BODY, *traceback.format_exception(caught.value)) == []
+
+
+def test_malformed_retired_key_is_named_by_its_place() -> None:
+    """Among several retired keys, the message says which one is wrong."""
+    with pytest.raises(KeyFormatError, match=r"^Retired key 2 has 42 characters"):
+        Keyring(TEXT, [OTHER, TEXT[:-1]])
+
+
+def test_missing_sealing_key_is_not_a_crash() -> None:
+    """`Keyring(os.environ.get(...))` without that variable says so, and how to make a key."""
+    with pytest.raises(KeyFormatError, match=r"NoneType\. Make a key with: ptb-s3 keys new"):
+        Keyring(None)  # type: ignore[arg-type]

@@ -1,0 +1,370 @@
+"""Settings come from the environment and .env, and faults are told without showing a value."""
+
+from __future__ import annotations
+
+import os
+import re
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+from unittest import mock
+
+import pytest
+from pydantic import ValidationError
+
+from ptb_s3._keyring import Key
+from ptb_s3.errors import PersistenceError, SettingsError
+from ptb_s3.settings import Settings, describe, load_keyring, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+KEY = Key(bytes(range(100, 132)))
+OLD = Key(bytes(range(32)))
+OLDER = Key(bytes(range(32, 64)))
+REQUIRED = {"PTB_S3_BUCKET": "my-bucket", "PTB_S3_KEY": KEY.reveal()}
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Keep the developer's own settings out, and what a test puts into the environment in."""
+    with mock.patch.dict(os.environ):
+        for name in [name for name in os.environ if name.upper().startswith(("PTB_S3_", "AWS_"))]:
+            del os.environ[name]
+        monkeypatch.chdir(tmp_path)
+        yield
+
+
+def load(**variables: str) -> Settings:
+    """Load the settings with some variables set beside the required ones."""
+    os.environ.update(REQUIRED | {f"PTB_S3_{name}": value for name, value in variables.items()})
+    return load_settings()
+
+
+def fault(**variables: str) -> str:
+    """Return the message that some variables get."""
+    with pytest.raises(SettingsError) as caught:
+        load(**variables)
+    return str(caught.value)
+
+
+def write_env(*lines: str) -> None:
+    Path(".env").write_text("\n".join(lines), encoding="utf-8")
+
+
+def test_required_settings_are_enough() -> None:
+    """With bucket and key, everything else has its default."""
+    settings = load()
+    assert (settings.bucket, settings.keyring().ids) == ("my-bucket", (KEY.id,))
+    assert (settings.prefix, settings.endpoint_url, settings.region) == ("", None, None)
+    assert (settings.update_interval, settings.compression_level) == (60, 3)
+    assert (settings.sync, settings.flush_timeout) == ("auto", 8)
+    assert (settings.restore, settings.expected_bucket_owner) == (None, None)
+    assert settings.retired_keys == ()
+
+
+def test_every_setting_is_read() -> None:
+    """Each variable arrives under its own name, with its type."""
+    settings = load(
+        PREFIX="shop-bot/",
+        ENDPOINT_URL="http://minio.internal:9000",
+        REGION="eu-central-1",
+        RETIRED_KEYS=f"{OLD.reveal()}, {OLDER.reveal()},",
+        UPDATE_INTERVAL="2.5",
+        COMPRESSION_LEVEL="19",
+        SYNC="10",
+        FLUSH_TIMEOUT="4",
+        RESTORE="2026-01-31T12:00:00Z",
+        EXPECTED_BUCKET_OWNER="012345678901",
+    )
+    assert settings.keyring().ids == (KEY.id, OLD.id, OLDER.id)
+    assert settings.model_dump(exclude={"key", "retired_keys"}) == {
+        "bucket": "my-bucket",
+        "prefix": "shop-bot/",
+        "endpoint_url": "http://minio.internal:9000",
+        "region": "eu-central-1",
+        "update_interval": 2.5,
+        "compression_level": 19,
+        "sync": 10.0,
+        "flush_timeout": 4.0,
+        "restore": "2026-01-31T12:00:00Z",
+        "expected_bucket_owner": "012345678901",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("auto", "auto"), ("AUTO", "auto"), ("none", None), ("None", None), ("", None), ("0.5", 0.5)],
+)
+def test_sync_is_auto_seconds_or_none(text: str, value: str | float | None) -> None:
+    """`sync` has three forms, and empty is one way to write none."""
+    assert load(SYNC=text).sync == value
+
+
+def test_empty_variables_are_not_set() -> None:
+    """What compose files and CI pass on as empty has its default, or is missing."""
+    settings = load(PREFIX="", REGION=" ", UPDATE_INTERVAL="", RETIRED_KEYS="", RESTORE="")
+    assert settings == load()
+    assert "PTB_S3_KEY is not set" in fault(KEY="")
+
+
+def test_white_space_around_values_is_dropped() -> None:
+    """A line break at the end of a value, as secret stores add it, does no harm."""
+    settings = load(BUCKET=" my-bucket\n", KEY=f"{KEY.reveal()}\n", SYNC=" none ")
+    assert (settings.bucket, settings.sync) == ("my-bucket", None)
+    assert settings.keyring().ids == (KEY.id,)
+
+
+def test_env_file_is_read_and_the_environment_wins() -> None:
+    """`.env` in the working directory fills in what the environment lacks."""
+    write_env(
+        "PTB_S3_BUCKET=from-file", f"PTB_S3_KEY='{KEY.reveal()}'", "export PTB_S3_PREFIX=from-file/"
+    )
+    os.environ["PTB_S3_BUCKET"] = "from-environment"
+    settings = load_settings()
+    assert (settings.bucket, settings.prefix) == ("from-environment", "from-file/")
+    assert settings.keyring().ids == (KEY.id,)
+
+
+def test_env_file_may_be_elsewhere_or_not_wanted(tmp_path: Path) -> None:
+    """Another file can be named, or none."""
+    write_env("PTB_S3_PREFIX=default/")
+    elsewhere = tmp_path / "prod.env"
+    elsewhere.write_bytes(b"\xef\xbb\xbfPTB_S3_PREFIX=prod/\r\n")  # as Windows editors write it
+    os.environ.update(REQUIRED)
+    assert load_settings(elsewhere).prefix == "prod/"
+    assert load_settings(None).prefix == ""
+
+
+def test_named_env_file_must_exist() -> None:
+    """A file that was asked for and is not there is an error, not an empty one."""
+    with pytest.raises(SettingsError, match=r"prod\.env: there is no such file"):
+        load_settings("prod.env")
+
+
+def test_env_file_in_another_encoding_is_a_clear_error() -> None:
+    """A `.env` saved as UTF-16, as some shells do, says how to save it."""
+    Path(".env").write_bytes(f"PTB_S3_KEY={KEY.reveal()}".encode("utf-16"))
+    with pytest.raises(SettingsError, match="Save it as UTF-8") as caught:
+        load_settings()
+    assert caught.value.__context__ is None
+
+
+def test_unreadable_env_file_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `.env` that may not be read says so."""
+
+    def denied(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    write_env()
+    monkeypatch.setattr("ptb_s3.settings.dotenv_values", denied)
+    with pytest.raises(SettingsError, match=r"\.env: cannot be read: Permission denied"):
+        load_settings()
+
+
+def test_unknown_variables_are_named_with_the_nearest_setting() -> None:
+    """All misspelt variables are told at once, from the environment and from `.env`."""
+    write_env("PTB_S3_RETIRED_KEY=x", "ptb_s3_region=eu-central-1", "TELEGRAM_BOT_TOKEN=mine")
+    assert fault(BUCKET_NAME="x", ACCESS_KEY_ID="x", ZZZ="x").splitlines() == [
+        "PTB_S3_ACCESS_KEY_ID is not a setting. Did you mean AWS_ACCESS_KEY_ID?",
+        "PTB_S3_BUCKET_NAME is not a setting. Did you mean PTB_S3_BUCKET?",
+        "PTB_S3_RETIRED_KEY is not a setting. Did you mean PTB_S3_RETIRED_KEYS?",
+        "PTB_S3_ZZZ is not a setting. There are: "
+        + ", ".join(sorted(n for n, _, _ in describe()))
+        + ".",
+        "ptb_s3_region is not a setting. Did you mean PTB_S3_REGION?",
+    ]
+
+
+def test_missing_settings_are_all_told() -> None:
+    """Without anything set, the message names bucket and key, and how to make a key."""
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    key, bucket = str(caught.value).splitlines()
+    assert bucket.startswith("PTB_S3_BUCKET is not set.")
+    assert key.startswith("PTB_S3_KEY is not set. Make a key with `ptb-s3 keys new`")
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("BUCKET", "s3://xyzzy", "is not a bucket's name"),
+        ("BUCKET", "xyzzy/state", "belongs in PTB_S3_PREFIX"),
+        ("BUCKET", "https://xyzzy.example", "is not a bucket's name"),
+        ("BUCKET", "arn:aws:s3:::xyzzy", "is not a bucket's name"),
+        ("PREFIX", "/xyzzy/", "begins with a slash"),
+        ("ENDPOINT_URL", "xyzzy:9000", "is not the URL of a service"),
+        ("ENDPOINT_URL", "ftp://xyzzy", "is not the URL of a service"),
+        ("ENDPOINT_URL", "https://", "is not the URL of a service"),
+        ("ENDPOINT_URL", "http://[xyzzy", "is not the URL of a service"),
+        ("ENDPOINT_URL", "http://xyzzy:secret@host", "credentials belong in AWS_ACCESS_KEY_ID"),
+        ("UPDATE_INTERVAL", "0", "save without a pause"),
+        ("UPDATE_INTERVAL", "-60", "above 0"),
+        ("UPDATE_INTERVAL", "xyzzy", "is not a number of seconds"),
+        ("UPDATE_INTERVAL", "inf", "is not a number of seconds"),
+        ("COMPRESSION_LEVEL", "0", "from 1 to 19"),
+        ("COMPRESSION_LEVEL", "20", "from 1 to 19"),
+        ("COMPRESSION_LEVEL", "3.5", "is not a whole number"),
+        ("SYNC", "xyzzy", 'Give "auto", a number of seconds, or "none"'),
+        ("SYNC", "-1", "is not understood"),
+        ("SYNC", "nan", "is not understood"),
+        ("FLUSH_TIMEOUT", "0", "above 0"),
+        ("FLUSH_TIMEOUT", "nan", "above 0"),
+        ("KEY", "xyzzy", "does not begin with 'ptbs3k1_'"),
+        ("RETIRED_KEYS", f"{OLD.reveal()},xyzzy", "key 2 does not begin with 'ptbs3k1_'"),
+    ],
+)
+def test_wrong_value_is_told_in_one_line_without_it(name: str, value: str, says: str) -> None:
+    """Each fault names its variable and what to do, and does not repeat the value."""
+    message = fault(**{name: value})
+    assert message.startswith(f"PTB_S3_{name}")
+    assert says in message
+    assert "\n" not in message
+    assert "xyzzy" not in message
+
+
+def test_several_wrong_values_are_told_at_once() -> None:
+    """One start tells all faults, one line each."""
+    lines = fault(PREFIX="/x", SYNC="x", COMPRESSION_LEVEL="x").splitlines()
+    assert sorted(line.split()[0] for line in lines) == [
+        "PTB_S3_COMPRESSION_LEVEL",
+        "PTB_S3_PREFIX",
+        "PTB_S3_SYNC",
+    ]
+
+
+@pytest.mark.parametrize("bucket", ["arn:aws:s3:eu-west-1:012345678901:accesspoint/state", "a.b"])
+def test_access_points_and_dotted_names_are_buckets(bucket: str) -> None:
+    """What S3 takes for a bucket is taken here."""
+    assert load(BUCKET=bucket).bucket == bucket
+
+
+@pytest.mark.parametrize("url", ["http://localhost:9000", "https://x.example/storage/v1/s3"])
+def test_plain_http_and_paths_are_endpoints(url: str) -> None:
+    """An endpoint may be without TLS, since all content is sealed, and may have a path."""
+    assert load(ENDPOINT_URL=url).endpoint_url == url
+
+
+def slices(secret: str) -> set[str]:
+    return {secret[i : i + 6] for i in range(len(secret) - 5)}
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"KEY": KEY.reveal()[8:]},
+        {"KEY": KEY.reveal() + "="},
+        {"KEY": KEY.reveal(), "RETIRED_KEYS": KEY.reveal()[:-1]},
+        {"KEY": KEY.reveal(), "SYNC": "x"},
+        {"KEY": KEY.reveal(), "BUCKET": "s3://x"},
+        {"KEY": KEY.reveal(), "KEI": KEY.reveal()},
+        {"BUCKET": KEY.reveal() + "/", "KEY": ""},
+        {"UPDATE_INTERVAL": KEY.reveal(), "COMPRESSION_LEVEL": KEY.reveal()},
+    ],
+)
+def test_no_fault_shows_any_part_of_a_key(variables: dict[str, str]) -> None:
+    """No slice of a key is in an error's text, repr or traceback, wherever it was put."""
+    with pytest.raises(PersistenceError) as caught:
+        load(**variables)
+    error = caught.value
+    shown = "".join([str(error), repr(error), *traceback.format_exception(error)])
+    assert [part for part in slices(KEY.reveal()[8:]) if part in shown] == []
+    assert (error.__cause__, error.__context__) == (None, None)
+
+
+def test_settings_show_no_key() -> None:
+    """Neither repr, str, dump nor JSON of the settings shows a key."""
+    settings = load(RETIRED_KEYS=OLD.reveal())
+    shown = [repr(settings), str(settings), str(settings.model_dump()), settings.model_dump_json()]
+    for key in (KEY, OLD):
+        assert [part for part in slices(key.reveal()[8:]) if part in "".join(shown)] == []
+
+
+def test_direct_construction_hides_values_too() -> None:
+    """Who makes `Settings` without `load_settings` gets pydantic's error, but no value in it."""
+    os.environ["PTB_S3_KEY"] = KEY.reveal() + "x"
+    with pytest.raises(ValidationError) as caught:
+        Settings(bucket="b")  # type: ignore[call-arg] # the key comes from the environment
+    assert KEY.reveal()[8:14] not in str(caught.value)
+
+
+def test_keys_are_read_without_a_bucket() -> None:
+    """Listing keys needs nothing but keys, yet knows all names."""
+    os.environ["PTB_S3_KEY"] = KEY.reveal()
+    write_env(f"PTB_S3_RETIRED_KEYS={OLD.reveal()}", "PTB_S3_PREFIX=x/")
+    assert load_keyring().ids == (KEY.id, OLD.id)
+
+
+def test_aws_variables_of_the_env_file_reach_the_aws_chain() -> None:
+    """What only `.env` has of AWS_* is in the environment afterwards; nothing there is replaced."""
+    write_env("AWS_ACCESS_KEY_ID=id", "AWS_SECRET_ACCESS_KEY=s", "AWS_PROFILE=file", "AWS_REGION=")
+    os.environ["AWS_PROFILE"] = "environment"
+    load()
+    assert {n: v for n, v in os.environ.items() if n.startswith("AWS_")} == {
+        "AWS_ACCESS_KEY_ID": "id",
+        "AWS_SECRET_ACCESS_KEY": "s",
+        "AWS_PROFILE": "environment",
+    }
+
+
+def test_credentials_are_not_mixed() -> None:
+    """Credentials of the environment do not get another identity's session token from `.env`."""
+    write_env("AWS_SESSION_TOKEN=token", "AWS_DEFAULT_REGION=eu-west-1")
+    os.environ.update(AWS_ACCESS_KEY_ID="id", AWS_SECRET_ACCESS_KEY="s")  # noqa: S106 - an example
+    load()
+    assert "AWS_SESSION_TOKEN" not in os.environ
+    assert os.environ["AWS_DEFAULT_REGION"] == "eu-west-1"
+
+
+def test_faulty_settings_change_no_environment() -> None:
+    """The environment is touched only when the settings are good."""
+    write_env("AWS_ACCESS_KEY_ID=id")
+    fault(SYNC="x")
+    assert "AWS_ACCESS_KEY_ID" not in os.environ
+
+
+def test_describe_has_a_row_for_every_setting() -> None:
+    """Each setting has variable, default and one sentence, for the README and .env.example."""
+    rows = describe()
+    assert [name for name, _, _ in rows] == [f"PTB_S3_{f.upper()}" for f in Settings.model_fields]
+    assert all(text.endswith(".") and "\n" not in text for _, _, text in rows)
+    defaults = {name.removeprefix("PTB_S3_"): default for name, default, _ in rows}
+    assert [name for name, default in defaults.items() if default == "required"] == [
+        "KEY",
+        "BUCKET",
+    ]
+    assert {
+        name: default for name, default in defaults.items() if default not in ("", "required")
+    } == {
+        "UPDATE_INTERVAL": "60",
+        "COMPRESSION_LEVEL": "3",
+        "SYNC": "auto",
+        "FLUSH_TIMEOUT": "8",
+    }
+
+
+def example() -> str:
+    return (ROOT / ".env.example").read_text(encoding="utf-8")
+
+
+def test_env_example_has_every_setting_and_nothing_else() -> None:
+    """`.env.example` lists each setting with description and default as the model has them."""
+    found = re.findall(r"^# (.+)\n(# )?(PTB_S3_\w+)=(.*)$", example(), re.MULTILINE)
+    rows = [(name, default if off else "required", text) for text, off, name, default in found]
+    assert rows == describe()
+    names = re.findall(r"^(?:# ?)?([A-Za-z_0-9]+)=", example(), re.MULTILINE)
+    assert [name for name in names if not name.startswith("AWS_")] == [name for name, _, _ in rows]
+
+
+@pytest.mark.parametrize("uncommented", [False, True])
+def test_env_example_works_once_filled_in(*, uncommented: bool) -> None:
+    """With bucket and key put in, `.env.example` is a `.env`, its commented defaults included."""
+    text = re.sub(r"^# (?=\w+=)", "", example(), flags=re.MULTILINE) if uncommented else example()
+    for name, value in REQUIRED.items():
+        text = text.replace(f"{name}=\n", f"{name}={value}\n")
+    write_env(text)
+    from_file = load_settings()
+    Path(".env").unlink()
+    assert from_file == load()
