@@ -1,7 +1,7 @@
 """The base: what is committed, as far as this process knows, put together from objects. Pure.
 
-DESIGN's rules of reading bind here: what makes a new store, which blob a head can build on, and whose
-objects they are.
+DESIGN's rules of reading bind here: what makes a new store, which blob a head can build on, and
+whose objects they are.
 """
 
 from __future__ import annotations

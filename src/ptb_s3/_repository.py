@@ -1,8 +1,8 @@
 """Load, commit, compact and restore: the rules of DESIGN, on a `Store`.
 
 All effects come in from outside: the store, the keys, the clock, randomness, the pause between two
-tries, and where long work runs. What is committed, as far as this process knows, is its *base*; what
-is not yet is *dirty*; an attempt to commit whose outcome is unknown is *undecided*.
+tries, and where long work runs. What is committed, as far as this process knows, is its *base*;
+what is not yet is *dirty*; an attempt to commit whose outcome is unknown is *undecided*.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ LOAD_TRIES = 4
 LOAD_PAUSE = 0.2  # seconds, times the number of the try
 # Each further try follows an earlier attempt that turned out to have succeeded.
 COMMIT_TRIES = 3
-# Undecided attempts remembered. Each was sent while its predecessors could still arrive, which takes
-# no longer than the network's time-outs; forgetting one too early is reported as a conflict.
+# Undecided attempts remembered. Each was sent while its predecessors could still arrive, which
+# takes no longer than the network's time-outs; one forgotten too early is reported as a conflict.
 MAX_UNDECIDED = 16
 
 _LOGGER = logging.getLogger("ptb_s3")
@@ -95,6 +95,7 @@ class Repository:
         randomness: Returns as many random bytes as it is asked for.
         pause: Waits for so many seconds.
         offload: Runs compression and encryption, which would hold up the event loop.
+        counters: Counts on from these.
 
     Attributes:
         writer: Id of this process, as it stands in the objects it writes.
@@ -113,9 +114,10 @@ class Repository:
         randomness: Callable[[int], bytes] = os.urandom,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         offload: Offload = asyncio.to_thread,
+        counters: Counters | None = None,
     ) -> None:
         self.writer = randomness(8).hex()
-        self.counters = Counters()
+        self.counters = counters or Counters()
         self._store = store
         self._keys = keys
         self._reader = Reader(keys, bot, serializer)
@@ -150,23 +152,24 @@ class Repository:
         _state.apply(entities, self._dirty[kind])
         return entities
 
+    def get(self, kind: Kind, key: Key) -> bytes | None:
+        """Return one entity, staged changes included; None where there is none."""
+        dirty = self._dirty[kind]
+        return dirty[key] if key in dirty else self._loaded.entities[kind].get(key)
+
     def stage(self, kind: Kind, key: Key, value: bytes | None) -> None:
         """Note what an entity has become (None: deleted), to go with the next commit."""
-        dirty = self._dirty[kind]
-        before = dirty[key] if key in dirty else self._loaded.entities[kind].get(key)
-        if value != before:
-            dirty[key] = value
+        if value != self.get(kind, key):
+            self._dirty[kind][key] = value
 
     # Loading ------------------------------------------------------------------------------------
 
     async def load(self) -> None:
-        """Read the committed state; what was staged before stays staged.
+        """Read the committed state: once, before anything else.
 
         Raises:
             PersistenceError: It cannot be read. Nothing was changed, here or in the store.
         """
-        # Fresh, since a lock that was waited for belongs to one event loop for good.
-        self._committing, self._compacting = asyncio.Lock(), asyncio.Lock()
         for number in range(1, LOAD_TRIES + 1):
             objects = await self._fetch_all()
             try:
@@ -176,7 +179,8 @@ class Repository:
                 if number == LOAD_TRIES:
                     raise moved.fault from None
             await self._pause(LOAD_PAUSE * number)
-        self._resume(base)
+        self._base = base
+        self.counters.committed_at = self._clock()
 
     async def close(self) -> None:
         """Release the store's connections."""
@@ -191,19 +195,6 @@ class Repository:
                 raise answer
             found[name] = answer
         return found
-
-    def _resume(self, base: Base) -> None:
-        """Take a loaded base, and keep what is staged if it was staged on this very base."""
-        before = self._base
-        ours = {before.head.commit, *self._undecided} if before else set()
-        if self.dirty and base.head.commit not in ours:
-            raise self._conflict(base.head)
-        self._base = base
-        self._undecided.clear()
-        self._undecided_blobs.clear()
-        self._superseded = False
-        self._forget_clean()
-        self.counters.committed_at = self._clock()
 
     @property
     def _loaded(self) -> Base:
@@ -323,7 +314,7 @@ class Repository:
         won = self._undecided.get(head.last_commit(self.writer) or "")
         if won is None:
             raise self._conflict(head)
-        # Somebody else may have committed on top since: then ours stands, and the next one conflicts.
+        # Somebody else may have committed on top: then ours stands, and the next one conflicts.
         self._superseded = head.commit != won.head.commit
         self._adopt(won, fetched.etag)
 
@@ -389,7 +380,7 @@ class Repository:
     # Compacting ---------------------------------------------------------------------------------
 
     def due(self) -> list[Kind]:
-        """Return the kinds whose blobs should be written anew: it has paid, or the key is retired."""
+        """Return the kinds whose blobs should be written anew: it pays, or the key is retired."""
         base = self._loaded
         due = []
         for kind, part in base.head.parts.items():

@@ -12,32 +12,22 @@ import hashlib
 import io
 import random
 from base64 import b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
-from ptb_s3._s3_answers import (
-    MAY_HAVE_TAKEN_EFFECT,
-    Answer,
-    Question,
-    means_absent,
-    to_error,
-)
+from ptb_s3._s3_answers import Answer, Question, means_absent, to_error, to_failure
 from ptb_s3._store import Fetched, Version, Written
-from ptb_s3.errors import (
-    AccessDeniedError,
-    PersistenceError,
-    SettingsError,
-    StorageError,
-    StorageUnavailableError,
-)
+from ptb_s3.errors import SettingsError, StorageError, StorageUnavailableError
 
 if TYPE_CHECKING:
     import aioboto3
 
+_Untyped: TypeAlias = Any  # what aioboto3 hands out: it ships no types
+
 MAX_OBJECT = 5 * 2**30
-"""Bytes. The most that one PUT takes (Amazon S3 User Guide, "Uploading objects"), so the most to read."""
+"""Bytes: the most that one PUT takes (Amazon S3 User Guide, "Uploading objects")."""
 
 _ATTEMPTS = 3
 """Attempts at a request, all told. botocore's default of 5 outlasts any SIGTERM window."""
@@ -47,8 +37,9 @@ _POOL = 16
 _DEFAULT_REGION = "us-east-1"
 """What servers other than AWS take for theirs; the signature needs one."""
 _CONFLICTS = frozenset({"ConditionalRequestConflict", "OperationAborted"})
-_CONFLICT_WAIT = 0.25
-"""Seconds: upper bound of the first wait after a 409; doubles with each further one."""
+_WAIT = 0.25
+"""Seconds: upper bound of the first wait of our own; it doubles with each further one."""
+_RANGE_NOT_SATISFIABLE = 416
 
 
 class S3Store:
@@ -90,7 +81,9 @@ class S3Store:
         self.prefix = prefix
         self.endpoint_url = endpoint_url
         self.region_name = region_name
-        self._owner = {"ExpectedBucketOwner": expected_bucket_owner} if expected_bucket_owner else {}
+        self._owner = (
+            {"ExpectedBucketOwner": expected_bucket_owner} if expected_bucket_owner else {}
+        )
         self._timeouts = {"connect_timeout": connect_timeout, "read_timeout": read_timeout}
         self._session: Any = session
         self._link: _Link | None = None
@@ -110,58 +103,54 @@ class S3Store:
             StorageError: The object is larger than any that was ever written: over 5 GiB.
         """
         question = Question("read", self.bucket, self.prefix + name, version=version_id is not None)
-        request = {"VersionId": version_id} if version_id is not None else {}
+        request = {"Key": question.key}
+        if version_id is not None:
+            request["VersionId"] = version_id
         if first_bytes is not None:
             request["Range"] = f"bytes=0-{max(first_bytes, 1) - 1}"
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                return await self._get(question, request, first_bytes)
-            except _BodyCutError as exc:
-                # botocore retries up to the headers; a body that breaks off is weather all the same.
-                if attempt == _ATTEMPTS:
-                    raise self._unanswered(question, "The answer broke off.") from exc
-                await asyncio.sleep(_jitter(attempt))
-        raise AssertionError  # the last attempt returns or raises
+        fetched = await self._get(question, request)
+        return fetched and fetched._replace(body=fetched.body[:first_bytes])
 
     async def put(self, name: str, body: bytes | bytearray, *, if_match: str | None) -> Written:
         """See `Store.put`.
 
-        An attempt whose reply was lost is tried again, and the second one may then fail on the
-        first one's success: after `PreconditionFailed`, read the object to know whose it is.
+        An attempt whose reply was lost is made again, and that one may be refused because the first
+        one succeeded: after `PreconditionFailed`, read the object to know whose it is.
         """
         question = Question("write", self.bucket, self.prefix + name, if_match=if_match is not None)
-        condition = {"IfNoneMatch": "*"} if if_match is None else {"IfMatch": if_match}
         stream, digest = await asyncio.to_thread(_readied, body)
-        response = await self._call(
+        response = await self._ask(
             question,
             "put_object",
+            Key=question.key,
             Body=stream,
             ContentLength=len(body),
             ContentMD5=digest,
             ContentType="application/octet-stream",
-            **condition,
+            **({"IfNoneMatch": "*"} if if_match is None else {"IfMatch": if_match}),
         )
-        return Written(_etag(response, question), _version_id(response))
+        if isinstance(response, Answer):
+            raise to_error(question, response)
+        return Written(_etag(question, response), _version_id(response))
 
     async def versions(self, name: str) -> AsyncIterator[Version]:
-        """See `Store.versions`. In a bucket without versioning there is one, with the id ``null``."""
-        key = self.prefix + name
-        question = Question("list", self.bucket, key)
+        """See `Store.versions`. Without versioning there is one, with the id ``null``."""
+        question = Question("list", self.bucket, self.prefix + name)
         markers: dict[str, str] = {}
         while True:
-            page = await self._call(
-                question, "list_object_versions", Prefix=key, key=False, **markers
-            )
+            page = await self._ask(question, "list_object_versions", Prefix=question.key, **markers)
+            if isinstance(page, Answer):
+                raise to_error(question, page)
             for entry in page.get("Versions", []):
-                if entry["Key"] == key:
+                if entry["Key"] == question.key:
                     yield Version(entry["VersionId"], entry["LastModified"], entry["Size"])
+            if not page.get("IsTruncated"):
+                return
             markers = {
                 marker: page[f"Next{marker}"]
                 for marker in ("KeyMarker", "VersionIdMarker")
                 if page.get(f"Next{marker}")
             }
-            if not page.get("IsTruncated") or markers.get("KeyMarker", "") > key:
-                return
 
     async def close(self) -> None:
         """See `Store.close`."""
@@ -169,16 +158,215 @@ class S3Store:
         if link is not None:
             await link.close()
 
-    async def _get(
-        self, question: Question, request: dict[str, str], first_bytes: int | None
-    ) -> Fetched | None:
+    async def _get(self, question: Question, request: dict[str, str]) -> Fetched | None:
+        """Read an object; again where its body breaks off, which botocore does not see."""
+        attempt = 1
+        while True:
+            response = await self._ask(question, "get_object", **request)
+            if isinstance(response, Answer):
+                if means_absent(question, response):
+                    return None
+                if response.status == _RANGE_NOT_SATISFIABLE and "Range" in request:
+                    request = {key: value for key, value in request.items() if key != "Range"}
+                    continue  # the object is empty: it has no first byte, but an ETag
+                raise to_error(question, response)
+            try:
+                body = await _read(question, response)
+            except StorageUnavailableError:
+                if attempt == _ATTEMPTS:
+                    raise
+                await asyncio.sleep(_jitter(attempt))
+                attempt += 1
+            else:
+                return Fetched(body, _etag(question, response), _version_id(response))
+
+    async def _ask(self, question: Question, operation: str, **request: object) -> _Untyped:
+        """Send one request; return botocore's view of the reply, or `Answer` for an error answer.
+
+        Raises:
+            PersistenceError: There was no answer.
+        """
         try:
-            response = await self._call(question, "get_object", **request)
-        except _AbsentError:
-            return None
-        except _EmptyError:
-            response = await self._get_whole_of_empty(question, request)
-            if response is None:
-                return None
-        body = await _read(response, question)
-        return Fetched(body[:first_bytes], _etag(response, question), _version_id(response))
+            client = await self._client()
+            call = getattr(client, operation)
+            return await call(Bucket=self.bucket, **self._owner, **request)
+        except Exception as exc:
+            answer = _error_answer(exc)
+            if answer is not None:
+                return answer
+            failure = to_failure(question, exc, self.endpoint_url or "AWS S3")
+            if failure is None:
+                raise
+            raise failure from None  # its text may hold the request
+
+    async def _client(self) -> _Untyped:
+        """Return the client of the running loop."""
+        link = self._link
+        if link is None or link.loop is not asyncio.get_running_loop():
+            stale, self._link = link, _Link()
+            link = self._link
+            if stale is not None:
+                await stale.close()
+        return await link.client(self._open)
+
+    async def _open(self) -> _Untyped:
+        """Return a new client, as a context manager. What is slow about it is done in a thread."""
+        self._session, config = await asyncio.to_thread(_prepared, self._session, self._options())
+        region = self.region_name or self._session.region_name
+        if region is None and self.endpoint_url is not None:
+            region = _DEFAULT_REGION
+        return self._session.client(
+            "s3", endpoint_url=self.endpoint_url, region_name=region, config=config
+        )
+
+    def _options(self) -> dict[str, Any]:
+        """Return the arguments of botocore's `Config`."""
+        s3: dict[str, Any] = {"payload_signing_enabled": False}
+        if self.endpoint_url is not None:
+            s3["addressing_style"] = "path"  # a name in front of minio:9000 resolves nowhere
+        return {
+            **self._timeouts,
+            "retries": {"mode": "standard", "total_max_attempts": _ATTEMPTS},
+            "max_pool_connections": _POOL,
+            # Content-MD5 guards the way there, authenticated encryption all of it. botocore's own
+            # checksums would be computed on the loop, and not every server knows them.
+            "request_checksum_calculation": "when_required",
+            "response_checksum_validation": "when_required",
+            "s3": s3,
+        }
+
+
+class _Link:
+    """A client, and the loop that it is bound to."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._lock = asyncio.Lock()
+        self._stack = AsyncExitStack()
+        self._client: Any = None
+
+    async def client(self, make: Callable[[], Awaitable[Any]]) -> _Untyped:
+        """Return the client; open it if nobody has, or if whoever began has failed."""
+        async with self._lock:
+            if self._client is None:
+                client = await self._stack.enter_async_context(await make())
+                client.meta.events.register("needs-retry.s3.PutObject", _retry_conflict)
+                self._client = client
+            return self._client
+
+    async def close(self) -> None:
+        """Close the client, also after its loop has been; leave that of a loop that lives on."""
+        if self.loop.is_closed() or self.loop is asyncio.get_running_loop():
+            await self._stack.aclose()
+
+
+def _prepared(session: _Untyped, options: dict[str, Any]) -> tuple[_Untyped, _Untyped]:
+    """Import, make a session and read the service's model: a second of work, for a thread to do."""
+    import aioboto3  # noqa: PLC0415 - takes longer to import than all else together
+    from aiobotocore.config import AioConfig  # noqa: PLC0415 - as above
+    from aiobotocore.session import get_session  # noqa: PLC0415 - as above
+
+    if session is None:
+        core = get_session()
+        loader = core.get_component("data_loader")  # keeps what it has read
+        for model in ("service-2", "endpoint-rule-set-1"):
+            loader.load_service_model("s3", model)
+        for data in ("endpoints", "partitions", "sdk-default-configuration", "_retry"):
+            loader.load_data(data)
+        session = aioboto3.Session(botocore_session=core)
+    return session, AioConfig(**options)
+
+
+def _error_answer(exc: Exception) -> Answer | None:
+    """Return what the server said, where the exception is that it said something."""
+    from botocore.exceptions import ClientError  # noqa: PLC0415 - not before the first call
+
+    if not isinstance(exc, ClientError):
+        return None
+    metadata = exc.response.get("ResponseMetadata", {})
+    error = exc.response.get("Error", {})
+    region = metadata.get("HTTPHeaders", {}).get("x-amz-bucket-region") or error.get("Region")
+    return Answer(str(error.get("Code", "")), metadata.get("HTTPStatusCode", 0), str(region or ""))
+
+
+def _retry_conflict(
+    response: tuple[Any, dict[str, Any]] | None, attempts: int, **_: object
+) -> float | None:
+    """Tell botocore to repeat a PUT after 409, as S3 asks; return the seconds to wait, or None.
+
+    Amazon S3 User Guide, "Add preconditions to S3 operations": on a 409 Conflict, retry the upload.
+    """
+    if response is None or response[1].get("Error", {}).get("Code") not in _CONFLICTS:
+        return None
+    return _jitter(attempts) if attempts < _ATTEMPTS else None
+
+
+def _jitter(attempt: int) -> float:
+    """Return seconds to wait after that attempt, counted from 1."""
+    return random.uniform(0, _WAIT * 2 ** (attempt - 1))  # noqa: S311 - to spread, not to hide
+
+
+def _readied(body: bytes | bytearray) -> tuple[bytes | io.BytesIO, str]:
+    """Return the body in the form that it is best sent in, and its Content-MD5. Slow.
+
+    Up to 1 MiB, bytes go out in one round trip. Beyond, a stream goes piece by piece, after the
+    server has said "100 Continue". It is filled piece by piece, too: the copy that `io.BytesIO(body)`
+    puts off would be made at once, on the loop, when aiohttp asks for its buffer (40 ms for 64 MiB).
+    """
+    digest = hashlib.md5(body, usedforsecurity=False).digest()
+    content_md5 = b64encode(digest).decode()
+    if len(body) <= _PIECE:
+        return bytes(body), content_md5
+    stream = io.BytesIO()
+    with memoryview(body) as view:
+        for start in range(0, len(body), _PIECE):
+            stream.write(view[start : start + _PIECE])
+    stream.seek(0)
+    return stream, content_md5
+
+
+async def _read(question: Question, response: dict[str, Any]) -> bytes:
+    """Return the whole body of a reply, which is as long as it was said to be."""
+    expected, size = response.get("ContentLength", 0), 0
+    pieces: list[bytes] = []
+    stream = response["Body"]
+    try:
+        async with stream:
+            while max(expected, size) <= MAX_OBJECT:
+                piece = await stream.read(_PIECE)  # raises where less comes than was said
+                if not piece:
+                    return b"".join(pieces)
+                pieces.append(piece)
+                size += len(piece)
+    except Exception as exc:
+        failure = to_failure(question, exc, "the storage, to the end")
+        if failure is None:
+            raise
+        raise failure from None
+    raise StorageError(f"Could not {question}: it is over 5 GiB, so ptb-s3 has not written it.")
+
+
+def _etag(question: Question, response: dict[str, Any]) -> str:
+    """Return the ETag. A web server that is none of S3's says 200 to many things, but no ETag."""
+    etag = response.get("ETag")
+    if not etag:
+        raise to_error(question, Answer("NoETag", 404))
+    return str(etag)
+
+
+def _version_id(response: dict[str, Any]) -> str | None:
+    """Return the version's id; None without versioning (``null`` where it is suspended)."""
+    version_id = response.get("VersionId")
+    return None if version_id in {None, "", "null"} else str(version_id)
+
+
+def _check_endpoint(endpoint_url: str | None) -> None:
+    """Refuse what is no address of a server, and one with a password: it would end up in logs."""
+    if endpoint_url is None:
+        return
+    parts = urlsplit(endpoint_url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
+        raise SettingsError(
+            "The endpoint must be the address of an S3 API, such as https://s3.example.com, "
+            "without a user name or password. Mend PTB_S3_ENDPOINT_URL."
+        )

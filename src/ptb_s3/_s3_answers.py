@@ -1,4 +1,7 @@
-"""What an S3 server's error answer means: one table, decided by error code. No I/O, no botocore.
+"""What an S3 server's answer means, and what it means that there is none. No I/O, no botocore.
+
+Two tables decide: error answers by their code (else by their status), and failures to get any
+answer by the name of the exception's class, so that nothing has to be imported to look one up.
 
 Sources: Amazon S3 API Reference, "Error responses" (codes and their status) and "GetObject",
 "PutObject" (permissions, `NoSuchKey` against `AccessDenied`); Amazon S3 User Guide, "Add
@@ -15,11 +18,12 @@ from ptb_s3._store import PreconditionFailed
 from ptb_s3.errors import (
     AccessDeniedError,
     BucketNotFoundError,
+    SettingsError,
     StorageError,
     StorageUnavailableError,
 )
 
-MAY_HAVE_TAKEN_EFFECT = " The write may have taken effect or not."
+_MAY_HAVE_TAKEN_EFFECT = " The write may have taken effect or not."
 
 
 class Question(NamedTuple):
@@ -61,8 +65,8 @@ class _Row(NamedTuple):
 
 _LATER = "Try again later; if this lasts, look at the provider's status page."
 _PERMISSIONS = (
-    "ptb-s3 needs GetObject, PutObject and GetObjectVersion on the prefix's objects, and ListBucket "
-    "(with ListBucketVersions, for history) on the bucket."
+    "ptb-s3 needs GetObject, PutObject and GetObjectVersion on the prefix's objects, and "
+    "ListBucket (with ListBucketVersions, for history) on the bucket."
 )
 _CREDENTIALS = (
     "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN (or the profile or role)"
@@ -97,7 +101,9 @@ _NO_CONDITIONS = _Row(
     "The storage has no conditional writes (If-Match, If-None-Match), without which two writers "
     "would overwrite each other. Use one that has; the README lists providers.",
 )
-_NO_HISTORY = _Row(StorageError, "The storage keeps no versions: there is no history to go back to.")
+_NO_HISTORY = _Row(
+    StorageError, "The storage keeps no versions: there is no history to go back to."
+)
 _NOT_S3 = _Row(
     StorageError,
     "That is no answer of an S3 server. Check PTB_S3_ENDPOINT_URL: it takes the address of the S3 "
@@ -130,10 +136,11 @@ _BY_CODE: dict[str, _Row] = {
     "TokenRefreshRequired": _EXPIRED,
     "RequestTimeTooSkewed": _Row(
         AccessDeniedError,
-        "This machine's clock and the storage's differ by more than 15 minutes. Set the clock (NTP).",
+        "This machine's clock and the storage's differ by over 15 minutes. Set the clock (NTP).",
     ),
     "RequestExpired": _Row(
-        AccessDeniedError, "The request was signed too long ago: this machine's clock is off. Set it."
+        AccessDeniedError,
+        "The request was signed too long ago: this machine's clock is off. Set it.",
     ),
     # Where to ask.
     "PermanentRedirect": _REGION,
@@ -144,8 +151,8 @@ _BY_CODE: dict[str, _Row] = {
     "NotImplemented": _NO_CONDITIONS,
     "InvalidObjectState": _Row(
         StorageError,
-        "A lifecycle rule has moved the object to an archive class. Restore it there, and leave this "
-        "prefix out of such rules.",
+        "A lifecycle rule has moved the object to an archive class. Restore it there, and leave "
+        "this prefix out of such rules.",
     ),
     "EntityTooLarge": _Row(
         StorageError, "The object is larger than the storage takes in one PUT (AWS: 5 GiB)."
@@ -176,6 +183,61 @@ _BY_STATUS: dict[int, _Row] = {
     501: _NO_CONDITIONS,
 }
 
+_NO_CREDENTIALS = _Row(
+    AccessDeniedError,
+    "There are no usable credentials ({failure}). Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+    "or give the host a role.",
+)
+_UNREACHABLE = _Row(
+    StorageUnavailableError,
+    "No connection to {endpoint} ({failure}). Check PTB_S3_ENDPOINT_URL, network and proxy.",
+)
+_SILENT = _Row(StorageUnavailableError, f"No answer from {{endpoint}} ({{failure}}). {_LATER}")
+_UNUSABLE = _Row(
+    SettingsError,
+    "S3 can do nothing with the bucket's name, the prefix, the region, the endpoint or the "
+    "expected owner as they are ({failure}). Mend PTB_S3_BUCKET and its like.",
+)
+
+# Looked up along the exception's classes, the most special first.
+_BY_FAILURE: dict[str, _Row] = {
+    # botocore, before a request is made
+    "NoCredentialsError": _NO_CREDENTIALS,
+    "PartialCredentialsError": _NO_CREDENTIALS,
+    "CredentialRetrievalError": _NO_CREDENTIALS,
+    "TokenRetrievalError": _NO_CREDENTIALS,
+    "SSOError": _NO_CREDENTIALS,
+    "RefreshWithMFAUnsupportedError": _NO_CREDENTIALS,
+    "ProfileNotFound": _NO_CREDENTIALS,
+    "ConfigNotFound": _NO_CREDENTIALS,
+    "ConfigParseError": _NO_CREDENTIALS,
+    "InvalidConfigError": _NO_CREDENTIALS,
+    "MetadataRetrievalError": _NO_CREDENTIALS,
+    "NoRegionError": _Row(SettingsError, "No region is set. Set PTB_S3_REGION to the bucket's."),
+    "ParamValidationError": _UNUSABLE,
+    "ValidationError": _UNUSABLE,
+    "BaseEndpointResolverError": _UNUSABLE,
+    "UnsupportedS3ArnError": _UNUSABLE,
+    "InvalidHostLabelError": _UNUSABLE,
+    # botocore, in place of an answer
+    "SSLError": _Row(
+        StorageUnavailableError,
+        "No TLS connection to {endpoint} ({failure}). Check that the address is an https one, "
+        "that its certificate is for that name, and AWS_CA_BUNDLE if you issue your own.",
+    ),
+    "ProxyConnectionError": _UNREACHABLE,
+    "EndpointConnectionError": _UNREACHABLE,
+    "ConnectTimeoutError": _UNREACHABLE,
+    "ConnectionError": _UNREACHABLE,
+    "HTTPClientError": _SILENT,
+    "IncompleteReadError": _SILENT,
+    "ResponseParserError": _NOT_S3,
+    "BotoCoreError": _Row(StorageError, "The S3 client could not do it ({failure})."),
+    # aiohttp and Python, where botocore lets them through
+    "ClientError": _SILENT,
+    "OSError": _SILENT,  # TimeoutError among them
+}
+
 _DEFINITELY_ABSENT = frozenset({"NoSuchKey", "NoSuchVersion"})
 # The id of a version that never was (AWS, MinIO: not of the right form), or of a delete marker.
 _NO_SUCH_VERSION = frozenset({"InvalidArgument", "MethodNotAllowed"})
@@ -194,9 +256,7 @@ def to_error(question: Question, answer: Answer) -> Exception:
 
     The server's own message is left out: it may quote the request, or be a page of HTML.
     """
-    answer = Answer(*(_UNPRINTABLE.sub("", str(part))[:64] for part in answer))._replace(
-        status=answer.status
-    )
+    answer = answer._replace(code=_printable(answer.code), region=_printable(answer.region))
     row = _row(question, answer)
     if row.error is PreconditionFailed:
         return PreconditionFailed(question.key)
@@ -204,8 +264,32 @@ def to_error(question: Question, answer: Answer) -> Exception:
     if row is _DENIED and question.operation == "read":
         text += " Without ListBucket, S3 answers 403 for an object that does not exist as well."
     if row.error is StorageUnavailableError and question.operation == "write":
-        text += MAY_HAVE_TAKEN_EFFECT  # also after 409: an earlier attempt's reply may be lost
+        text += _MAY_HAVE_TAKEN_EFFECT  # also after 409: an earlier attempt's reply may be lost
     return row.error(f"Could not {question}: the storage answered {answer}. {text}")
+
+
+def _printable(text: str) -> str:
+    return _UNPRINTABLE.sub("", text)[:64]
+
+
+def to_failure(question: Question, failure: BaseException, endpoint: str) -> Exception | None:
+    """Return what to raise where there was no answer; None for what is no failure of S3's.
+
+    Only the name of the exception's class is shown: its text may hold the request.
+
+    Args:
+        question: What was asked.
+        failure: What botocore, aiohttp or Python raised.
+        endpoint: Whom it was asked.
+    """
+    names = [cls.__name__ for cls in type(failure).__mro__]
+    row = next((_BY_FAILURE[name] for name in names if name in _BY_FAILURE), None)
+    if row is None:
+        return None
+    text = row.text.format(failure=names[0], endpoint=endpoint)
+    if row.error is StorageUnavailableError and question.operation == "write":
+        text += _MAY_HAVE_TAKEN_EFFECT
+    return row.error(f"Could not {question}: {text[0].lower()}{text[1:]}")
 
 
 def _row(question: Question, answer: Answer) -> _Row:

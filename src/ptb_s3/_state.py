@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
 from types import GenericAlias
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 
-from ptb_s3._container import PAGE_SIZE
+from ptb_s3._container import MAX_PAGE, PAGE_SIZE
 from ptb_s3.errors import DamagedObjectError
 
 
@@ -44,6 +44,8 @@ KEY_TYPES: Mapping[Kind, object] = {
     Kind.CONVERSATIONS: tuple[str, tuple[int | str, ...]],
 }
 BOT_DATA_KEY: Key = 0
+# Bytes of one value: with it, a page that was almost full stays within what a reader takes.
+MAX_ENTITY = MAX_PAGE - 2 * PAGE_SIZE
 
 _Entry = TypeVar("_Entry", bound=tuple[Any, ...])
 
@@ -55,6 +57,16 @@ _blob_decoders: Mapping[Kind, msgspec.msgpack.Decoder[list[tuple[Key, bytes]]]] 
     kind: msgspec.msgpack.Decoder(GenericAlias(list, GenericAlias(tuple, (key_type, bytes))))
     for kind, key_type in KEY_TYPES.items()
 }
+
+
+def is_key(kind: Kind, key: object) -> bool:
+    """Tell whether something can be the key of an entity, and so be written."""
+    try:
+        msgspec.convert(key, cast("Any", KEY_TYPES[kind]), strict=True)
+        _encode(key)
+    except (msgspec.ValidationError, OverflowError):
+        return False
+    return True
 
 
 def pages(entries: Iterable[_Entry]) -> Iterator[list[_Entry]]:

@@ -18,10 +18,12 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+from urllib.parse import urlsplit
 
 from ptb_s3.errors import SettingsError, StorageUnavailableError
 
@@ -50,6 +52,7 @@ class EmbeddedServer:
         folder: Where its data and log lie until then.
     """
 
+    name: str
     endpoint_url: str
     access_key: str
     secret_key: str = field(repr=False)
@@ -65,6 +68,49 @@ class EmbeddedServer:
             "AWS_SECRET_ACCESS_KEY": self.secret_key,
             "AWS_DEFAULT_REGION": self.region_name,
         }
+
+    def wait_until_ready(self, path: str) -> None:
+        """Return when that path of the S3 port answers 200.
+
+        Raises:
+            StorageUnavailableError: The server ended, or half a minute has passed.
+        """
+        deadline = time.monotonic() + _READY_WITHIN
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise StorageUnavailableError(f"{self.name} ended while starting. {self._log()}")
+            if self._answers(path):
+                return
+            time.sleep(_POLL)
+        raise StorageUnavailableError(
+            f"{self.name} gave no answer within {_READY_WITHIN:.0f} s. {self._log()}"
+        )
+
+    def end(self) -> None:
+        """Let go of the guard, which ends the server; then make sure that nothing is left."""
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        try:
+            self.process.wait(_ENDS_WITHIN)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _answers(self, path: str) -> bool:
+        connection = http.client.HTTPConnection(urlsplit(self.endpoint_url).netloc, timeout=1)
+        with closing(connection), suppress(OSError, http.client.HTTPException):
+            connection.request("GET", path)
+            return connection.getresponse().status == http.client.OK
+        return False
+
+    def _log(self) -> str:
+        """Return the last lines of the log. It holds no credentials."""
+        try:
+            text = (self.folder / "log").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            text = ""
+        return "The end of its log:\n" + "\n".join(text.splitlines()[-_LOG_LINES:] or ["(empty)"])
 
 
 def weed_program() -> str:
@@ -96,7 +142,7 @@ def embedded_seaweedfs() -> Iterator[EmbeddedServer]:
     try:
         yield server
     finally:
-        _end(server)
+        server.end()
 
 
 def _start(program: str) -> EmbeddedServer:
@@ -104,14 +150,14 @@ def _start(program: str) -> EmbeddedServer:
     for tries_left in reversed(range(_TRIES)):
         server = _launch(program)
         try:
-            _wait_until_ready(server)
+            server.wait_until_ready("/healthz")  # of the S3 port, which comes up last
         except StorageUnavailableError as exc:
-            _end(server)
+            server.end()
             if tries_left and any(sign in str(exc) for sign in _PORT_TAKEN):
                 continue
             raise
         except BaseException:
-            _end(server)  # interrupted while waiting
+            server.end()  # interrupted while waiting
             raise
         return server
     raise AssertionError  # the last try returns or raises
@@ -124,27 +170,41 @@ def _launch(program: str) -> EmbeddedServer:
     access_key, secret_key = secrets.token_hex(10), secrets.token_urlsafe(30)
     _write_identity(folder / "s3.json", access_key, secret_key)
     (folder / "data").mkdir()
-    process = subprocess.Popen(  # noqa: S603 - our own interpreter and a program that the user installed
-        [
-            *(sys.executable, "-I", "-S", str(Path(__file__).with_name("_guard.py")), str(folder)),
-            *_sockets(ports),
-            "--",
-            *_command(program, folder, ports),
-        ],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        # Nothing of the developer's AWS settings, proxies or ~/.seaweedfs gets in.
-        env={"HOME": str(folder), "TMPDIR": str(folder), "PATH": os.defpath},
-        # Ctrl-C is for us: we end the server when we are done with it.
-        start_new_session=True,
-    )
     return EmbeddedServer(
+        name="SeaweedFS",
         endpoint_url=f"http://{_HOST}:{ports['s3']}",
         access_key=access_key,
         secret_key=secret_key,
-        process=process,
+        process=run_guarded(folder, _command(program, folder, ports), leftovers=_sockets(ports)),
         folder=folder,
+    )
+
+
+def run_guarded(
+    folder: Path,
+    command: Sequence[str],
+    *,
+    leftovers: Sequence[str] = (),
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> subprocess.Popen[bytes]:
+    """Run a server in a folder until its guard's standard input is closed, or we are killed.
+
+    Of our environment it sees nothing: no AWS settings, no proxies, no home folder.
+
+    Args:
+        folder: Where it runs; removed at its end.
+        command: The program and its arguments.
+        leftovers: Files elsewhere that it makes, to be removed as well.
+        environment: What it is to see.
+    """
+    guard = Path(__file__).with_name("_guard.py")
+    return subprocess.Popen(  # noqa: S603 - our own interpreter and a program that the user installed
+        [sys.executable, "-I", "-S", str(guard), str(folder), *leftovers, "--", *command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={"HOME": str(folder), "TMPDIR": str(folder), "PATH": os.defpath, **environment},
+        start_new_session=True,  # Ctrl-C is for us: we end the server when we are done with it
     )
 
 
@@ -214,46 +274,3 @@ def _hold(port: int, held: list[socket.socket]) -> int | None:
     except OSError:
         return None
     return int(holder.getsockname()[1])
-
-
-def _wait_until_ready(server: EmbeddedServer) -> None:
-    """Return when the S3 port speaks HTTP. It comes up last, after the servers that it needs."""
-    deadline = time.monotonic() + _READY_WITHIN
-    address = server.endpoint_url.removeprefix("http://")
-    while time.monotonic() < deadline:
-        if server.process.poll() is not None:
-            raise StorageUnavailableError(
-                f"SeaweedFS ended while starting. {_log_tail(server.folder)}"
-            )
-        connection = http.client.HTTPConnection(address, timeout=1)
-        with suppress(OSError, http.client.HTTPException):
-            connection.request("GET", "/healthz")
-            if connection.getresponse().status == http.client.OK:
-                connection.close()
-                return
-        connection.close()
-        time.sleep(_POLL)
-    raise StorageUnavailableError(
-        f"SeaweedFS gave no answer within {_READY_WITHIN:.0f} s. {_log_tail(server.folder)}"
-    )
-
-
-def _log_tail(folder: Path) -> str:
-    """Return the last lines of the server's log. It holds no credentials."""
-    try:
-        lines = (folder / "log").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    return "The end of its log:\n" + "\n".join(lines[-_LOG_LINES:] or ["(empty)"])
-
-
-def _end(server: EmbeddedServer) -> None:
-    """Let go of the guard, which ends the server; then make sure that nothing is left."""
-    assert server.process.stdin is not None  # noqa: S101 - it was opened as a pipe
-    server.process.stdin.close()
-    try:
-        server.process.wait(_ENDS_WITHIN)
-    except subprocess.TimeoutExpired:
-        server.process.kill()
-        server.process.wait()
-    shutil.rmtree(server.folder, ignore_errors=True)

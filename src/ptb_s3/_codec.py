@@ -1,0 +1,576 @@
+"""Values to bytes and back. The only pickler and unpickler of the project.
+
+A pickle is a program: whoever writes it chooses what its reader calls. So both directions pass one
+fence, an allow-list of classes; functions are on no list. What may not be read may not be written,
+so that a value which could not come back is refused when it is first saved, not when it is needed.
+
+What the fence cannot do is bound time and memory: a hostile pickle may ask for a petabyte. That
+such bytes never get here is the business of the container, which authenticates them.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import copyreg
+import gc
+import importlib
+import io
+import pickle
+import reprlib
+import types
+import warnings
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from enum import Enum
+from typing import Any, Final, NoReturn, Protocol, TypeVar
+from zoneinfo import ZoneInfo
+
+from telegram import Bot, TelegramObject
+from telegram._utils.defaultvalue import DefaultValue
+from telegram.ext import InvalidCallbackData
+from telegram.warnings import PTBUserWarning
+
+from ptb_s3.errors import (
+    DamagedObjectError,
+    SerializationError,
+    SettingsError,
+    UnknownTypeError,
+    UntrustedTypeError,
+)
+
+K = TypeVar("K", bound=Hashable)
+
+_PROTOCOL: Final = 5
+
+# Values looked at in search of a culprit before giving up: about 0.2 s.
+_MAX_VISITED: Final = 100_000
+# Steps from the top; a value this far down is taken for what made the recursion too deep.
+_TOO_DEEP: Final = 100
+# Characters of a path: enough to find the place, not enough to quote all that lies on the way.
+_MAX_PATH: Final = 200
+
+_FOREIGN_BOT: Final = (
+    "The data holds another bot, or objects that belong to one. Once loaded they belong to none, so "
+    "shortcuts such as message.reply_text will fail."
+)
+
+_BUILTINS = "bool bytearray bytes complex dict float frozenset int list range set slice str tuple"
+_PATHS = "Path PosixPath PurePath PurePosixPath PureWindowsPath WindowsPath"
+_IP = "IPv4Address IPv4Interface IPv4Network IPv6Address IPv6Interface IPv6Network"
+# Value types of the standard library. To construct one has no effect outside of itself.
+_VALUE_TYPES: Final = {
+    "builtins": _BUILTINS,
+    "collections": "ChainMap Counter OrderedDict defaultdict deque",
+    "datetime": "date datetime time timedelta timezone",
+    "decimal": "Decimal",
+    "fractions": "Fraction",
+    "ipaddress": _IP,
+    "pathlib": _PATHS,
+    "time": "struct_time",
+    "types": "SimpleNamespace",
+    "uuid": "UUID",
+    "zoneinfo": "ZoneInfo",
+}
+# What may lie in telegram's own modules. Named tuples are the values of some of its enums;
+# DefaultValue is what, for one, LinkPreviewOptions holds; InvalidCallbackData takes the place of
+# button data that PTB no longer has.
+_TELEGRAM: Final = (TelegramObject, Enum, tuple, DefaultValue, InvalidCallbackData)
+
+_FUNCTIONS: Final = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
+# Stands for whatever lies too deep, where a culprit is asked for.
+_DEEP: Final = object()
+# Objects whose attributes are not part of the data.
+_NO_PARTS: Final = (*_FUNCTIONS, type, types.ModuleType, Bot)
+
+
+class Serializer(Protocol):
+    """Turns one value into bytes and back: what `serializer=` takes.
+
+    Attributes:
+        id: Stands in the header of every object, and so tells who can read it.
+    """
+
+    @property
+    def id(self) -> str: ...  # noqa: D102 - documented above, as for any attribute
+
+    def dumps(self, value: object) -> bytes:
+        """Return the value as bytes; an unchanged value must give the same bytes."""
+        ...
+
+    def loads(self, data: bytes) -> object:
+        """Return the value that these bytes were made from, as a fresh object."""
+        ...
+
+
+class UnknownClassError(Exception):
+    """A pickle names classes that are gone or not trusted. `load_all` gathers these.
+
+    Attributes:
+        names: Full names of the classes.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = frozenset(names)
+        super().__init__(", ".join(sorted(self.names)))
+
+
+class SetBot:
+    """Stands in a pickle for: give this object its state, and the bot. Part of the format."""
+
+
+class TheBot:
+    """Stands in a pickle for a bot that is a value by itself. Part of the format."""
+
+
+def _full_name(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _value_types() -> dict[str, type]:
+    named: dict[str, type] = {_full_name(SetBot): SetBot, _full_name(TheBot): TheBot}
+    for module, names in _VALUE_TYPES.items():
+        for name in names.split():
+            cls = getattr(importlib.import_module(module), name)
+            # Also by the name it goes by in pickles: 3.13 alone says pathlib._local.
+            named[f"{module}.{name}"] = named[_full_name(cls)] = cls
+    named.update({f"pathlib._local.{name}": named[f"pathlib.{name}"] for name in _PATHS.split()})
+    return named
+
+
+_NAMED: Final = _value_types()
+
+
+class _Fence:
+    """The allow-list, one for both directions.
+
+    Args:
+        trusted: Modules whose classes may be used, and those of their submodules.
+        aliases: Classes, each by the full name that older pickles know it by.
+    """
+
+    def __init__(self, trusted: Sequence[str], aliases: Mapping[str, type]) -> None:
+        if isinstance(trusted, str) or not all(trusted):
+            raise SettingsError("trusted= takes a sequence of module names, such as ('shop.data',)")
+        if not all(isinstance(cls, type) and not issubclass(cls, Bot) for cls in aliases.values()):
+            raise SettingsError(
+                "aliases= takes classes by their old full names, and no bot's class"
+            )
+        self._trusted = tuple(trusted)
+        self._named = {**_NAMED, **{_full_name(cls): cls for cls in aliases.values()}, **aliases}
+        self._known: dict[tuple[str, str], type] = {}
+        # Which reduction the pickler takes for the instances of a class, once it is allowed.
+        self.reductions: dict[type, Callable[[_Pickler, Any], object]] = {}
+
+    def find(self, module: str, name: str) -> type | None:
+        """Return the class of this name if it may be used, else None."""
+        found = self._known.get((module, name))
+        if found is None:
+            found = self._named.get(f"{module}.{name}") or self._search(module, name)
+            if found is not None:
+                self._known[module, name] = found
+        return found
+
+    def allows(self, cls: type) -> bool:
+        """Return whether this very class would be found by its own name."""
+        return self.find(cls.__module__, cls.__qualname__) is cls
+
+    def _search(self, module: str, name: str) -> type | None:
+        trusted = any(f"{module}.".startswith(f"{package}.") for package in self._trusted)
+        if not trusted and not f"{module}.".startswith("telegram."):
+            return None
+        found = _lookup(module, name)
+        if found is None or issubclass(found, Bot):
+            return None
+        # An enum without members is a factory: to call it makes a new class.
+        factory = issubclass(found, Enum) and not found.__members__
+        return found if trusted or (issubclass(found, _TELEGRAM) and not factory) else None
+
+
+def _lookup(module: str, name: str) -> type | None:
+    """Return the class that a module defines under a name, or None. Runs no code but the import."""
+    try:
+        found: object = importlib.import_module(module)
+        for part in name.split("."):
+            # Not getattr, which runs what the module or a metaclass makes of it.
+            found = vars(found).get(part)
+            if not isinstance(found, type):
+                return None
+    except Exception:  # noqa: BLE001 - whatever keeps a module from loading, its classes are gone
+        return None
+    # What was only imported there belongs to another module, which nobody has trusted.
+    if isinstance(found, type) and (found.__module__, found.__qualname__) == (module, name):
+        return found
+    return None
+
+
+class _Pickler(pickle.Pickler):
+    """Writes what the fence allows.
+
+    Pickle asks `reducer_override` about each class, function and instance of other than plain
+    built-in types, so plain data costs no call. (`persistent_id` would be called for every object.)
+
+    Attributes:
+        fence: The allow-list.
+        bot: Returns the bot that the data belongs to.
+        last: What pickle asked about last: the culprit, should it fail.
+        refusal: Why we refused, if it was us.
+        foreign: Whether another bot was seen.
+    """
+
+    fence: _Fence
+    bot: Callable[[], Bot | None]
+    last: object = None
+    refusal: SerializationError | None = None
+    foreign = False
+
+    def reducer_override(self, obj: object) -> object:
+        """Return how to rebuild an object, or NotImplemented to let pickle decide."""
+        self.last = obj
+        reductions = self.fence.reductions
+        reduce = reductions.get(type(obj))
+        if reduce is None:
+            reduce = reductions[type(obj)] = self._choose(obj)
+        return reduce(self, obj)
+
+    def _choose(self, obj: object) -> Callable[[_Pickler, Any], object]:
+        cls = type(obj)  # not isinstance: a proxy lies about its class
+        if issubclass(cls, type):
+            return _Pickler._reduce_class
+        if issubclass(cls, Bot):
+            return _Pickler._reduce_bot
+        if not self.fence.allows(cls):
+            self._refuse(obj)
+        if issubclass(cls, Enum):
+            return _Pickler._reduce_enum
+        if issubclass(cls, ZoneInfo):
+            return _Pickler._reduce_zone
+        default = cls.__reduce_ex__ is object.__reduce_ex__ and cls.__reduce__ is object.__reduce__
+        if not default or cls in copyreg.dispatch_table:
+            return _Pickler._reduce_custom
+        if issubclass(cls, TelegramObject):
+            return _Pickler._reduce_telegram
+        return lambda _pickler, _obj: NotImplemented
+
+    def _reduce_class(self, cls: type) -> object:
+        if not self.fence.allows(cls):
+            self._refuse(cls)
+        return NotImplemented
+
+    def _reduce_bot(self, bot: Bot) -> object:
+        own = bot is self.bot()
+        self.foreign = self.foreign or not own
+        return TheBot, (own,)
+
+    def _reduce_enum(self, member: Enum) -> object:
+        # By value, on every Python: some have a call of getattr in its place.
+        return type(member), (member._value_,)
+
+    def _reduce_zone(self, zone: ZoneInfo) -> object:
+        # Its own reduction is a class method, which takes getattr to load.
+        if zone.key is None:
+            self._stop(SerializationError("a time zone that has no key cannot be pickled"))
+        return type(zone), (zone.key,)
+
+    def _reduce_telegram(self, obj: TelegramObject) -> object:
+        # The state that it gives leaves out the bot, and without one message.reply_text fails after
+        # a restart. SetBot, called by the reader with object and state, adds it again.
+        bot = getattr(obj, "_bot", None)
+        if bot is not None and bot is self.bot():
+            state = obj.__getstate__()
+            return copyreg.__newobj__, (type(obj),), state, None, None, SetBot
+        self.foreign = self.foreign or bot is not None
+        return NotImplemented
+
+    def _reduce_custom(self, obj: object) -> object:
+        reduce = copyreg.dispatch_table.get(type(obj))
+        reduction = reduce(obj) if reduce else obj.__reduce_ex__(_PROTOCOL)
+        if isinstance(reduction, str):
+            # The name of a global that is not a class, and so would never be loaded.
+            self._stop(
+                SerializationError(f"{_full_name(type(obj))} pickles as the name of a global")
+            )
+        return reduction
+
+    def _refuse(self, obj: object) -> NoReturn:
+        """Refuse a class, or an object of a class, that the fence keeps out."""
+        cls = obj if isinstance(obj, type) else type(obj)
+        name = _full_name(cls)
+        if isinstance(obj, _FUNCTIONS):
+            self._stop(SerializationError("functions are never loaded, and so never saved"))
+        if "<locals>" in name:
+            self._stop(SerializationError(f"class {name} must be defined at the top of a module"))
+        if cls is not obj and not _is_picklable(obj):
+            self._stop(SerializationError(f"an object of class {name} cannot be pickled"))
+        remedy = "if its module is yours, name it in trusted=(...)"
+        self._stop(UntrustedTypeError(f"class {name} is not trusted; {remedy}"))
+
+    def _stop(self, refusal: SerializationError) -> NoReturn:
+        # Not raised itself: pickle adds notes to what passes through it, and these quote keys.
+        self.refusal = refusal
+        raise pickle.PicklingError
+
+
+def _explain(error: Exception, pickler: _Pickler, value: object) -> SerializationError:
+    """Return what to raise instead of what came out of the pickler."""
+    culprit = pickler.last
+    if pickler.refusal is not None:
+        failure = pickler.refusal
+    elif isinstance(error, RecursionError):
+        failure, culprit = SerializationError("it is nested too deeply"), _DEEP
+    else:
+        what = "it" if culprit is None else f"an object of class {_full_name(type(culprit))}"
+        failure = SerializationError(f"{what} cannot be pickled ({type(error).__name__})")
+    with contextlib.suppress(Exception):  # objects' own code again: repr of a key, for one
+        failure.path = "" if culprit is None else _path_to(culprit, value)
+    return failure
+
+
+def _is_picklable(obj: object) -> bool:
+    try:
+        obj.__reduce_ex__(_PROTOCOL)
+    except Exception:  # noqa: BLE001 - the object's own code may raise anything
+        return False
+    return True
+
+
+def _path_to(culprit: object, value: object) -> str:
+    """Return where in a value the culprit is; for `_DEEP`, where something lies too deep."""
+    queue: collections.deque[tuple[object, tuple[str, ...]]] = collections.deque([(value, ())])
+    seen = {id(value)}
+    while queue and len(seen) < _MAX_VISITED:
+        part, path = queue.popleft()
+        if part is culprit or (culprit is _DEEP and len(path) == _TOO_DEEP):
+            return "".join(path)[:_MAX_PATH]
+        for step, child in _parts(part) if len(path) < _TOO_DEEP else ():
+            if id(child) not in seen:
+                seen.add(id(child))
+                queue.append((child, (*path, step)))
+    return ""
+
+
+def _parts(value: object) -> Iterator[tuple[str, object]]:
+    """Yield what a value consists of, each part with the step that leads to it."""
+    if isinstance(value, Mapping):
+        for number, (key, part) in enumerate(value.items()):
+            yield f"[{reprlib.repr(key)}]", part
+            yield f"[key {number}]", key
+        yield ".default_factory", getattr(value, "default_factory", None)
+    elif isinstance(value, (list, tuple, collections.deque)):
+        yield from ((f"[{number}]", part) for number, part in enumerate(value))
+    elif isinstance(value, (set, frozenset)):
+        yield from (("[element]", part) for part in value)
+    if not isinstance(value, _NO_PARTS):
+        # The plain one: attributes and slots, whatever the object's own would say.
+        state = object.__getstate__(value)
+        for attributes in state if isinstance(state, tuple) else (state,):
+            yield from ((f".{name}", part) for name, part in (attributes or {}).items())
+
+
+class _HoldsBotError(Exception):
+    """The pickle has a bot as a value by itself, which takes `_CarefulUnpickler`."""
+
+
+class _Reading:
+    """What both unpicklers do: look up classes on the list, and hand out the bot.
+
+    Attributes:
+        fence: The allow-list.
+        bot: Returns the bot that loaded objects are to belong to.
+        unknown: Full names of the classes that were asked for and not found.
+    """
+
+    fence: _Fence
+    bot: Callable[[], Bot | None]
+    unknown: tuple[str, ...] = ()
+
+    def find_class(self, module: str, name: str, /) -> Callable[..., object]:
+        """Return the class of this name, or a stand-in so that all that are missing get named."""
+        found = self.fence.find(module, name)
+        if found is None:
+            self.unknown += (f"{module}.{name}",)
+            return type("Missing", (), {"__new__": _missing, "__setstate__": _missing})
+        if found is SetBot:
+            return self._set_bot
+        return self._get_bot if found is TheBot else found
+
+    def _set_bot(self, obj: object, state: object) -> None:
+        if not isinstance(obj, TelegramObject) or isinstance(obj, Bot):
+            raise pickle.UnpicklingError
+        obj.__setstate__(state)  # type: ignore[arg-type] - refuses what is no state
+        obj.set_bot(self.bot())
+
+    def _get_bot(self, own: object) -> Bot | None:
+        raise _HoldsBotError
+
+
+def _missing(cls: type, *_args: object, **_kwargs: object) -> object:
+    return object.__new__(cls) if isinstance(cls, type) else None
+
+
+class _Unpickler(_Reading, pickle.Unpickler):
+    """Reads what the fence allows. The fast one."""
+
+
+class _CarefulUnpickler(_Reading, pickle._Unpickler):  # noqa: SLF001 - its C twin has no load_build
+    """Reads pickles with a bot in them, without letting them change that bot.
+
+    Pickle can set any attribute of any object that it gets hold of, and a bot's attributes say
+    where its messages go.
+    """
+
+    dispatch = dict(pickle._Unpickler.dispatch)  # noqa: SLF001, RUF012 - as above
+
+    def load_build(self) -> None:
+        """Set an object's state, unless it is a bot."""
+        if isinstance(self.stack[-2], Bot):
+            raise pickle.UnpicklingError
+        super().load_build()
+
+    dispatch[pickle.BUILD[0]] = load_build
+
+    def _get_bot(self, own: object) -> Bot | None:
+        return self.bot() if own is True else None
+
+
+class PickleSerializer:
+    """Pickle, fenced: the serializer that is used unless `serializer=` names another.
+
+    Besides plain containers and scalars it takes value types of the standard library such as
+    `datetime`, `Decimal`, `UUID` or `Path`, telegram's objects and enums, and classes defined in
+    trusted modules. Objects of telegram belong to the bot again once they are loaded; those of
+    another bot belong to none.
+
+    Args:
+        trusted: Modules whose classes may be saved and loaded, with their submodules.
+        aliases: Classes that have moved or got another name, by their old full name, such as
+            ``{"shop.Basket": shop.cart.Cart}``. They are thereby trusted.
+        bot: Returns the bot, or None as long as there is none.
+
+    Raises:
+        SettingsError: `trusted` is a single text, or an alias is no class.
+    """
+
+    id: Final = "pickle5"
+
+    def __init__(
+        self,
+        *,
+        trusted: Sequence[str] = ("__main__",),
+        aliases: Mapping[str, type] | None = None,
+        bot: Callable[[], Bot | None] = lambda: None,
+    ) -> None:
+        self._fence = _Fence(trusted, aliases or {})
+        self._bot = bot
+        self._warned = False
+
+    def dumps(self, value: object) -> bytes:
+        """Return a value as bytes.
+
+        Raises:
+            UntrustedTypeError: It holds an object of a class that is not on the list.
+            SerializationError: It holds something else that cannot be saved.
+        """
+        file = io.BytesIO()
+        pickler = _Pickler(file, _PROTOCOL)
+        pickler.fence, pickler.bot = self._fence, self._bot
+        try:
+            pickler.dump(value)
+        except Exception as error:  # noqa: BLE001 - objects' own code may raise anything
+            failure = _explain(error, pickler, value)
+        else:
+            if pickler.foreign and not self._warned:
+                self._warned = True
+                warnings.warn(_FOREIGN_BOT, PTBUserWarning, stacklevel=2)
+            return file.getvalue()
+        # Here, where no exception is being handled: a chained one would show values in a log.
+        raise failure
+
+    def loads(self, data: bytes) -> object:
+        """Return the value that these bytes were made from.
+
+        Raises:
+            UnknownClassError: Classes are gone, or not trusted.
+            Exception: The bytes are damaged, or a class does not take its own old state. See
+                `load_all`, which tells these from one another.
+        """
+        try:
+            return self._load(_Unpickler, data)
+        except _HoldsBotError:
+            return self._load(_CarefulUnpickler, data)
+
+    def _load(self, unpickler: type[_Unpickler | _CarefulUnpickler], data: bytes) -> object:
+        file = io.BytesIO(data)
+        reader = unpickler(file)
+        reader.fence, reader.bot = self._fence, self._bot
+        try:
+            value = reader.load()
+        except _HoldsBotError:
+            raise
+        except Exception:
+            if reader.unknown:  # and whatever a stand-in led to is of no interest
+                raise UnknownClassError(reader.unknown) from None
+            raise
+        if reader.unknown:
+            raise UnknownClassError(reader.unknown)
+        if file.read(1):
+            raise pickle.UnpicklingError
+        return value
+
+
+def dump(serializer: Serializer, value: object) -> bytes:
+    """Return a value as bytes, made by any serializer.
+
+    Raises:
+        SerializationError: The value cannot be saved, whatever the serializer raised.
+    """
+    try:
+        data = serializer.dumps(value)
+    except SerializationError:
+        raise
+    except Exception as error:  # noqa: BLE001 - somebody else's serializer may raise anything
+        reason = f"serializer {serializer.id!r} raised {type(error).__name__}"
+    else:
+        if isinstance(data, bytes):
+            return data
+        reason = f"serializer {serializer.id!r} returned {type(data).__name__}, not bytes"
+    raise SerializationError(reason)
+
+
+def load_all(
+    serializer: Serializer, kind: str, items: Iterable[tuple[K, bytes]]
+) -> dict[K, object]:
+    """Return the values of a kind, by key, made from their bytes by any serializer.
+
+    Python's cyclic garbage collector is paused meanwhile: with it, this takes four times as long,
+    since it walks through all that is there again and again and finds nothing.
+
+    Args:
+        serializer: What made the bytes.
+        kind: Name of the kind, for errors.
+        items: Keys and bytes.
+
+    Raises:
+        DamagedObjectError: Some bytes do not give a value.
+        UnknownTypeError: All do, but classes are gone, or not trusted. Names all of them.
+    """
+    values: dict[K, object] = {}
+    unknown: dict[K, frozenset[str]] = {}
+    damage: set[str] = set()
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        for key, data in items:
+            try:
+                values[key] = serializer.loads(data)
+            except UnknownClassError as error:
+                unknown[key] = error.names
+            except Exception as error:  # noqa: BLE001 - bad bytes may raise anything
+                damage.add(type(error).__name__)
+    finally:
+        if was_enabled:
+            gc.enable()
+    if damage:
+        raise DamagedObjectError(kind, f"values do not load ({', '.join(sorted(damage))})")
+    if unknown:
+        raise UnknownTypeError(kind, sorted(frozenset().union(*unknown.values())), list(unknown))
+    return values

@@ -1,0 +1,649 @@
+"""`S3Persistence`: PTB's interface to a bot's state on S3-compatible storage.
+
+Here stand what PTB calls, the values in their entities, and the group commit. How a commit is made
+safe is `_repository`'s; what a value becomes is `_codec`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast, overload
+
+from telegram import Bot
+from telegram.ext import BasePersistence, ContextTypes, PersistenceInput
+
+from ptb_s3 import _codec
+from ptb_s3._codec import PickleSerializer, Serializer
+from ptb_s3._keyring import KeySource
+from ptb_s3._repository import Counters, Repository
+from ptb_s3._s3 import S3Store
+from ptb_s3._state import BOT_DATA_KEY, MAX_ENTITY, Key, Kind, is_key
+from ptb_s3._store import Store
+from ptb_s3.errors import (
+    PersistenceError,
+    SerializationError,
+    SettingsError,
+    StorageUnavailableError,
+)
+
+if TYPE_CHECKING:
+    import aioboto3
+
+# Seconds of `flush_timeout` that are kept for the head that refers to blobs just written.
+_PUBLISH_RESERVE = 1.0
+# Bytes a second that a host is trusted to compress, encrypt and upload while it is being stopped.
+_FLUSH_RATE = 2 * 1024 * 1024
+
+_LOGGER = logging.getLogger("ptb_s3")
+
+UD = TypeVar("UD")
+CD = TypeVar("CD")
+BD = TypeVar("BD")
+
+ConversationKey = tuple[int | str, ...]
+# ([(keyboard's uuid, access time, {button's uuid: data})], {callback query's id: keyboard's uuid})
+CallbackData = tuple[list[tuple[str, float, dict[str, Any]]], dict[str, str]]
+_Dict = dict[Any, Any]
+
+
+class Stats(NamedTuple):
+    """What a persistence has done since it was made.
+
+    Attributes:
+        revision: The last one known to be committed; 0 before the first commit.
+        age: Seconds since the last durable commit or, before one, since the state was loaded; None
+            while it is not loaded.
+        bytes_sent: Bytes of objects that the storage took.
+        commits: Commits known to be durable.
+        compactions: Blobs written anew.
+        conflicts: Commits refused because another writer had committed.
+        failures: Commits that failed for other reasons; what they held goes with a later one.
+    """
+
+    revision: int
+    age: float | None
+    bytes_sent: int
+    commits: int
+    compactions: int
+    conflicts: int
+    failures: int
+
+
+class _Group:
+    """One group commit: all updates of one tick of the loop wait for it."""
+
+    __slots__ = ("done", "failure", "task")
+
+    def __init__(self) -> None:
+        self.done = asyncio.Event()
+        self.failure: BaseException | None = None
+        self.task: asyncio.Task[None] | None = None
+
+
+class S3Persistence(BasePersistence[UD, CD, BD]):
+    """Keep a bot's state encrypted on S3-compatible storage.
+
+    The state lives in memory; what changed is written in one atomic PUT whenever PTB updates its
+    persistence. Nothing is opened before the first ``get_*``; a state that cannot be read raises
+    there, before the bot starts, and changes nothing.
+
+    Note:
+        The bucket must exist. Turn on its versioning to be able to go back.
+
+    Args:
+        bucket (:obj:`str`): Name of the bucket.
+        prefix (:obj:`str`, optional): Put in front of the names of the six objects, as it is. Give
+            each bot one of its own, such as ``"shop-bot/"``.
+        keyring (:class:`ptb_s3.Keyring`): The key that seals, and retired keys that only open. Any
+            object with the methods of :class:`ptb_s3.KeySource` will do.
+        endpoint_url (:obj:`str`, optional): Address of the S3 API. Defaults to that of AWS.
+        region_name (:obj:`str`, optional): The bucket's region. Defaults to AWS's own settings.
+        session (:class:`aioboto3.Session`, optional): Where credentials come from. Defaults to the
+            AWS chain.
+        store_data (:class:`telegram.ext.PersistenceInput`, optional): Which kinds are saved. Kinds
+            switched off are carried along untouched. By default, all are saved.
+        update_interval (:obj:`int` | :obj:`float`, optional): Seconds between two updates: a crash
+            loses at most what changed since the last one. Defaults to ``60``.
+        context_types (:class:`telegram.ext.ContextTypes`, optional): As given to the application,
+            where it uses types of its own for its data.
+        trusted (Sequence[:obj:`str`], optional): Modules whose classes may be saved and loaded,
+            their submodules included. Defaults to ``("__main__",)``.
+        aliases (Mapping[:obj:`str`, :obj:`type`], optional): Classes that were renamed since they
+            were saved, by their old full names.
+        serializer (:class:`ptb_s3.Serializer`, optional): Turns values into bytes and back.
+            Defaults to the allow-listed pickle, to which `trusted` and `aliases` belong.
+        merge (optional): Reserved for merging the changes of two writers; must be :obj:`None` yet.
+        sync (optional): Reserved for reading the changes of other writers; must be ``"auto"`` yet.
+        compression_level (:obj:`int`, optional): zstd's, from 1 to 19. Defaults to ``3``.
+        flush_timeout (:obj:`float`, optional): Seconds that :meth:`flush` may take, all told.
+            Defaults to ``8``, since hosts kill after 10.
+        restore (:obj:`str`, optional): A revision, a time (ISO 8601) or the version id of a head to
+            go back to at start-up; the same request is carried out once.
+        expected_bucket_owner (:obj:`str`, optional): Id of the AWS account that owns the bucket.
+
+    Attributes:
+        store_data (:class:`telegram.ext.PersistenceInput`): Which kinds are saved.
+        context_types (:class:`telegram.ext.ContextTypes`): The types of the data.
+
+    Raises:
+        SettingsError: An argument cannot be used as it is.
+    """
+
+    @overload
+    def __init__(
+        self: S3Persistence[_Dict, _Dict, _Dict],
+        bucket: str,
+        prefix: str = "",
+        *,
+        keyring: KeySource,
+        endpoint_url: str | None = None,
+        region_name: str | None = None,
+        session: aioboto3.Session | None = None,
+        store_data: PersistenceInput | None = None,
+        update_interval: float = 60,
+        trusted: Sequence[str] = ("__main__",),
+        aliases: Mapping[str, type] | None = None,
+        serializer: Serializer | None = None,
+        merge: None = None,
+        sync: Literal["auto"] = "auto",
+        compression_level: int = 3,
+        flush_timeout: float = 8.0,
+        restore: str | None = None,
+        expected_bucket_owner: str | None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: S3Persistence[UD, CD, BD],
+        bucket: str,
+        prefix: str = "",
+        *,
+        keyring: KeySource,
+        endpoint_url: str | None = None,
+        region_name: str | None = None,
+        session: aioboto3.Session | None = None,
+        store_data: PersistenceInput | None = None,
+        update_interval: float = 60,
+        context_types: ContextTypes[Any, UD, CD, BD] | None = None,
+        trusted: Sequence[str] = ("__main__",),
+        aliases: Mapping[str, type] | None = None,
+        serializer: Serializer | None = None,
+        merge: None = None,
+        sync: Literal["auto"] = "auto",
+        compression_level: int = 3,
+        flush_timeout: float = 8.0,
+        restore: str | None = None,
+        expected_bucket_owner: str | None = None,
+    ) -> None: ...
+
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str = "",
+        *,
+        keyring: KeySource,
+        endpoint_url: str | None = None,
+        region_name: str | None = None,
+        session: aioboto3.Session | None = None,
+        store_data: PersistenceInput | None = None,
+        update_interval: float = 60,
+        context_types: ContextTypes[Any, UD, CD, BD] | None = None,
+        trusted: Sequence[str] = ("__main__",),
+        aliases: Mapping[str, type] | None = None,
+        serializer: Serializer | None = None,
+        merge: None = None,
+        sync: Literal["auto"] = "auto",
+        compression_level: int = 3,
+        flush_timeout: float = 8.0,
+        restore: str | None = None,
+        expected_bucket_owner: str | None = None,
+    ) -> None:
+        _check(update_interval, compression_level, flush_timeout, merge, sync)
+        super().__init__(store_data=store_data, update_interval=update_interval)
+        self.context_types: ContextTypes[Any, UD, CD, BD] = cast(
+            "ContextTypes[Any, UD, CD, BD]", context_types or ContextTypes()
+        )
+        self._store: Store = S3Store(
+            bucket,
+            prefix,
+            endpoint_url=endpoint_url,
+            region_name=region_name,
+            session=session,
+            expected_bucket_owner=expected_bucket_owner,
+        )
+        self._keyring = keyring
+        self._serializer = serializer or PickleSerializer(
+            trusted=trusted, aliases=aliases, bot=lambda: self.bot
+        )
+        self._level = compression_level
+        self._flush_timeout = flush_timeout
+        self._restore = restore
+        self._repository: Repository | None = None
+        self._counters = Counters()
+        self._revision = 0
+        self._opening = asyncio.Lock()
+        self._group: _Group | None = None
+        self._compaction: asyncio.Task[None] | None = None
+        self._pristine_bot_data: bytes | None = None
+
+    @classmethod
+    def from_env(
+        cls,
+        env_file: str | Path | None = ".env",
+        *,
+        session: aioboto3.Session | None = None,
+        store_data: PersistenceInput | None = None,
+        context_types: ContextTypes[Any, Any, Any, Any] | None = None,
+        trusted: Sequence[str] = ("__main__",),
+        aliases: Mapping[str, type] | None = None,
+        serializer: Serializer | None = None,
+    ) -> S3Persistence[Any, Any, Any]:
+        """Make a persistence from the ``PTB_S3_*`` variables; the arguments are the constructor's.
+
+        Args:
+            env_file (:obj:`str` | :obj:`pathlib.Path`, optional): File of further variables, under
+                those of the process. ``AWS_*`` variables in it are put into the environment.
+
+        Raises:
+            SettingsError: A variable is missing, unknown or unusable; names it, and shows no value.
+        """
+        # pydantic costs a third of a second to import, which `import ptb_s3` must not.
+        from ptb_s3.settings import load_settings  # noqa: PLC0415 - see above
+
+        settings = load_settings(env_file)
+        return S3Persistence(
+            settings.bucket,
+            settings.prefix,
+            keyring=settings.keyring(),
+            endpoint_url=settings.endpoint_url,
+            region_name=settings.region,
+            session=session,
+            store_data=store_data,
+            update_interval=settings.update_interval,
+            context_types=context_types,
+            trusted=trusted,
+            aliases=aliases,
+            serializer=serializer,
+            sync=cast("Literal['auto']", settings.sync),
+            compression_level=settings.compression_level,
+            flush_timeout=settings.flush_timeout,
+            restore=settings.restore,
+            expected_bucket_owner=settings.expected_bucket_owner,
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._store!r}, revision={self.stats.revision})"
+
+    @property
+    def stats(self) -> Stats:
+        """:class:`ptb_s3.Stats`: What this persistence has done since it was made."""
+        counters = self._counters
+        if self._repository is not None:
+            self._revision = self._repository.revision
+        at = counters.committed_at
+        return Stats(
+            revision=self._revision,
+            age=None if at is None else (datetime.now(UTC) - at).total_seconds(),
+            bytes_sent=counters.bytes_sent,
+            commits=counters.commits,
+            compactions=counters.compactions,
+            conflicts=counters.conflicts,
+            failures=counters.failures,
+        )
+
+    # What PTB reads at start --------------------------------------------------------------------
+
+    async def get_user_data(self) -> dict[int, UD]:
+        """Return the data of all users, as fresh objects.
+
+        Returns:
+            dict[:obj:`int`, :obj:`dict` | :attr:`telegram.ext.ContextTypes.user_data`]
+        """
+        return cast("dict[int, UD]", await self._values(Kind.USER_DATA))
+
+    async def get_chat_data(self) -> dict[int, CD]:
+        """Return the data of all chats, as fresh objects.
+
+        Returns:
+            dict[:obj:`int`, :obj:`dict` | :attr:`telegram.ext.ContextTypes.chat_data`]
+        """
+        return cast("dict[int, CD]", await self._values(Kind.CHAT_DATA))
+
+    async def get_bot_data(self) -> BD:
+        """Return the bot's data or, if none was ever saved, an empty object of its type.
+
+        Returns:
+            :obj:`dict` | :attr:`telegram.ext.ContextTypes.bot_data`
+        """
+        values = await self._values(Kind.BOT_DATA)
+        if BOT_DATA_KEY in values:
+            return cast("BD", values[BOT_DATA_KEY])
+        pristine = self.context_types.bot_data()
+        # PTB sends bot_data every interval. What it was born with is no change worth a commit.
+        self._pristine_bot_data = _codec.dump(self._serializer, pristine)
+        return cast("BD", pristine)
+
+    async def get_callback_data(self) -> CallbackData | None:
+        """Return the arbitrary callback data, or None if there never was any.
+
+        Returns:
+            tuple[list[tuple[:obj:`str`, :obj:`float`, dict[:obj:`str`, :class:`object`]]],
+            dict[:obj:`str`, :obj:`str`]] | :obj:`None`
+        """
+        values = await self._values(Kind.CALLBACK_DATA)
+        return _join_callback_data(cast("dict[tuple[str, str], Any]", values)) if values else None
+
+    async def get_conversations(self, name: str) -> dict[ConversationKey, object]:
+        """Return the states of one conversation handler.
+
+        Args:
+            name (:obj:`str`): The handler's name.
+
+        Returns:
+            :obj:`dict`: The states by key.
+        """
+        repository = await self._open()
+        entities = cast("Any", repository.entities(Kind.CONVERSATIONS))
+        items = ((key[1], value) for key, value in entities.items() if key[0] == name)
+        return cast(
+            "dict[ConversationKey, object]",
+            _codec.load_all(self._serializer, Kind.CONVERSATIONS, items),
+        )
+
+    # What PTB writes every interval -------------------------------------------------------------
+
+    async def update_user_data(self, user_id: int, data: UD) -> None:
+        """Save a user's data; returns when it is durable.
+
+        Args:
+            user_id (:obj:`int`): The user.
+            data (:obj:`dict` | :attr:`telegram.ext.ContextTypes.user_data`): The data.
+
+        Raises:
+            SerializationError: It cannot be saved; its last good value stays.
+            PersistenceError: The commit failed; it is made up for by the next one.
+        """
+        await self._record(Kind.USER_DATA, {user_id: data})
+
+    async def update_chat_data(self, chat_id: int, data: CD) -> None:
+        """Save a chat's data; otherwise as :meth:`update_user_data`.
+
+        Args:
+            chat_id (:obj:`int`): The chat.
+            data (:obj:`dict` | :attr:`telegram.ext.ContextTypes.chat_data`): The data.
+        """
+        await self._record(Kind.CHAT_DATA, {chat_id: data})
+
+    async def update_bot_data(self, data: BD) -> None:
+        """Save the bot's data; otherwise as :meth:`update_user_data`.
+
+        Args:
+            data (:obj:`dict` | :attr:`telegram.ext.ContextTypes.bot_data`): The data.
+        """
+        await self._record(Kind.BOT_DATA, {BOT_DATA_KEY: data})
+
+    async def update_callback_data(self, data: CallbackData) -> None:
+        """Save the arbitrary callback data; otherwise as :meth:`update_user_data`.
+
+        Args:
+            data (tuple[list[tuple[:obj:`str`, :obj:`float`, \
+                dict[:obj:`str`, :class:`object`]]], dict[:obj:`str`, :obj:`str`]]): The data.
+        """
+        repository = await self._open()
+        values = _split_callback_data(data)
+        gone = repository.entities(Kind.CALLBACK_DATA).keys() - values.keys()
+        await self._record(Kind.CALLBACK_DATA, values, dropped=gone)
+
+    async def update_conversation(
+        self, name: str, key: ConversationKey, new_state: object | None
+    ) -> None:
+        """Save a conversation's state; otherwise as :meth:`update_user_data`.
+
+        Args:
+            name (:obj:`str`): The handler's name.
+            key (:obj:`tuple`): The conversation's key.
+            new_state (:class:`object`): The state; :obj:`None` if it has ended.
+        """
+        entity = (name, tuple(key))
+        if new_state is None:
+            await self._record(Kind.CONVERSATIONS, {}, dropped=[entity])
+        else:
+            await self._record(Kind.CONVERSATIONS, {entity: new_state})
+
+    async def drop_user_data(self, user_id: int) -> None:
+        """Delete a user's data; returns when that is durable.
+
+        Args:
+            user_id (:obj:`int`): The user.
+        """
+        await self._record(Kind.USER_DATA, {}, dropped=[user_id])
+
+    async def drop_chat_data(self, chat_id: int) -> None:
+        """Delete a chat's data; returns when that is durable.
+
+        Args:
+            chat_id (:obj:`int`): The chat.
+        """
+        await self._record(Kind.CHAT_DATA, {}, dropped=[chat_id])
+
+    # What PTB asks before each update -----------------------------------------------------------
+
+    async def refresh_user_data(self, user_id: int, user_data: UD) -> None:
+        """Do nothing: with one writer, what is in memory is the newest there is.
+
+        Args:
+            user_id (:obj:`int`): The user.
+            user_data (:obj:`dict` | :attr:`telegram.ext.ContextTypes.user_data`): The live data.
+        """
+
+    async def refresh_chat_data(self, chat_id: int, chat_data: CD) -> None:
+        """Do nothing; see :meth:`refresh_user_data`.
+
+        Args:
+            chat_id (:obj:`int`): The chat.
+            chat_data (:obj:`dict` | :attr:`telegram.ext.ContextTypes.chat_data`): The live data.
+        """
+
+    async def refresh_bot_data(self, bot_data: BD) -> None:
+        """Do nothing; see :meth:`refresh_user_data`.
+
+        Args:
+            bot_data (:obj:`dict` | :attr:`telegram.ext.ContextTypes.bot_data`): The live data.
+        """
+
+    # What PTB calls at the end ------------------------------------------------------------------
+
+    async def flush(self) -> None:
+        """Commit what is left, write blobs if there is time, and close the connections.
+
+        A later ``get_*`` opens everything again.
+
+        Raises:
+            PersistenceError: The commit failed; what is not durable is kept in memory, and another
+                flush tries again.
+        """
+        repository = self._repository
+        if repository is None:
+            return
+        deadline = asyncio.get_running_loop().time() + self._flush_timeout
+        try:
+            await self._commit_by(repository, deadline)
+            await self._write_blobs_by(repository, deadline)
+            self._revision, self._repository = repository.revision, None
+        finally:
+            await repository.close()
+
+    async def _commit_by(self, repository: Repository, deadline: float) -> None:
+        try:
+            async with asyncio.timeout_at(deadline):
+                await repository.commit()
+        except TimeoutError:
+            raise StorageUnavailableError(
+                f"The storage did not take the last commit within {self._flush_timeout} s "
+                "(flush_timeout). What changed is kept in memory; flush again to try again."
+            ) from None
+
+    async def _write_blobs_by(self, repository: Repository, deadline: float) -> None:
+        """Make the next cold start cheaper. What fails here costs nothing: all is durable."""
+        try:
+            async with asyncio.timeout_at(deadline - _PUBLISH_RESERVE):
+                if self._compaction is not None:
+                    await self._compaction
+                for size, kind in repository.worth_flushing():
+                    time_left = deadline - asyncio.get_running_loop().time() - _PUBLISH_RESERVE
+                    if size <= time_left * _FLUSH_RATE:
+                        await repository.compact(kind)
+            async with asyncio.timeout_at(deadline):
+                await repository.commit(publish=True)
+        except (TimeoutError, PersistenceError) as exc:
+            _LOGGER.info("Left blobs as they were at flush: %s", str(exc) or "no time was left")
+
+    # Within -------------------------------------------------------------------------------------
+
+    async def _open(self) -> Repository:
+        """Return the repository, loaded; the first call loads it."""
+        if self._repository is not None:
+            return self._repository
+        async with self._opening:
+            if self._repository is None:
+                self._repository = await self._load()
+        return self._repository
+
+    async def _load(self) -> Repository:
+        repository = Repository(
+            self._store,
+            self._keyring,
+            bot=self._bot_id(),
+            serializer=self._serializer.id,
+            level=self._level,
+            counters=self._counters,
+        )
+        try:
+            await repository.load()
+            if self._restore is not None:
+                await repository.restore(self._restore)
+        except BaseException:
+            await repository.close()
+            raise
+        return repository
+
+    def _bot_id(self) -> int:
+        # PTB sets the bot when it builds the application; it learns its own id in initialize().
+        bot = cast("Bot | None", self.bot)
+        if bot is None:
+            raise RuntimeError(
+                "S3Persistence has no bot yet: give it to ApplicationBuilder.persistence()."
+            )
+        return bot.id
+
+    async def _values(self, kind: Kind) -> dict[Key, Any]:
+        repository = await self._open()
+        return _codec.load_all(self._serializer, kind, repository.entities(kind).items())
+
+    async def _record(
+        self, kind: Kind, values: Mapping[Key, object], dropped: Iterable[Key] = ()
+    ) -> None:
+        """Stage entities at once, and return when all that is staged is durable."""
+        repository = self._repository or await self._open()
+        faults = list(self._stage(repository, kind, values))
+        for key in dropped:
+            repository.stage(kind, key, None)
+        if repository.dirty:
+            await self._commit_together(repository)
+        if faults:
+            raise faults[0]
+
+    def _stage(
+        self, repository: Repository, kind: Kind, values: Mapping[Key, object]
+    ) -> Iterator[SerializationError]:
+        for key, value in values.items():
+            try:
+                data = self._dump(kind, key, value)
+            except SerializationError as fault:
+                yield fault.locate(kind.value, key)
+                continue
+            pristine = kind is Kind.BOT_DATA and data == self._pristine_bot_data
+            if not (pristine and repository.get(kind, key) is None):
+                repository.stage(kind, key, data)
+
+    def _dump(self, kind: Kind, key: Key, value: object) -> bytes:
+        if not is_key(kind, key):
+            raise SerializationError(f"a {type(key).__name__} of this form cannot be its key")
+        data = _codec.dump(self._serializer, value)
+        if len(data) > MAX_ENTITY:
+            raise SerializationError(f"it takes {len(data)} bytes, and at most {MAX_ENTITY} fit")
+        return data
+
+    async def _commit_together(self, repository: Repository) -> None:
+        """Join the commit that all updates of this tick share; its first member reports failure."""
+        group, leads = self._group, self._group is None
+        if group is None:
+            group = self._group = _Group()
+            # A task of its own: if one of PTB's calls is cancelled, the others still commit.
+            group.task = asyncio.create_task(self._commit_group(repository, group))
+        await group.done.wait()
+        if leads and group.failure is not None:
+            raise group.failure
+
+    async def _commit_group(self, repository: Repository, group: _Group) -> None:
+        # PTB starts all updates of one interval in one tick; after it, all of them are staged.
+        await asyncio.sleep(0)
+        self._group = None
+        try:
+            await repository.commit()
+        except BaseException as failure:  # noqa: BLE001 - handed over to whoever leads the group
+            group.failure = failure
+        else:
+            self._compact_in_background(repository)
+        finally:
+            group.done.set()
+
+    def _compact_in_background(self, repository: Repository) -> None:
+        if repository.due() and (self._compaction is None or self._compaction.done()):
+            self._compaction = asyncio.create_task(self._compact(repository))
+
+    async def _compact(self, repository: Repository) -> None:
+        for kind in repository.due():
+            try:
+                await repository.compact(kind)
+            except PersistenceError as exc:
+                _LOGGER.warning("Could not write blob %s yet; nothing is lost. %s", kind, exc)
+
+
+def _check(
+    update_interval: float, level: int, flush_timeout: float, merge: object, sync: object
+) -> None:
+    if not update_interval > 0:
+        raise SettingsError(
+            f"update_interval is {update_interval}: PTB would update without a pause, at full "
+            "load. Give a number of seconds above 0."
+        )
+    if not 1 <= level <= 19:  # noqa: PLR2004 - zstd's levels that need no extra memory
+        raise SettingsError(f"compression_level is {level}: give a number from 1 to 19.")
+    if not flush_timeout > 0:
+        raise SettingsError(f"flush_timeout is {flush_timeout}: give a number of seconds above 0.")
+    if merge is not None or sync != "auto":
+        raise SettingsError(
+            "merge and sync are for several writers, which this version does not have yet: a "
+            "second writer gets a ConflictError. Leave both out."
+        )
+
+
+def _split_callback_data(data: CallbackData) -> dict[Key, object]:
+    """Make one entity of each keyboard and of each callback query."""
+    keyboards, queries = data
+    entities: dict[Key, object] = {
+        ("k", uuid): (time, buttons) for uuid, time, buttons in keyboards
+    }
+    return entities | {("q", query): keyboard for query, keyboard in queries.items()}
+
+
+def _join_callback_data(values: Mapping[tuple[str, str], Any]) -> CallbackData:
+    """Undo `_split_callback_data`; keyboards least recently used first, as PTB's cache has them."""
+    keyboards = [(name, *value) for (sort, name), value in values.items() if sort == "k"]
+    queries = {name: value for (sort, name), value in values.items() if sort == "q"}
+    return sorted(keyboards, key=lambda keyboard: keyboard[1]), queries
