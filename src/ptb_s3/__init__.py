@@ -1,1 +1,44 @@
-"""Encrypted cloud persistence for python-telegram-bot."""
+"""Encrypted cloud persistence for python-telegram-bot.
+
+from ptb_s3 import S3Persistence
+
+persistence = S3Persistence.from_env()
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ptb_s3._codec import PickleSerializer, Serializer
+    from ptb_s3._keyring import Key, Keyring, KeySource, Sealed, SealingKey
+    from ptb_s3.persistence import S3Persistence, Stats
+
+__all__ = [
+    "Key",
+    "KeySource",
+    "Keyring",
+    "PickleSerializer",
+    "S3Persistence",
+    "Sealed",
+    "SealingKey",
+    "Serializer",
+    "Stats",
+]
+
+_HOMES = {
+    "_codec": ("PickleSerializer", "Serializer"),
+    "_keyring": ("Key", "KeySource", "Keyring", "Sealed", "SealingKey"),
+    "persistence": ("S3Persistence", "Stats"),
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first used.
+
+    The command line imports this package, and should not wait a second for telegram.ext to show
+    its help.
+    """
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

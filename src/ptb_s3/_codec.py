@@ -50,8 +50,8 @@ _TOO_DEEP: Final = 100
 _MAX_PATH: Final = 200
 
 _FOREIGN_BOT: Final = (
-    "The data holds another bot, or objects that belong to one. Once loaded they belong to none, so "
-    "shortcuts such as message.reply_text will fail."
+    "The data holds another bot, or objects that belong to one. Once loaded they belong to none, "
+    "so shortcuts such as message.reply_text will fail."
 )
 
 _BUILTINS = "bool bytearray bytes complex dict float frozenset int list range set slice str tuple"
@@ -76,6 +76,8 @@ _VALUE_TYPES: Final = {
 # button data that PTB no longer has.
 _TELEGRAM: Final = (TelegramObject, Enum, tuple, DefaultValue, InvalidCallbackData)
 
+# Sets the state of an object, in the unpickler that is written in Python.
+_BUILD: Final = pickle._Unpickler.dispatch[pickle.BUILD[0]]  # noqa: SLF001 - no other way in
 _FUNCTIONS: Final = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
 # Stands for whatever lies too deep, where a culprit is asked for.
 _DEEP: Final = object()
@@ -91,7 +93,7 @@ class Serializer(Protocol):
     """
 
     @property
-    def id(self) -> str: ...  # noqa: D102 - documented above, as for any attribute
+    def id(self) -> str: ...
 
     def dumps(self, value: object) -> bytes:
         """Return the value as bytes; an unchanged value must give the same bytes."""
@@ -151,7 +153,8 @@ class _Fence:
     def __init__(self, trusted: Sequence[str], aliases: Mapping[str, type]) -> None:
         if isinstance(trusted, str) or not all(trusted):
             raise SettingsError("trusted= takes a sequence of module names, such as ('shop.data',)")
-        if not all(isinstance(cls, type) and not issubclass(cls, Bot) for cls in aliases.values()):
+        classes: list[object] = list(aliases.values())
+        if any(not isinstance(cls, type) or issubclass(cls, Bot) for cls in classes):
             raise SettingsError(
                 "aliases= takes classes by their old full names, and no bot's class"
             )
@@ -223,7 +226,7 @@ class _Pickler(pickle.Pickler):
     refusal: SerializationError | None = None
     foreign = False
 
-    def reducer_override(self, obj: object) -> object:
+    def reducer_override(self, obj: object) -> Any:  # noqa: ANN401 - a dozen shapes
         """Return how to rebuild an object, or NotImplemented to let pickle decide."""
         self.last = obj
         reductions = self.fence.reductions
@@ -234,16 +237,12 @@ class _Pickler(pickle.Pickler):
 
     def _choose(self, obj: object) -> Callable[[_Pickler, Any], object]:
         cls = type(obj)  # not isinstance: a proxy lies about its class
-        if issubclass(cls, type):
-            return _Pickler._reduce_class
-        if issubclass(cls, Bot):
-            return _Pickler._reduce_bot
+        if issubclass(cls, (type, Bot)):
+            return _Pickler._reduce_class if issubclass(cls, type) else _Pickler._reduce_bot
         if not self.fence.allows(cls):
             self._refuse(obj)
-        if issubclass(cls, Enum):
-            return _Pickler._reduce_enum
-        if issubclass(cls, ZoneInfo):
-            return _Pickler._reduce_zone
+        if issubclass(cls, (Enum, ZoneInfo)):
+            return _Pickler._reduce_enum if issubclass(cls, Enum) else _Pickler._reduce_zone
         default = cls.__reduce_ex__ is object.__reduce_ex__ and cls.__reduce__ is object.__reduce__
         if not default or cls in copyreg.dispatch_table:
             return _Pickler._reduce_custom
@@ -276,18 +275,23 @@ class _Pickler(pickle.Pickler):
         # a restart. SetBot, called by the reader with object and state, adds it again.
         bot = getattr(obj, "_bot", None)
         if bot is not None and bot is self.bot():
-            state = obj.__getstate__()
-            return copyreg.__newobj__, (type(obj),), state, None, None, SetBot
+            return (*obj.__reduce_ex__(_PROTOCOL)[:3], None, None, SetBot)
         self.foreign = self.foreign or bot is not None
         return NotImplemented
 
     def _reduce_custom(self, obj: object) -> object:
         reduce = copyreg.dispatch_table.get(type(obj))
         reduction = reduce(obj) if reduce else obj.__reduce_ex__(_PROTOCOL)
-        if isinstance(reduction, str):
-            # The name of a global that is not a class, and so would never be loaded.
+        # A text is the name of a global that is not a class, or pickle would know how to write it.
+        # These two functions are not written: they have operation codes.
+        rebuild = None if isinstance(reduction, str) else reduction[0]
+        if rebuild is None or (
+            isinstance(rebuild, _FUNCTIONS)
+            and rebuild.__name__ not in {"__newobj__", "__newobj_ex__"}
+        ):
+            name = _full_name(type(obj))
             self._stop(
-                SerializationError(f"{_full_name(type(obj))} pickles as the name of a global")
+                SerializationError(f"class {name} takes a function to load, which is never run")
             )
         return reduction
 
@@ -377,59 +381,59 @@ class _Reading:
         fence: The allow-list.
         bot: Returns the bot that loaded objects are to belong to.
         unknown: Full names of the classes that were asked for and not found.
+        careful: Whether it is safe to put a bot where the pickle can reach it.
     """
 
     fence: _Fence
     bot: Callable[[], Bot | None]
     unknown: tuple[str, ...] = ()
+    careful = False
 
     def find_class(self, module: str, name: str, /) -> Callable[..., object]:
         """Return the class of this name, or a stand-in so that all that are missing get named."""
         found = self.fence.find(module, name)
         if found is None:
             self.unknown += (f"{module}.{name}",)
-            return type("Missing", (), {"__new__": _missing, "__setstate__": _missing})
+            return type("Missing", (), {"__init__": _ignore, "__setstate__": _ignore})
         if found is SetBot:
             return self._set_bot
         return self._get_bot if found is TheBot else found
 
-    def _set_bot(self, obj: object, state: object) -> None:
+    def _set_bot(self, obj: object, state: dict[str, object]) -> None:
         if not isinstance(obj, TelegramObject) or isinstance(obj, Bot):
             raise pickle.UnpicklingError
-        obj.__setstate__(state)  # type: ignore[arg-type] - refuses what is no state
+        obj.__setstate__(state)
         obj.set_bot(self.bot())
 
     def _get_bot(self, own: object) -> Bot | None:
-        raise _HoldsBotError
+        if not self.careful:
+            raise _HoldsBotError
+        return self.bot() if own is True else None
 
 
-def _missing(cls: type, *_args: object, **_kwargs: object) -> object:
-    return object.__new__(cls) if isinstance(cls, type) else None
+def _ignore(*_args: object, **_kwargs: object) -> None:
+    """Take whatever a pickle gives to an object of a class that is not there."""
 
 
 class _Unpickler(_Reading, pickle.Unpickler):
-    """Reads what the fence allows. The fast one."""
+    """Reads what the fence allows, fast."""
 
 
-class _CarefulUnpickler(_Reading, pickle._Unpickler):  # noqa: SLF001 - its C twin has no load_build
-    """Reads pickles with a bot in them, without letting them change that bot.
+def _build(reader: pickle.Unpickler) -> None:
+    if isinstance(vars(reader)["stack"][-2], Bot):
+        raise pickle.UnpicklingError
+    _BUILD(reader)
 
-    Pickle can set any attribute of any object that it gets hold of, and a bot's attributes say
+
+class _CarefulUnpickler(_Reading, pickle._Unpickler):  # noqa: SLF001 - the C one cannot do this
+    """Reads pickles that hold a bot, without letting them change it.
+
+    A pickle can set any attribute of what it gets hold of, and it is a bot's attributes that say
     where its messages go.
     """
 
-    dispatch = dict(pickle._Unpickler.dispatch)  # noqa: SLF001, RUF012 - as above
-
-    def load_build(self) -> None:
-        """Set an object's state, unless it is a bot."""
-        if isinstance(self.stack[-2], Bot):
-            raise pickle.UnpicklingError
-        super().load_build()
-
-    dispatch[pickle.BUILD[0]] = load_build
-
-    def _get_bot(self, own: object) -> Bot | None:
-        return self.bot() if own is True else None
+    careful = True
+    dispatch = pickle._Unpickler.dispatch | {pickle.BUILD[0]: _build}  # noqa: SLF001 - as above
 
 
 class PickleSerializer:
@@ -524,7 +528,7 @@ def dump(serializer: Serializer, value: object) -> bytes:
         SerializationError: The value cannot be saved, whatever the serializer raised.
     """
     try:
-        data = serializer.dumps(value)
+        data: object = serializer.dumps(value)
     except SerializationError:
         raise
     except Exception as error:  # noqa: BLE001 - somebody else's serializer may raise anything

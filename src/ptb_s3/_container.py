@@ -1,4 +1,4 @@
-"""The container that every object is: a readable header, then sealed pages. Pure: bytes in, bytes out.
+"""The container of every object: a readable header, then sealed pages. Pure: bytes in, bytes out.
 
 `FORMAT.md` is the specification; sections are cited where a rule binds.
 """
@@ -23,17 +23,17 @@ MAGIC = b"ptb-s3/1\n"
 MAX_HEADER = 64 * 1024
 # The first bytes of any object that are sure to hold its preamble.
 MAX_PREAMBLE = len(MAGIC) + MAX_HEADER
-# Bytes of entities that go into one page: large enough to compress well, small enough to hold in passing.
+# Bytes of entities that go into one page: enough to compress well, little to hold in passing.
 PAGE_SIZE = 1024 * 1024
 # A page holds at least one entity, whole; so this bounds an entity too.
 MAX_PAGE = 256 * 1024 * 1024
 
-# Cobblestone works in pieces of this size, so that a worker thread lets go of the interpreter between them.
+# Cobblestone works in pieces of this size, so that a worker thread lets others run in between.
 _PIECE = 1024 * 1024
 _LENGTH = struct.Struct("<I")
 _END = _LENGTH.pack(0)
 
-# C2SP chunked-encryption@v1: 24 bytes of salt and 32 of commitment, then chunks of 16 KiB with a tag each.
+# C2SP chunked-encryption@v1: 24 bytes of salt, 32 of commitment, then 16 KiB chunks, each tagged.
 _SEALED_OVERHEAD = 56
 _CHUNK = 16 * 1024
 _TAG = 16
@@ -50,7 +50,7 @@ _Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z_]{1,32}\Z")]
 class Header(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
 ):
-    """What anybody can read of an object (FORMAT.md, section 2); authenticated once the object has been opened.
+    """What anybody can read of an object (FORMAT.md, section 2); true once it has been opened.
 
     Attributes:
         object: Name of the object: ``head`` or a kind.
@@ -91,7 +91,7 @@ def padded(length: int) -> int:
 
 
 def sealed_size(size: int) -> int:
-    """Return how many bytes of ciphertext a plaintext of `size` bytes makes (FORMAT.md, section 4)."""
+    """Return the bytes of ciphertext that `size` bytes of plaintext make (FORMAT.md, section 4)."""
     return size + _TAG * (size // _CHUNK + 1) + _SEALED_OVERHEAD
 
 
@@ -101,7 +101,7 @@ def compress(page: bytes, level: int) -> bytes:
 
 
 def seal(header: Header, frames: Sequence[bytes], key: SealingKey) -> bytes:
-    """Seal pages, already compressed, under a header; the header's key and size are filled in here."""
+    """Seal frames under a header, whose key and size are filled in here."""
     length = sum(_LENGTH.size + len(frame) for frame in frames) + len(_END)
     size = padded(length)
     header = msgspec.structs.replace(header, key=key.key_id, wrapped_key=key.wrapped_key, size=size)
@@ -133,7 +133,7 @@ def read_header(name: str, data: bytes) -> tuple[Header, int]:
         header = _header_decoder.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise DamagedObjectError(name, "its header is not as the format says") from None
-    if _encode_header(header) != line:
+    if _encode_header(header) != line or header.created.utcoffset():
         raise DamagedObjectError(name, "its header is not in the format's one form")
     if header.object != name:
         raise DamagedObjectError(
@@ -152,12 +152,10 @@ def open_sealed(name: str, data: bytes, keys: KeySource) -> tuple[Header, Iterat
         UnknownKeyError: It is sealed with a key that is not at hand.
     """
     header, start = read_header(name, data)
-    if len(data) - start != sealed_size(header.size):
-        raise DamagedObjectError(
-            name,
-            f"its sealed part has {len(data) - start} bytes and should have {sealed_size(header.size)}: "
-            "it was cut short or added to",
-        )
+    length, expected = len(data) - start, sealed_size(header.size)
+    if length != expected:
+        reason = f"its sealed part has {length} bytes, not {expected}: it was cut short or added to"
+        raise DamagedObjectError(name, reason)
     plaintext = _decrypt(name, memoryview(data), start, keys.opening_key(header))
     return header, _pages(name, plaintext)
 

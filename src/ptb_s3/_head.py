@@ -19,9 +19,10 @@ from ptb_s3.errors import DamagedObjectError
 # Writers whose last commit a head lists. An outcome is settled within seconds of the attempt; so
 # many other processes do not start and commit in between.
 MAX_WRITERS = 64
-# Bytes that a kind's differential may cost, beyond its blob's size, before the blob is written anew.
-# Writing when the cost so far equals the price is within a factor of two of the best schedule there
-# is, whatever the future brings ("ski rental"); the slack keeps tiny blobs from being rewritten often.
+# Bytes that a kind's differential may cost, beyond its blob's size, before the blob is written
+# anew. To write when the cost so far equals the price is within a factor of two of the best schedule
+# there is, whatever the future brings ("ski rental"); the slack keeps tiny blobs from being written
+# all the time.
 COMPACTION_SLACK = 64 * 1024
 
 
@@ -164,7 +165,7 @@ def encode(head: Head, compress: Callable[[bytes], bytes]) -> tuple[Head, list[b
     """Make a head's frames.
 
     Returns:
-        The head, each kind's cost increased by what its differential takes this time, and the frames.
+        The head, each kind's cost increased by what its differential takes, and the frames.
     """
     parts: dict[Kind, Part] = {}
     frames: list[bytes] = []
@@ -240,7 +241,10 @@ def _decode_differentials(head_pages: Iterator[bytes]) -> dict[Kind, dict[Key, E
     differentials: dict[Kind, dict[Key, Entry]] = {kind: {} for kind in Kind}
     for page in head_pages:
         kind, raw = _page_decoder.decode(page)
-        for key, revision, value in _entry_decoders[kind].decode(raw):
+        entries = _entry_decoders[kind].decode(raw)
+        if not entries:
+            raise _damaged("a page is empty")
+        for key, revision, value in entries:
             if key in differentials[kind]:
                 raise _damaged("its differential names an entity twice")
             differentials[kind][key] = Entry(revision, value)

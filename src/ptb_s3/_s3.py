@@ -310,8 +310,8 @@ def _readied(body: bytes | bytearray) -> tuple[bytes | io.BytesIO, str]:
     """Return the body in the form that it is best sent in, and its Content-MD5. Slow.
 
     Up to 1 MiB, bytes go out in one round trip. Beyond, a stream goes piece by piece, after the
-    server has said "100 Continue". It is filled piece by piece, too: the copy that `io.BytesIO(body)`
-    puts off would be made at once, on the loop, when aiohttp asks for its buffer (40 ms for 64 MiB).
+    server has said "100 Continue". It is filled piece by piece, too: `io.BytesIO(body)` puts off
+    the copy until aiohttp asks for its buffer, on the loop (40 ms for 64 MiB).
     """
     digest = hashlib.md5(body, usedforsecurity=False).digest()
     content_md5 = b64encode(digest).decode()

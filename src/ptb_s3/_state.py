@@ -101,6 +101,8 @@ def decode_blob(kind: Kind, blob_pages: Iterable[bytes], count: int) -> Entities
             entries = _blob_decoders[kind].decode(page)
         except msgspec.DecodeError:
             raise DamagedObjectError(kind, "a page is not as the format says") from None
+        if not entries:
+            raise DamagedObjectError(kind, "a page is empty")
         read += len(entries)
         entities.update(entries)
     if not read == len(entities) == count:

@@ -65,7 +65,7 @@ class Store(Protocol):
     async def get(
         self, name: str, *, version_id: str | None = None, first_bytes: int | None = None
     ) -> Fetched | None:
-        """Return the current version of an object, or the one named; None if there is definitely none.
+        """Return an object's current version, or the one named; None if there is surely none.
 
         Args:
             name: The object, such as ``head``.

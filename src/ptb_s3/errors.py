@@ -1,7 +1,8 @@
 """What can go wrong, what to do about it, and the exit code it means on the command line.
 
-Every message says what happened, to which object, and what to do. Attributes carry the evidence (kind, key,
-object, version); messages and reprs never hold a secret, a value or a user's id, since they end up in logs.
+Every message says what happened, to which object, and what to do. Attributes carry the evidence
+(kind, key, object, version); messages and reprs never hold a secret, a value or a user's id, since
+they end up in logs.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ class PersistenceError(Exception):
     """Base of every error that ptb-s3 raises.
 
     Attributes:
-        exit_code: What the command line exits with: 1 failed, 2 usage, 3 nothing there, 4 wrong key,
-            5 damaged data, 6 conflict, 7 storage out of reach.
+        exit_code: What the command line exits with: 1 failed, 2 usage, 3 nothing there,
+            4 wrong key, 5 damaged data, 6 conflict, 7 storage out of reach.
     """
 
     exit_code: ClassVar[int] = 1
@@ -96,8 +97,8 @@ class UnknownKeyError(PersistenceError):
         self.at_hand = tuple(at_hand)
         super().__init__(
             f"Object {object_name!r} is sealed with key {needed}, which is not at hand (there is: "
-            f"{', '.join(self.at_hand) or 'none'}). Put that key into PTB_S3_RETIRED_KEYS, or into PTB_S3_KEY "
-            "if it is the current one. Nothing was changed."
+            f"{', '.join(self.at_hand) or 'none'}). Put that key into PTB_S3_RETIRED_KEYS, or into "
+            "PTB_S3_KEY if it is the current one. Nothing was changed."
         )
 
 
@@ -115,8 +116,8 @@ class DamagedObjectError(PersistenceError):
         self.object_name = object_name
         self.reason = reason
         super().__init__(
-            f"Object {object_name!r} is damaged: {reason}. Nothing was changed. Bring back an older version of "
-            "it from the bucket's history, then start again."
+            f"Object {object_name!r} is damaged: {reason}. Nothing was changed. Bring back an "
+            "older version of it from the bucket's history, then start again."
         )
 
 
@@ -131,7 +132,7 @@ class ForeignStoreError(PersistenceError):
 
 
 class ConflictError(PersistenceError):
-    """Another writer has committed; nothing was overwritten, and our changes are kept to be sent again."""
+    """Another writer has committed; nothing was overwritten, and our changes are kept."""
 
     exit_code = 6
 
@@ -144,7 +145,8 @@ class SerializationError(PersistenceError):
     Attributes:
         kind: Name of the kind, such as ``"user_data"``.
         key: The entity's key: a user's or chat's id, a conversation's name and key.
-        path: Where in the value the culprit is, as Python would write it, such as ``"['cart'][2].price"``.
+        path: Where in the value the culprit is, as Python would write it, such as
+            ``"['cart'][2].price"``.
     """
 
     def __init__(self, reason: str, *, path: str = "") -> None:
@@ -190,6 +192,7 @@ class UnknownTypeError(PersistenceError):
         self.keys = tuple(keys)
         super().__init__(
             f"{len(self.keys)} saved value(s) of {kind} need classes that are gone or not trusted: "
-            f"{', '.join(self.types)}. If a class was renamed, pass aliases={{'old.path.Name': NewClass}}; if its "
-            "module is yours, name it in trusted=(...). Nothing was changed. This error's .keys names the entities."
+            f"{', '.join(self.types)}. If a class was renamed, pass "
+            "aliases={'old.path.Name': NewClass}; if its module is yours, name it in "
+            "trusted=(...). Nothing was changed. This error's .keys names the entities."
         )

@@ -1,0 +1,140 @@
+"""Fixtures: an S3 server where a test asks for one, and none of the developer's own settings."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from tests import servers
+from tests.faultproxy import FaultProxy
+from tests.servers import S3Client, S3Server
+
+from ptb_s3._s3 import S3Store
+
+_STATED = pytest.StashKey[dict[str, str]]()
+"""The credentials that the environment held at the start, for a server that runs elsewhere."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--s3",
+        default=servers.DEFAULT,
+        metavar="SERVER",
+        help="S3 server of the integration tests: seaweedfs (the default), minio, or the URL of "
+        "any other, with credentials in AWS_*",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_STATED] = {k: v for k, v in os.environ.items() if k.startswith("AWS_")}
+    _forget_the_developers_settings()
+    if config.getoption("--s3") != servers.DEFAULT:
+        servers.describe(config.getoption("--s3"))  # not to be had: better said now
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"S3 server: {servers.describe(config.getoption('--s3'))}"
+
+
+def _forget_the_developers_settings() -> None:
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "PTB_S3_")) or name.lower().endswith("_proxy"):
+            del os.environ[name]
+    os.environ |= {
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "NO_PROXY": "*",
+    }
+
+
+@pytest.fixture(scope="session")
+def s3_server(pytestconfig: pytest.Config) -> Iterator[S3Server]:
+    """The S3 server, started when the first test asks for it."""
+    with servers.running(pytestconfig.getoption("--s3"), pytestconfig.stash[_STATED]) as server:
+        yield server
+
+
+@pytest.fixture
+async def s3_client(s3_server: S3Server) -> AsyncIterator[S3Client]:
+    """A client of the server, for what `Store` cannot do: make buckets, delete, look behind it."""
+    from aiobotocore.config import AioConfig  # noqa: PLC0415 - unit tests can do without
+
+    config = AioConfig(
+        s3={"addressing_style": "path"},
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+    session = s3_server.session()
+    async with session.client("s3", endpoint_url=s3_server.endpoint_url, config=config) as client:
+        yield client
+
+
+@pytest.fixture
+async def bucket(s3_client: S3Client) -> AsyncIterator[str]:
+    """Name of a new, versioned bucket."""
+    async with _new_bucket(s3_client) as name:
+        await s3_client.put_bucket_versioning(
+            Bucket=name, VersioningConfiguration={"Status": "Enabled"}
+        )
+        yield name
+
+
+@pytest.fixture
+async def unversioned_bucket(s3_client: S3Client) -> AsyncIterator[str]:
+    """Name of a new bucket without versioning."""
+    async with _new_bucket(s3_client) as name:
+        yield name
+
+
+@pytest.fixture
+async def s3_store(s3_server: S3Server, bucket: str) -> AsyncIterator[S3Store]:
+    """A store on the versioned bucket."""
+    store = open_store(s3_server, bucket)
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def unversioned_store(s3_server: S3Server, unversioned_bucket: str) -> AsyncIterator[S3Store]:
+    """A store on the bucket without versioning."""
+    store = open_store(s3_server, unversioned_bucket)
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def fault_proxy(s3_server: S3Server) -> AsyncIterator[FaultProxy]:
+    """A way to the server on which requests and replies can be lost."""
+    async with FaultProxy(s3_server.endpoint_url) as proxy:
+        yield proxy
+
+
+def open_store(server: S3Server, bucket: str, **options: object) -> S3Store:
+    """Return a store on a bucket of that server; options go in the place of what would be."""
+    settings: dict[str, Any] = {
+        "endpoint_url": server.endpoint_url,
+        "region_name": server.region_name,
+        "session": server.session(),
+        **options,
+    }
+    return S3Store(bucket, "bot/", **settings)
+
+
+@asynccontextmanager
+async def _new_bucket(client: S3Client) -> AsyncIterator[str]:
+    """Make a bucket, and remove it with all that is in it."""
+    name = f"ptb-s3-test-{secrets.token_hex(8)}"
+    region = client.meta.region_name
+    elsewhere = {"CreateBucketConfiguration": {"LocationConstraint": region}}
+    await client.create_bucket(Bucket=name, **({} if region == "us-east-1" else elsewhere))
+    yield name
+    pages = client.get_paginator("list_object_versions").paginate(Bucket=name)
+    async for page in pages:
+        for entry in page.get("Versions", []) + page.get("DeleteMarkers", []):
+            await client.delete_object(Bucket=name, Key=entry["Key"], VersionId=entry["VersionId"])
+    await client.delete_bucket(Bucket=name)

@@ -1,0 +1,235 @@
+"""What every `Store` does: the same tests on the one in memory and on a real S3 server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+
+from ptb_s3._store import MemoryStore, PreconditionFailed, Store, Written
+from tests.servers import S3Client
+
+MEMORY, S3 = "memory", "s3"
+
+
+@pytest.fixture(params=[MEMORY, S3])
+def store(request: pytest.FixtureRequest) -> Store:
+    """A store with history."""
+    if request.param == MEMORY:
+        return MemoryStore()
+    s3_store: Store = request.getfixturevalue("s3_store")
+    return s3_store
+
+
+@pytest.fixture
+def delete(store: Store, request: pytest.FixtureRequest) -> Callable[[str], Awaitable[None]]:
+    """Delete an object as an outsider would, leaving a delete marker."""
+
+    async def delete(name: str) -> None:
+        if isinstance(store, MemoryStore):
+            store.delete(name)
+        else:
+            await client.delete_object(Bucket=bucket, Key=f"bot/{name}")
+
+    if not isinstance(store, MemoryStore):
+        client: S3Client = request.getfixturevalue("s3_client")
+        bucket: str = request.getfixturevalue("bucket")
+    return delete
+
+
+async def _versions(store: Store, name: str) -> list[str]:
+    return [version.version_id async for version in store.versions(name)]
+
+
+async def _body(store: Store, name: str) -> bytes:
+    fetched = await store.get(name)
+    assert fetched is not None
+    return fetched.body
+
+
+async def test_what_was_never_written_is_absent(store: Store) -> None:
+    """Absence is None, whole, in part, and in history."""
+    assert await store.get("head") is None
+    assert await store.get("head", first_bytes=10) is None
+    assert await _versions(store, "head") == []
+
+
+async def test_what_was_written_is_read_back(store: Store) -> None:
+    """A read gives the bytes, and the ETag and version that the write was told."""
+    written = await store.put("head", b"one", if_match=None)
+    fetched = await store.get("head")
+    assert fetched is not None
+    assert fetched == (b"one", written.etag, written.version_id)
+    assert isinstance(fetched.body, bytes)
+
+
+async def test_a_bytearray_is_taken_as_well(store: Store) -> None:
+    """The engine hands over what it has built, without a copy; changing it later changes nothing."""
+    body = bytearray(b"one")
+    await store.put("head", body, if_match=None)
+    body[:] = b"two"
+    assert await _body(store, "head") == b"one"
+
+
+async def test_create_only_creates_only_once(store: Store) -> None:
+    """Without an ETag to match, an object that is there stays what it is."""
+    await store.put("head", b"one", if_match=None)
+    with pytest.raises(PreconditionFailed):
+        await store.put("head", b"two", if_match=None)
+    assert await _body(store, "head") == b"one"
+
+
+async def test_the_etag_last_seen_lets_one_write(store: Store) -> None:
+    """Each write needs the ETag of the one before it."""
+    first = await store.put("head", b"one", if_match=None)
+    second = await store.put("head", b"two", if_match=first.etag)
+    third = await store.put("head", b"three", if_match=second.etag)
+    assert len({first.etag, second.etag, third.etag}) == 3
+    assert await _body(store, "head") == b"three"
+
+
+async def test_a_stale_etag_does_not(store: Store) -> None:
+    """What has changed since it was read is not overwritten."""
+    first = await store.put("head", b"one", if_match=None)
+    await store.put("head", b"two", if_match=first.etag)
+    with pytest.raises(PreconditionFailed):
+        await store.put("head", b"three", if_match=first.etag)
+    assert await _body(store, "head") == b"two"
+
+
+async def test_nothing_there_to_be_replaced(store: Store) -> None:
+    """An ETag matches no object that never was. (AWS answers 404, others 412; old MinIO wrote.)"""
+    with pytest.raises(PreconditionFailed):
+        await store.put("head", b"one", if_match='"d41d8cd98f00b204e9800998ecf8427e"')
+    assert await store.get("head") is None
+
+
+async def test_after_a_deletion(store: Store, delete: Callable[[str], Awaitable[None]]) -> None:
+    """A delete marker is absence: nothing to read, nothing to match, room to create."""
+    written = await store.put("head", b"one", if_match=None)
+    await delete("head")
+    assert await store.get("head") is None
+    with pytest.raises(PreconditionFailed):
+        await store.put("head", b"two", if_match=written.etag)
+    again = await store.put("head", b"three", if_match=None)
+    assert await _body(store, "head") == b"three"
+    assert await _versions(store, "head") == [again.version_id, written.version_id]
+
+
+async def test_versions_are_distinct_and_can_be_read(store: Store) -> None:
+    """Every version stays readable by its id, those of equal content as well."""
+    bodies = [b"one", b"two", b"two", b"three"]
+    history: list[tuple[bytes, Written]] = []
+    for body in bodies:
+        if_match = history[-1][1].etag if history else None
+        history.append((body, await store.put("head", body, if_match=if_match)))
+    assert len({written.version_id for _, written in history}) == len(bodies)
+    for body, written in history:
+        fetched = await store.get("head", version_id=written.version_id)
+        assert fetched == (body, written.etag, written.version_id)
+
+
+@pytest.mark.parametrize(
+    "version_id",
+    ["no-such-version", "00000000-0000-0000-0000-000000000000", "67154b17856abe03c28b9a8f0d365439"],
+)
+async def test_a_version_that_never_was_is_absent(store: Store, version_id: str) -> None:
+    """An id that the storage never gave is None, whatever it looks like."""
+    await store.put("head", b"one", if_match=None)
+    assert await store.get("head", version_id=version_id) is None
+
+
+async def test_history_is_newest_first_and_of_one_object(store: Store) -> None:
+    """Neighbours that share the name's beginning are left out."""
+    written = [await store.put("head", b"0", if_match=None)]
+    for number in range(1, 5):
+        body = b"%d" % number * (number + 1)
+        written.append(await store.put("head", body, if_match=written[-1].etag))
+    for neighbour in ("head2", "head/", "hea", "heads"):
+        await store.put(neighbour, b"another object", if_match=None)
+    versions = [version async for version in store.versions("head")]
+    assert [v.version_id for v in versions] == [w.version_id for w in reversed(written)]
+    assert [v.size for v in versions] == [5, 4, 3, 2, 1]
+
+
+async def test_history_has_times(store: Store) -> None:
+    """Times have a zone, never grow towards the past, and are about now."""
+    written = await store.put("head", b"one", if_match=None)
+    await store.put("head", b"two", if_match=written.etag)
+    times = [version.modified async for version in store.versions("head")]
+    assert all(newer >= older for newer, older in pairwise(times))
+    assert abs(datetime.now(UTC) - times[0]) < timedelta(minutes=1)
+
+
+async def test_first_bytes(store: Store) -> None:
+    """No more than was asked for comes back, and no less where there is as much."""
+    body = bytes(range(256)) * 4
+    written = await store.put("head", body, if_match=None)
+    for count in (0, 1, 100, 1024, 5000):
+        fetched = await store.get("head", first_bytes=count)
+        assert fetched == (body[:count], written.etag, written.version_id)
+    version = await store.get("head", version_id=written.version_id, first_bytes=7)
+    assert version == (body[:7], written.etag, written.version_id)
+
+
+@pytest.mark.parametrize("size", [0, 1, 2**20, 2**20 + 1, 20 * 2**20])
+async def test_any_size(store: Store, size: int) -> None:
+    """Empty, smallest, on both sides of 1 MiB (they are sent in different ways), and large."""
+    body = os.urandom(size)
+    written = await store.put("head", body, if_match=None)
+    fetched = await store.get("head")
+    assert fetched == (body, written.etag, written.version_id)
+    first = await store.get("head", first_bytes=10)
+    assert first == (body[:10], written.etag, written.version_id)
+    assert [version.size async for version in store.versions("head")] == [size]
+
+
+@pytest.mark.parametrize("replacing", [False, True], ids=["create", "replace"])
+async def test_of_sixteen_writers_one_wins(store: Store, replacing: bool) -> None:  # noqa: FBT001 - a parameter
+    """Writers that have seen the same state: one of them writes, and knows it."""
+    seen = await store.put("head", b"seen", if_match=None) if replacing else None
+    bodies = [b"writer %d" % number for number in range(16)]
+    outcomes = await asyncio.gather(
+        *(store.put("head", body, if_match=seen and seen.etag) for body in bodies),
+        return_exceptions=True,
+    )
+    winners = [
+        (body, outcome)
+        for body, outcome in zip(bodies, outcomes, strict=True)
+        if not isinstance(outcome, PreconditionFailed)
+    ]
+    assert len(winners) == 1, outcomes
+    assert await store.get("head") == winners[0][0:1] + tuple(winners[0][1])  # type: ignore[arg-type]
+    assert len(await _versions(store, "head")) == 1 + replacing
+
+
+async def test_close_and_use_again(store: Store) -> None:
+    """Closing releases connections and nothing else; closing twice is closing."""
+    await store.put("head", b"one", if_match=None)
+    await store.close()
+    await store.close()
+    assert await _body(store, "head") == b"one"
+
+
+@pytest.fixture(params=[MEMORY, S3])
+def unversioned(request: pytest.FixtureRequest) -> Store:
+    """A store without history."""
+    if request.param == MEMORY:
+        return MemoryStore(versioned=False)
+    unversioned_store: Store = request.getfixturevalue("unversioned_store")
+    return unversioned_store
+
+
+async def test_without_versioning(unversioned: Store) -> None:
+    """All of it works without history; there are no version ids."""
+    first = await unversioned.put("head", b"one", if_match=None)
+    second = await unversioned.put("head", b"two", if_match=first.etag)
+    assert (first.version_id, second.version_id) == (None, None)
+    assert await unversioned.get("head") == (b"two", second.etag, None)
+    with pytest.raises(PreconditionFailed):
+        await unversioned.put("head", b"three", if_match=first.etag)
+    assert len(await _versions(unversioned, "head")) == 1

@@ -1,0 +1,291 @@
+"""A second writer of the format, from FORMAT.md alone, and the vectors that it makes.
+
+It shares no code with the package: what it writes, the package must read; and it can write what the
+package never would. `python -m tests.vectors.reference` writes the corpus anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import zstandard
+from cryptography.cobblestone import Cobblestone256Encryptor
+from cryptography.hazmat.primitives.hashes import SHA512
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+
+FOLDER = Path(__file__).parent
+SECRET = bytes(range(100, 132))
+STORE = "6f1d3c52-9a0b-4c1e-8d75-2b8a4e9f0c11"
+OTHER_STORE = "11111111-2222-4333-8444-555555555555"
+BOT = 4711
+WRITER = "00112233445566aa"
+COMMIT = "c0ffee00c0ffee00c0ffee00c0ffee00"
+KINDS = ("user_data", "chat_data", "bot_data", "callback_data", "conversations")
+
+pack = msgspec.msgpack.encode
+Header = dict[str, Any]
+
+
+def derive(info: bytes, length: int, secret: bytes = SECRET) -> bytes:
+    return HKDFExpand(algorithm=SHA512(), length=length, info=info).derive(secret)
+
+
+KEY_ID = derive(b"ptb-s3/1 key id", 8).hex()
+SEAL_KEY = derive(b"ptb-s3/1 seal", 32)
+
+
+def padme(length: int) -> int:
+    exponent = length.bit_length() - 1
+    low_bits = exponent - (exponent.bit_length() - 1) - 1
+    mask = (1 << max(low_bits, 0)) - 1
+    return (length + mask) & ~mask
+
+
+def frame(data: bytes) -> bytes:
+    return zstandard.ZstdCompressor().compress(data)
+
+
+def page(data: bytes) -> bytes:
+    compressed = frame(data)
+    return struct.pack("<I", len(compressed)) + compressed
+
+
+def plaintext(*pages: bytes) -> bytes:
+    body = b"".join(pages) + b"\0\0\0\0"
+    return body.ljust(padme(len(body)), b"\0")
+
+
+def header(name: str, **changes: object) -> Header:
+    fields: Header = {
+        "object": name,
+        "store": STORE,
+        "revision": 7,
+        "commit": COMMIT,
+        "created": "2026-11-23T14:30:00.250000Z",
+        "writer": WRITER,
+        "key": KEY_ID,
+        "serializer": "pickle5",
+        "entities": 0,
+        "size": 0,
+    }
+    return fields | changes
+
+
+def line(fields: Header) -> bytes:
+    return json.dumps(fields, separators=(",", ":")).encode() + b"\n"
+
+
+def seal(preamble: bytes, text: bytes) -> bytes:
+    encryptor = Cobblestone256Encryptor(SEAL_KEY, hashlib.sha256(preamble).digest())
+    return preamble + encryptor.update(text) + encryptor.finalize()
+
+
+def build(fields: Header, text: bytes, magic: bytes = b"ptb-s3/1\n") -> bytes:
+    return seal(magic + line({**fields, "size": len(text)}), text)
+
+
+def blob(kind: str, entries: list[Any], **changes: object) -> bytes:
+    text = plaintext(page(pack(entries))) if entries else plaintext()
+    return build(header(kind, **{"entities": len(entries), **changes}), text)
+
+
+def record(**changes: object) -> dict[str, Any]:
+    return {
+        "bot": BOT,
+        "writers": [[WRITER, COMMIT, 7]],
+        "restored": None,
+        "kinds": {kind: {"ref": None, "cost": 0} for kind in KINDS},
+        **changes,
+    }
+
+
+def head(rec: dict[str, Any], *diffs: list[Any], **changes: object) -> bytes:
+    text = plaintext(page(pack(rec)), *(page(pack(diff)) for diff in diffs))
+    count = sum(len(diff[1]) for diff in diffs)
+    return build(header("head", **{"entities": count, **changes}), text)
+
+
+def raw(text: bytes, **changes: object) -> bytes:
+    """An object whose plaintext is given as it is."""
+    return build(header("user_data", **{"entities": 1, **changes}), text)
+
+
+REF = {"revision": 5, "version_id": "v1", "size": 500, "entities": 3, "key": KEY_ID}
+ONE = [[1, b"one"]]
+ONE_PAGE = page(pack(ONE))
+DIFF = ["user_data", [[1, 7, b"one"], [2, 6, None]]]
+# zstd: single segment, eight bytes of content size (10 GiB), one empty last block.
+TEN_GIB = bytes.fromhex("28b52ffd e0") + struct.pack("<Q", 10 * 2**30) + bytes.fromhex("010000")
+
+
+def with_ref(**changes: object) -> dict[str, Any]:
+    rec = record()
+    rec["kinds"]["user_data"] = {"ref": REF | changes, "cost": 12}
+    return rec
+
+
+def without(fields: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if key != name}
+
+
+def sized(frame_bytes: bytes) -> bytes:
+    return struct.pack("<I", len(frame_bytes)) + frame_bytes
+
+
+def flipped(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+def intact() -> dict[str, bytes]:
+    conversation = [["order", [1, -1001, "inline"]], b"state"]
+    return {
+        "user_data.ok": blob("user_data", [[1, b"one"], [-5, b""], [2**40, b"x" * 1000]]),
+        "chat_data.ok-empty": blob("chat_data", []),
+        "bot_data.ok": blob("bot_data", [[0, b"bot"]], created="2026-11-23T14:30:00Z"),
+        "callback_data.ok": blob("callback_data", [[["k", "uuid"], b"k"], [["q", "5"], b"q"]]),
+        "conversations.ok": blob("conversations", [conversation]),
+        "user_data.ok-pages": raw(plaintext(ONE_PAGE, page(pack([[2, b"two"]]))), entities=2),
+        "user_data.ok-wrapped-key": _wrapped(),
+        "head.ok": head(with_ref(), DIFF),
+        "head.ok-first": head(record(restored="5"), revision=1),
+    }
+
+
+def _wrapped() -> bytes:
+    fields: Header = {}
+    for name, value in header("user_data", entities=1).items():
+        fields[name] = value
+        if name == "key":
+            fields["wrapped_key"] = "AQID"
+    return build(fields, plaintext(ONE_PAGE))
+
+
+def damaged_preambles() -> dict[str, bytes]:
+    good = blob("user_data", ONE)
+    fields = header("user_data", entities=1, size=padme(len(ONE_PAGE) + 4))
+    text = plaintext(ONE_PAGE)
+    magic = b"ptb-s3/1\n"
+    spaced = magic + json.dumps({**fields, "size": len(text)}).encode() + b"\n"
+    twice = magic + line({**fields, "size": len(text)}).replace(b"{", b'{"revision":1,', 1)
+    return {
+        "user_data.empty": b"",
+        "user_data.magic": build(fields, text, magic=b"ptb-s4/1\n"),
+        "user_data.version-2": build(fields, text, magic=b"ptb-s3/2\n"),
+        "user_data.header-no-end": magic + b"{" + b" " * 70_000,
+        "user_data.header-too-long": build({**fields, "wrapped_key": "A" * 70_000}, text),
+        "user_data.header-not-json": seal(magic + b"hello\n", text),
+        "user_data.header-not-utf8": seal(magic + b'{"object":"\xff"}\n', text),
+        "user_data.header-unknown-member": build({**fields, "extra": 1}, text),
+        "user_data.header-missing-member": build(without(fields, "writer"), text),
+        "user_data.header-repeated-member": seal(twice, text),
+        "user_data.header-wrong-type": build({**fields, "revision": "7"}, text),
+        "user_data.header-white-space": seal(spaced, text),
+        "user_data.header-other-order": build(dict(reversed(fields.items())), text),
+        "user_data.header-revision-0": build({**fields, "revision": 0}, text),
+        "user_data.header-local-time": build(
+            {**fields, "created": "2026-11-23T15:30:00+01:00"}, text
+        ),
+        "user_data.header-upper-case-id": build({**fields, "commit": COMMIT.upper()}, text),
+        "user_data.header-changed": good.replace(b'"revision":7', b'"revision":8'),
+        "user_data.of-chat-data": blob("chat_data", ONE),
+        "user_data.renamed": blob("chat_data", ONE).replace(b'"chat_data"', b'"user_data"'),
+    }
+
+
+def damaged_bodies() -> dict[str, bytes]:
+    good = blob("user_data", ONE)
+    body = ONE_PAGE + b"\0\0\0\0"
+    short = zstandard.ZstdCompressor(write_content_size=False).compress(pack(ONE))
+    lying = bytearray(frame(pack(ONE)))
+    lying[5] += 1
+    return {
+        "user_data.truncated": good[:-1],
+        "user_data.cut-to-preamble": good[: good.index(b"\n", 9) + 1],
+        "user_data.trailing": good + b"\0",
+        "user_data.flipped-first": flipped(good, good.index(b"\n", 9) + 1),
+        "user_data.flipped-last": flipped(good, len(good) - 1),
+        "user_data.page-past-end": raw(struct.pack("<I", 10_000) + plaintext(ONE_PAGE)),
+        "user_data.no-end": raw(ONE_PAGE),
+        "user_data.padding-missing": raw(body.ljust(padme(len(body)), b"\0") + b"\0" * 64),
+        "user_data.padding-not-zero": raw(body.ljust(padme(len(body) + 40), b"\1")),
+        "user_data.frame-garbage": raw(plaintext(sized(b"garbage"))),
+        "user_data.frame-no-size": raw(plaintext(sized(short))),
+        "user_data.frame-10-gib": raw(plaintext(sized(TEN_GIB))),
+        "user_data.frame-wrong-size": raw(plaintext(sized(bytes(lying)))),
+        "user_data.frame-and-more": raw(plaintext(sized(frame(pack(ONE)) + b"more"))),
+        "user_data.frame-twice": raw(plaintext(sized(frame(pack(ONE)) * 2))),
+        "user_data.page-not-messagepack": raw(plaintext(page(b"\xc1"))),
+        "user_data.page-and-more": raw(plaintext(page(pack(ONE) + b"\0"))),
+        "user_data.page-empty": raw(plaintext(page(pack([]))), entities=0),
+        "user_data.key-of-other-type": blob("user_data", [["1", b"one"]]),
+        "user_data.value-of-other-type": blob("user_data", [[1, "one"]]),
+        "user_data.key-twice": blob("user_data", [*ONE, *ONE]),
+        "user_data.count": blob("user_data", ONE, entities=2),
+    }
+
+
+def damaged_heads() -> dict[str, bytes]:
+    unknown = record()
+    unknown["kinds"]["secrets"] = {"ref": None, "cost": 0}
+    missing = record()
+    del missing["kinds"]["bot_data"]
+    return {
+        "head.no-record": build(header("head"), plaintext()),
+        "head.record-missing-member": head(without(record(), "bot")),
+        "head.record-unknown-member": head(record(extra=1)),
+        "head.record-unknown-kind": head(unknown),
+        "head.record-missing-kind": head(missing),
+        "head.ref-newer": head(with_ref(revision=8)),
+        "head.entry-twice": head(record(), ["user_data", [[1, 7, b"a"], [1, 7, b"a"]]]),
+        "head.entry-too-old": head(with_ref(), ["user_data", [[1, 5, b"a"]]]),
+        "head.entry-too-new": head(with_ref(), ["user_data", [[1, 8, b"a"]]]),
+        "head.entry-of-unknown-kind": head(record(), ["secrets", [[1, 7, b"a"]]]),
+        "head.entry-key-of-other-type": head(record(), ["conversations", [[1, 7, b"a"]]]),
+        "head.page-empty": head(record(), ["user_data", []]),
+        "head.count": head(record(), DIFF, entities=3),
+    }
+
+
+def refused() -> dict[str, bytes]:
+    stranger = header("user_data", entities=1, key="ffffffffffffffff")
+    return {
+        "user_data.unknown-key": build(stranger, plaintext(ONE_PAGE)),
+        "user_data.other-store": blob("user_data", ONE, store=OTHER_STORE),
+        "head.other-bot": head(record(bot=1)),
+        "head.other-serializer": head(record(), serializer="json"),
+    }
+
+
+def corpus() -> dict[str, tuple[str | None, bytes]]:
+    """Return every vector: the error a reader must report (None: it is intact), and the object."""
+    damaged = {**damaged_preambles(), **damaged_bodies(), **damaged_heads()}
+    errors = {
+        "user_data.unknown-key": "UnknownKeyError",
+        "user_data.other-store": "ForeignStoreError",
+        "head.other-bot": "ForeignStoreError",
+        "head.other-serializer": "SettingsError",
+    }
+    return {
+        **{name: (None, data) for name, data in intact().items()},
+        **{name: ("DamagedObjectError", data) for name, data in damaged.items()},
+        **{name: (errors[name], data) for name, data in refused().items()},
+    }
+
+
+def main() -> None:
+    for old in FOLDER.glob("*.bin"):
+        old.unlink()
+    index: dict[str, str | None] = {}
+    for name, (error, data) in corpus().items():
+        (FOLDER / f"{name}.bin").write_bytes(data)
+        index[name] = error
+    (FOLDER / "index.json").write_text(json.dumps(index, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
