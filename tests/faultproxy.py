@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum, auto
-from typing import Self
+from typing import NamedTuple, Self
 from urllib.parse import urlsplit
 
 _HOST = "127.0.0.1"
@@ -26,6 +26,17 @@ class Lost(Enum):
     """The server never sees it."""
     REPLY = auto()
     """The server has carried it out; the client never hears of it."""
+
+
+class _Fault(NamedTuple):
+    """What befalls the next requests of a method; of the reply that many bytes come back.
+
+    None: the server does not even see the request.
+    """
+
+    requests: int
+    method: str
+    let_through: int | None
 
 
 class FaultProxy:
@@ -43,7 +54,7 @@ class FaultProxy:
         self._server: asyncio.Server | None = None
         self._port = 0
         self._connections: set[asyncio.Task[None]] = set()
-        self._fault: tuple[Lost, int, Callable[[str], bool]] | None = None
+        self._fault: _Fault | None = None
         self.requests: list[str] = []
 
     @property
@@ -79,17 +90,22 @@ class FaultProxy:
             requests: How many of them; a client that retries makes several.
             method: Only those of this HTTP method, such as ``PUT``.
         """
-        self._fault = (lost, requests, lambda line: line.startswith(method))
+        self._fault = _Fault(requests, method, let_through=None if lost is Lost.REQUEST else 0)
 
-    def _begin(self, first_bytes: bytes) -> Lost | None:
+    def cut_reply_after(self, size: int, requests: int = 1, *, method: str = "") -> None:
+        """Let the replies to the next requests break off after that many bytes, head included."""
+        self._fault = _Fault(requests, method, let_through=size)
+
+    def _begin(self, first_bytes: bytes) -> _Fault | None:
         """Record a request; return what befalls it."""
         line = first_bytes.split(b"\r\n", 1)[0].decode("latin-1")
         self.requests.append(line)
-        if self._fault is None or not self._fault[2](line):
+        fault = self._fault
+        if fault is None or not line.startswith(fault.method):
             return None
-        lost, left, befalls = self._fault
-        self._fault = (lost, left - 1, befalls) if left > 1 else None
-        return lost
+        left = fault.requests - 1
+        self._fault = fault._replace(requests=left) if left else None
+        return fault
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -115,7 +131,7 @@ class _Connection:
 
     def __init__(
         self,
-        begin: Callable[[bytes], Lost | None],
+        begin: Callable[[bytes], _Fault | None],
         requests: asyncio.StreamReader,
         client: asyncio.StreamWriter,
         replies: asyncio.StreamReader,
@@ -125,7 +141,7 @@ class _Connection:
         self._requests, self._client = requests, client
         self._replies, self._server = replies, server
         self._between_requests = True
-        self._reply_is_lost = False
+        self._let_through: int | None = None
 
     async def run(self) -> None:
         """Forward until either side, or a fault, ends it."""
@@ -141,18 +157,25 @@ class _Connection:
         while piece := await self._requests.read(_PIECE):
             if self._between_requests:
                 self._between_requests = False
-                lost = self._begin(piece)
-                if lost is Lost.REQUEST:
+                fault = self._begin(piece)
+                if fault is not None and fault.let_through is None:
                     return
-                self._reply_is_lost = lost is Lost.REPLY
+                self._let_through = fault.let_through if fault is not None else None
             self._server.write(piece)
             await self._server.drain()
 
     async def _return(self) -> None:
         while piece := await self._replies.read(_PIECE):
-            if not piece.startswith(_INTERIM):
-                if self._reply_is_lost:
-                    return
-                self._between_requests = True
-            self._client.write(piece)
+            if piece.startswith(_INTERIM):
+                self._client.write(piece)
+                continue
+            self._between_requests = True
+            if self._let_through is None:
+                self._client.write(piece)
+                await self._client.drain()
+                continue
+            self._client.write(piece[: self._let_through])
             await self._client.drain()
+            self._let_through = max(0, self._let_through - len(piece))
+            if not self._let_through:
+                return

@@ -128,6 +128,10 @@ def _full_name(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
+def _class_name(obj: object) -> str:
+    return _full_name(obj if isinstance(obj, type) else type(obj))
+
+
 def _value_types() -> dict[str, type]:
     named: dict[str, type] = {_full_name(SetBot): SetBot, _full_name(TheBot): TheBot}
     for module, names in _VALUE_TYPES.items():
@@ -155,14 +159,13 @@ class _Fence:
             raise SettingsError("trusted= takes a sequence of module names, such as ('shop.data',)")
         classes: list[object] = list(aliases.values())
         if any(not isinstance(cls, type) or issubclass(cls, Bot) for cls in classes):
-            raise SettingsError(
-                "aliases= takes classes by their old full names, and no bot's class"
-            )
+            raise SettingsError("aliases= takes classes by their old full names, never a bot's")
         self._trusted = tuple(trusted)
         self._named = {**_NAMED, **{_full_name(cls): cls for cls in aliases.values()}, **aliases}
         self._known: dict[tuple[str, str], type] = {}
-        # Which reduction the pickler takes for the instances of a class, once it is allowed.
-        self.reductions: dict[type, Callable[[_Pickler, Any], object]] = {}
+        self._allowed: set[type] = set()
+        # What the pickler does with the instances of a class, once it is allowed; None: as usual.
+        self.reductions: dict[type, Callable[[_Pickler, Any], object] | None] = {}
 
     def find(self, module: str, name: str) -> type | None:
         """Return the class of this name if it may be used, else None."""
@@ -175,7 +178,11 @@ class _Fence:
 
     def allows(self, cls: type) -> bool:
         """Return whether this very class would be found by its own name."""
-        return self.find(cls.__module__, cls.__qualname__) is cls
+        if cls not in self._allowed:
+            if self.find(cls.__module__, cls.__qualname__) is not cls:
+                return False
+            self._allowed.add(cls)
+        return True
 
     def _search(self, module: str, name: str) -> type | None:
         trusted = any(f"{module}.".startswith(f"{package}.") for package in self._trusted)
@@ -230,12 +237,13 @@ class _Pickler(pickle.Pickler):
         """Return how to rebuild an object, or NotImplemented to let pickle decide."""
         self.last = obj
         reductions = self.fence.reductions
-        reduce = reductions.get(type(obj))
-        if reduce is None:
+        try:
+            reduce = reductions[type(obj)]
+        except KeyError:
             reduce = reductions[type(obj)] = self._choose(obj)
-        return reduce(self, obj)
+        return NotImplemented if reduce is None else reduce(self, obj)
 
-    def _choose(self, obj: object) -> Callable[[_Pickler, Any], object]:
+    def _choose(self, obj: object) -> Callable[[_Pickler, Any], object] | None:
         cls = type(obj)  # not isinstance: a proxy lies about its class
         if issubclass(cls, (type, Bot)):
             return _Pickler._reduce_class if issubclass(cls, type) else _Pickler._reduce_bot
@@ -244,11 +252,12 @@ class _Pickler(pickle.Pickler):
         if issubclass(cls, (Enum, ZoneInfo)):
             return _Pickler._reduce_enum if issubclass(cls, Enum) else _Pickler._reduce_zone
         default = cls.__reduce_ex__ is object.__reduce_ex__ and cls.__reduce__ is object.__reduce__
-        if not default or cls in copyreg.dispatch_table:
-            return _Pickler._reduce_custom
-        if issubclass(cls, TelegramObject):
-            return _Pickler._reduce_telegram
-        return lambda _pickler, _obj: NotImplemented
+        if _NAMED.get(_full_name(cls)) is not cls:  # what these reduce to is known
+            if not default or cls in copyreg.dispatch_table:
+                return _Pickler._reduce_custom
+            if issubclass(cls, TelegramObject):
+                return _Pickler._reduce_telegram
+        return None
 
     def _reduce_class(self, cls: type) -> object:
         if not self.fence.allows(cls):
@@ -284,26 +293,23 @@ class _Pickler(pickle.Pickler):
         reduction = reduce(obj) if reduce else obj.__reduce_ex__(_PROTOCOL)
         # A text is the name of a global that is not a class, or pickle would know how to write it.
         # These two functions are not written: they have operation codes.
-        rebuild = None if isinstance(reduction, str) else reduction[0]
-        if rebuild is None or (
-            isinstance(rebuild, _FUNCTIONS)
-            and rebuild.__name__ not in {"__newobj__", "__newobj_ex__"}
-        ):
-            name = _full_name(type(obj))
-            self._stop(
-                SerializationError(f"class {name} takes a function to load, which is never run")
-            )
+        function = isinstance(reduction, str) or (
+            isinstance(reduction[0], _FUNCTIONS)
+            and reduction[0].__name__ not in {"__newobj__", "__newobj_ex__"}
+        )
+        if function:
+            name = _class_name(obj)
+            self._stop(SerializationError(f"to load class {name} takes a function, never called"))
         return reduction
 
     def _refuse(self, obj: object) -> NoReturn:
         """Refuse a class, or an object of a class, that the fence keeps out."""
-        cls = obj if isinstance(obj, type) else type(obj)
-        name = _full_name(cls)
+        name = _class_name(obj)
         if isinstance(obj, _FUNCTIONS):
             self._stop(SerializationError("functions are never loaded, and so never saved"))
         if "<locals>" in name:
             self._stop(SerializationError(f"class {name} must be defined at the top of a module"))
-        if cls is not obj and not _is_picklable(obj):
+        if not isinstance(obj, type) and not _is_picklable(obj):
             self._stop(SerializationError(f"an object of class {name} cannot be pickled"))
         remedy = "if its module is yours, name it in trusted=(...)"
         self._stop(UntrustedTypeError(f"class {name} is not trusted; {remedy}"))
@@ -322,7 +328,7 @@ def _explain(error: Exception, pickler: _Pickler, value: object) -> Serializatio
     elif isinstance(error, RecursionError):
         failure, culprit = SerializationError("it is nested too deeply"), _DEEP
     else:
-        what = "it" if culprit is None else f"an object of class {_full_name(type(culprit))}"
+        what = "it" if culprit is None else f"{_class_name(culprit)} in it"
         failure = SerializationError(f"{what} cannot be pickled ({type(error).__name__})")
     with contextlib.suppress(Exception):  # objects' own code again: repr of a key, for one
         failure.path = "" if culprit is None else _path_to(culprit, value)
@@ -374,6 +380,14 @@ class _HoldsBotError(Exception):
     """The pickle has a bot as a value by itself, which takes `_CarefulUnpickler`."""
 
 
+class _Missing:
+    """Takes the place of a class that is not there, so that the rest gets read and named too."""
+
+    def __init__(self, *_args: object, **_kwargs: object) -> None: ...
+
+    def __setstate__(self, _state: object) -> None: ...
+
+
 class _Reading:
     """What both unpicklers do: look up classes on the list, and hand out the bot.
 
@@ -390,18 +404,18 @@ class _Reading:
     careful = False
 
     def find_class(self, module: str, name: str, /) -> Callable[..., object]:
-        """Return the class of this name, or a stand-in so that all that are missing get named."""
+        """Return what the pickle gets for the name of a class."""
         found = self.fence.find(module, name)
         if found is None:
             self.unknown += (f"{module}.{name}",)
-            return type("Missing", (), {"__init__": _ignore, "__setstate__": _ignore})
+            return _Missing
         if found is SetBot:
             return self._set_bot
         return self._get_bot if found is TheBot else found
 
     def _set_bot(self, obj: object, state: dict[str, object]) -> None:
         if not isinstance(obj, TelegramObject) or isinstance(obj, Bot):
-            raise pickle.UnpicklingError
+            raise pickle.UnpicklingError("not an object that has a bot")
         obj.__setstate__(state)
         obj.set_bot(self.bot())
 
@@ -411,17 +425,13 @@ class _Reading:
         return self.bot() if own is True else None
 
 
-def _ignore(*_args: object, **_kwargs: object) -> None:
-    """Take whatever a pickle gives to an object of a class that is not there."""
-
-
 class _Unpickler(_Reading, pickle.Unpickler):
     """Reads what the fence allows, fast."""
 
 
 def _build(reader: pickle.Unpickler) -> None:
     if isinstance(vars(reader)["stack"][-2], Bot):
-        raise pickle.UnpicklingError
+        raise pickle.UnpicklingError("a bot's state is not for a pickle to set")
     _BUILD(reader)
 
 
@@ -517,7 +527,7 @@ class PickleSerializer:
         if reader.unknown:
             raise UnknownClassError(reader.unknown)
         if file.read(1):
-            raise pickle.UnpicklingError
+            raise pickle.UnpicklingError("bytes after the end of the pickle")
         return value
 
 
@@ -559,7 +569,7 @@ def load_all(
     """
     values: dict[K, object] = {}
     unknown: dict[K, frozenset[str]] = {}
-    damage: set[str] = set()
+    damage: list[str] = []
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -569,12 +579,13 @@ def load_all(
             except UnknownClassError as error:
                 unknown[key] = error.names
             except Exception as error:  # noqa: BLE001 - bad bytes may raise anything
-                damage.add(type(error).__name__)
+                damage.append(type(error).__name__)
     finally:
         if was_enabled:
             gc.enable()
     if damage:
-        raise DamagedObjectError(kind, f"values do not load ({', '.join(sorted(damage))})")
+        what = f"{len(damage)} of its values do not load ({', '.join(sorted(set(damage)))})"
+        raise DamagedObjectError(kind, f"{what}, or a class no longer takes what it once gave")
     if unknown:
         raise UnknownTypeError(kind, sorted(frozenset().union(*unknown.values())), list(unknown))
     return values

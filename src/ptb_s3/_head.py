@@ -20,9 +20,9 @@ from ptb_s3.errors import DamagedObjectError
 # many other processes do not start and commit in between.
 MAX_WRITERS = 64
 # Bytes that a kind's differential may cost, beyond its blob's size, before the blob is written
-# anew. To write when the cost so far equals the price is within a factor of two of the best schedule
-# there is, whatever the future brings ("ski rental"); the slack keeps tiny blobs from being written
-# all the time.
+# anew. To write when the cost so far equals the price is within a factor of two of the best
+# schedule there is, whatever the future brings ("ski rental"); the slack keeps tiny blobs from
+# being written all the time.
 COMPACTION_SLACK = 64 * 1024
 
 

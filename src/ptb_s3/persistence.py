@@ -224,8 +224,8 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         self._restore = restore
         self._repository: Repository | None = None
         self._counters = Counters()
-        self._revision = 0
-        self._opening = asyncio.Lock()
+        self._opening: asyncio.Task[Repository] | None = None
+        self._flushed = False
         self._group: _Group | None = None
         self._compaction: asyncio.Task[None] | None = None
         self._pristine_bot_data: bytes | None = None
@@ -242,11 +242,17 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         aliases: Mapping[str, type] | None = None,
         serializer: Serializer | None = None,
     ) -> S3Persistence[Any, Any, Any]:
-        """Make a persistence from the ``PTB_S3_*`` variables; the arguments are the constructor's.
+        """Make a persistence from the ``PTB_S3_*`` variables; the rest as in the constructor.
 
         Args:
             env_file (:obj:`str` | :obj:`pathlib.Path`, optional): File of further variables, under
                 those of the process. ``AWS_*`` variables in it are put into the environment.
+            session (:class:`aioboto3.Session`, optional): Where credentials come from.
+            store_data (:class:`telegram.ext.PersistenceInput`, optional): Which kinds are saved.
+            context_types (:class:`telegram.ext.ContextTypes`, optional): Types of the data.
+            trusted (Sequence[:obj:`str`], optional): Modules whose classes may be saved and loaded.
+            aliases (Mapping[:obj:`str`, :obj:`type`], optional): Renamed classes.
+            serializer (:class:`ptb_s3.Serializer`, optional): Turns values into bytes and back.
 
         Raises:
             SettingsError: A variable is missing, unknown or unusable; names it, and shows no value.
@@ -281,12 +287,9 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
     @property
     def stats(self) -> Stats:
         """:class:`ptb_s3.Stats`: What this persistence has done since it was made."""
-        counters = self._counters
-        if self._repository is not None:
-            self._revision = self._repository.revision
-        at = counters.committed_at
+        counters, at = self._counters, self._counters.committed_at
         return Stats(
-            revision=self._revision,
+            revision=self._repository.revision if self._repository else 0,
             age=None if at is None else (datetime.now(UTC) - at).total_seconds(),
             bytes_sent=counters.bytes_sent,
             commits=counters.commits,
@@ -325,7 +328,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         pristine = self.context_types.bot_data()
         # PTB sends bot_data every interval. What it was born with is no change worth a commit.
         self._pristine_bot_data = _codec.dump(self._serializer, pristine)
-        return cast("BD", pristine)
+        return pristine
 
     async def get_callback_data(self) -> CallbackData | None:
         """Return the arbitrary callback data, or None if there never was any.
@@ -390,10 +393,9 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         """Save the arbitrary callback data; otherwise as :meth:`update_user_data`.
 
         Args:
-            data (tuple[list[tuple[:obj:`str`, :obj:`float`, \
-                dict[:obj:`str`, :class:`object`]]], dict[:obj:`str`, :obj:`str`]]): The data.
+            data (:obj:`tuple`): As :meth:`get_callback_data` returns it.
         """
-        repository = await self._open()
+        repository = self._repository or await self._open()
         values = _split_callback_data(data)
         gone = repository.entities(Kind.CALLBACK_DATA).keys() - values.keys()
         await self._record(Kind.CALLBACK_DATA, values, dropped=gone)
@@ -460,7 +462,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
     async def flush(self) -> None:
         """Commit what is left, write blobs if there is time, and close the connections.
 
-        A later ``get_*`` opens everything again.
+        A later ``get_*`` reads everything again; a later update goes on from what is in memory.
 
         Raises:
             PersistenceError: The commit failed; what is not durable is kept in memory, and another
@@ -473,7 +475,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         try:
             await self._commit_by(repository, deadline)
             await self._write_blobs_by(repository, deadline)
-            self._revision, self._repository = repository.revision, None
+            self._flushed = True
         finally:
             await repository.close()
 
@@ -505,12 +507,19 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
     # Within -------------------------------------------------------------------------------------
 
     async def _open(self) -> Repository:
-        """Return the repository, loaded; the first call loads it."""
-        if self._repository is not None:
+        """Return the repository, loaded anew if this is the first call, or the first since a flush.
+
+        All calls that wait for it go on in one tick of the loop, so that updates stay one group.
+        """
+        if self._repository is not None and (self._repository.dirty or not self._flushed):
             return self._repository
-        async with self._opening:
-            if self._repository is None:
-                self._repository = await self._load()
+        if self._opening is None:
+            self._opening = asyncio.create_task(self._load())
+        try:
+            self._repository = await asyncio.shield(self._opening)
+        finally:
+            self._opening = None
+        self._flushed = False
         return self._repository
 
     async def _load(self) -> Repository:

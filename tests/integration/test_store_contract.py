@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
+from tests.servers import S3Client
 
 from ptb_s3._store import MemoryStore, PreconditionFailed, Store, Written
-from tests.servers import S3Client
 
 MEMORY, S3 = "memory", "s3"
 
@@ -68,7 +68,7 @@ async def test_what_was_written_is_read_back(store: Store) -> None:
 
 
 async def test_a_bytearray_is_taken_as_well(store: Store) -> None:
-    """The engine hands over what it has built, without a copy; changing it later changes nothing."""
+    """The engine hands over what it has built; changing it later changes nothing."""
     body = bytearray(b"one")
     await store.put("head", body, if_match=None)
     body[:] = b"two"

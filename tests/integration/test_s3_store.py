@@ -1,0 +1,319 @@
+"""What `S3Store` does when something is in the way: bucket, credentials, network, loops."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable
+
+import pytest
+from tests.conftest import open_store
+from tests.faultproxy import FaultProxy, Lost
+from tests.servers import S3Client, S3Server
+
+from ptb_s3._s3 import S3Store
+from ptb_s3._store import PreconditionFailed
+from ptb_s3.errors import (
+    AccessDeniedError,
+    BucketNotFoundError,
+    PersistenceError,
+    SettingsError,
+    StorageUnavailableError,
+)
+
+_ATTEMPTS = 3
+
+
+async def _history(store: S3Store) -> list[str]:
+    return [version.version_id async for version in store.versions("head")]
+
+
+_CALLS: dict[str, Callable[[S3Store], Awaitable[object]]] = {
+    "get": lambda store: store.get("head"),
+    "put": lambda store: store.put("head", b"one", if_match=None),
+    "replace": lambda store: store.put("head", b"one", if_match='"0"'),
+    "versions": _history,
+}
+every_call = pytest.mark.parametrize("call", _CALLS.values(), ids=_CALLS.keys())
+
+
+@every_call
+async def test_a_bucket_that_is_not_there(
+    s3_server: S3Server, s3_client: S3Client, call: Callable[[S3Store], Awaitable[object]]
+) -> None:
+    """It is said so, with the bucket's name, and the bucket is not made."""
+    store = open_store(s3_server, "ptb-s3-no-such-bucket")
+    with pytest.raises(BucketNotFoundError, match=r"'ptb-s3-no-such-bucket'.*PTB_S3_BUCKET"):
+        await call(store)
+    await store.close()
+    buckets = (await s3_client.list_buckets())["Buckets"]
+    assert "ptb-s3-no-such-bucket" not in [entry["Name"] for entry in buckets]
+
+
+@every_call
+@pytest.mark.parametrize(
+    ("credentials", "remedy"),
+    [
+        ({"aws_secret_access_key": "not-the-secret-of-this-key"}, "AWS_SECRET_ACCESS_KEY"),
+        ({"aws_access_key_id": "nobody-has-this-key"}, "AWS_ACCESS_KEY_ID"),
+    ],
+    ids=["secret", "key"],
+)
+async def test_credentials_that_are_wrong(
+    s3_server: S3Server,
+    bucket: str,
+    call: Callable[[S3Store], Awaitable[object]],
+    credentials: dict[str, str],
+    remedy: str,
+) -> None:
+    """The error says which variables to look at, and shows none of them."""
+    store = open_store(s3_server, bucket, session=s3_server.session(**credentials))
+    with pytest.raises(AccessDeniedError, match=remedy) as caught:
+        await call(store)
+    await store.close()
+    for secret in (s3_server.secret_key, s3_server.access_key, *credentials.values()):
+        assert secret not in str(caught.value)
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+@every_call
+async def test_credentials_that_are_missing(
+    s3_server: S3Server, bucket: str, call: Callable[[S3Store], Awaitable[object]]
+) -> None:
+    """Without any, nothing is asked anonymously."""
+    store = open_store(s3_server, bucket, session=None)
+    with pytest.raises(AccessDeniedError, match="no usable credentials"):
+        await call(store)
+    await store.close()
+
+
+@every_call
+async def test_an_endpoint_that_is_down(call: Callable[[S3Store], Awaitable[object]]) -> None:
+    """It takes seconds to know, not minutes, and a write may have taken effect."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        server = S3Server("none", f"http://127.0.0.1:{unused.getsockname()[1]}", "key", "secret")
+        store = open_store(server, "bucket")
+        began = time.monotonic()
+        with pytest.raises(StorageUnavailableError, match="No connection|no connection"):
+            await call(store)
+        assert time.monotonic() - began < 8
+        await store.close()
+
+
+async def test_a_server_that_never_answers() -> None:
+    """The read timeout bounds each attempt."""
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    silent = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    server = S3Server("silent", f"http://127.0.0.1:{port}", "key", "secret")
+    store = open_store(server, "bucket", read_timeout=0.1)
+    with pytest.raises(StorageUnavailableError, match="may have taken effect"):
+        await store.put("head", b"one", if_match=None)
+    await store.close()
+    silent.close()
+    await silent.wait_closed()
+
+
+async def test_a_web_server_is_not_taken_for_storage() -> None:
+    """A captive portal says 200 to all: that is neither an object nor a write, nor absence."""
+
+    async def serve_page(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(2**16)
+        page = b"<html>Welcome to this hotel</html>"
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/html\r\n")
+        writer.write(b"Content-Length: %d\r\n\r\n%b" % (len(page), page))
+        await writer.drain()
+        writer.close()
+
+    portal = await asyncio.start_server(serve_page, "127.0.0.1", 0)
+    port = portal.sockets[0].getsockname()[1]
+    store = open_store(S3Server("portal", f"http://127.0.0.1:{port}", "key", "secret"), "bucket")
+    for call in (_CALLS["get"], _CALLS["put"], _CALLS["versions"]):
+        with pytest.raises(PersistenceError, match="no answer of an S3 server"):
+            await call(store)
+    await store.close()
+    portal.close()
+    await portal.wait_closed()
+
+
+@pytest.mark.parametrize(
+    ("bucket_name", "endpoint_url"),
+    [("", "http://127.0.0.1:1"), ("white space", "http://127.0.0.1:1"), ("b/c", "http://[::1]:1")],
+)
+async def test_a_name_that_no_bucket_has(bucket_name: str, endpoint_url: str) -> None:
+    """It is a matter of settings, found before any request."""
+    store = open_store(S3Server("none", endpoint_url, "key", "secret"), bucket_name)
+    with pytest.raises(SettingsError, match="PTB_S3_BUCKET"):
+        await store.get("head")
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    "endpoint_url", ["", "s3.example.com", "ftp://s3.example.com", "http://", "http://u:p4ss@host"]
+)
+def test_an_endpoint_that_is_no_address(endpoint_url: str) -> None:
+    """It is refused at once, and what may be a password is not shown."""
+    with pytest.raises(SettingsError, match="PTB_S3_ENDPOINT_URL") as caught:
+        S3Store("bucket", endpoint_url=endpoint_url)
+    assert "p4ss" not in str(caught.value)
+
+
+def test_repr_holds_no_secret(s3_server: S3Server) -> None:
+    """It names the place, and not the credentials."""
+    text = repr(open_store(s3_server, "bucket"))
+    assert "'bucket', 'bot/'" in text
+    assert s3_server.secret_key not in text
+    assert s3_server.access_key not in text
+
+
+async def test_a_write_that_was_lost_before_it_arrived(
+    s3_server: S3Server, bucket: str, fault_proxy: FaultProxy
+) -> None:
+    """The library sends it again, once is enough."""
+    store = open_store(s3_server, bucket, endpoint_url=fault_proxy.endpoint_url)
+    fault_proxy.lose(Lost.REQUEST)
+    written = await store.put("head", b"one", if_match=None)
+    assert await store.get("head") == (b"one", *written)
+    assert len(await _history(store)) == 1
+    await store.close()
+
+
+@pytest.mark.parametrize("size", [3, 3 * 2**20], ids=["at once", "piece by piece"])
+@pytest.mark.parametrize("lost", Lost)
+async def test_a_large_write_is_sent_again_from_its_start(
+    s3_server: S3Server, bucket: str, fault_proxy: FaultProxy, lost: Lost, size: int
+) -> None:
+    """Over a connection that is used again, whose loss aiohttp and botocore both see."""
+    store = open_store(s3_server, bucket, endpoint_url=fault_proxy.endpoint_url)
+    first = await store.put("head", b"one", if_match=None)
+    body = os.urandom(size)
+    fault_proxy.lose(lost, method="PUT")
+    if lost is Lost.REPLY:
+        with pytest.raises(PreconditionFailed):
+            await store.put("head", body, if_match=first.etag)
+    else:
+        await store.put("head", body, if_match=first.etag)
+    fetched = await store.get("head")
+    assert fetched is not None
+    assert fetched.body == body
+    assert len(await _history(store)) == 2
+    await store.close()
+
+
+async def test_a_reply_lost_after_the_write_took_effect(
+    s3_server: S3Server, bucket: str, fault_proxy: FaultProxy
+) -> None:
+    """The second attempt meets the first one's object: a no that the layer above settles by reading."""
+    store = open_store(s3_server, bucket, endpoint_url=fault_proxy.endpoint_url)
+    fault_proxy.lose(Lost.REPLY, method="PUT")
+    with pytest.raises(PreconditionFailed):
+        await store.put("head", b"ours", if_match=None)
+    fetched = await store.get("head")
+    assert fetched is not None
+    assert fetched.body == b"ours"
+    assert len(await _history(store)) == 1
+    await store.close()
+
+
+async def test_every_reply_lost(s3_server: S3Server, bucket: str, fault_proxy: FaultProxy) -> None:
+    """When attempts run out, the error says that the write may have taken effect. It has."""
+    store = open_store(s3_server, bucket, endpoint_url=fault_proxy.endpoint_url)
+    fault_proxy.lose(Lost.REPLY, 100, method="PUT")
+    with pytest.raises(StorageUnavailableError, match="may have taken effect"):
+        await store.put("head", b"ours", if_match=None)
+    assert len([line for line in fault_proxy.requests if line.startswith("PUT")]) == _ATTEMPTS
+    fetched = await store.get("head")
+    assert fetched is not None
+    assert fetched.body == b"ours"
+    await store.close()
+
+
+async def test_refused_connections_then_not(
+    s3_server: S3Server, bucket: str, fault_proxy: FaultProxy
+) -> None:
+    """The same store works again when the endpoint does."""
+    store = open_store(s3_server, bucket, endpoint_url=fault_proxy.endpoint_url)
+    await store.put("head", b"one", if_match=None)
+    await fault_proxy.refuse()
+    with pytest.raises(StorageUnavailableError):
+        await store.get("head")
+    await fault_proxy.accept()
+    fetched = await store.get("head")
+    assert fetched is not None
+    assert fetched.body == b"one"
+    await store.close()
+
+
+async def test_a_body_that_breaks_off_is_read_again(
+    s3_server: S3Server, bucket: str, fault_proxy: FaultProxy
+) -> None:
+    """A cut in the middle of a body is weather, too, and never a shorter object."""
+    store = open_store(s3_server, bucket, endpoint_url=fault_proxy.endpoint_url)
+    body = os.urandom(2**20)
+    await store.put("head", body, if_match=None)
+    fault_proxy.cut_reply_after(2**17)
+    fetched = await store.get("head")
+    assert fetched is not None
+    assert fetched.body == body
+    fault_proxy.cut_reply_after(2**17, 100)
+    with pytest.raises(StorageUnavailableError):
+        await store.get("head")
+    await store.close()
+
+
+async def test_one_request_each(s3_server: S3Server, bucket: str, fault_proxy: FaultProxy) -> None:
+    """A read is one GET, a write one PUT: nothing is looked up first, nothing probed."""
+    store = open_store(s3_server, bucket, endpoint_url=fault_proxy.endpoint_url)
+    await store.get("head")
+    await store.put("head", b"one", if_match=None)
+    assert [line.split()[:2] for line in fault_proxy.requests] == [
+        ["GET", f"/{bucket}/bot/head"],
+        ["PUT", f"/{bucket}/bot/head"],
+    ]
+    await store.close()
+
+
+async def test_many_calls_open_one_client(s3_store: S3Store) -> None:
+    """The first calls of a cold start come all at once, and share a client."""
+    assert await asyncio.gather(*(s3_store.get(name) for name in "abcdef")) == [None] * 6
+
+
+async def test_a_cancelled_first_call_harms_no_other(s3_store: S3Store) -> None:
+    """Whoever was to open the client may be cancelled; the next one opens it."""
+    first = asyncio.create_task(s3_store.get("head"))
+    second = asyncio.create_task(s3_store.get("head"))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert await second is None
+
+
+# The sockets of a loop that ended without close() are left to the garbage collector.
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("closed", [True, False], ids=["closed", "left open"])
+async def test_a_loop_for_each_call(s3_server: S3Server, bucket: str, *, closed: bool) -> None:
+    """Serverless hosts call `asyncio.run` for each invocation; a store outlives its loops."""
+    store = open_store(s3_server, bucket)
+
+    async def invocation(number: int) -> None:
+        fetched = await store.get("head")
+        await store.put("head", b"%d" % number, if_match=fetched and fetched.etag)
+        if closed:
+            await store.close()
+
+    def three_invocations() -> None:
+        for number in range(3):
+            asyncio.run(invocation(number))
+
+    await asyncio.to_thread(three_invocations)
+    fetched = await store.get("head")
+    assert fetched is not None
+    assert fetched.body == b"2"
+    await store.close()

@@ -1,0 +1,167 @@
+"""Promises 1, 2 and 4: whatever call of the storage fails, and however, nothing is lost or mixed."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ptb_s3._store import Call, Fault, MemoryStore, ProcessKilled, seeded_faults
+from ptb_s3.errors import ConflictError, StorageUnavailableError
+from tests.support import make_persistence, settled, state_of, update
+
+State = dict[str, Any]
+EMPTY: State = {
+    "user_data": {},
+    "chat_data": {},
+    "bot_data": {},
+    "callback_data": None,
+    "conversations": {"order": {}},
+}
+# Every step changes all five kinds at once, so that any mixture of two steps shows.
+STEPS = 5
+
+
+def state_after(step: int) -> State:
+    if step == 0:
+        return EMPTY
+    return {
+        "user_data": {1: {"step": step}, **{user: {} for user in range(10, 10 + step)}},
+        "chat_data": {-1: {"step": step, "cart": ["x" * 100] * step}},
+        "bot_data": {"step": step},
+        "callback_data": ([("uuid", float(step), {"button": step})], {"query": f"k{step}"}),
+        "conversations": {"order": {(1, step): step, (9, 9): step}},
+    }
+
+
+class Session:
+    """One process' life: commits, compactions, a drop, flushes, in the presence of faults."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self.persistence = make_persistence(store)
+        self.acknowledged = 0
+        self.attempted = 0
+
+    async def run(self) -> None:
+        await self._try(lambda: state_of(self.persistence, "order"))
+        if self.persistence._repository is None:
+            return  # it could not read its state, and so did not start
+        for step in range(1, STEPS + 1):
+            await self._commit(step)
+            await settled(self.persistence)
+            if step == 3:
+                await self._try(self.persistence.flush)
+        await self._try(self.persistence.flush)
+
+    async def _commit(self, step: int) -> None:
+        before, after = state_after(step - 1), copy.deepcopy(state_after(step))
+        gone = before["conversations"]["order"].keys() - after["conversations"]["order"].keys()
+        after["conversations"]["order"] |= dict.fromkeys(gone)
+        self.attempted = step
+        if await self._try(lambda: update(self.persistence, after)):
+            self.acknowledged = step
+
+    async def _try(self, action: Callable[[], Any]) -> bool:
+        try:
+            await action()
+        except (StorageUnavailableError, ExceptionGroup) as failure:
+            only = failure.exceptions if isinstance(failure, ExceptionGroup) else (failure,)
+            assert len(only) == 1, "a failed commit is reported once"
+            assert isinstance(only[0], StorageUnavailableError), repr(only[0])
+            return False
+        return True
+
+
+def mortal(faults: Callable[[Call], Fault | None]) -> Callable[[Call], Fault | None]:
+    """Once killed, a process makes no further call."""
+    dead = False
+
+    def fault(call: Call) -> Fault | None:
+        nonlocal dead
+        if dead:
+            return Fault.KILL_BEFORE
+        chosen = faults(call)
+        dead = chosen in {Fault.KILL_BEFORE, Fault.KILL_AFTER}
+        return chosen
+
+    return fault
+
+
+async def survivors(faults: Callable[[Call], Fault | None]) -> tuple[Session, State, MemoryStore]:
+    store = MemoryStore(faults=mortal(faults))
+    session = Session(store)
+    try:
+        await session.run()
+    except ProcessKilled:
+        pass
+    store.faults = lambda _: None
+    return session, await state_of(make_persistence(store), "order"), store
+
+
+def assert_nothing_lost(session: Session, found: State, store: MemoryStore) -> None:
+    allowed = range(session.acknowledged, session.attempted + 1)
+    assert found in [state_after(step) for step in allowed], (
+        f"expected the state after one of {list(allowed)}; calls: {store.calls}"
+    )
+
+
+async def _calls_of_a_session() -> int:
+    _, found, store = await survivors(lambda _: None)
+    assert found == state_after(STEPS)
+    return len(store.calls) - 6  # the last load's
+
+
+async def test_a_session_has_every_kind_of_call() -> None:
+    """The session that faults are put into commits, compacts, flushes and opens anew."""
+    _, _, store = await survivors(lambda _: None)
+    puts = [call.name for call in store.calls if call.operation == "put"]
+    assert puts.count("head") >= STEPS
+    assert all(puts.count(kind) >= 2 for kind in ("user_data", "bot_data", "conversations"))
+
+
+@pytest.mark.parametrize("fault", Fault)
+async def test_any_call_may_fail_or_be_the_last(fault: Fault) -> None:
+    """Fail or die at call N, before or after it took effect: all of a commit is there, or nothing."""
+    for number in range(1, await _calls_of_a_session() + 1):
+        session, found, store = await survivors(
+            lambda call, n=number: fault if call.number == n else None  # type: ignore[misc]  # n is bound
+        )
+        assert_nothing_lost(session, found, store)
+        if fault in {Fault.FAIL_BEFORE, Fault.FAIL_AFTER} and number > 6:
+            assert found == state_after(STEPS), "what failed goes with the next commit"
+
+
+@pytest.mark.parametrize(("first", "second"), list(itertools.product(Fault, Fault)))
+async def test_two_calls_in_a_row_may_fail(first: Fault, second: Fault) -> None:
+    """A lost reply, and then no answer to the question whether it was lost: still all or nothing."""
+    for number in range(7, await _calls_of_a_session() + 1, 2):
+        session, found, store = await survivors(
+            lambda call, n=number: {n: first, n + 1: second}.get(call.number)  # type: ignore[misc]  # n is bound
+        )
+        assert_nothing_lost(session, found, store)
+
+
+async def test_random_faults_lose_nothing() -> None:
+    """However often calls fail, the state is that of the last acknowledged commit or a later one."""
+    for seed in range(100):
+        faults = seeded_faults(seed, rate=0.3)
+        session, found, store = await survivors(
+            lambda call, f=faults: None if call.number < 7 else f(call)  # type: ignore[misc]  # f is bound
+        )
+        assert_nothing_lost(session, found, store)
+
+
+async def test_one_writer_never_conflicts_with_itself() -> None:
+    """Lost replies are settled by reading head, and never taken for another writer's commit."""
+    for seed in range(60):
+        faults = seeded_faults(seed, rate=0.5)
+        store = MemoryStore(faults=lambda call, f=faults: None if call.number < 7 else f(call))  # type: ignore[misc]  # f is bound
+        session = Session(store)
+        try:
+            await session.run()
+        except ConflictError:
+            pytest.fail(f"seed {seed}")
+        assert session.persistence.stats.conflicts == 0
