@@ -24,7 +24,12 @@ class _Bot(NamedTuple):
     id: int
 
 
-def make_persistence(store: Store, *, bot: int = BOT_ID, **options: Any) -> Persistence:
+def make_persistence(
+    store: Store,
+    *,
+    bot: int = BOT_ID,
+    **options: Any,  # noqa: ANN401 - the constructor checks them
+) -> Persistence:
     """Make a persistence on a given store, in the place of S3."""
     options.setdefault("keyring", Keyring(KEY))
     persistence = S3Persistence("bucket", **options)

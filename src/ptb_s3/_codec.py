@@ -79,6 +79,9 @@ _TELEGRAM: Final = (TelegramObject, Enum, tuple, DefaultValue, InvalidCallbackDa
 # Sets the state of an object, in the unpickler that is written in Python.
 _BUILD: Final = pickle._Unpickler.dispatch[pickle.BUILD[0]]  # noqa: SLF001 - no other way in
 _FUNCTIONS: Final = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
+# Keys in a path: whole, if they are of a usual length.
+_REPR: Final = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 100
 # Stands for whatever lies too deep, where a culprit is asked for.
 _DEEP: Final = object()
 # Objects whose attributes are not part of the data.
@@ -362,7 +365,7 @@ def _parts(value: object) -> Iterator[tuple[str, object]]:
     """Yield what a value consists of, each part with the step that leads to it."""
     if isinstance(value, Mapping):
         for number, (key, part) in enumerate(value.items()):
-            yield f"[{reprlib.repr(key)}]", part
+            yield f"[{_REPR.repr(key)}]", part
             yield f"[key {number}]", key
         yield ".default_factory", getattr(value, "default_factory", None)
     elif isinstance(value, (list, tuple, collections.deque)):

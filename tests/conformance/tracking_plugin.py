@@ -6,7 +6,6 @@ PTB's tests look up the module-global `TrackingPersistence` when they run, make 
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import time

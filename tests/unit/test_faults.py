@@ -1,17 +1,18 @@
-"""Promises 1, 2 and 4: whatever call of the storage fails, and however, nothing is lost or mixed."""
+"""Promises 1, 2 and 4: whatever call fails, and however, nothing is lost or mixed."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.support import make_persistence, settled, state_of, update
 
 from ptb_s3._store import Call, Fault, MemoryStore, ProcessKilled, seeded_faults
 from ptb_s3.errors import ConflictError, StorageUnavailableError
-from tests.support import make_persistence, settled, state_of, update
 
 State = dict[str, Any]
 EMPTY: State = {
@@ -93,10 +94,8 @@ def mortal(faults: Callable[[Call], Fault | None]) -> Callable[[Call], Fault | N
 async def survivors(faults: Callable[[Call], Fault | None]) -> tuple[Session, State, MemoryStore]:
     store = MemoryStore(faults=mortal(faults))
     session = Session(store)
-    try:
+    with contextlib.suppress(ProcessKilled):
         await session.run()
-    except ProcessKilled:
-        pass
     store.faults = lambda _: None
     return session, await state_of(make_persistence(store), "order"), store
 
@@ -124,7 +123,7 @@ async def test_a_session_has_every_kind_of_call() -> None:
 
 @pytest.mark.parametrize("fault", Fault)
 async def test_any_call_may_fail_or_be_the_last(fault: Fault) -> None:
-    """Fail or die at call N, before or after it took effect: all of a commit is there, or nothing."""
+    """Fail or die at call N, before or after it took effect: a commit is there whole, or not."""
     for number in range(1, await _calls_of_a_session() + 1):
         session, found, store = await survivors(
             lambda call, n=number: fault if call.number == n else None  # type: ignore[misc]  # n is bound
@@ -136,7 +135,7 @@ async def test_any_call_may_fail_or_be_the_last(fault: Fault) -> None:
 
 @pytest.mark.parametrize(("first", "second"), list(itertools.product(Fault, Fault)))
 async def test_two_calls_in_a_row_may_fail(first: Fault, second: Fault) -> None:
-    """A lost reply, and then no answer to the question whether it was lost: still all or nothing."""
+    """A reply is lost, and then no answer to whether it was lost: still all or nothing."""
     for number in range(7, await _calls_of_a_session() + 1, 2):
         session, found, store = await survivors(
             lambda call, n=number: {n: first, n + 1: second}.get(call.number)  # type: ignore[misc]  # n is bound
@@ -145,7 +144,7 @@ async def test_two_calls_in_a_row_may_fail(first: Fault, second: Fault) -> None:
 
 
 async def test_random_faults_lose_nothing() -> None:
-    """However often calls fail, the state is that of the last acknowledged commit or a later one."""
+    """However often calls fail, the state is the last acknowledged one or a later one."""
     for seed in range(100):
         faults = seeded_faults(seed, rate=0.3)
         session, found, store = await survivors(

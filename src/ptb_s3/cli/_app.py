@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from ptb_s3.cli import _output, keys
+from ptb_s3.cli import _output, demo, keys
 from ptb_s3.errors import PersistenceError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -61,3 +61,4 @@ def _root(
 
 
 app.add_typer(keys.app, name="keys")
+app.command()(demo.demo)

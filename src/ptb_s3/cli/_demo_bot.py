@@ -50,7 +50,7 @@ class Order:
     address: str = ""
 
     def __str__(self) -> str:
-        return f"{self.packets} × {self.tea.name}"  # noqa: RUF001 - the sign is meant
+        return f"{self.packets} packets of {self.tea.name}"
 
 
 MENU = (Tea("Moonlight Oolong"), Tea("Smoky Lapsang"))
@@ -106,8 +106,8 @@ def _conversation() -> ConversationHandler[Context]:
 async def show_menu(update: Update, context: Context) -> None:
     """Answer ``/start`` with a keyboard. What its buttons carry outlives this process, too."""
     buttons = [InlineKeyboardButton(tea.name, callback_data=tea) for tea in MENU]
-    chat_data = _chat_data(context)
-    chat_data["menus_shown"] = chat_data.get("menus_shown", 0) + 1
+    for data in (_chat_data(context), context.bot_data):
+        data["visits"] = data.get("visits", 0) + 1
     await _say(update, "Which tea would you like?", InlineKeyboardMarkup.from_row(buttons))
 
 
@@ -132,7 +132,7 @@ async def count_packets(update: Update, context: Context) -> int:
 
 
 async def finish_order(update: Update, context: Context) -> int:
-    """Take the order with its address, and count it for the whole shop."""
+    """Take the address, and keep the order; count it for the whole shop."""
     user_data = _user_data(context)
     order = replace(user_data.pop("order"), address=_text(update))
     user_data.setdefault("orders", []).append(order)

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
-from telegram._utils.types import ODVInput
 from telegram.request import BaseRequest, RequestData
 
 TOKEN = "7000000001:offline"  # noqa: S105 - nobody is asked to accept it
@@ -48,12 +47,10 @@ class OfflineTelegram(BaseRequest):
     async def do_request(
         self,
         url: str,
-        method: str,  # noqa: ARG002 - PTB's signature, as all that follow
+        method: str,  # noqa: ARG002 - PTB's signature
         request_data: RequestData | None = None,
-        read_timeout: ODVInput[float] = BaseRequest.DEFAULT_NONE,  # noqa: ARG002
-        write_timeout: ODVInput[float] = BaseRequest.DEFAULT_NONE,  # noqa: ARG002
-        connect_timeout: ODVInput[float] = BaseRequest.DEFAULT_NONE,  # noqa: ARG002
-        pool_timeout: ODVInput[float] = BaseRequest.DEFAULT_NONE,  # noqa: ARG002
+        *_timeouts: object,
+        **_more_timeouts: object,
     ) -> tuple[int, bytes]:
         """Answer one call of the Bot API, whose method is the last part of the address."""
         call = self._methods.get(url.rpartition("/")[2])

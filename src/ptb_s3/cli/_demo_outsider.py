@@ -1,0 +1,104 @@
+"""The demo's outsider as a process: ``python -m ptb_s3.cli._demo_outsider``.
+
+Somebody who has the storage with all rights, and no key: the provider, or a thief. Takes commands
+from standard input (`_demo_pipe`): ``make_bucket``, ``survey``, ``search``, ``stop``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from ptb_s3._container import read_header
+from ptb_s3._s3 import S3Store
+from ptb_s3.cli._demo_pipe import Json, answer, commands, run
+
+_SHOWN_BYTES = 24
+
+
+async def serve() -> None:
+    """Make the bucket, then tell what can be seen of it, until ``stop``."""
+    orders = commands()
+    where = await anext(orders)
+    store = S3Store(where["bucket"], endpoint_url=where["endpoint_url"])
+    try:
+        await _make_bucket(store)
+        answer()
+        async for order in orders:
+            if order["do"] == "stop":
+                break
+            if order["do"] == "survey":
+                answer(objects=await _survey(store))
+            else:
+                answer(**await _search(store, order["texts"]))
+    finally:
+        await store.close()
+    answer()
+
+
+async def _client(store: S3Store) -> Any:  # noqa: ANN401 - aioboto3 ships no types
+    # The library makes and lists no buckets, so its store has no methods for that.
+    return await store._client()  # noqa: SLF001 - see above
+
+
+async def _make_bucket(store: S3Store) -> None:
+    client = await _client(store)
+    await client.create_bucket(Bucket=store.bucket)
+    await client.put_bucket_versioning(
+        Bucket=store.bucket, VersioningConfiguration={"Status": "Enabled"}
+    )
+
+
+async def _survey(store: S3Store) -> list[Json]:
+    """Describe every object in the bucket, as far as one can without a key."""
+    page = await (await _client(store)).list_objects_v2(Bucket=store.bucket)
+    return [await _describe(store, entry["Key"]) for entry in page.get("Contents", [])]
+
+
+async def _describe(store: S3Store, name: str) -> Json:
+    versions = [version.version_id async for version in store.versions(name)]
+    body = await _body(store, name, versions[0])
+    header, start = read_header(name, body)
+    return {
+        "name": name,
+        "bytes": len(body),
+        "versions": versions,
+        "key": header.key,
+        "revision": header.revision,
+        "ciphertext": body[start : start + _SHOWN_BYTES].hex(),
+    }
+
+
+async def _search(store: S3Store, texts: list[str]) -> Json:
+    """Look for texts in every version of every object."""
+    sought = {text: _encodings(text) for text in texts}
+    found: set[str] = set()
+    versions = size = 0
+    async for body in _all_versions(store):
+        versions, size = versions + 1, size + len(body)
+        found |= {text for text, forms in sought.items() if any(form in body for form in forms)}
+    return {"found": sorted(found), "versions": versions, "bytes": size}
+
+
+async def _all_versions(store: S3Store) -> AsyncIterator[bytes]:
+    for entry in await _survey(store):
+        for version in entry["versions"]:
+            yield await _body(store, entry["name"], version)
+
+
+async def _body(store: S3Store, name: str, version: str) -> bytes:
+    fetched = await store.get(name, version_id=version)
+    return fetched.body if fetched else b""
+
+
+def _encodings(text: str) -> list[bytes]:
+    """Return what a text would be in a file: in two encodings, a number also in binary."""
+    forms = [text.encode(), text.encode("utf-16-le")]
+    if text.isdecimal():
+        size = (int(text).bit_length() + 7) // 8
+        forms += [int(text).to_bytes(size, "big"), int(text).to_bytes(size, "little")]
+    return forms
+
+
+if __name__ == "__main__":
+    run(serve)

@@ -1,0 +1,58 @@
+"""How the demo talks to the processes it starts: one JSON object a line, there and back.
+
+A command has its name under ``do``. Every command gets one answer, which has ``error`` and
+``text`` where it is no.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from ptb_s3.errors import PersistenceError
+
+Json = dict[str, Any]
+
+
+async def commands() -> AsyncIterator[Json]:
+    """Yield what standard input brings; where it ends, end the process on the spot."""
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        yield json.loads(line)
+    os._exit(1)  # whoever started us is gone; there is nobody left to work for
+
+
+def answer(**fields: object) -> None:
+    """Answer a command."""
+    sys.stdout.write(json.dumps(fields, default=_plain) + "\n")
+    sys.stdout.flush()
+
+
+def refuse(error: BaseException) -> None:
+    """Answer a command with what went wrong."""
+    answer(error=type(error).__name__, text=str(error))
+
+
+def run(main: Callable[[], Awaitable[None]]) -> None:
+    """Run a process to its end, and exit; an error of ours is the answer to the last command."""
+
+    async def to_the_end() -> int:
+        try:
+            await main()
+        except PersistenceError as error:
+            refuse(error)
+            return error.exit_code
+        return 0
+
+    sys.exit(asyncio.run(to_the_end()))
+
+
+def _plain(value: object) -> object:
+    """Return what JSON has for a value that it has no word for."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    raise TypeError(f"{type(value).__name__} is nothing that is sent here")

@@ -1,0 +1,117 @@
+"""The voice of the demo: chapters, what is said in the chat, and checks that hold or do not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import TypeVar
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+S = TypeVar("S")
+
+_WIDTH = 80
+_INDENT = 3
+_SPEAKER = 5  # columns for who says it
+
+
+class StepFailedError(Exception):
+    """A check did not hold."""
+
+    def __init__(self, expected: str, found: object) -> None:
+        super().__init__(f"expected: {expected} found: {found}")
+
+
+class Teller:
+    """Tells the story on a terminal, or plainly where there is none.
+
+    Args:
+        console: Where to; None: standard output.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(highlight=False)
+        self._console.width = min(self._console.width, _WIDTH)
+        unicode = self._console.encoding.startswith("utf")
+        self._tick, self._cross = ("✓", "✗") if unicode else ("+", "!")
+        self._spinner = "dots" if unicode else "line"
+
+    @contextmanager
+    def waiting(self, for_what: str) -> Iterator[None]:
+        """Show that something goes on; only where somebody looks on."""
+        if not self._console.is_terminal:
+            yield
+            return
+        with self._console.status(for_what, spinner=self._spinner):
+            yield
+
+    @contextmanager
+    def serving(self, server: AbstractContextManager[S]) -> Iterator[S]:
+        """Run a server, with something to look at until it is there."""
+        with ExitStack() as stack:
+            with self.waiting("SeaweedFS is starting"):
+                running = stack.enter_context(server)
+            yield running
+
+    def title(self, text: str) -> None:
+        """Say what this is."""
+        self._console.print(Text(text, style="bold"))
+
+    def chapter(self, number: int, title: str) -> None:
+        """Begin a step."""
+        self._console.print()
+        self._console.print(Text(f"{number}. {title}", style="bold cyan"))
+
+    def say(self, text: str) -> None:
+        """Say something in passing."""
+        self._console.print(Padding(Text(text), (0, 0, 0, _INDENT), expand=False))
+
+    def chat(self, who: str, text: str, buttons: Sequence[str] = ()) -> None:
+        """Quote the chat, with the buttons of the message if it has any."""
+        quote = Text(text, style="italic")
+        for button in buttons:
+            quote.append(f"  [{button}]", style="not italic blue")
+        self._console.print(self._row(Text(who.rjust(_SPEAKER), style="dim"), quote))
+
+    def check(self, held: bool, claim: str, found: object = "that it is not so") -> None:  # noqa: FBT001 - reads as one says it
+        """Say what holds.
+
+        Raises:
+            StepFailedError: It does not.
+        """
+        if not held:
+            raise StepFailedError(claim, found)
+        self._console.print(self._row(Text(self._tick, style="bold green"), Text(claim)))
+
+    def end(self, text: str) -> None:
+        """Say how it ended."""
+        self._console.print()
+        self._console.print(Text(text, style="bold green"))
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Show a table; all columns but the first hold numbers."""
+        table = Table(*columns[:1], box=None, padding=(0, 2, 0, 0), header_style="dim")
+        for column in columns[1:]:
+            table.add_column(column, justify="right")
+        for row in rows:
+            table.add_row(*row)
+        self._console.print(Padding(table, (0, 0, 0, _INDENT), expand=False))
+
+    def failure(self, number: int, title: str, error: Exception) -> None:
+        """Say which step did not hold, and why."""
+        self._console.print(
+            self._row(
+                Text(self._cross, style="bold red"),
+                Text(f"Step {number} ({title}) did not hold: {str(error) or type(error).__name__}"),
+            )
+        )
+
+    def _row(self, mark: Text, text: Text) -> Padding:
+        grid = Table.grid(padding=(0, 1))
+        grid.add_column(no_wrap=True)
+        grid.add_column()
+        grid.add_row(mark, text)
+        return Padding(grid, (0, 0, 0, _INDENT), expand=False)

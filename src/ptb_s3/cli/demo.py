@@ -1,0 +1,67 @@
+"""``ptb-s3 demo``: a bot, its storage and its sudden death, all on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Annotated
+
+import typer
+
+from ptb_s3.errors import SettingsError
+
+
+def demo(
+    *,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live", help="Run the demo's bot on Telegram: TELEGRAM_BOT_TOKEN and PTB_S3_*."
+        ),
+    ] = False,
+    token: Annotated[
+        str, typer.Option(envvar="TELEGRAM_BOT_TOKEN", hidden=True, show_default=False)
+    ] = "",
+) -> None:
+    """Watch a bot be killed and go on elsewhere. Needs no token, no Docker and no network."""
+    if live:
+        _poll(token)
+    else:
+        _tell()
+
+
+def _tell() -> None:
+    # What the demo needs is no matter of the other commands.
+    from ptb_s3.cli._demo_story import STEPS, tell  # noqa: PLC0415 - see above
+    from ptb_s3.cli._demo_teller import Teller  # noqa: PLC0415 - see above
+    from ptb_s3.cli._seaweedfs import embedded_seaweedfs, weed_program  # noqa: PLC0415 - see above
+
+    weed_program()  # before anything is said
+    teller, began = Teller(), time.monotonic()
+    teller.title("A bot's state on S3: saved, killed, taken over, rotated, brought back")
+    with teller.serving(embedded_seaweedfs()) as server:
+        held = asyncio.run(tell(server, teller))
+    if not held:
+        raise typer.Exit(1)
+    seconds = time.monotonic() - began
+    teller.end(f"All {len(STEPS)} steps held, in {seconds:.1f} s. Nothing of it is left here.")
+
+
+def _poll(token: str) -> None:
+    if not token.strip():
+        raise SettingsError(
+            "TELEGRAM_BOT_TOKEN is not set. Get a token from @BotFather on Telegram, and put it "
+            "there."
+        )
+    from telegram.error import InvalidToken  # noqa: PLC0415 - a second of imports
+
+    from ptb_s3.cli import _demo_bot, _output  # noqa: PLC0415 - as above
+
+    bot = _demo_bot.build(token.strip(), _demo_bot.persistence())
+    _output.note("The tea shop is open: write /start to your bot. Ctrl-C closes it.")
+    try:
+        bot.run_polling()
+    except InvalidToken:
+        raise SettingsError(
+            "TELEGRAM_BOT_TOKEN is not a token that Telegram knows. Copy it again from @BotFather."
+        ) from None

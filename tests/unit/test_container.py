@@ -1,0 +1,129 @@
+"""The container: what is sealed opens to the same pages, and nothing else opens at all."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.support import KEY, OTHER_KEY
+
+from ptb_s3 import _container
+from ptb_s3._container import MAX_HEADER, Header, compress, open_sealed, padded, read_header, seal
+from ptb_s3._keyring import Keyring
+from ptb_s3.errors import DamagedObjectError, PersistenceError, UnknownKeyError
+
+KEYS = Keyring(KEY)
+HEADER = Header(
+    object="user_data",
+    store="6f1d3c52-9a0b-4c1e-8d75-2b8a4e9f0c11",
+    revision=7,
+    commit="c0ffee00" * 4,
+    created=datetime(2026, 11, 23, 14, 30, tzinfo=UTC),
+    writer="00112233445566aa",
+    key="",
+    serializer="pickle5",
+    entities=2,
+    size=0,
+)
+
+
+def sealed(*pages: bytes) -> bytes:
+    return seal(HEADER, [compress(page, 3) for page in pages], KEYS.sealing_key())
+
+
+def opened(data: bytes, keys: Keyring = KEYS) -> list[bytes]:
+    return list(open_sealed("user_data", data, keys)[1])
+
+
+@given(st.lists(st.binary(max_size=2000), max_size=5))
+def test_what_is_sealed_opens_to_the_same(pages: list[bytes]) -> None:
+    """Any pages come back as they were, in order."""
+    assert opened(sealed(*pages)) == pages
+
+
+def test_pages_larger_than_a_piece_come_back() -> None:
+    """Sealing and opening in pieces joins them rightly, at and around the piece's size."""
+    for size in (2**20 - 5, 2**20, 2**20 + 1, 5 * 2**20):
+        page = bytes(size // 2) + _random_bytes(size - size // 2)
+        assert opened(sealed(page, b"last")) == [page, b"last"]
+
+
+def _random_bytes(size: int) -> bytes:
+    return b"".join(i.to_bytes(8, "little") for i in range(size // 8 + 1))[:size]
+
+
+def test_any_flipped_bit_is_an_error() -> None:
+    """Promise 5: one flipped bit anywhere in an object is an error, never a wrong value."""
+    data = sealed(b"one", b"two")
+    for bit in range(len(data) * 8):
+        changed = bytearray(data)
+        changed[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(PersistenceError):
+            opened(bytes(changed))
+
+
+def test_any_other_length_is_an_error() -> None:
+    """Cut short anywhere, or with anything after its end, an object is damaged."""
+    data = sealed(b"one")
+    for length in range(len(data)):
+        with pytest.raises(DamagedObjectError):
+            opened(data[:length])
+    with pytest.raises(DamagedObjectError, match="cut short or added to"):
+        opened(data + b"\0")
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_give_our_errors_only(data: bytes) -> None:
+    """Whatever lies there is refused with an error that says so."""
+    for junk in (data, _container.MAGIC + data, _container.MAGIC + b"{}\n" + data):
+        with pytest.raises(DamagedObjectError):
+            opened(junk)
+
+
+def test_another_key_is_named() -> None:
+    """A missing key is an error of its own, with the id that is needed and those at hand."""
+    with pytest.raises(UnknownKeyError) as caught:
+        opened(sealed(b"one"), Keyring(OTHER_KEY))
+    assert caught.value.needed == KEY.id
+    assert caught.value.at_hand == (OTHER_KEY.id,)
+    assert KEY.id in str(caught.value)
+    assert KEY.reveal() not in str(caught.value)
+
+
+def test_a_retired_key_opens() -> None:
+    """What a key sealed opens while that key is among the retired ones."""
+    assert opened(sealed(b"one"), Keyring(OTHER_KEY, [KEY])) == [b"one"]
+
+
+def test_the_same_twice_looks_unlike() -> None:
+    """Each object is sealed with fresh randomness: equal contents do not show."""
+    _, start = read_header("user_data", sealed(b"one"))
+    assert sealed(b"one")[start:] != sealed(b"one")[start:]
+
+
+def test_the_header_can_be_read_from_the_first_bytes() -> None:
+    """History needs no more of an object than its beginning."""
+    data = sealed(b"x" * 5000)
+    header, start = read_header("user_data", data[: _container.MAX_PREAMBLE])
+    assert header.revision == 7
+    assert start < MAX_HEADER
+    assert data[start - 1 : start] == b"\n"
+
+
+@given(st.integers(min_value=4, max_value=2**40))
+def test_padding_hides_much_and_costs_little(length: int) -> None:
+    """Padmé adds at most 12 %, and leaves few lengths that can be told apart."""
+    result = padded(length)
+    assert length <= result <= length * 1.12
+    assert padded(result) == result
+    assert bin(result).rstrip("0").count("1") <= result.bit_length().bit_length() + 1
+
+
+def test_sealed_size_is_exact() -> None:
+    """The length that a header implies is the length that sealing gives, at every chunk's edge."""
+    for size in (0, 1, 16 * 1024 - 5, 16 * 1024 - 4, 16 * 1024, 40_000, 2**20):
+        data = sealed(_random_bytes(size))
+        header, start = read_header("user_data", data)
+        assert len(data) - start == _container.sealed_size(header.size)

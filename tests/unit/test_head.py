@@ -1,0 +1,106 @@
+"""How one head follows another."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.support import changes
+
+from ptb_s3._head import (
+    COMPACTION_SLACK,
+    MAX_WRITERS,
+    Entry,
+    Head,
+    Part,
+    Ref,
+    decode,
+    due,
+    encode,
+    follow,
+)
+from ptb_s3._state import Changes, Key, Kind
+
+NEW = Head(revision=0, commit="", bot=1)
+REF = Ref(revision=2, version_id="v", size=1000, entities=1, key="k")
+
+
+def after(base: Head, changed: Changes, refs: dict[Kind, Ref] | None = None) -> Head:
+    return follow(base, changed, commit=f"c{base.revision}", writer="w", refs=refs or {})
+
+
+def test_the_differential_is_cumulative() -> None:
+    """A head carries every entity changed since the blob, with its last change."""
+    head = after(NEW, changes(user_data={1: b"a", 2: b"b"}))
+    head = after(head, changes(user_data={1: None}))
+    assert head.revision == 2
+    assert head.parts[Kind.USER_DATA].differential == {1: Entry(2, None), 2: Entry(1, b"b")}
+
+
+def test_a_newer_blob_empties_the_differential() -> None:
+    """What the blob holds need not be carried; what came after it must."""
+    head = after(NEW, changes(user_data={1: b"a"}, chat_data={5: b"c"}))
+    head = after(head, changes(user_data={2: b"b"}))
+    head = after(head, changes(user_data={3: b"c"}), {Kind.USER_DATA: REF})
+    part = head.parts[Kind.USER_DATA]
+    assert part == Part(REF, 0, {3: Entry(3, b"c")})
+    assert head.parts[Kind.CHAT_DATA].differential == {5: Entry(1, b"c")}
+
+
+def test_a_base_is_never_changed() -> None:
+    """An attempt that fails leaves nothing behind in what it was built on."""
+    head = after(NEW, changes(user_data={1: b"a"}))
+    before = dict(head.parts[Kind.USER_DATA].differential)
+    after(head, changes(user_data={1: b"b", 2: b"c"}))
+    assert head.parts[Kind.USER_DATA].differential == before
+
+
+def test_writers_are_listed_by_their_last_commit() -> None:
+    """The head tells each recent writer's last commit, and forgets the oldest writers."""
+    head = NEW
+    for number in range(MAX_WRITERS + 10):
+        head = follow(head, {}, commit=f"c{number}", writer=f"w{number % 70}", refs={})
+    assert len(head.writers) == MAX_WRITERS
+    assert head.last_commit("w3") == "c73"
+    assert head.last_commit("w5") is None
+    assert head.last_commit("stranger") is None
+
+
+SMALL = st.dictionaries(st.integers(-5, 5), st.none() | st.binary(max_size=20), max_size=5)
+
+
+@given(SMALL, SMALL, st.none() | st.text(max_size=5))
+def test_a_head_comes_back_from_its_pages(
+    users: dict[int, bytes | None], chats: dict[int, bytes | None], restored: str | None
+) -> None:
+    """Encoding and decoding are each other's inverse."""
+    head = after(NEW, changes(user_data={**users}, chat_data={**chats}))
+    head = follow(
+        head,
+        changes(conversations={("c", (1, "x")): b"s"}),
+        commit="c",
+        writer="w",
+        refs={Kind.BOT_DATA: Ref(1, None, 5, 6, "k")},
+        restored=restored,
+    )
+    written, pages = encode(head, lambda page: page)
+    read = decode(iter(pages), revision=head.revision, commit=head.commit, count=head.entries)
+    assert read == written
+
+
+def test_cost_counts_what_the_differential_takes() -> None:
+    """A kind's cost grows with every head that carries its differential, and with no other."""
+    head, pages = encode(after(NEW, changes(user_data={1: b"a"})), lambda page: page)
+    first = head.parts[Kind.USER_DATA].cost
+    assert first == len(pages[1])
+    head, _ = encode(after(head, changes(chat_data={1: b"a"})), lambda page: page)
+    assert head.parts[Kind.USER_DATA].cost == 2 * first
+    assert head.parts[Kind.BOT_DATA].cost == 0
+
+
+def test_compaction_is_due_once_it_has_paid() -> None:
+    """A kind without a blob gets one at once; then when the differential has cost as much."""
+    entry: dict[Key, Entry] = {1: Entry(1, b"a")}
+    assert due(Part(None, 10, entry))
+    assert not due(Part(None, 0, {}))
+    assert not due(Part(REF, REF.size + COMPACTION_SLACK - 1, entry))
+    assert due(Part(REF, REF.size + COMPACTION_SLACK, entry))

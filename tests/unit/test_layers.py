@@ -1,0 +1,125 @@
+"""The modules are the architecture: imports run one way."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ptb_s3
+
+SOURCE = Path(ptb_s3.__file__).parent
+# From the rim to the core: a module imports only what stands below it.
+LAYERS = (
+    "cli",
+    "persistence",
+    "settings",
+    "_repository",
+    "_history",
+    "_base",
+    "_head",
+    "_state",
+    "_container",
+    "_keyring",
+    "_codec",
+    "_s3",
+    "_s3_answers",
+    "_store",
+    "errors",
+)
+ONLY_IMPORTERS = {
+    "aioboto3": {"_s3"},
+    "aiobotocore": {"_s3"},
+    "botocore": {"_s3", "_s3_answers"},
+    "pickle": {"_codec"},
+    "pydantic_settings": {"settings"},
+    "dotenv": {"settings"},
+    "cryptography": {"_container", "_keyring"},
+    "zstandard": {"_container"},
+}
+PURE = ("_head", "_state", "_container", "_base", "_keyring")
+EFFECTS = {"asyncio", "os", "time", "random", "secrets", "socket", "logging", "threading"}
+
+
+def layer(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    """Full names of all modules that a file imports, wherever it does, but for types alone."""
+    names: set[str] = set()
+    tree = ast.parse(path.read_text())
+    for guard in (node for node in ast.walk(tree) if isinstance(node, ast.If)):
+        if isinstance(guard.test, ast.Name) and guard.test.id == "TYPE_CHECKING":
+            guard.body.clear()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+MODULES = [path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py"]
+
+
+def test_every_module_has_its_place() -> None:
+    """A new module is put into the list, which is the order of DESIGN's section 11."""
+    assert {layer(path) for path in MODULES} == set(LAYERS)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_run_one_way(path: Path) -> None:
+    """A module imports nothing that stands above it."""
+    own = LAYERS.index(layer(path))
+    for name in imports(path):
+        package, _, rest = name.partition(".")
+        module = rest.partition(".")[0]
+        if package == "ptb_s3" and module in LAYERS:
+            assert LAYERS.index(module) >= own, f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_each_library_has_one_door(path: Path) -> None:
+    """What is dangerous, slow or somebody else's is imported in one place."""
+    for name in imports(path):
+        allowed = ONLY_IMPORTERS.get(name.partition(".")[0])
+        assert allowed is None or layer(path) in allowed, f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_pure_modules_have_no_effects(module: str) -> None:
+    """No clock, network, environment or hidden randomness below the repository."""
+    found = {name.partition(".")[0] for name in imports(SOURCE / f"{module}.py")}
+    # A keyring makes new keys where it is not given the randomness.
+    allowed = {"secrets"} if module == "_keyring" else set()
+    assert not (found & EFFECTS) - allowed
+
+
+def test_only_settings_reads_the_environment() -> None:
+    """`os.environ` is read and written in one module."""
+    readers = {layer(p) for p in MODULES if "environ" in p.read_text().replace("environment", "")}
+    assert readers <= {"settings"}
+
+
+def test_importing_the_library_loads_no_heavy_one() -> None:
+    """aioboto3 and pydantic wait until they are needed, and telegram until a bot is made."""
+    heavy = ("aioboto3", "botocore", "pydantic", "typer", "rich")
+    code = (
+        "import sys, ptb_s3; assert 'telegram' not in sys.modules;"
+        "ptb_s3.S3Persistence('b', keyring=ptb_s3.Keyring(ptb_s3.Key.generate()));"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    ran = subprocess.run(  # noqa: S603 - our own interpreter and text
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.strip() == "[]"
+
+
+def test_every_public_name_is_there() -> None:
+    """What `__all__` promises can be imported, and nothing else is made up."""
+    for name in ptb_s3.__all__:
+        assert getattr(ptb_s3, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
+        ptb_s3.Nothing  # noqa: B018  # type: ignore[attr-defined]  # that is the test
