@@ -28,7 +28,7 @@ def make_persistence(
     store: Store,
     *,
     bot: int = BOT_ID,
-    **options: Any,  # noqa: ANN401 - the constructor checks them
+    **options: Any,
 ) -> Persistence:
     """Make a persistence on a given store, in the place of S3."""
     options.setdefault("keyring", Keyring(KEY))

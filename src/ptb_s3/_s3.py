@@ -31,6 +31,10 @@ MAX_OBJECT = 5 * 2**30
 
 _ATTEMPTS = 3
 """Attempts at a request, all told. botocore's default of 5 outlasts any SIGTERM window."""
+_BACKOFF = 2.0
+"""Seconds: the longest that botocore waits before the third attempt."""
+_SLOWEST = 2**16
+"""Bytes a second. aiohttp bounds the wait for a reply, but not the sending before it."""
 _PIECE = 2**20
 _POOL = 16
 """Connections. A cold start reads six objects at once."""
@@ -85,6 +89,7 @@ class S3Store:
             {"ExpectedBucketOwner": expected_bucket_owner} if expected_bucket_owner else {}
         )
         self._timeouts = {"connect_timeout": connect_timeout, "read_timeout": read_timeout}
+        self._patience = _ATTEMPTS * (connect_timeout + read_timeout + _BACKOFF)
         self._session: Any = session
         self._link: _Link | None = None
 
@@ -122,6 +127,7 @@ class S3Store:
         response = await self._ask(
             question,
             "put_object",
+            within=self._patience + len(body) / _SLOWEST,
             Key=question.key,
             Body=stream,
             ContentLength=len(body),
@@ -180,8 +186,16 @@ class S3Store:
             else:
                 return Fetched(body, _etag(question, response), _version_id(response))
 
-    async def _ask(self, question: Question, operation: str, **request: object) -> _Untyped:
+    async def _ask(
+        self, question: Question, operation: str, within: float | None = None, **request: object
+    ) -> _Untyped:
         """Send one request; return botocore's view of the reply, or `Answer` for an error answer.
+
+        Args:
+            question: What it asks, for the error's text.
+            operation: The client's method.
+            within: Seconds for all attempts together; None leaves it to the timeouts of each.
+            request: Its arguments, other than those that say which bucket.
 
         Raises:
             PersistenceError: There was no answer.
@@ -189,7 +203,8 @@ class S3Store:
         try:
             client = await self._client()
             call = getattr(client, operation)
-            return await call(Bucket=self.bucket, **self._owner, **request)
+            async with asyncio.timeout(within):
+                return await call(Bucket=self.bucket, **self._owner, **request)
         except Exception as exc:
             answer = _error_answer(exc)
             if answer is not None:
@@ -251,6 +266,7 @@ class _Link:
             if self._client is None:
                 client = await self._stack.enter_async_context(await make())
                 client.meta.events.register("needs-retry.s3.PutObject", _retry_conflict)
+                client.meta.events.register_last("before-call.s3.PutObject", _expect_nothing)
                 self._client = client
             return self._client
 
@@ -306,23 +322,25 @@ def _jitter(attempt: int) -> float:
     return random.uniform(0, _WAIT * 2 ** (attempt - 1))  # noqa: S311 - to spread, not to hide
 
 
-def _readied(body: bytes | bytearray) -> tuple[bytes | io.BytesIO, str]:
-    """Return the body in the form that it is best sent in, and its Content-MD5. Slow.
+def _expect_nothing(params: dict[str, Any], **_: object) -> None:
+    """Send a body at once. botocore would have aiohttp wait for "100 Continue", without any timeout."""
+    params["headers"].pop("Expect", None)
 
-    Up to 1 MiB, bytes go out in one round trip. Beyond, a stream goes piece by piece, after the
-    server has said "100 Continue". It is filled piece by piece, too: `io.BytesIO(body)` puts off
-    the copy until aiohttp asks for its buffer, on the loop (40 ms for 64 MiB).
+
+def _readied(body: bytes | bytearray) -> tuple[io.BytesIO, str]:
+    """Return the body as a stream, to be sent piece by piece, and its Content-MD5. Slow.
+
+    The stream is filled piece by piece, too: `io.BytesIO(body)` puts off the copy until aiohttp asks
+    for its buffer, on the loop (40 ms for 64 MiB).
     """
-    digest = hashlib.md5(body, usedforsecurity=False).digest()
-    content_md5 = b64encode(digest).decode()
-    if len(body) <= _PIECE:
-        return bytes(body), content_md5
-    stream = io.BytesIO()
+    stream, digest = io.BytesIO(), hashlib.md5(usedforsecurity=False)
     with memoryview(body) as view:
         for start in range(0, len(body), _PIECE):
-            stream.write(view[start : start + _PIECE])
+            piece = view[start : start + _PIECE]
+            stream.write(piece)
+            digest.update(piece)
     stream.seek(0)
-    return stream, content_md5
+    return stream, b64encode(digest.digest()).decode()
 
 
 async def _read(question: Question, response: dict[str, Any]) -> bytes:

@@ -152,7 +152,6 @@ GADGETS = [
     ("telegram.no_such_module", "Thing"),
     ("telegram.", "Message"),
     ("telegramm", "Message"),
-    ("", ""),
     ("ptb_s3._codec", "PickleSerializer"),
     ("ptb_s3._codec", "pickle.loads"),
     ("__main__", "popen"),
@@ -171,19 +170,17 @@ GADGETS = [
 ]
 
 
-@pytest.mark.parametrize("forge", [by_global, by_stack, by_instance])
 @pytest.mark.parametrize(("module", "name"), GADGETS)
-def test_gadgets_are_not_found(
-    monkeypatch: pytest.MonkeyPatch, forge: Callable[[str, str], bytes], module: str, name: str
-) -> None:
+def test_gadgets_are_not_found(monkeypatch: pytest.MonkeyPatch, module: str, name: str) -> None:
     """Nothing but classes on the list has a name here; what is refused is named, and not run."""
     main = sys.modules["__main__"]
     monkeypatch.setattr(main, "popen", trip, raising=False)
     monkeypatch.setattr(main, "Popen", subprocess.Popen, raising=False)
     monkeypatch.setattr(main, "pickle", pickle, raising=False)
-    with pytest.raises(UnknownTypeError) as caught:
-        load(forge(module, name))
-    assert caught.value.types == (f"{module}.{name}",)
+    for forge in (by_global, by_stack, by_instance):
+        with pytest.raises(UnknownTypeError) as caught:
+            load(forge(module, name))
+        assert caught.value.types == (f"{module}.{name}",)
     assert not tripped
 
 
@@ -257,7 +254,7 @@ def test_a_mark_for_anything_but_the_bot() -> None:
 
 def test_telegram_classes_stay_as_they_are() -> None:
     """A pickle cannot set attributes of telegram's classes, only of objects."""
-    state = (None, {"reply_text": list})
+    state = (None, {"reply_text": "gone"})
     before = Message.reply_text
     text = by_stack("telegram._message", "Message").removesuffix(b"(S'true'\ntR.")
     with pytest.raises(DamagedObjectError):
@@ -329,7 +326,7 @@ def is_small(data: bytes) -> bool:
 
 
 @given(data=st.binary(max_size=60).filter(is_small))
-@settings(max_examples=200, deadline=None, database=None)
+@settings(max_examples=150, deadline=None, database=None)
 def test_random_bytes(data: bytes) -> None:
     """Any bytes give a value or an error of ours."""
     try:
@@ -339,7 +336,7 @@ def test_random_bytes(data: bytes) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=250, deadline=None, database=None)
+@settings(max_examples=150, deadline=None, database=None)
 def test_mutated_pickles(data: st.DataObject) -> None:
     """A pickle of ours that lost, gained or changed bytes gives a value or an error of ours."""
     sample = bytearray(data.draw(st.sampled_from(SAMPLES)))

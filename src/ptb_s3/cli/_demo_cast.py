@@ -37,11 +37,18 @@ class Refusal(CastError):  # noqa: N818 - an answer, and in one scene the one ho
 
 
 class Actor:
-    """A process, in an empty working folder of its own."""
+    """A process, in an empty working folder of its own.
+
+    Attributes:
+        name: What to call it.
+        pid: Its id.
+        revision: The one that it began with, once it has.
+    """
 
     def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path) -> None:
         self.name = name
         self.pid = process.pid
+        self.revision = 0
         self._process = process
         self._log = log
 

@@ -28,6 +28,7 @@ class Stage:
         customer: Who orders the tea.
         actors: The processes by name; each is started while the one before it is at work.
         revision: The last commit of process A.
+        newest: The last commit of process D.
         state: What process A had in memory then.
     """
 
@@ -39,6 +40,7 @@ class Stage:
     customer: Customer = field(default_factory=Customer)
     actors: dict[str, Actor] = field(default_factory=dict)
     revision: int = 0
+    newest: int = 0
     state: Json = field(default_factory=dict)
 
     async def prepare(self, letter: str, key: Key, *retired: Key, **variables: str) -> None:
@@ -57,7 +59,7 @@ class Stage:
         """Let a process read the bucket and start the bot."""
         actor = self.actors[letter]
         with self.teller.waiting(f"{actor.name} is starting"):
-            await actor.ask("start")
+            actor.revision = (await actor.ask("start"))["revision"]
         return actor
 
     async def ask(self, actor: Actor, do: str, **arguments: object) -> Json:
@@ -82,7 +84,7 @@ class Stage:
             self.teller.chat("Bot", text, buttons)
         if not any(expected in text for text, _ in replies):
             said = "; ".join(text for text, _ in replies) or "nothing"
-            raise StepFailedError(f"the bot to say {expected!r};", said)
+            raise StepFailedError(f"the bot says {expected!r}.", said)
 
     async def survey(self) -> list[Json]:
         """Look at the bucket with an outsider's eyes."""

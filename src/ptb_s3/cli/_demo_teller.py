@@ -22,7 +22,7 @@ class StepFailedError(Exception):
     """A check did not hold."""
 
     def __init__(self, expected: str, found: object) -> None:
-        super().__init__(f"expected: {expected} found: {found}")
+        super().__init__(f"expected: {expected} Found: {found}.")
 
 
 class Teller:
@@ -76,7 +76,11 @@ class Teller:
             quote.append(f"  [{button}]", style="not italic blue")
         self._console.print(self._row(Text(who.rjust(_SPEAKER), style="dim"), quote))
 
-    def check(self, held: bool, claim: str, found: object = "that it is not so") -> None:  # noqa: FBT001 - reads as one says it
+    def holds(self, claim: str) -> None:
+        """Say what has been found to hold."""
+        self._console.print(self._row(Text(self._tick, style="bold green"), Text(claim)))
+
+    def check(self, held: bool, claim: str, found: object = "otherwise") -> None:  # noqa: FBT001 - reads as one says it
         """Say what holds.
 
         Raises:
@@ -84,7 +88,7 @@ class Teller:
         """
         if not held:
             raise StepFailedError(claim, found)
-        self._console.print(self._row(Text(self._tick, style="bold green"), Text(claim)))
+        self.holds(claim)
 
     def end(self, text: str) -> None:
         """Say how it ended."""

@@ -53,7 +53,7 @@ def _poll(token: str) -> None:
             "TELEGRAM_BOT_TOKEN is not set. Get a token from @BotFather on Telegram, and put it "
             "there."
         )
-    from telegram.error import InvalidToken  # noqa: PLC0415 - a second of imports
+    from telegram.error import InvalidToken, TelegramError  # noqa: PLC0415 - a second of imports
 
     from ptb_s3.cli import _demo_bot, _output  # noqa: PLC0415 - as above
 
@@ -65,3 +65,6 @@ def _poll(token: str) -> None:
         raise SettingsError(
             "TELEGRAM_BOT_TOKEN is not a token that Telegram knows. Copy it again from @BotFather."
         ) from None
+    except TelegramError as error:
+        _output.note(f"error: Telegram cannot be used: {error}")
+        raise typer.Exit(1) from None

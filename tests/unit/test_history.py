@@ -1,0 +1,191 @@
+"""Going back: any commit that history holds, as a new commit, once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from tests.unit.test_repository import USER, committed, opened
+
+from ptb_s3._repository import Repository
+from ptb_s3._state import Kind
+from ptb_s3._store import MemoryStore
+from ptb_s3.errors import RestorePointError
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def ticking() -> Iterator[datetime]:
+    now = START
+    while True:
+        yield now
+        now += timedelta(minutes=1)
+
+
+async def with_history(store: MemoryStore, commits: int = 12) -> Repository:
+    """Revision n has user 1 at n, and users 100 to 100 + n; blobs are written now and then."""
+    clock = ticking()
+    repository = await opened(store, clock=lambda: next(clock))
+    for revision in range(1, commits + 1):
+        repository.stage(USER, 1, str(revision).encode())
+        repository.stage(USER, 100 + revision, b"x")
+        repository.stage(Kind.BOT_DATA, 0, str(revision).encode())
+        await repository.commit()
+        if revision % 3 == 0:
+            await repository.compact(USER)
+    return repository
+
+
+def expected(revision: int) -> dict[int, bytes]:
+    users = {100 + number: b"x" for number in range(1, revision + 1)}
+    return {1: str(revision).encode(), **users}
+
+
+@pytest.mark.parametrize("revision", range(1, 13))
+async def test_any_revision_comes_back(revision: int) -> None:
+    """Every commit can be restored, all kinds to one instant, as a new commit."""
+    store = MemoryStore()
+    await with_history(store)
+    heads = len([v async for v in store.versions("head")])
+    repository = await opened(store)
+    assert await repository.restore(str(revision))
+    assert repository.revision == 13
+    again = await opened(store)
+    assert again.entities(USER) == expected(revision)
+    assert again.entities(Kind.BOT_DATA) == {0: str(revision).encode()}
+    assert len([v async for v in store.versions("head")]) == heads + 1
+
+
+async def test_a_request_is_carried_out_once() -> None:
+    """The head remembers the request, through later commits, and does not repeat it."""
+    store = MemoryStore()
+    await with_history(store)
+    repository = await opened(store)
+    assert await repository.restore("4")
+    await committed(repository, u1=b"later")
+    again = await opened(store)
+    assert not await again.restore("4")
+    assert again.entities(USER)[1] == b"later"
+    assert await again.restore("5")
+
+
+async def test_the_present_state_restored_is_still_recorded() -> None:
+    """Going back to where one is changes nothing, and is not tried at every start."""
+    store = MemoryStore()
+    repository = await with_history(store)
+    assert await repository.restore("12")
+    assert not await (await opened(store)).restore("12")
+
+
+async def test_a_time_names_the_last_commit_before_it() -> None:
+    """A time brings back the state as of then, to the second, in UTC unless it says otherwise."""
+    store = MemoryStore()
+    writer = await with_history(store)
+    made = [v async for v in store.versions("head")]
+    assert len(made) == 12
+    created = {}
+    for version in made:
+        found = await store.get("head", version_id=version.version_id)
+        assert found is not None
+        header, _ = writer._reader.open_head(found.body)
+        created[header.revision] = header.created
+    moment = created[7].replace(tzinfo=None).isoformat()
+    repository = await opened(store)
+    await repository.restore(moment)
+    assert repository.entities(USER) == expected(7)
+    await repository.restore((created[5] - timedelta(seconds=1)).isoformat())
+    assert repository.entities(USER) == expected(4)
+
+
+async def test_a_version_id_names_a_head() -> None:
+    """What the storage calls a version can be restored by that name."""
+    store = MemoryStore()
+    await with_history(store)
+    versions = [v.version_id async for v in store.versions("head")]
+    repository = await opened(store)
+    await repository.restore(versions[-3])
+    assert repository.entities(USER) == expected(3)
+
+
+async def test_an_expired_blob_is_replaced_by_any_that_fits() -> None:
+    """A blob version between a head's reference and its own serves as well as the one named."""
+    store = MemoryStore()
+    repository = await opened(store)
+    await committed(repository, u1=b"1")
+    await repository.compact(USER)
+    await committed(repository, u1=b"2")
+    await repository.compact(USER)
+    oldest = [v.version_id async for v in store.versions(USER)][-1]
+    store.delete(USER, oldest)
+    await committed(repository, u1=b"3")
+    reader = await opened(store)
+    await reader.restore("2")
+    assert reader.entities(USER) == {1: b"2"}
+
+
+async def test_an_expired_blob_that_nothing_replaces_is_said() -> None:
+    """Where no blob is left to build on, the error says so and names the kind."""
+    store = MemoryStore()
+    await with_history(store)
+    for version in [v async for v in store.versions(USER)][1:]:
+        store.delete(USER, version.version_id)
+    repository = await opened(store)
+    with pytest.raises(RestorePointError, match="no version of user_data is left"):
+        await repository.restore("7")
+    assert await repository.restore("12")
+
+
+@pytest.mark.parametrize(
+    ("request_", "reason"),
+    [
+        ("99", "the nearest one before it is 12"),
+        ("0", "history does not reach back so far"),
+        ("2020-01-01", "no commit so old is left"),
+        ("v99999", "no such version of head"),
+        ("yesterday", "no such version of head"),
+    ],
+)
+async def test_what_is_not_there_is_said(request_: str, reason: str) -> None:
+    """A revision, time or version that history does not hold is an error; nothing changes."""
+    store = MemoryStore()
+    await with_history(store)
+    before = store.current()
+    repository = await opened(store)
+    with pytest.raises(RestorePointError, match=reason) as caught:
+        await repository.restore(request_)
+    assert caught.value.exit_code == 3
+    assert store.current() == before
+    assert not repository.dirty
+
+
+async def test_a_version_of_another_object_is_refused() -> None:
+    """A blob's version id names no commit."""
+    store = MemoryStore()
+    await with_history(store)
+    blob = (await anext(store.versions(USER))).version_id
+    with pytest.raises(RestorePointError):
+        await (await opened(store)).restore(blob)
+
+
+async def test_a_store_that_lay_here_before_is_not_gone_back_to() -> None:
+    """A prefix may have held another store: its versions are not this one's history."""
+    store = MemoryStore()
+    await with_history(store, commits=5)
+    for name in list(store.current()):
+        store.delete(name)
+    repository = await with_history(store, commits=2)
+    with pytest.raises(RestorePointError):
+        await repository.restore("4")
+    assert await repository.restore("1")
+    assert repository.entities(USER) == expected(1)
+
+
+async def test_finding_a_commit_reads_few_headers() -> None:
+    """A long history is bisected, not read."""
+    store = MemoryStore()
+    await with_history(store, commits=200)
+    repository = await opened(store)
+    before = len(store.calls)
+    await repository.restore("77")
+    assert len(store.calls) - before < 20
