@@ -560,8 +560,8 @@ def load_all(
 ) -> dict[K, object]:
     """Return the values of a kind, by key, made from their bytes by any serializer.
 
-    Python's cyclic garbage collector is paused meanwhile: with it, this takes four times as long,
-    since it walks through all that is there again and again and finds nothing.
+    Python's cyclic garbage collector is paused meanwhile. With it, this takes two to four times as
+    long, since it walks through all that is there again and again and finds nothing.
 
     Args:
         serializer: What made the bytes.

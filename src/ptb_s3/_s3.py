@@ -44,6 +44,8 @@ _CONFLICTS = frozenset({"ConditionalRequestConflict", "OperationAborted"})
 _WAIT = 0.25
 """Seconds: upper bound of the first wait of our own; it doubles with each further one."""
 _RANGE_NOT_SATISFIABLE = 416
+_NOT_S3 = Answer("200", 200)
+"""What we make of a success without what S3 adds to it: some web server said it."""
 
 
 class S3Store:
@@ -108,7 +110,7 @@ class S3Store:
             StorageError: The object is larger than any that was ever written: over 5 GiB.
         """
         question = Question("read", self.bucket, self.prefix + name, version=version_id is not None)
-        request = {"Key": question.key}
+        request: dict[str, Any] = {"Key": question.key}
         if version_id is not None:
             request["VersionId"] = version_id
         if first_bytes is not None:
@@ -142,11 +144,13 @@ class S3Store:
     async def versions(self, name: str) -> AsyncIterator[Version]:
         """See `Store.versions`. Without versioning there is one, with the id ``null``."""
         question = Question("list", self.bucket, self.prefix + name)
-        markers: dict[str, str] = {}
+        markers: dict[str, Any] = {}
         while True:
             page = await self._ask(question, "list_object_versions", Prefix=question.key, **markers)
             if isinstance(page, Answer):
                 raise to_error(question, page)
+            if "Name" not in page:
+                raise to_error(question, _NOT_S3)
             for entry in page.get("Versions", []):
                 if entry["Key"] == question.key:
                     yield Version(entry["VersionId"], entry["LastModified"], entry["Size"])
@@ -164,7 +168,7 @@ class S3Store:
         if link is not None:
             await link.close()
 
-    async def _get(self, question: Question, request: dict[str, str]) -> Fetched | None:
+    async def _get(self, question: Question, request: dict[str, Any]) -> Fetched | None:
         """Read an object; again where its body breaks off, which botocore does not see."""
         attempt = 1
         while True:
@@ -266,7 +270,7 @@ class _Link:
             if self._client is None:
                 client = await self._stack.enter_async_context(await make())
                 client.meta.events.register("needs-retry.s3.PutObject", _retry_conflict)
-                client.meta.events.register_last("before-call.s3.PutObject", _expect_nothing)
+                client.meta.events.register("before-sign.s3.PutObject", _expect_nothing)
                 self._client = client
             return self._client
 
@@ -322,16 +326,16 @@ def _jitter(attempt: int) -> float:
     return random.uniform(0, _WAIT * 2 ** (attempt - 1))  # noqa: S311 - to spread, not to hide
 
 
-def _expect_nothing(params: dict[str, Any], **_: object) -> None:
-    """Send a body at once. botocore would have aiohttp wait for "100 Continue", without any timeout."""
-    params["headers"].pop("Expect", None)
+def _expect_nothing(request: _Untyped, **_: object) -> None:
+    """Have a body sent at once: aiohttp waits for "100 Continue" without any timeout."""
+    del request.headers["Expect"]
 
 
 def _readied(body: bytes | bytearray) -> tuple[io.BytesIO, str]:
     """Return the body as a stream, to be sent piece by piece, and its Content-MD5. Slow.
 
-    The stream is filled piece by piece, too: `io.BytesIO(body)` puts off the copy until aiohttp asks
-    for its buffer, on the loop (40 ms for 64 MiB).
+    The stream is filled piece by piece, too: `io.BytesIO(body)` puts off the copy until aiohttp
+    asks for its buffer, on the loop (40 ms for 64 MiB).
     """
     stream, digest = io.BytesIO(), hashlib.md5(usedforsecurity=False)
     with memoryview(body) as view:
@@ -368,7 +372,7 @@ def _etag(question: Question, response: dict[str, Any]) -> str:
     """Return the ETag. A web server that is none of S3's says 200 to many things, but no ETag."""
     etag = response.get("ETag")
     if not etag:
-        raise to_error(question, Answer("NoETag", 404))
+        raise to_error(question, _NOT_S3)
     return str(etag)
 
 

@@ -170,6 +170,7 @@ _BY_CODE: dict[str, _Row] = {
 }
 
 _BY_STATUS: dict[int, _Row] = {
+    200: _NOT_S3,
     301: _REGION,
     307: _REGION,
     308: _REGION,

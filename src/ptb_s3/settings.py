@@ -115,7 +115,7 @@ class Settings(KeySettings):
     )
     sync: Literal["auto"] | float | None = Field(
         default="auto",
-        description="How stale a reader may be beside another writer: `auto`, seconds, or `none`.",
+        description="Reserved for bots with several writers; this version takes `auto` only.",
     )
     flush_timeout: float = Field(
         default=8,

@@ -64,7 +64,7 @@ class Stage:
 
     async def ask(self, actor: Actor, do: str, **arguments: object) -> Json:
         """Give a command, with something to look at until it is answered."""
-        with self.teller.waiting(f"{actor.name}: {do}"):
+        with self.teller.waiting(f"{actor.name}: {do.replace('_', ' ')}"):
             return await actor.ask(do, **arguments)
 
     async def writes(self, bot: Actor, text: str, expected: str) -> None:

@@ -118,8 +118,7 @@ async def _rotated(stage: Stage) -> None:
 async def _gone_back(stage: Stage) -> None:
     teller, request = stage.teller, str(stage.revision)
     teller.say(
-        f"Process E has PTB_S3_RESTORE={request}, and both keys: the old one sealed that "
-        "revision."
+        f"Process E has PTB_S3_RESTORE={request}, and both keys: the old one sealed that revision."
     )
     e = await stage.begin("E")
     await stage.prepare("F", stage.second_key, stage.first_key, PTB_S3_RESTORE=request)

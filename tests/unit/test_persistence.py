@@ -1,0 +1,296 @@
+"""S3Persistence by itself: arguments, group commit, what is a change, what an error says."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+from tests.support import make_persistence, settled, state_of, update
+
+from ptb_s3 import Key, Keyring, S3Persistence
+from ptb_s3._store import Call, Fault, MemoryStore
+from ptb_s3.errors import (
+    SerializationError,
+    SettingsError,
+    StorageUnavailableError,
+    UntrustedTypeError,
+)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"update_interval": 0}, "update_interval is 0: PTB would update without a pause"),
+        ({"update_interval": -1}, "above 0"),
+        ({"compression_level": 0}, "from 1 to 19"),
+        ({"compression_level": 22}, "from 1 to 19"),
+        ({"flush_timeout": 0}, "flush_timeout is 0"),
+        ({"sync": 5}, "this version does not have yet"),
+        ({"merge": max}, "this version does not have yet"),
+    ],
+)
+def test_an_argument_that_cannot_be_used_is_refused(options: dict[str, Any], text: str) -> None:
+    """A bad argument is an error at once, which says what would be right."""
+    with pytest.raises(SettingsError, match=text) as caught:
+        S3Persistence("bucket", keyring=Keyring(Key.generate()), **options)
+    assert caught.value.exit_code == 2
+
+
+async def test_updates_of_one_tick_are_one_commit() -> None:
+    """However many calls PTB gathers, they share one PUT, and return when it is durable."""
+    store = MemoryStore()
+    persistence = make_persistence(store)
+    await state_of(persistence)
+    before = len(store.calls)
+    await update(persistence, {"user_data": {i: {"n": i} for i in range(100)}, "bot_data": {1: 2}})
+    assert [c.name for c in store.calls[before : before + 1]] == ["head"]
+    await settled(persistence)
+    assert sum(call.name == "head" and call.operation == "put" for call in store.calls) == 1
+
+
+async def test_an_interval_without_changes_is_no_request() -> None:
+    """Equal bytes are no change; PTB's bot_data, sent every interval, costs nothing."""
+    store = MemoryStore()
+    persistence = make_persistence(store)
+    await state_of(persistence)
+    state = {"user_data": {1: {"n": 1}}, "bot_data": {"b": 1}, "callback_data": ([], {})}
+    await update(persistence, state)
+    await settled(persistence)
+    before = len(store.calls)
+    await update(persistence, state)
+    assert len(store.calls) == before
+
+
+async def test_an_idle_bot_writes_nothing() -> None:
+    """Empty bot_data and callback data, as PTB sends them from the start, make no store."""
+    store = MemoryStore()
+    persistence = make_persistence(store)
+    await state_of(persistence)
+    await update(persistence, {"bot_data": {}, "callback_data": ([], {})})
+    await persistence.flush()
+    assert store.current() == {}
+
+
+async def test_bot_data_emptied_again_is_saved() -> None:
+    """Empty bot_data is no change only while none was ever saved."""
+    store = MemoryStore()
+    persistence = make_persistence(store)
+    await state_of(persistence)
+    await update(persistence, {"bot_data": {"b": 1}})
+    await update(persistence, {"bot_data": {}})
+    assert await make_persistence(store).get_bot_data() == {}
+
+
+async def test_a_failure_is_reported_once_and_made_up_for() -> None:
+    """One of a group's calls raises; what it held goes with the next commit, unasked."""
+    store = MemoryStore()
+    persistence = make_persistence(store)
+    await state_of(persistence)
+    store.faults = lambda _: Fault.FAIL_BEFORE
+    with pytest.raises(ExceptionGroup) as caught:
+        await update(persistence, {"user_data": {i: {} for i in range(10)}})
+    assert len(caught.value.exceptions) == 1
+    assert isinstance(caught.value.exceptions[0], StorageUnavailableError)
+    assert persistence.stats.failures == 1
+    store.faults = lambda _: None
+    await update(persistence, {"bot_data": {"b": 1}})
+    assert len(await make_persistence(store).get_user_data()) == 10
+
+
+async def test_a_value_that_cannot_be_saved_stops_no_other() -> None:
+    """Its error names kind, key and path; its last good value stays; the rest is saved."""
+    store = MemoryStore()
+    persistence = make_persistence(store)
+    await state_of(persistence)
+    await update(persistence, {"user_data": {1: {"good": 1}}})
+    bad: dict[str, Any] = {"cart": [1, {"lock": threading.Lock()}]}
+    with pytest.raises(ExceptionGroup) as caught:
+        await update(persistence, {"user_data": {1: bad, 2: {"fine": 2}}})
+    (error,) = caught.value.exceptions
+    assert isinstance(error, SerializationError)
+    assert (error.kind, error.key, error.path) == ("user_data", 1, "['cart'][1]['lock']")
+    assert "cart" not in str(error)
+    assert await make_persistence(store).get_user_data() == {1: {"good": 1}, 2: {"fine": 2}}
+
+
+async def test_a_button_that_cannot_be_saved_stops_no_other() -> None:
+    """Each keyboard is an entity of its own."""
+    store = MemoryStore()
+    persistence = make_persistence(store)
+    await state_of(persistence)
+    keyboards = [("a", 1.0, {"x": threading.Lock()}), ("b", 2.0, {"y": "fine"})]
+    with pytest.raises(ExceptionGroup):
+        await update(persistence, {"callback_data": (keyboards, {})})
+    found = await make_persistence(store).get_callback_data()
+    assert found == ([("b", 2.0, {"y": "fine"})], {})
+
+
+async def test_callback_data_comes_back_in_order_and_shrinks() -> None:
+    """Keyboards come back least recently used first; what PTB dropped is gone."""
+    store = MemoryStore()
+    persistence = make_persistence(store)
+    await state_of(persistence)
+    three = [(name, time, {"b": name}) for name, time in (("a", 3.0), ("b", 1.0), ("c", 2.0))]
+    await update(persistence, {"callback_data": (three, {"q1": "a", "q2": "b"})})
+    await update(persistence, {"callback_data": (three[:2], {"q2": "b"})})
+    found = await make_persistence(store).get_callback_data()
+    assert found == ([("b", 1.0, {"b": "b"}), ("a", 3.0, {"b": "a"})], {"q2": "b"})
+
+
+class Untrusted:
+    """Of a module that nobody named."""
+
+
+async def test_a_class_nobody_named_is_refused_when_first_saved() -> None:
+    """What could not be loaded is not saved."""
+    persistence = make_persistence(MemoryStore())
+    await state_of(persistence)
+    with pytest.raises(UntrustedTypeError, match="Untrusted"):
+        await persistence.update_user_data(1, {"x": Untrusted()})
+
+
+async def test_a_key_that_does_not_fit_poisons_no_commit() -> None:
+    """A key that the format cannot hold is an error of its own call alone."""
+    store = MemoryStore()
+    persistence = make_persistence(store)
+    await state_of(persistence)
+    with pytest.raises(SerializationError, match="cannot be its key"):
+        await persistence.update_conversation("name", (1, 2.5), "state")  # type: ignore[arg-type]  # wrong
+    await persistence.update_user_data(1, {})
+    assert await make_persistence(store).get_user_data() == {1: {}}
+
+
+async def test_getters_return_fresh_objects() -> None:
+    """What PTB does to a loaded value does not reach what is committed."""
+    persistence = make_persistence(MemoryStore())
+    await state_of(persistence)
+    await persistence.update_user_data(1, {"list": [1]})
+    first = await persistence.get_user_data()
+    first[1]["list"].append(2)
+    assert await persistence.get_user_data() == {1: {"list": [1]}}
+
+
+async def test_a_cancelled_call_does_not_stop_the_others_commit() -> None:
+    """PTB may give up waiting; what it handed over is committed all the same."""
+    store = MemoryStore()
+    persistence = make_persistence(store)
+    await state_of(persistence)
+    first = asyncio.create_task(persistence.update_user_data(1, {"a": 1}))
+    second = asyncio.create_task(persistence.update_user_data(2, {"b": 2}))
+    await asyncio.sleep(0)
+    first.cancel()
+    await second
+    assert len(await make_persistence(store).get_user_data()) == 2
+
+
+async def test_flush_gives_up_in_time_and_keeps_what_it_has() -> None:
+    """Storage that never answers does not hold up the end; another flush tries again."""
+    store = MemoryStore()
+    persistence = make_persistence(store, flush_timeout=0.05)
+    await state_of(persistence)
+    persistence._repository.stage("user_data", 1, b"x")  # type: ignore[union-attr, arg-type]  # as an update
+    put, answer = store.put, asyncio.Event()
+
+    async def hang(name: str, body: bytes, *, if_match: str | None) -> Any:
+        await answer.wait()
+        return await put(name, body, if_match=if_match)
+
+    store.put = hang  # type: ignore[method-assign, assignment]  # a storage that hangs
+    with pytest.raises(StorageUnavailableError, match="flush_timeout"):
+        await persistence.flush()
+    answer.set()
+    await persistence.flush()
+    assert "head" in store.current()
+
+
+async def test_flush_writes_blobs_and_is_idempotent() -> None:
+    """After a flush all that is small lies in blobs; a second flush finds nothing to do."""
+    store = MemoryStore()
+    persistence = make_persistence(store)
+    await state_of(persistence)
+    await update(persistence, {"user_data": {1: {"a": 1}}, "chat_data": {2: {"b": 2}}})
+    await settled(persistence)
+    await update(persistence, {"user_data": {1: {"a": 2}}})
+    await persistence.flush()
+    revision = persistence.stats.revision
+    reader = make_persistence(store)
+    assert (await reader.get_user_data())[1] == {"a": 2}
+    assert not any(p.differential for p in reader._repository._loaded.head.parts.values())  # type: ignore[union-attr]  # loaded
+    before = len(store.calls)
+    await persistence.flush()
+    assert len(store.calls) == before
+    assert persistence.stats.revision == revision
+
+
+async def test_flush_of_what_was_never_opened_does_nothing() -> None:
+    """PTB flushes at shutdown even if it never read a thing."""
+    store = MemoryStore()
+    await make_persistence(store).flush()
+    assert store.calls == []
+
+
+async def test_a_getter_after_flush_reads_anew() -> None:
+    """Re-initialised after shutdown, a bot sees what the bucket holds now."""
+    store = MemoryStore()
+    ours, theirs = make_persistence(store), make_persistence(store)
+    await state_of(ours)
+    await ours.update_user_data(1, {"a": 1})
+    await ours.flush()
+    await state_of(theirs)
+    await theirs.update_user_data(1, {"a": 2})
+    await theirs.flush()
+    assert await ours.get_user_data() == {1: {"a": 2}}
+    await ours.update_user_data(1, {"a": 3})
+
+
+async def test_without_a_bot_the_error_says_so() -> None:
+    """Used by itself, outside an application, it says what is missing."""
+    persistence: S3Persistence[Any, Any, Any] = S3Persistence(
+        "bucket", keyring=Keyring(Key.generate())
+    )
+    with pytest.raises(RuntimeError, match="has no bot yet"):
+        await persistence.get_user_data()
+
+
+async def test_a_failed_start_can_be_tried_again() -> None:
+    """An error at start leaves nothing half open."""
+    store = MemoryStore(faults=lambda call: Fault.FAIL_BEFORE if call.number == 3 else None)
+    persistence = make_persistence(store)
+    with pytest.raises(StorageUnavailableError):
+        await persistence.get_user_data()
+    assert await persistence.get_user_data() == {}
+
+
+async def test_restore_happens_before_the_first_getter_returns() -> None:
+    """`restore=` brings the old state back at start, once."""
+    store = MemoryStore()
+    persistence = make_persistence(store)
+    await state_of(persistence)
+    for number in range(1, 4):
+        await persistence.update_user_data(1, {"n": number})
+    again = make_persistence(store, restore="1")
+    assert await again.get_user_data() == {1: {"n": 1}}
+    await again.update_user_data(1, {"n": 9})
+    assert await make_persistence(store, restore="1").get_user_data() == {1: {"n": 9}}
+
+
+async def test_a_compaction_that_fails_is_logged_and_harms_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A blob that could not be written is tried again later; the commit stands."""
+
+    def no_blobs(call: Call) -> Fault | None:
+        return Fault.FAIL_BEFORE if call.operation == "put" and call.name != "head" else None
+
+    store = MemoryStore(faults=no_blobs)
+    persistence = make_persistence(store)
+    await state_of(persistence)
+    await persistence.update_user_data(1, {"a": 1})
+    await settled(persistence)
+    assert "Could not write blob user_data yet; nothing is lost" in caplog.text
+    store.faults = lambda _: None
+    await persistence.update_user_data(1, {"a": 2})
+    await settled(persistence)
+    assert "user_data" in store.current()
