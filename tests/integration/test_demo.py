@@ -18,7 +18,7 @@ from typing import IO, NamedTuple
 import pytest
 from typer.testing import CliRunner
 
-from ptb_s3._keyring import BODY_CHARS, PREFIX
+from ptb_s3._keyring import BODY_CHARS, PREFIX, Key
 from ptb_s3.cli._app import app
 
 PROC = Path("/proc")
@@ -51,11 +51,13 @@ class Demo:
         assert self.process.stdout is not None
         return self.process.stdout
 
-    def read_until(self, text: str) -> None:
-        """Read on to the line that has this text."""
+    def read_until(self, text: str) -> str:
+        """Read on to the line that has this text, and return what was read."""
+        read = ""
         for line in self.output:
+            read += line
             if text in line:
-                return
+                return read
         pytest.fail(f"the demo ended before it said {text!r}")
 
     def rest(self) -> tuple[int, str]:
@@ -115,10 +117,10 @@ class Told(NamedTuple):
 @pytest.fixture(scope="module")
 def told() -> Told:
     with running_demo() as demo:
-        demo.read_until("Process A takes an order")
+        beginning = demo.read_until("Process A takes an order")
         secrets = _secrets(demo)
         code, text = demo.rest()
-        return Told(code, text, secrets, demo.left())
+        return Told(code, beginning + text, secrets, demo.left())
 
 
 def _secrets(demo: Demo) -> set[str]:
@@ -137,7 +139,7 @@ def _secrets(demo: Demo) -> set[str]:
 def test_every_step_holds(told: Told) -> None:
     """The whole story, on real processes and a real server: exit code 0."""
     assert told.code == 0, told.text
-    assert re.findall(r"^(\d)\. ", told.text, re.MULTILINE) == list("234567")  # 1 is read before
+    assert re.findall(r"^(\d)\. ", told.text, re.MULTILINE) == list("1234567")
     for claim in (
         "is killed with SIGKILL",
         "The conversation went on where it stood",
@@ -218,6 +220,28 @@ def test_live_demo_says_what_it_lacks(
     assert result.exit_code == 2, result.output
     assert missing in result.stderr
     assert "7:secret" not in result.output
+
+
+def test_refused_token_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """PTB puts a token that Telegram refuses into its error, and that into its log."""
+    from ptb_s3.cli import _demo_bot, _offline  # noqa: PLC0415 - a second of imports
+
+    class NoSuchBot(_offline.OfflineTelegram):
+        async def do_request(self, *_: object, **__: object) -> tuple[int, bytes]:
+            return 404, b'{"ok": false, "description": "Not Found"}'
+
+    build, telegram = _demo_bot.build, NoSuchBot()
+    monkeypatch.setattr(_demo_bot, "build", lambda *given: build(*given, telegram, telegram))
+    monkeypatch.chdir(tmp_path)
+    settings = {"PTB_S3_BUCKET": "tea-shop", "PTB_S3_KEY": Key.generate().reveal()}
+    result = CliRunner().invoke(
+        app, ["demo", "--live"], env={"TELEGRAM_BOT_TOKEN": "7:secret", **settings}
+    )
+    assert result.exit_code == 2, result.output
+    assert "not a token that Telegram knows" in result.stderr
+    assert "7:secret" not in result.output + caplog.text
 
 
 def test_token_is_never_asked_for_in_help() -> None:

@@ -7,7 +7,8 @@ import gc
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from tests.conftest import open_store
@@ -105,44 +106,49 @@ async def test_an_endpoint_that_is_down(call: Callable[[S3Store], Awaitable[obje
         await store.close()
 
 
-async def test_a_server_that_never_answers() -> None:
-    """The read timeout bounds each attempt."""
+@asynccontextmanager
+async def _serving(reply: bytes | None) -> AsyncIterator[S3Server]:
+    """A server that says the same to all, or nothing."""
+    connections: set[asyncio.Task[None]] = set()
 
-    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        connections.add(task)
+        with suppress(OSError):
+            await reader.read(2**16 if reply else -1)
+            writer.write(reply or b"")
+            await writer.drain()
         writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
 
-    silent = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
-    port = silent.sockets[0].getsockname()[1]
-    server = S3Server("silent", f"http://127.0.0.1:{port}", "key", "secret")
-    store = open_store(server, "bucket", read_timeout=0.1)
-    with pytest.raises(StorageUnavailableError, match="may have taken effect"):
-        await store.put("head", b"one", if_match=None)
-    await store.close()
-    silent.close()
-    await silent.wait_closed()
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    yield S3Server("impostor", f"http://127.0.0.1:{port}", "key", "secret")
+    server.close()
+    await asyncio.gather(*connections)
+
+
+async def test_a_server_that_never_answers() -> None:
+    """The read timeout bounds each attempt, from the first byte on."""
+    async with _serving(None) as server:
+        store = open_store(server, "bucket", read_timeout=0.1)
+        with pytest.raises(StorageUnavailableError, match="may have taken effect"):
+            await store.put("head", b"one", if_match=None)
+        await store.close()
 
 
 async def test_a_web_server_is_not_taken_for_storage() -> None:
     """A captive portal says 200 to all: that is neither an object nor a write, nor absence."""
-
-    async def serve_page(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(2**16)
-        page = b"<html>Welcome to this hotel</html>"
-        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/html\r\n")
-        writer.write(b"Content-Length: %d\r\n\r\n%b" % (len(page), page))
-        await writer.drain()
-        writer.close()
-
-    portal = await asyncio.start_server(serve_page, "127.0.0.1", 0)
-    port = portal.sockets[0].getsockname()[1]
-    store = open_store(S3Server("portal", f"http://127.0.0.1:{port}", "key", "secret"), "bucket")
-    for call in (_CALLS["get"], _CALLS["put"], _CALLS["versions"]):
-        with pytest.raises(PersistenceError, match="no answer of an S3 server"):
-            await call(store)
-    await store.close()
-    portal.close()
-    await portal.wait_closed()
+    head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/html\r\n"
+    page = b"<html>Welcome to this hotel</html>"
+    async with _serving(b"%bContent-Length: %d\r\n\r\n%b" % (head, len(page), page)) as server:
+        store = open_store(server, "bucket")
+        for call in (_CALLS["get"], _CALLS["put"], _CALLS["versions"]):
+            with pytest.raises(PersistenceError, match="no answer of an S3 server"):
+                await call(store)
+        await store.close()
 
 
 @pytest.mark.parametrize(

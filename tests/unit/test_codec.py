@@ -118,10 +118,10 @@ class Raises:
 
 
 class Reduces:
-    def __init__(self, reduction: Any) -> None:  # noqa: ANN401 - wrong ones too
+    def __init__(self, reduction: Any) -> None:
         self.reduction = reduction
 
-    def __reduce__(self) -> Any:  # noqa: ANN401 - as above
+    def __reduce__(self) -> Any:
         return self.reduction
 
 
@@ -142,7 +142,7 @@ class Json:
 
     id = "bytes"
 
-    def dumps(self, value: Any) -> bytes:  # noqa: ANN401 - see class
+    def dumps(self, value: Any) -> bytes:
         return bytes(value)
 
     def loads(self, data: bytes) -> object:
@@ -664,7 +664,7 @@ class TestAnySerializer:
         """A serializer that returns no bytes is told so when it does, not by the next layer."""
 
         class Text(Json):
-            def dumps(self, value: object) -> Any:  # noqa: ANN401 - wrong on purpose
+            def dumps(self, value: object) -> Any:
                 return str(value)
 
         with pytest.raises(SerializationError, match="returned str, not bytes"):

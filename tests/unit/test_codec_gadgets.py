@@ -62,7 +62,7 @@ class MyBot(ExtBot[None]):
 class Forged:
     """Pickles as the call of `function`, and whatever `rest` says happens to the result."""
 
-    def __init__(self, function: Callable[..., object], *arguments: object, rest: Any = ()) -> None:  # noqa: ANN401 - state, items
+    def __init__(self, function: Callable[..., object], *arguments: object, rest: Any = ()) -> None:
         self.reduction = (function, arguments, *rest)
 
     def __reduce__(self) -> tuple[Any, ...]:

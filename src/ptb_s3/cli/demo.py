@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import Annotated
 
 import typer
 
+from ptb_s3.cli import _output
 from ptb_s3.errors import SettingsError
 
 
@@ -55,10 +57,12 @@ def _poll(token: str) -> None:
         )
     from telegram.error import InvalidToken, TelegramError  # noqa: PLC0415 - a second of imports
 
-    from ptb_s3.cli import _demo_bot, _output  # noqa: PLC0415 - as above
+    from ptb_s3.cli import _demo_bot  # noqa: PLC0415 - as above
 
     bot = _demo_bot.build(token.strip(), _demo_bot.persistence())
-    _output.note("The tea shop is open: write /start to your bot. Ctrl-C closes it.")
+    bot.post_init = _open_shop
+    # What PTB logs of its start is raised as well, and a bad token's traceback holds the token.
+    logging.getLogger("telegram.ext").addFilter(_without_traceback)
     try:
         bot.run_polling()
     except InvalidToken:
@@ -68,3 +72,12 @@ def _poll(token: str) -> None:
     except TelegramError as error:
         _output.note(f"error: Telegram cannot be used: {error}")
         raise typer.Exit(1) from None
+
+
+async def _open_shop(_: object) -> None:
+    _output.note("The tea shop is open: write /start to your bot. Ctrl-C closes it.")
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    record.exc_info = None
+    return True

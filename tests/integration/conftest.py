@@ -1,0 +1,13 @@
+"""Fixtures: bots, and an account of what became of the bucket."""
+
+from __future__ import annotations
+
+import pytest
+from tests.integration.bots import Bots
+from tests.servers import S3Client, S3Server
+
+
+@pytest.fixture
+def bots(s3_server: S3Server, s3_client: S3Client, bucket: str) -> Bots:
+    """Runs of bots on a new, versioned bucket."""
+    return Bots(s3_server, s3_client, bucket)

@@ -1,0 +1,320 @@
+"""What S3's answers mean, row by row, without a network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from botocore import exceptions as botocore_errors
+from botocore.parsers import ResponseParserError
+
+from ptb_s3._s3 import _error_answer, _retry_conflict
+from ptb_s3._s3_answers import (
+    _BY_CODE,
+    _BY_FAILURE,
+    _BY_STATUS,
+    Answer,
+    Question,
+    means_absent,
+    to_error,
+    to_failure,
+)
+from ptb_s3._store import PreconditionFailed
+from ptb_s3.errors import (
+    AccessDeniedError,
+    BucketNotFoundError,
+    SettingsError,
+    StorageError,
+    StorageUnavailableError,
+)
+
+READ = Question("read", "bucket", "bot/head")
+READ_VERSION = READ._replace(version=True)
+CREATE = Question("write", "bucket", "bot/head")
+REPLACE = CREATE._replace(if_match=True)
+LIST = Question("list", "bucket", "bot/head")
+SECRET = "wJalrXUtnFEMI-not-to-be-shown"  # noqa: S105 - an example
+
+
+def client_error(code: str, status: int, **headers: str) -> botocore_errors.ClientError:
+    response: Any = {
+        "Error": {"Code": code, "Message": SECRET, "StringToSign": SECRET},
+        "ResponseMetadata": {"HTTPStatusCode": status, "HTTPHeaders": headers},
+    }
+    return botocore_errors.ClientError(response, "PutObject")
+
+
+def response_of(code: str, status: int) -> tuple[None, dict[str, Any]]:
+    """What botocore hands to those who may have a request sent again."""
+    return None, dict(client_error(code, status).response)
+
+
+def raised(question: Question, code: str, status: int, **headers: str) -> Exception:
+    answer = _error_answer(client_error(code, status, **headers))
+    assert answer is not None
+    return to_error(question, answer)
+
+
+ANSWERS = [
+    (CREATE, "PreconditionFailed", 412, PreconditionFailed, "bot/head"),
+    (REPLACE, "PreconditionFailed", 412, PreconditionFailed, "bot/head"),
+    (REPLACE, "412", 412, PreconditionFailed, "bot/head"),
+    (REPLACE, "NoSuchKey", 404, PreconditionFailed, "bot/head"),
+    (CREATE, "NoSuchKey", 404, StorageError, "PTB_S3_ENDPOINT_URL"),
+    (CREATE, "ConditionalRequestConflict", 409, StorageUnavailableError, "Another write"),
+    (CREATE, "OperationAborted", 409, StorageUnavailableError, "Another write"),
+    (READ, "NoSuchBucket", 404, BucketNotFoundError, "PTB_S3_BUCKET"),
+    (CREATE, "NoSuchBucket", 404, BucketNotFoundError, "never creates"),
+    (LIST, "NoSuchBucket", 404, BucketNotFoundError, "PTB_S3_BUCKET"),
+    (READ, "AccessDenied", 403, AccessDeniedError, "403 for an object that does not exist"),
+    (READ, "AccessDenied", 403, AccessDeniedError, "GetObject, PutObject and GetObjectVersion"),
+    (READ, "403", 403, AccessDeniedError, "ListBucket"),
+    (CREATE, "AccessDenied", 403, AccessDeniedError, "PutObject"),
+    (LIST, "AllAccessDisabled", 403, AccessDeniedError, "ListBucketVersions"),
+    (READ, "Forbidden", 403, AccessDeniedError, "ListBucket"),
+    (READ, "Unauthorized", 401, AccessDeniedError, "ListBucket"),
+    (READ, "NeverHeardOf", 401, AccessDeniedError, "ListBucket"),
+    (READ, "InvalidAccessKeyId", 403, AccessDeniedError, "AWS_ACCESS_KEY_ID"),
+    (READ, "NotSignedUp", 403, AccessDeniedError, "PTB_S3_ENDPOINT_URL"),
+    (READ, "SignatureDoesNotMatch", 403, AccessDeniedError, "AWS_SECRET_ACCESS_KEY"),
+    (READ, "ExpiredToken", 400, AccessDeniedError, "fresh credentials"),
+    (READ, "InvalidToken", 400, AccessDeniedError, "AWS_SESSION_TOKEN"),
+    (READ, "TokenRefreshRequired", 400, AccessDeniedError, "fresh credentials"),
+    (READ, "RequestTimeTooSkewed", 403, AccessDeniedError, "clock"),
+    (READ, "RequestExpired", 400, AccessDeniedError, "clock"),
+    (READ, "PermanentRedirect", 301, StorageError, "PTB_S3_REGION"),
+    (READ, "TemporaryRedirect", 307, StorageError, "PTB_S3_REGION"),
+    (READ, "AuthorizationHeaderMalformed", 400, StorageError, "PTB_S3_REGION"),
+    (READ, "IllegalLocationConstraintException", 400, StorageError, "PTB_S3_REGION"),
+    (READ, "301", 301, StorageError, "PTB_S3_REGION"),
+    (READ, "307", 307, StorageError, "PTB_S3_REGION"),
+    (READ, "308", 308, StorageError, "PTB_S3_REGION"),
+    (CREATE, "NotImplemented", 501, StorageError, "conditional writes"),
+    (CREATE, "501", 501, StorageError, "conditional writes"),
+    (LIST, "NotImplemented", 501, StorageError, "no history"),
+    (READ, "InvalidObjectState", 403, StorageError, "archive"),
+    (CREATE, "EntityTooLarge", 400, StorageError, "5 GiB"),
+    (CREATE, "RequestTimeout", 400, StorageUnavailableError, "may have taken effect"),
+    (CREATE, "SlowDown", 503, StorageUnavailableError, "may have taken effect"),
+    (READ, "Throttling", 400, StorageUnavailableError, "later"),
+    (READ, "ThrottlingException", 400, StorageUnavailableError, "later"),
+    (READ, "TooManyRequests", 429, StorageUnavailableError, "later"),
+    (READ, "429", 429, StorageUnavailableError, "later"),
+    (READ, "408", 408, StorageUnavailableError, "later"),
+    (CREATE, "BadDigest", 400, StorageUnavailableError, "MD5"),
+    (CREATE, "InternalError", 500, StorageUnavailableError, "may have taken effect"),
+    (READ, "502", 502, StorageUnavailableError, "later"),
+    (READ, "ServiceUnavailable", 503, StorageUnavailableError, "later"),
+    (READ, "XMinioStorageFull", 507, StorageUnavailableError, "later"),
+    (READ, "404", 404, StorageError, "PTB_S3_ENDPOINT_URL"),
+    (READ, "405", 405, StorageError, "PTB_S3_ENDPOINT_URL"),
+    (READ, "200", 200, StorageError, "no answer of an S3 server"),
+    (READ, "InvalidRequest", 400, StorageError, "refuses the request"),
+    (READ, "418", 418, StorageError, "refuses the request"),
+]
+
+
+@pytest.mark.parametrize(("question", "code", "status", "error", "remedy"), ANSWERS)
+def test_an_answer_and_its_meaning(
+    question: Question, code: str, status: int, error: type[Exception], remedy: str
+) -> None:
+    """Exactly that class, what to do about it, and nothing of the server's words but its code."""
+    exc = raised(question, code, status)
+    assert type(exc) is error
+    assert remedy in str(exc)
+    assert SECRET not in str(exc)
+
+
+@pytest.mark.parametrize(("question", "code", "status", "error", "remedy"), ANSWERS)
+def test_an_error_names_object_bucket_and_code(
+    question: Question, code: str, status: int, error: type[Exception], remedy: str
+) -> None:
+    """Who reads the log knows which object it was, and can look the code up."""
+    del error, remedy
+    exc = raised(question, code, status)
+    if isinstance(exc, PreconditionFailed):
+        return
+    assert f"{question.operation} object 'bot/head' in bucket 'bucket'" in str(exc)
+    assert code in str(exc)
+    assert str(status) in str(exc)
+
+
+def test_every_row_has_a_test() -> None:
+    """A row that is added is an example to be added."""
+    codes = {code for _, code, *_ in ANSWERS}
+    statuses = {status for _, code, status, *_ in ANSWERS if code not in _BY_CODE}
+    assert set(_BY_CODE) <= codes
+    assert set(_BY_STATUS) <= statuses
+    assert set(_BY_FAILURE) <= {
+        cls.__name__ for failure, *_ in FAILURES for cls in type(failure).__mro__
+    }
+
+
+@pytest.mark.parametrize(
+    ("question", "code", "status", "absent"),
+    [
+        (READ, "NoSuchKey", 404, True),
+        (READ_VERSION, "NoSuchKey", 404, True),
+        (READ_VERSION, "NoSuchVersion", 404, True),
+        (READ_VERSION, "InvalidArgument", 400, True),
+        (READ_VERSION, "MethodNotAllowed", 405, True),
+        (READ, "InvalidArgument", 400, False),
+        (READ, "MethodNotAllowed", 405, False),
+        (READ, "NoSuchBucket", 404, False),
+        (READ, "AccessDenied", 403, False),
+        (READ, "404", 404, False),
+        (READ, "NotFound", 404, False),
+        (READ, "InternalError", 500, False),
+    ],
+)
+def test_absence_is_a_closed_list(
+    question: Question, code: str, status: int, *, absent: bool
+) -> None:
+    """A status alone is not enough: a proxy's or a web server's 404 is not S3's."""
+    assert means_absent(question, Answer(code, status)) is absent
+
+
+def test_the_region_that_S3_points_to_is_shown() -> None:  # noqa: N802 - S3 is written so
+    """From the header, or from the body."""
+    exc = raised(READ, "PermanentRedirect", 301, **{"x-amz-bucket-region": "eu-central-1"})
+    assert "another region (eu-central-1)" in str(exc)
+
+
+def test_a_code_is_shown_without_what_does_not_belong_in_one() -> None:
+    """The server's text goes into logs, so it must not bring lines or colours of its own."""
+    exc = to_error(READ, Answer("Bad\n\x1b[31mCode" + "x" * 999, 400, "eu\n{region}"))
+    assert "Bad31mCode" in str(exc)
+    assert "\n" not in str(exc)
+    assert len(str(exc)) < 300
+
+
+FAILURES: list[tuple[BaseException, type[Exception], str]] = [
+    (botocore_errors.NoCredentialsError(), AccessDeniedError, "AWS_ACCESS_KEY_ID"),
+    (
+        botocore_errors.PartialCredentialsError(provider="env", cred_var=SECRET),
+        AccessDeniedError,
+        "AWS_SECRET_ACCESS_KEY",
+    ),
+    (
+        botocore_errors.CredentialRetrievalError(provider="sso", error_msg=SECRET),
+        AccessDeniedError,
+        "role",
+    ),
+    (
+        botocore_errors.TokenRetrievalError(provider="sso", error_msg=SECRET),
+        AccessDeniedError,
+        "role",
+    ),
+    (botocore_errors.SSOTokenLoadError(error_msg=SECRET), AccessDeniedError, "role"),
+    (botocore_errors.RefreshWithMFAUnsupportedError(), AccessDeniedError, "role"),
+    (botocore_errors.ProfileNotFound(profile="shop"), AccessDeniedError, "ProfileNotFound"),
+    (botocore_errors.ConfigNotFound(path="/x"), AccessDeniedError, "ConfigNotFound"),
+    (botocore_errors.ConfigParseError(path="/x", error="y"), AccessDeniedError, "role"),
+    (botocore_errors.InvalidConfigError(error_msg=SECRET), AccessDeniedError, "role"),
+    (botocore_errors.MetadataRetrievalError(error_msg=SECRET), AccessDeniedError, "role"),
+    (botocore_errors.NoRegionError(), SettingsError, "PTB_S3_REGION"),
+    (botocore_errors.ParamValidationError(report=SECRET), SettingsError, "PTB_S3_BUCKET"),
+    (
+        botocore_errors.InvalidRegionError(region_name=SECRET),
+        SettingsError,
+        "InvalidRegionError",
+    ),
+    (botocore_errors.UnsupportedS3ArnError(arn=SECRET), SettingsError, "PTB_S3_BUCKET"),
+    (botocore_errors.InvalidHostLabelError(label=SECRET), SettingsError, "PTB_S3_BUCKET"),
+    (
+        botocore_errors.UnknownEndpointError(service_name="s3", region_name=SECRET),
+        SettingsError,
+        "region",
+    ),
+    (
+        botocore_errors.SSLError(endpoint_url=SECRET, error=OSError(SECRET)),
+        StorageUnavailableError,
+        "AWS_CA_BUNDLE",
+    ),
+    (
+        botocore_errors.ProxyConnectionError(proxy_url=SECRET, error=SECRET),
+        StorageUnavailableError,
+        "proxy",
+    ),
+    (
+        botocore_errors.EndpointConnectionError(endpoint_url=SECRET, error=SECRET),
+        StorageUnavailableError,
+        "PTB_S3_ENDPOINT_URL",
+    ),
+    (
+        botocore_errors.ConnectTimeoutError(endpoint_url=SECRET, error=SECRET),
+        StorageUnavailableError,
+        "PTB_S3_ENDPOINT_URL",
+    ),
+    (
+        botocore_errors.ReadTimeoutError(endpoint_url=SECRET, error=SECRET),
+        StorageUnavailableError,
+        "ReadTimeoutError",
+    ),
+    (
+        botocore_errors.ConnectionClosedError(endpoint_url=SECRET, error=SECRET),
+        StorageUnavailableError,
+        "later",
+    ),
+    (
+        botocore_errors.IncompleteReadError(actual_bytes=1, expected_bytes=2),
+        StorageUnavailableError,
+        "later",
+    ),
+    (ResponseParserError(SECRET), StorageError, "no answer of an S3 server"),
+    (botocore_errors.MD5UnavailableError(), StorageError, "MD5UnavailableError"),
+    (TimeoutError(SECRET), StorageUnavailableError, "TimeoutError"),
+    (ConnectionResetError(SECRET), StorageUnavailableError, "ConnectionResetError"),
+    (client_error("x", 500), StorageUnavailableError, "ClientError"),  # aiohttp's namesake
+]
+
+
+@pytest.mark.parametrize(
+    ("failure", "error", "remedy"), FAILURES, ids=lambda value: type(value).__name__
+)
+def test_no_answer_and_its_meaning(
+    failure: BaseException, error: type[Exception], remedy: str
+) -> None:
+    """Exactly that class, what to do about it, and nothing of the exception but its name."""
+    exc = to_failure(READ, failure, "http://storage")
+    assert type(exc) is error
+    assert remedy in str(exc)
+    assert SECRET not in str(exc)
+    assert "may have taken effect" not in str(exc)
+
+
+@pytest.mark.parametrize(("failure", "error", "_"), FAILURES, ids=lambda _: "")
+def test_a_write_without_an_answer_is_undecided(
+    failure: BaseException, error: type[Exception], _: str
+) -> None:
+    """Where weather came between, and only there."""
+    undecided = "may have taken effect" in str(to_failure(CREATE, failure, "http://storage"))
+    assert undecided is (error is StorageUnavailableError)
+
+
+@pytest.mark.parametrize("bug", [TypeError("a bug"), ZeroDivisionError(), KeyError("x")])
+def test_a_bug_is_not_taken_for_weather(bug: Exception) -> None:
+    """What is not S3's failure is raised as it is."""
+    assert to_failure(READ, bug, "http://storage") is None
+    assert _error_answer(bug) is None
+
+
+def test_409_is_sent_again_twice() -> None:
+    """S3 says to; the waits are short and random; then it is for others to decide."""
+    conflict = response_of("ConditionalRequestConflict", 409)
+    for attempt, longest in ((1, 0.25), (2, 0.5)):
+        wait = _retry_conflict(conflict, attempt)
+        assert wait is not None
+        assert 0 <= wait <= longest
+    assert _retry_conflict(conflict, 3) is None
+
+
+@pytest.mark.parametrize("code", ["PreconditionFailed", "NoSuchBucket", "AccessDenied"])
+def test_an_answer_is_not_sent_again(code: str) -> None:
+    """Weather is retried, answers are not."""
+    assert _retry_conflict(response_of(code, 400), 1) is None
+
+
+def test_without_an_answer_botocore_decides() -> None:
+    """Ours is an addition to its own rules."""
+    assert _retry_conflict(None, 1) is None
