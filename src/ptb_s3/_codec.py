@@ -16,7 +16,6 @@ import collections
 import contextlib
 import copyreg
 import gc
-import importlib
 import io
 import pickle
 import reprlib
@@ -28,14 +27,12 @@ from typing import Any, Final, NoReturn, Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
 from telegram import Bot, TelegramObject
-from telegram._utils.defaultvalue import DefaultValue
-from telegram.ext import InvalidCallbackData
 from telegram.warnings import PTBUserWarning
 
+from ptb_s3._fence import Fence, SetBot, TheBot, full_name, is_value_type
 from ptb_s3.errors import (
     DamagedObjectError,
     SerializationError,
-    SettingsError,
     UnknownTypeError,
     UntrustedTypeError,
 )
@@ -55,28 +52,6 @@ _FOREIGN_BOT: Final = (
     "The data holds another bot, or objects that belong to one. Once loaded they belong to none, "
     "so shortcuts such as message.reply_text will fail."
 )
-
-_BUILTINS = "bool bytearray bytes complex dict float frozenset int list range set slice str tuple"
-_PATHS = "Path PosixPath PurePath PurePosixPath PureWindowsPath WindowsPath"
-_IP = "IPv4Address IPv4Interface IPv4Network IPv6Address IPv6Interface IPv6Network"
-# Value types of the standard library. To construct one has no effect outside of itself.
-_VALUE_TYPES: Final = {
-    "builtins": _BUILTINS,
-    "collections": "ChainMap Counter OrderedDict defaultdict deque",
-    "datetime": "date datetime time timedelta timezone",
-    "decimal": "Decimal",
-    "fractions": "Fraction",
-    "ipaddress": _IP,
-    "pathlib": _PATHS,
-    "time": "struct_time",
-    "types": "SimpleNamespace",
-    "uuid": "UUID",
-    "zoneinfo": "ZoneInfo",
-}
-# What may lie in telegram's own modules. Named tuples are the values of some of its enums;
-# DefaultValue is what, for one, LinkPreviewOptions holds; InvalidCallbackData takes the place of
-# button data that PTB no longer has.
-_TELEGRAM: Final = (TelegramObject, Enum, tuple, DefaultValue, InvalidCallbackData)
 
 # Sets the state of an object, in the unpickler that is written in Python.
 _BUILD: Final = pickle._Unpickler.dispatch[pickle.BUILD[0]]  # noqa: SLF001 - no other way in
@@ -121,101 +96,8 @@ class UnknownClassError(Exception):
         super().__init__(", ".join(sorted(self.names)))
 
 
-class SetBot:
-    """Stands in a pickle for: give this object its state, and the bot. Part of the format."""
-
-
-class TheBot:
-    """Stands in a pickle for a bot that is a value by itself. Part of the format."""
-
-
-def _full_name(cls: type) -> str:
-    return f"{cls.__module__}.{cls.__qualname__}"
-
-
 def _class_name(obj: object) -> str:
-    return _full_name(obj if isinstance(obj, type) else type(obj))
-
-
-def _value_types() -> dict[str, type]:
-    named: dict[str, type] = {_full_name(SetBot): SetBot, _full_name(TheBot): TheBot}
-    for module, names in _VALUE_TYPES.items():
-        for name in names.split():
-            cls = getattr(importlib.import_module(module), name)
-            # Also by the name it goes by in pickles: 3.13 alone says pathlib._local.
-            named[f"{module}.{name}"] = named[_full_name(cls)] = cls
-    named.update({f"pathlib._local.{name}": named[f"pathlib.{name}"] for name in _PATHS.split()})
-    return named
-
-
-_NAMED: Final = _value_types()
-
-
-class _Fence:
-    """The allow-list, one for both directions.
-
-    Args:
-        trusted: Modules whose classes may be used, and those of their submodules.
-        aliases: Classes, each by the full name that older pickles know it by.
-    """
-
-    def __init__(self, trusted: Sequence[str], aliases: Mapping[str, type]) -> None:
-        if isinstance(trusted, str) or not all(trusted):
-            raise SettingsError("trusted= takes a sequence of module names, such as ('shop.data',)")
-        classes: list[object] = list(aliases.values())
-        if any(not isinstance(cls, type) or issubclass(cls, Bot) for cls in classes):
-            raise SettingsError("aliases= takes classes by their old full names, never a bot's")
-        self._trusted = tuple(trusted)
-        self._named = {**_NAMED, **{_full_name(cls): cls for cls in aliases.values()}, **aliases}
-        self._known: dict[tuple[str, str], type] = {}
-        self._allowed: set[type] = set()
-        # What the pickler does with the instances of a class, once it is allowed; None: as usual.
-        self.reductions: dict[type, Callable[[_Pickler, Any], object] | None] = {}
-
-    def find(self, module: str, name: str) -> type | None:
-        """Return the class of this name if it may be used, else None."""
-        found = self._known.get((module, name))
-        if found is None:
-            found = self._named.get(f"{module}.{name}") or self._search(module, name)
-            if found is not None:
-                self._known[module, name] = found
-        return found
-
-    def allows(self, cls: type) -> bool:
-        """Return whether this very class would be found by its own name."""
-        if cls not in self._allowed:
-            if self.find(cls.__module__, cls.__qualname__) is not cls:
-                return False
-            self._allowed.add(cls)
-        return True
-
-    def _search(self, module: str, name: str) -> type | None:
-        trusted = any(f"{module}.".startswith(f"{package}.") for package in self._trusted)
-        if not trusted and not f"{module}.".startswith("telegram."):
-            return None
-        found = _lookup(module, name)
-        if found is None or issubclass(found, Bot):
-            return None
-        # An enum without members is a factory: to call it makes a new class.
-        factory = issubclass(found, Enum) and not found.__members__
-        return found if trusted or (issubclass(found, _TELEGRAM) and not factory) else None
-
-
-def _lookup(module: str, name: str) -> type | None:
-    """Return the class that a module defines under a name, or None. Runs no code but the import."""
-    try:
-        found: object = importlib.import_module(module)
-        for part in name.split("."):
-            # Not getattr, which runs what the module or a metaclass makes of it.
-            found = vars(found).get(part)
-            if not isinstance(found, type):
-                return None
-    except Exception:  # noqa: BLE001 - whatever keeps a module from loading, its classes are gone
-        return None
-    # What was only imported there belongs to another module, which nobody has trusted.
-    if isinstance(found, type) and (found.__module__, found.__qualname__) == (module, name):
-        return found
-    return None
+    return full_name(obj if isinstance(obj, type) else type(obj))
 
 
 class _Pickler(pickle.Pickler):
@@ -227,13 +109,15 @@ class _Pickler(pickle.Pickler):
     Attributes:
         fence: The allow-list.
         bot: Returns the bot that the data belongs to.
+        reductions: What is done with the instances of each class met so far; None: as usual.
         last: What pickle asked about last: the culprit, should it fail.
         refusal: Why we refused, if it was us.
         foreign: Whether another bot was seen.
     """
 
-    fence: _Fence
+    fence: Fence
     bot: Callable[[], Bot | None]
+    reductions: dict[type, Callable[[_Pickler, Any], object] | None]
     last: object = None
     refusal: SerializationError | None = None
     foreign = False
@@ -241,11 +125,10 @@ class _Pickler(pickle.Pickler):
     def reducer_override(self, obj: object) -> Any:  # noqa: ANN401 - a dozen shapes
         """Return how to rebuild an object, or NotImplemented to let pickle decide."""
         self.last = obj
-        reductions = self.fence.reductions
         try:
-            reduce = reductions[type(obj)]
+            reduce = self.reductions[type(obj)]
         except KeyError:
-            reduce = reductions[type(obj)] = self._choose(obj)
+            reduce = self.reductions[type(obj)] = self._choose(obj)
         return NotImplemented if reduce is None else reduce(self, obj)
 
     def _choose(self, obj: object) -> Callable[[_Pickler, Any], object] | None:
@@ -257,7 +140,7 @@ class _Pickler(pickle.Pickler):
         if issubclass(cls, (Enum, ZoneInfo)):
             return _Pickler._reduce_enum if issubclass(cls, Enum) else _Pickler._reduce_zone
         default = cls.__reduce_ex__ is object.__reduce_ex__ and cls.__reduce__ is object.__reduce__
-        if _NAMED.get(_full_name(cls)) is not cls:  # what these reduce to is known
+        if not is_value_type(cls):  # what these reduce to is known
             if not default or cls in copyreg.dispatch_table:
                 return _Pickler._reduce_custom
             if issubclass(cls, TelegramObject):
@@ -403,7 +286,7 @@ class _Reading:
         careful: Whether it is safe to put a bot where the pickle can reach it.
     """
 
-    fence: _Fence
+    fence: Fence
     bot: Callable[[], Bot | None]
     unknown: tuple[str, ...] = ()
     careful = False
@@ -478,8 +361,11 @@ class PickleSerializer:
         aliases: Mapping[str, type] | None = None,
         bot: Callable[[], Bot | None] = lambda: None,
     ) -> None:
-        self._fence = _Fence(trusted, aliases or {})
-        self._bot = bot
+        # Bound to classes: to set them on each of a hundred thousand unpicklers takes a while.
+        bound = {"fence": Fence(trusted, aliases or {}), "bot": staticmethod(bot)}
+        self._pickler = type("_Pickler", (_Pickler,), {**bound, "reductions": {}})
+        self._unpickler = type("_Unpickler", (_Unpickler,), bound)
+        self._careful = type("_CarefulUnpickler", (_CarefulUnpickler,), bound)
         self._warned = False
 
     def dumps(self, value: object) -> bytes:
@@ -490,8 +376,7 @@ class PickleSerializer:
             SerializationError: It holds something else that cannot be saved.
         """
         file = io.BytesIO()
-        pickler = _Pickler(file, _PROTOCOL)
-        pickler.fence, pickler.bot = self._fence, self._bot
+        pickler = self._pickler(file, _PROTOCOL)
         try:
             pickler.dump(value)
         except Exception as error:  # noqa: BLE001 - objects' own code may raise anything
@@ -513,14 +398,13 @@ class PickleSerializer:
                 `load_all`, which tells these from one another.
         """
         try:
-            return self._load(_Unpickler, data)
+            return self._load(self._unpickler, data)
         except _HoldsBotError:
-            return self._load(_CarefulUnpickler, data)
+            return self._load(self._careful, data)
 
     def _load(self, unpickler: type[_Unpickler | _CarefulUnpickler], data: bytes) -> object:
         file = io.BytesIO(data)
         reader = unpickler(file)
-        reader.fence, reader.bot = self._fence, self._bot
         try:
             value = reader.load()
         except _HoldsBotError:

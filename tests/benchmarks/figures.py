@@ -150,8 +150,8 @@ def _starts(measured: Measured) -> list[Figure]:
             best.seconds,
             theirs.seconds,
             COLD_START * yardstick.seconds + transfer,
-            f"Application.initialize(), best of {len(measured.starts)} processes. Bound: {COLD_START} "
-            f"x {yardstick.seconds:.3f} s (pickle.loads) + {transfer:.3f} s (transfer)",
+            f"Application.initialize(), best of {len(measured.starts)} processes. Bound: "
+            f"{COLD_START} x pickle.loads ({yardstick.seconds:.3f} s) + transfer ({transfer:.3f} s)",
         ),
         Figure(
             "cold start without transfer, by pickle.loads",

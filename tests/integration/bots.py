@@ -15,8 +15,12 @@ from telegram.ext import (
     Application,
     ApplicationBuilder,
     BaseHandler,
+    CommandHandler,
     ContextTypes,
+    ConversationHandler,
     ExtBot,
+    MessageHandler,
+    filters,
 )
 from telegram.request import BaseRequest, RequestData
 from tests.servers import S3Client, S3Server, Session
@@ -30,7 +34,45 @@ Json = dict[str, Any]
 App = Application[ExtBot[None], Any, Any, Any, Any, Any]
 Context: TypeAlias = Any  # a CallbackContext, whose data may be None, as PTB's types have it
 Handler = BaseHandler[Update, Context, Any]
+NAME, CITY = range(2)
+"""What the conversation asks for, in this order."""
 _numbers = itertools.count(1)
+
+
+async def remember(update: Update, context: Context) -> None:
+    """Keep the text in user, chat and bot data."""
+    assert update.message is not None
+    context.user_data["said"] = update.message.text
+    context.chat_data["heard"] = update.message.text
+    context.bot_data["count"] = context.bot_data.get("count", 0) + 1
+
+
+def remembering() -> Handler:
+    return MessageHandler(filters.TEXT & ~filters.COMMAND, remember)
+
+
+def asking(name: str) -> ConversationHandler[Context]:
+    """A conversation that asks for a name and a city, and then ends."""
+
+    async def ask_name(*_: object) -> int:
+        return NAME
+
+    async def ask_city(*_: object) -> int:
+        return CITY
+
+    async def end(*_: object) -> int:
+        return ConversationHandler.END
+
+    return ConversationHandler(
+        entry_points=[CommandHandler("start", ask_name)],
+        states={
+            NAME: [MessageHandler(filters.TEXT, ask_city)],
+            CITY: [MessageHandler(filters.TEXT, end)],
+        },
+        fallbacks=[],
+        name=name,
+        persistent=True,
+    )
 
 
 class OfflineTelegram(BaseRequest):
@@ -192,6 +234,11 @@ def sent(app: App) -> list[Json]:
     request = app.bot.request
     assert isinstance(request, OfflineTelegram)
     return request.sent
+
+
+def persistence_of(app: App) -> Persistence:
+    persistence: Any = app.persistence
+    return persistence  # type: ignore[no-any-return]
 
 
 def gather_errors(app: App) -> list[Exception]:

@@ -24,40 +24,29 @@ from telegram.ext import (
 )
 from tests.faultproxy import FaultProxy, Lost
 from tests.integration.bots import (
+    CITY,
+    NAME,
     PREFIX,
     App,
     Bots,
     Context,
     Handler,
+    asking,
     gather_errors,
+    persistence_of,
     press,
+    remember,
+    remembering,
     say,
     sent,
 )
 from tests.servers import S3Client
-from tests.support import Persistence, settled
+from tests.support import settled
 
 from ptb_s3._store import Store, Version, Written
 from ptb_s3.errors import SerializationError, StorageUnavailableError
 
-NAME, CITY, STREET = range(3)
-
-
-async def _remember(update: Update, context: Context) -> None:
-    """Keep the text in user, chat and bot data."""
-    assert update.message is not None
-    context.user_data["said"] = update.message.text
-    context.chat_data["heard"] = update.message.text
-    context.bot_data["count"] = context.bot_data.get("count", 0) + 1
-
-
-def remembering() -> Handler:
-    return MessageHandler(filters.TEXT & ~filters.COMMAND, _remember)
-
-
-def persistence_of(app: App) -> Persistence:
-    persistence: Any = app.persistence
-    return persistence  # type: ignore[no-any-return]
+STREET = 2  # after NAME and CITY
 
 
 def data_of(app: App) -> dict[str, Any]:
@@ -139,31 +128,6 @@ async def test_types_of_ones_own_for_the_data(bots: Bots) -> None:
     assert app.user_data[2] == Cart()
 
 
-def _asking(name: str, **options: Any) -> ConversationHandler[Context]:
-    """A conversation that asks for a name and a city, and then ends."""
-
-    async def ask_name(*_: object) -> int:
-        return NAME
-
-    async def ask_city(*_: object) -> int:
-        return CITY
-
-    async def end(*_: object) -> int:
-        return ConversationHandler.END
-
-    return ConversationHandler(
-        entry_points=[CommandHandler("start", ask_name)],
-        states={
-            NAME: [MessageHandler(filters.TEXT, ask_city)],
-            CITY: [MessageHandler(filters.TEXT, end)],
-        },
-        fallbacks=[],
-        name=name,
-        persistent=True,
-        **options,
-    )
-
-
 async def _states(app: App, name: str) -> dict[Any, object]:
     """Return what is saved of a conversation."""
     persistence = persistence_of(app)
@@ -174,14 +138,14 @@ async def _states(app: App, name: str) -> dict[Any, object]:
 
 async def test_a_conversation_goes_on_after_a_restart_and_then_is_gone(bots: Bots) -> None:
     """A conversation is continued where it was; ended, it leaves nothing behind."""
-    async with bots.run(_asking("order")) as app:
+    async with bots.run(asking("order")) as app:
         await say(app, "/start")
         await say(app, "/start", user=2)
         await say(app, "Ann")
-    async with bots.run(_asking("order")) as app:
+    async with bots.run(asking("order")) as app:
         pass
     assert await _states(app, "order") == {(1, 1): CITY, (2, 2): NAME}
-    async with bots.run(_asking("order")) as app:
+    async with bots.run(asking("order")) as app:
         await say(app, "London")
     assert await _states(app, "order") == {(2, 2): NAME}
 
@@ -306,11 +270,11 @@ async def test_what_is_switched_off_is_carried_along(bots: Bots) -> None:
 
     async def offer(update: Update, context: Context) -> None:
         assert update.message is not None
-        await _remember(update, context)
+        await remember(update, context)
         button = InlineKeyboardButton("Buy", callback_data=("tea", 2))
         await update.message.reply_text("Choose", reply_markup=InlineKeyboardMarkup([[button]]))
 
-    async with bots.run(MessageHandler(filters.Text(["tea"]), offer), _asking("order")) as app:
+    async with bots.run(MessageHandler(filters.Text(["tea"]), offer), asking("order")) as app:
         await say(app, "tea")
         await say(app, "/start")
         before, cache = data_of(app), app.bot.callback_data_cache
@@ -370,7 +334,7 @@ async def test_dropped_and_made_again_in_one_interval(bots: Bots) -> None:
 
 async def test_initialised_again_after_shutdown(bots: Bots) -> None:
     """One application, shut down and initialised again, goes on where it was."""
-    async with bots.run(remembering(), _asking("order")) as app:
+    async with bots.run(remembering(), asking("order")) as app:
         await say(app, "tea")
         await say(app, "/start")
     for thing in ("milk", "sugar"):
@@ -556,7 +520,7 @@ async def test_a_value_that_cannot_be_saved_keeps_its_last_good_one(bots: Bots) 
     """A function in one user's data is an error that says where; everything else is saved."""
 
     async def spoil(update: Update, context: Context) -> None:
-        await _remember(update, context)
+        await remember(update, context)
         if context.user_data["said"] == "bad":
             context.user_data["basket"] = {"price": [1, lambda: 2]}
 
@@ -622,7 +586,7 @@ async def test_no_canary_in_the_bucket_or_the_log(
     caplog.set_level(logging.DEBUG, "ptb_s3")
 
     async def keep(update: Update, context: Context) -> None:
-        await _remember(update, context)
+        await remember(update, context)
         context.user_data[CANARY] = {CANARY: CANARY_USER, "text": CANARY * 100}
         context.bot_data[CANARY_USER] = CANARY
 
@@ -633,7 +597,7 @@ async def test_no_canary_in_the_bucket_or_the_log(
     handlers: list[Handler] = [
         CommandHandler("spoil", spoil),
         MessageHandler(filters.TEXT & ~filters.COMMAND, keep),
-        _asking(CANARY_CONVERSATION),
+        asking(CANARY_CONVERSATION),
     ]
     through_proxy = bots.persistence(endpoint_url=fault_proxy.endpoint_url, trusted=(__name__,))
     async with bots.run(*handlers, persistence=through_proxy) as app:

@@ -17,7 +17,8 @@ from telegram import Bot, Chat, Message
 from telegram.constants import ChatType
 from telegram.ext import ExtBot
 
-from ptb_s3._codec import PickleSerializer, SetBot, TheBot, load_all
+from ptb_s3._codec import PickleSerializer, load_all
+from ptb_s3._fence import SetBot, TheBot
 from ptb_s3.errors import DamagedObjectError, PersistenceError, UnknownTypeError
 
 BOT: ExtBot[None] = ExtBot("123:ABC")

@@ -64,6 +64,14 @@ def test_any_flipped_bit_is_an_error() -> None:
             opened(bytes(changed))
 
 
+def test_a_size_is_believed_only_within_the_limit() -> None:
+    """A frame that declares 10 GiB is refused for what it declares, before it is decompressed."""
+    frame = bytes.fromhex("28b52ffde0") + (10 * 2**30).to_bytes(8, "little") + b"\1\0\0"
+    data = seal(HEADER, [frame], KEYS.sealing_key())
+    with pytest.raises(DamagedObjectError, match="declares 10737418240 bytes; at most 268435456"):
+        opened(data)
+
+
 def test_any_other_length_is_an_error() -> None:
     """Cut short anywhere, or with anything after its end, an object is damaged."""
     data = sealed(b"one")

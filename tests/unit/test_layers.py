@@ -23,6 +23,7 @@ LAYERS = (
     "_container",
     "_keyring",
     "_codec",
+    "_fence",
     "_s3",
     "_s3_answers",
     "_store",

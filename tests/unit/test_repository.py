@@ -14,7 +14,7 @@ from ptb_s3._head import COMPACTION_SLACK
 from ptb_s3._keyring import Keyring, KeySource
 from ptb_s3._repository import LOAD_TRIES, Repository
 from ptb_s3._state import Kind
-from ptb_s3._store import Call, Fault, MemoryStore
+from ptb_s3._store import Call, Fault, MemoryStore, PreconditionFailed
 from ptb_s3.errors import (
     ConflictError,
     DamagedObjectError,
@@ -154,6 +154,24 @@ async def test_an_attempt_that_arrives_late_is_the_new_base() -> None:
     await committed(repository, u1=b"a")  # changed back meanwhile: must not be lost
     assert (await opened(store)).entities(USER) == {1: b"a", 2: b"x"}
     assert repository.revision == 3
+
+
+async def test_what_may_yet_arrive_is_undone_for_sure() -> None:
+    """A change that may still arrive, and was changed back, is decided by another commit."""
+    store = MemoryStore()
+    repository = await opened(store)
+    await committed(repository, u1=b"a")
+    etag = (await store.get("head")).etag  # type: ignore[union-attr]  # it is there
+    store.faults = lambda call: Fault.FAIL_BEFORE if call.operation == "put" else None
+    with pytest.raises(StorageUnavailableError):
+        await committed(repository, u1=b"b")
+    store.faults = lambda _: None
+    before = len(store.calls)
+    await committed(repository, u1=b"a")
+    assert [call.operation for call in store.calls[before:]] == ["get", "put"]
+    with pytest.raises(PreconditionFailed):
+        await store.put("head", b"late", if_match=etag)
+    assert (await opened(store)).entities(USER) == {1: b"a"}
 
 
 async def test_a_stranger_is_never_overwritten() -> None:

@@ -1,0 +1,137 @@
+"""The fence: which classes may stand in a pickle. One allow-list, for both directions.
+
+Functions are on no list, and a class only under its own name: what a trusted module merely imports
+belongs to another module, which nobody has trusted.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import Final
+
+from telegram import Bot, TelegramObject
+from telegram._utils.defaultvalue import DefaultValue
+from telegram.ext import InvalidCallbackData
+
+from ptb_s3.errors import SettingsError
+
+_BUILTINS = "bool bytearray bytes complex dict float frozenset int list range set slice str tuple"
+_PATHS = "Path PosixPath PurePath PurePosixPath PureWindowsPath WindowsPath"
+_IP = "IPv4Address IPv4Interface IPv4Network IPv6Address IPv6Interface IPv6Network"
+# Value types of the standard library. To construct one has no effect outside of itself.
+_VALUE_TYPES: Final = {
+    "builtins": _BUILTINS,
+    "collections": "ChainMap Counter OrderedDict defaultdict deque",
+    "datetime": "date datetime time timedelta timezone",
+    "decimal": "Decimal",
+    "fractions": "Fraction",
+    "ipaddress": _IP,
+    "pathlib": _PATHS,
+    "time": "struct_time",
+    "types": "SimpleNamespace",
+    "uuid": "UUID",
+    "zoneinfo": "ZoneInfo",
+}
+# What may lie in telegram's own modules. Named tuples are the values of some of its enums;
+# DefaultValue is what, for one, LinkPreviewOptions holds; InvalidCallbackData takes the place of
+# button data that PTB no longer has.
+_TELEGRAM: Final = (TelegramObject, Enum, tuple, DefaultValue, InvalidCallbackData)
+
+
+class SetBot:
+    """Stands in a pickle for: give this object its state, and the bot. Part of the format."""
+
+
+class TheBot:
+    """Stands in a pickle for a bot that is a value by itself. Part of the format."""
+
+
+def full_name(cls: type) -> str:
+    """Return the name that a pickle knows a class by."""
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _value_types() -> dict[str, type]:
+    named: dict[str, type] = {full_name(SetBot): SetBot, full_name(TheBot): TheBot}
+    for module, names in _VALUE_TYPES.items():
+        for name in names.split():
+            cls = getattr(importlib.import_module(module), name)
+            # Also by the name it goes by in pickles: 3.13 alone says pathlib._local.
+            named[f"{module}.{name}"] = named[full_name(cls)] = cls
+    named.update({f"pathlib._local.{name}": named[f"pathlib.{name}"] for name in _PATHS.split()})
+    return named
+
+
+_NAMED: Final = _value_types()
+
+
+def is_value_type(cls: type) -> bool:
+    """Return whether a class is on the list by name, as one of the standard library's."""
+    return _NAMED.get(full_name(cls)) is cls
+
+
+class Fence:
+    """The allow-list, one for both directions.
+
+    Args:
+        trusted: Modules whose classes may be used, and those of their submodules.
+        aliases: Classes, each by the full name that older pickles know it by.
+    """
+
+    def __init__(self, trusted: Sequence[str], aliases: Mapping[str, type]) -> None:
+        if isinstance(trusted, str) or not all(trusted):
+            raise SettingsError("trusted= takes a sequence of module names, such as ('shop.data',)")
+        classes: list[object] = list(aliases.values())
+        if any(not isinstance(cls, type) or issubclass(cls, Bot) for cls in classes):
+            raise SettingsError("aliases= takes classes by their old full names, never a bot's")
+        self._trusted = tuple(trusted)
+        self._named = {**_NAMED, **{full_name(cls): cls for cls in aliases.values()}, **aliases}
+        self._known: dict[tuple[str, str], type] = {}
+        self._allowed: set[type] = set()
+
+    def find(self, module: str, name: str) -> type | None:
+        """Return the class of this name if it may be used, else None."""
+        found = self._known.get((module, name))
+        if found is None:
+            found = self._named.get(f"{module}.{name}") or self._search(module, name)
+            if found is not None:
+                self._known[module, name] = found
+        return found
+
+    def allows(self, cls: type) -> bool:
+        """Return whether this very class would be found by its own name."""
+        if cls not in self._allowed:
+            if self.find(cls.__module__, cls.__qualname__) is not cls:
+                return False
+            self._allowed.add(cls)
+        return True
+
+    def _search(self, module: str, name: str) -> type | None:
+        trusted = any(f"{module}.".startswith(f"{package}.") for package in self._trusted)
+        if not trusted and not f"{module}.".startswith("telegram."):
+            return None
+        found = _lookup(module, name)
+        if found is None or issubclass(found, Bot):
+            return None
+        # An enum without members is a factory: to call it makes a new class.
+        factory = issubclass(found, Enum) and not found.__members__
+        return found if trusted or (issubclass(found, _TELEGRAM) and not factory) else None
+
+
+def _lookup(module: str, name: str) -> type | None:
+    """Return the class that a module defines under a name, or None. Runs no code but the import."""
+    try:
+        found: object = importlib.import_module(module)
+        for part in name.split("."):
+            # Not getattr, which runs what the module or a metaclass makes of it.
+            found = vars(found).get(part)
+            if not isinstance(found, type):
+                return None
+    except Exception:  # noqa: BLE001 - whatever keeps a module from loading, its classes are gone
+        return None
+    # What was only imported there belongs to another module, which nobody has trusted.
+    if isinstance(found, type) and (found.__module__, found.__qualname__) == (module, name):
+        return found
+    return None
