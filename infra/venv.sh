@@ -18,7 +18,7 @@ make_venv() {
         echo "Making a virtual environment in $venv with $python ..." >&2
         rm -rf "$venv"
         if command -v uv >/dev/null; then
-            uv venv --quiet --python "$python" "$venv"
+            uv venv --quiet --python "$(command -v "$python")" "$venv"
         else
             "$python" -m venv "$venv"
         fi

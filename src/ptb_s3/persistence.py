@@ -599,8 +599,8 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             raise group.failure
 
     async def _commit_group(self, repository: Repository, group: _Group) -> None:
-        # PTB starts all updates of one interval in one tick of the loop; this task, made in it, runs
-        # in the next one, with all of them staged.
+        # PTB starts all updates of one interval in one tick of the loop; this task, made in it,
+        # runs in the next one, with all of them staged.
         self._group = None
         try:
             await repository.commit()

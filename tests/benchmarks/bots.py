@@ -14,7 +14,7 @@ from telegram.ext import Application, ApplicationBuilder, PersistenceInput, Pick
 from ptb_s3 import Keyring, S3Persistence
 from ptb_s3._keyring import Key
 from ptb_s3._store import Fetched, Store, Version, Written
-from ptb_s3.cli._offline import TOKEN, OfflineTelegram
+from ptb_s3.cli._demo.offline import TOKEN, OfflineTelegram
 
 App = Application[Any, Any, Any, Any, Any, Any]
 

@@ -199,7 +199,7 @@ class S3TrackingPersistence(S3Persistence[Data, Data, Data]):
         self.flushed = True
         await super().flush()
 
-    async def _commit_group(self, repository: Repository, group: Any) -> None:  # noqa: ANN401
+    async def _commit_group(self, repository: Repository, group: Any) -> None:
         before = self._counters.commits
         await super()._commit_group(repository, group)
         S3TrackingPersistence.commits += self._counters.commits - before

@@ -226,14 +226,15 @@ def test_refused_token_is_not_shown(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """PTB puts a token that Telegram refuses into its error, and that into its log."""
-    from ptb_s3.cli import _demo_bot, _offline  # noqa: PLC0415 - a second of imports
+    from ptb_s3.cli._demo import bot as demo_bot  # noqa: PLC0415 - a second of imports
+    from ptb_s3.cli._demo import offline  # noqa: PLC0415 - as above
 
-    class NoSuchBot(_offline.OfflineTelegram):
+    class NoSuchBot(offline.OfflineTelegram):
         async def do_request(self, *_: object, **__: object) -> tuple[int, bytes]:
             return 404, b'{"ok": false, "description": "Not Found"}'
 
-    build, telegram = _demo_bot.build, NoSuchBot()
-    monkeypatch.setattr(_demo_bot, "build", lambda *given: build(*given, telegram, telegram))
+    build, telegram = demo_bot.build, NoSuchBot()
+    monkeypatch.setattr(demo_bot, "build", lambda *given: build(*given, telegram, telegram))
     monkeypatch.chdir(tmp_path)
     settings = {"PTB_S3_BUCKET": "tea-shop", "PTB_S3_KEY": Key.generate().reveal()}
     result = CliRunner().invoke(

@@ -34,8 +34,8 @@ def demo(
 
 def _tell() -> None:
     # What the demo needs is no matter of the other commands.
-    from ptb_s3.cli._demo_story import STEPS, tell  # noqa: PLC0415 - see above
-    from ptb_s3.cli._demo_teller import Teller  # noqa: PLC0415 - see above
+    from ptb_s3.cli._demo.story import STEPS, tell  # noqa: PLC0415 - see above
+    from ptb_s3.cli._demo.teller import Teller  # noqa: PLC0415 - see above
     from ptb_s3.cli._seaweedfs import embedded_seaweedfs, weed_program  # noqa: PLC0415 - see above
 
     weed_program()  # before anything is said
@@ -57,9 +57,9 @@ def _poll(token: str) -> None:
         )
     from telegram.error import InvalidToken, TelegramError  # noqa: PLC0415 - a second of imports
 
-    from ptb_s3.cli import _demo_bot  # noqa: PLC0415 - as above
+    from ptb_s3.cli._demo import bot as demo_bot  # noqa: PLC0415 - as above
 
-    bot = _demo_bot.build(token.strip(), _demo_bot.persistence())
+    bot = demo_bot.build(token.strip(), demo_bot.persistence())
     bot.post_init = _open_shop
     # What PTB logs of its start is raised as well, and a bad token's traceback holds the token.
     logging.getLogger("telegram.ext").addFilter(_without_traceback)

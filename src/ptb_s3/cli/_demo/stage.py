@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ptb_s3._keyring import Key
-from ptb_s3.cli._demo_cast import Actor, Cast
-from ptb_s3.cli._demo_customer import NAME, Customer
-from ptb_s3.cli._demo_teller import StepFailedError, Teller
+from ptb_s3.cli._demo.cast import Actor, Cast
+from ptb_s3.cli._demo.customer import NAME, Customer
+from ptb_s3.cli._demo.teller import StepFailedError, Teller
 
 Json = dict[str, Any]
 
@@ -47,7 +47,7 @@ class Stage:
         """Start a process of the bot. It waits, its modules imported, and looks at nothing yet."""
         self.actors[letter] = await self.cast.start(
             f"Process {letter}",
-            "ptb_s3.cli._demo_process",
+            "ptb_s3.cli._demo.process",
             PTB_S3_BUCKET=BUCKET,
             PTB_S3_ENDPOINT_URL=self.endpoint_url,
             PTB_S3_KEY=key.reveal(),

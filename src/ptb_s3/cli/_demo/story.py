@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ptb_s3._keyring import Key
-from ptb_s3.cli._demo_cast import Cast, CastError, Refusal
-from ptb_s3.cli._demo_customer import ID
-from ptb_s3.cli._demo_stage import BUCKET, Json, Stage
-from ptb_s3.cli._demo_teller import StepFailedError, Teller
+from ptb_s3.cli._demo.cast import Cast, CastError, Refusal
+from ptb_s3.cli._demo.customer import ID
+from ptb_s3.cli._demo.stage import BUCKET, Json, Stage
+from ptb_s3.cli._demo.teller import StepFailedError, Teller
 from ptb_s3.cli._seaweedfs import EmbeddedServer
 from ptb_s3.errors import PersistenceError
 
@@ -33,7 +33,7 @@ async def tell(server: EmbeddedServer, teller: Teller) -> bool:
 
 async def _bucket_and_key(stage: Stage) -> None:
     teller, where = stage.teller, stage.endpoint_url
-    stage.actors["outsider"] = await stage.cast.start("The outsider", "ptb_s3.cli._demo_outsider")
+    stage.actors["outsider"] = await stage.cast.start("The outsider", "ptb_s3.cli._demo.outsider")
     await stage.prepare("A", stage.first_key)
     teller.say(f"SeaweedFS, a real S3 server, listens on {where}.")
     await stage.ask(stage.actors["outsider"], "make_bucket", bucket=BUCKET, endpoint_url=where)

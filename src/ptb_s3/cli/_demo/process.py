@@ -1,6 +1,6 @@
-"""The demo's bot as a process: ``python -m ptb_s3.cli._demo_process``.
+"""The demo's bot as a process: ``python -m ptb_s3.cli._demo.process``.
 
-It knows what stands in its environment, and takes its updates from standard input (`_demo_pipe`):
+It knows what stands in its environment, and takes its updates from standard input (`pipe`):
 ``start``, ``update``, ``save``, ``look``, ``stop``. Until ``start``, it looks at nothing.
 """
 
@@ -13,9 +13,9 @@ from telegram.ext import Application, CallbackContext
 
 # What `from_env` would import when it is called: here, it is over before we are told to start.
 from ptb_s3 import settings as _settings  # noqa: F401 - see above
-from ptb_s3.cli import _demo_bot
-from ptb_s3.cli._demo_pipe import Json, answer, commands, refuse, run
-from ptb_s3.cli._offline import TOKEN, OfflineTelegram
+from ptb_s3.cli._demo import bot as demo_bot
+from ptb_s3.cli._demo.offline import TOKEN, OfflineTelegram
+from ptb_s3.cli._demo.pipe import Json, answer, commands, refuse, run
 
 TeaShop = Application[Any, Any, Any, Any, Any, Any]
 
@@ -39,9 +39,9 @@ async def serve() -> None:
 class _Process:
     def __init__(self) -> None:
         self._telegram = OfflineTelegram()
-        self._persistence = _demo_bot.persistence()
+        self._persistence = demo_bot.persistence()
         self._errors: list[Exception] = []
-        self.application: TeaShop = _demo_bot.build(
+        self.application: TeaShop = demo_bot.build(
             TOKEN, self._persistence, self._telegram, self._telegram
         )
         self.application.add_error_handler(self._note)

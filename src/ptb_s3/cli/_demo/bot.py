@@ -25,7 +25,7 @@ from telegram.ext import (
 from telegram.request import BaseRequest
 from telegram.warnings import PTBUserWarning
 
-from ptb_s3.persistence import S3Persistence
+from ptb_s3 import S3Persistence
 
 Context = ContextTypes.DEFAULT_TYPE
 Data = dict[str, Any]

@@ -1,7 +1,7 @@
-"""The demo's outsider as a process: ``python -m ptb_s3.cli._demo_outsider``.
+"""The demo's outsider as a process: ``python -m ptb_s3.cli._demo.outsider``.
 
 Somebody who has the storage with all rights, and no key: the provider, or a thief. Takes commands
-from standard input (`_demo_pipe`): ``make_bucket``, ``survey``, ``search``, ``stop``.
+from standard input (`pipe`): ``make_bucket``, ``survey``, ``search``, ``stop``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from ptb_s3._container import read_header
 from ptb_s3._s3 import S3Store
-from ptb_s3.cli._demo_pipe import Json, answer, commands, run
+from ptb_s3.cli._demo.pipe import Json, answer, commands, run
 
 _SHOWN_BYTES = 24
 
