@@ -63,7 +63,7 @@ class S3Server:
 def describe(choice: str) -> str:
     """Return the server's name and version, for the header of the test run."""
     if choice == "seaweedfs":
-        return _first_line([weed_program(), "version"])
+        return f"SeaweedFS {_first_line([weed_program(), 'version'])}"
     if choice == "minio":
         return _first_line([minio_program(), "--version"])
     return choice

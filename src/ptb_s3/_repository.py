@@ -26,7 +26,6 @@ from ptb_s3._store import Fetched, PreconditionFailed, Store, Written
 from ptb_s3.errors import (
     ConflictError,
     MissingObjectError,
-    StorageError,
     StorageUnavailableError,
 )
 
@@ -261,6 +260,8 @@ class Repository:
             restored=restored,
         )
         head, body = await self._offload(self._seal_head, head)
+        # Even a definite no is remembered: the store may have tried twice, and only the second
+        # time been told no.
         self._remember(Attempt(head, changes))
         try:
             written = await self._store.put(HEAD, body, if_match=base.etag)
@@ -275,9 +276,6 @@ class Repository:
             await self._settle_after(failure)
             if base.head.commit != head.commit:
                 raise
-        except StorageError:
-            del self._undecided[head.commit]  # a definite no: it never took effect
-            raise
         else:
             self._adopt(self._undecided[head.commit], written.etag)
             self._warn_of_no_history(written)

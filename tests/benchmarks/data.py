@@ -21,8 +21,8 @@ _SYLLABLES = [first + second for first in "bdfghklmnprstvz" for second in "aeiou
 
 _BUSY_SHARE = 2_000  # one user in so many has a long history
 _HISTORY = 500
-# The exponent that makes two thirds of all draws fall on a tenth of the users.
-_SKEW = 6
+# The exponent that makes half of all draws fall on a twentieth of the users.
+_SKEW = 4
 
 
 def make_users(count: int) -> dict[int, User]:

@@ -89,7 +89,7 @@ def _stalls(measured: Measured) -> list[Figure]:
             STALL,
             f"of {len(stalls)} intervals, beyond PTB's deep copies (median "
             f"{statistics.median(copies) * 1e3:.0f} ms). PicklePersistence writes its file once "
-            "for each changed user: worked out from a few such writes",
+            "for each changed user: worked out from one such write",
         ),
         Figure("longest stall in an interval, maximum", "s", max(stalls), theirs, STALL),
         Figure(
@@ -150,8 +150,8 @@ def _starts(measured: Measured) -> list[Figure]:
             best.seconds,
             theirs.seconds,
             COLD_START * yardstick.seconds + transfer,
-            f"Application.initialize(), best of {len(measured.starts)} processes. Bound: "
-            f"{COLD_START} x pickle.loads ({yardstick.seconds:.3f} s) + transfer ({transfer:.3f} s)",
+            f"Application.initialize(), best of {len(measured.starts)} processes. Bound: {COLD_START}"
+            f" x pickle.loads ({yardstick.seconds:.3f} s) + transfer ({transfer:.3f} s)",
         ),
         Figure(
             "cold start without transfer, by pickle.loads",

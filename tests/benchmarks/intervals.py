@@ -18,9 +18,9 @@ from tests.benchmarks.bots import App, S3Bot, Setting, pickle_bot, s3_bot
 
 _PERIOD = 0.001
 _WARM_UP = 2
-# Each of `PicklePersistence`'s dumps takes a second at 100,000 users, and it makes one for each
-# changed user. So a few are measured, and the rest follows by multiplication.
-_DUMPS = 3
+# A dump of `PicklePersistence` takes seconds at 100,000 users, and it makes one for each changed
+# user. So one is measured, and the rest follows by multiplication.
+_DUMPS = 1
 
 
 class Intervals(NamedTuple):
@@ -203,7 +203,7 @@ async def _interval(shop: _Shop, bot: S3Bot, setting: Setting) -> tuple[_Saved, 
 
 
 async def on_pickle(setting: Setting) -> PickleIntervals:
-    """An interval of a bot on a pickle file, worked out from a few of its dumps."""
+    """An interval of a bot on a pickle file, worked out from one of its dumps."""
     bot = pickle_bot(setting)
     shop = _Shop(bot.app)
     await shop.start()

@@ -80,7 +80,6 @@ async def memory_on_s3(setting: Setting) -> Memory:
     bot = s3_bot(setting)
     app, store = bot.app, bot.store
     await bot.open_client()
-    bot.persistence._store = store
     del bot
     memory = await _memory(app, setting)
     await store.close()
@@ -116,6 +115,7 @@ async def _memory(app: App, setting: Setting) -> Memory:
     gc.collect()
     held, peak = tracemalloc.get_traced_memory()
     app.persistence = None
+    await asyncio.sleep(0)  # the loop still holds what the last step was given
     gc.collect()
     live, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()

@@ -177,10 +177,10 @@ class Bots:
         entries = page.get("Versions", []) + page.get("DeleteMarkers", [])
         return sorted((e["Key"], e["VersionId"], e["IsLatest"]) for e in entries)
 
-    async def read(self, name: str, version: str | None = None) -> bytes:
+    async def read(self, name: str, version: str | None = None, *, prefix: str = PREFIX) -> bytes:
         """Return an object, as an outsider with access to the bucket would get it."""
         of = {"VersionId": version} if version else {}
-        response = await self._client.get_object(Bucket=self.bucket, Key=PREFIX + name, **of)
+        response = await self._client.get_object(Bucket=self.bucket, Key=prefix + name, **of)
         body: bytes = await response["Body"].read()
         return body
 

@@ -62,13 +62,13 @@ OTHER_PREFIX = "other-bot/"
 
 @pytest.fixture(autouse=True)
 def _no_pause_between_two_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What does not fit together is read again after a pause, which nobody needs to sit out here."""
+    """What does not fit together is read again after a pause; nobody needs to sit it out here."""
     monkeypatch.setattr(_repository, "LOAD_PAUSE", 0)
 
 
 @pytest.fixture
 async def stored(bots: Bots) -> Bots:
-    """Bots on a bucket that holds a state, of three commits in two runs, with a blob of each kind."""
+    """Bots on a bucket with a state: of several commits in two runs, and with blobs of all kinds."""
     async with bots.run(remembering(), asking("order")) as app:
         await say(app, "tea")
         await app.update_persistence()
@@ -120,10 +120,10 @@ async def test_access_key_unknown(stored: Bots, s3_server: S3Server) -> None:
 
 @asynccontextmanager
 async def _without_list_bucket(server: S3Server) -> AsyncIterator[tuple[str, list[str]]]:
-    """The S3 server as it is without ListBucket: 403 stands for 404. Gives its URL, and the methods.
+    """The S3 server as it is without ListBucket: 403 stands for 404.
 
     None of the servers that run here keeps S3's rule, and who may do what is set up differently on
-    each, so their 404 is made a 403 on its way.
+    each, so their 404 is made a 403 on its way. Gives its URL, and the methods of all requests.
     """
     methods: list[str] = []
     denied = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
@@ -138,7 +138,8 @@ async def _without_list_bucket(server: S3Server) -> AsyncIterator[tuple[str, lis
         ) as answer:
             if answer.status == web.HTTPNotFound.status_code:
                 return web.Response(status=403, body=denied, content_type="application/xml")
-            headers = {k: v for k, v in answer.headers.items() if k.startswith(("ETag", "x-amz"))}
+            names = {name for name in answer.headers if name.lower().startswith(("etag", "x-amz"))}
+            headers = {name: answer.headers[name] for name in names}
             return web.Response(status=answer.status, body=await answer.read(), headers=headers)
 
     app = web.Application(client_max_size=2**30)
@@ -146,11 +147,11 @@ async def _without_list_bucket(server: S3Server) -> AsyncIterator[tuple[str, lis
     runner = web.AppRunner(app)
     async with ClientSession() as session:
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        address = runner.addresses[0]
-        yield f"http://127.0.0.1:{address[1]}", methods
-        await runner.cleanup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            yield f"http://127.0.0.1:{runner.addresses[0][1]}", methods
+        finally:
+            await runner.cleanup()
 
 
 async def test_list_bucket_missing_in_a_new_store(bots: Bots, s3_server: S3Server) -> None:
@@ -284,7 +285,7 @@ async def _of_another_kind(bots: Bots) -> None:
 async def _of_another_store(bots: Bots) -> None:
     async with bots.run(remembering(), prefix=OTHER_PREFIX) as app:
         await say(app, "tea")
-    await bots.write("user_data", await bots.read(f"../{OTHER_PREFIX}user_data"))
+    await bots.write("user_data", await bots.read("user_data", prefix=OTHER_PREFIX))
 
 
 async def _older(bots: Bots) -> None:
@@ -346,30 +347,23 @@ def _flipped(at: float) -> Callable[[bytes], bytes]:
     return flip
 
 
+def _cut(to: int) -> Callable[[bytes], bytes]:
+    return lambda body: body[:to]
+
+
 @pytest.mark.parametrize("name", ["head", "user_data"])
 @pytest.mark.parametrize(
     ("damage", "gist"),
     [
-        (lambda body: body[:-1], "it was cut short or added to"),
-        (lambda body: body[:-40], "it was cut short or added to"),
-        (lambda body: body[:100], "its header does not end"),
-        (lambda _: b"", "it does not begin like an object of ptb-s3"),
-        (lambda body: body + b"\0", "it was cut short or added to"),
-        (lambda body: body + body, "it was cut short or added to"),
-        (_flipped(0), "it does not begin like an object of ptb-s3"),
-        (_flipped(0.9), "it fails authentication: it was changed after it was written"),
-        (_flipped(1), "it fails authentication: it was changed after it was written"),
-    ],
-    ids=[
-        "cut-1",
-        "cut-40",
-        "cut-to-100",
-        "empty",
-        "add-1",
-        "twice",
-        "bit-first",
-        "bit-inside",
-        "bit-last",
+        pytest.param(_cut(-1), "it was cut short or added to", id="last-byte-cut"),
+        pytest.param(_cut(-40), "it was cut short or added to", id="cut"),
+        pytest.param(_cut(100), "its header does not end", id="cut-within-its-header"),
+        pytest.param(_cut(0), "it does not begin like an object of ptb-s3", id="empty"),
+        pytest.param(lambda b: b + b"\0", "it was cut short or added to", id="byte-added"),
+        pytest.param(lambda b: b + b, "it was cut short or added to", id="twice"),
+        pytest.param(_flipped(0), "it does not begin like an object of ptb-s3", id="first-byte"),
+        pytest.param(_flipped(0.9), "it fails authentication", id="byte-within"),
+        pytest.param(_flipped(1), "it fails authentication", id="last-byte"),
     ],
 )
 async def test_objects_that_were_changed(

@@ -16,6 +16,7 @@ from ptb_s3._repository import LOAD_TRIES, Repository
 from ptb_s3._state import Kind
 from ptb_s3._store import Call, Fault, MemoryStore, PreconditionFailed
 from ptb_s3.errors import (
+    AccessDeniedError,
     ConflictError,
     DamagedObjectError,
     ForeignStoreError,
@@ -125,6 +126,25 @@ async def test_a_lost_reply_with_a_commit_on_top_is_success_and_then_conflict() 
         await committed(ours, u1=b"c")
     state = await opened(store)
     assert state.entities(USER) == {1: b"b", 9: b"z"}
+
+
+async def test_a_denial_after_a_lost_reply_is_settled() -> None:
+    """A store that tries twice may be denied the second time only: the first is still ours."""
+    store = MemoryStore()
+    repository = await opened(store)
+    put = store.put
+
+    async def denied(name: str, body: bytes, *, if_match: str | None) -> Any:
+        await put(name, body, if_match=if_match)
+        raise AccessDeniedError("expired in between")
+
+    store.put = denied  # type: ignore[method-assign, assignment]  # credentials that run out
+    with pytest.raises(AccessDeniedError):
+        await committed(repository, u1=b"a")
+    store.put = put  # type: ignore[method-assign]  # and are renewed
+    await committed(repository, u2=b"b")
+    assert (await opened(store)).entities(USER) == {1: b"a", 2: b"b"}
+    assert repository.counters.conflicts == 0
 
 
 async def test_an_attempt_that_arrives_late_is_the_new_base() -> None:
