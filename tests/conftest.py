@@ -14,6 +14,7 @@ from tests.faultproxy import FaultProxy
 from tests.servers import S3Client, S3Server
 
 from ptb_s3._s3 import S3Store
+from ptb_s3.errors import PersistenceError
 
 _STATED = pytest.StashKey[dict[str, str]]()
 """The credentials that the environment held at the start, for a server that runs elsewhere."""
@@ -37,7 +38,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    return f"S3 server: {servers.describe(config.getoption('--s3'))}"
+    try:
+        return f"S3 server: {servers.describe(config.getoption('--s3'))}"
+    except PersistenceError as exc:
+        return f"S3 server: {exc}"  # an error of the first test that asks for it
 
 
 def _forget_the_developers_settings() -> None:

@@ -78,7 +78,8 @@ class Store(Protocol):
         """Write an object if its current version has this ETag; None: if there is no object.
 
         Raises:
-            PreconditionFailed: It is not. Nothing was written.
+            PreconditionFailed: It is not. Nothing was written by this call or, where the store
+                tries again by itself, at least not by its last try: read the object to know.
         """
         ...
 
@@ -226,7 +227,7 @@ class MemoryStore:
 
     def _version(self, name: str, version_id: str) -> _Stored | None:
         history = self._history.get(name, [])
-        return next((s for s in history if s.written.version_id == version_id), None)
+        return next((s for s in history if (s.written.version_id or "null") == version_id), None)
 
     def _begin(self, operation: str, name: str) -> Fault | None:
         call = Call(len(self.calls) + 1, operation, name)

@@ -87,11 +87,23 @@ def _stalls(measured: Measured) -> list[Figure]:
             statistics.median(stalls),
             theirs,
             STALL,
-            f"of {len(stalls)} intervals, beyond PTB's deep copies (median "
-            f"{statistics.median(copies) * 1e3:.0f} ms). PicklePersistence writes its file once "
-            "for each changed user: worked out from one such write",
+            f"of {len(stalls)} intervals, beyond PTB's deep copies and full passes of Python's "
+            "collector. PicklePersistence writes its file once for each changed user: worked out "
+            "from one such write",
         ),
         Figure("longest stall in an interval, maximum", "s", max(stalls), theirs, STALL),
+        Figure(
+            "PTB's deep copies in an interval, median",
+            "s",
+            statistics.median(copies),
+            note="left out above, whoever the persistence",
+        ),
+        Figure(
+            "longest full pass of the collector",
+            "s",
+            max(run.collector for run in measured.intervals),
+            note="as above; deep copies bring it about every few intervals",
+        ),
         Figure(
             "longest stall while a blob is written anew",
             "s",
@@ -150,8 +162,8 @@ def _starts(measured: Measured) -> list[Figure]:
             best.seconds,
             theirs.seconds,
             COLD_START * yardstick.seconds + transfer,
-            f"Application.initialize(), best of {len(measured.starts)} processes. Bound: {COLD_START}"
-            f" x pickle.loads ({yardstick.seconds:.3f} s) + transfer ({transfer:.3f} s)",
+            f"Application.initialize(), best of {len(measured.starts)}; bound: {COLD_START} x "
+            f"pickle.loads ({yardstick.seconds:.3f} s) + transfer ({transfer:.3f} s)",
         ),
         Figure(
             "cold start without transfer, by pickle.loads",

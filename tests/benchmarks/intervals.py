@@ -18,6 +18,7 @@ from tests.benchmarks.bots import App, S3Bot, Setting, pickle_bot, s3_bot
 
 _PERIOD = 0.001
 _WARM_UP = 2
+_OLDEST = 2  # generation: a pass over it is a full one
 # A dump of `PicklePersistence` takes seconds at 100,000 users, and it makes one for each changed
 # user. So one is measured, and the rest follows by multiplication.
 _DUMPS = 1
@@ -27,8 +28,9 @@ class Intervals(NamedTuple):
     """What a bot on S3 does in its intervals: seconds, requests and bytes.
 
     Attributes:
-        stalls: The longest of each interval, beyond PTB's deep copies.
+        stalls: The longest of each interval, beyond what others did meanwhile (see `_Others`).
         copies: PTB's deep copies in each interval.
+        collector: The longest full pass of Python's collector.
         rewriting: The longest stall while a blob was written anew; 0 if none was.
         rewrites: Blobs written anew, all told.
         requests: The most that an interval made until `update_persistence()` returned.
@@ -39,6 +41,7 @@ class Intervals(NamedTuple):
 
     stalls: list[float]
     copies: list[float]
+    collector: float
     rewriting: float
     rewrites: int
     requests: int
@@ -51,7 +54,7 @@ class PickleIntervals(NamedTuple):
     """The same of a bot on a pickle file.
 
     Attributes:
-        stall: In an interval, beyond PTB's deep copies.
+        stall: In an interval, beyond what others did meanwhile.
         writes: Times that the whole file is written in an interval.
         idle_writes: In one in which nothing changed.
         written: Bytes in an interval.
@@ -63,38 +66,66 @@ class PickleIntervals(NamedTuple):
     written: int
 
 
-class _Copies:
-    """Times PTB's deep copies.
+class _Others:
+    """Times what holds up the loop in an interval, whatever the persistence.
+
+    These are PTB's deep copies, and full passes of Python's collector: it makes one whenever so
+    many copies have been made, and walks through all users' data.
 
     Attributes:
-        seconds: What they have taken so far.
+        copies: Seconds of deep copies so far, with the collector's passes during these.
+        passes: Seconds of full passes at other times.
+        longest_pass: The longest of all.
     """
 
-    seconds = 0.0
+    def __init__(self) -> None:
+        self.copies = self.passes = self.longest_pass = 0.0
+        self._copying = False
+        self._begun = 0.0
+
+    @property
+    def seconds(self) -> float:
+        return self.copies + self.passes
 
     @contextmanager
     def timed(self) -> Iterator[None]:
-        with mock.patch("telegram.ext._application.deepcopy", self._copy):
-            yield
+        gc.callbacks.append(self._collect)
+        try:
+            with mock.patch("telegram.ext._application.deepcopy", self._copy):
+                yield
+        finally:
+            gc.callbacks.remove(self._collect)
 
     def _copy(self, value: object) -> object:
         begun = time.perf_counter()
+        self._copying = True
         try:
             return copy.deepcopy(value)
         finally:
-            self.seconds += time.perf_counter() - begun
+            self._copying = False
+            self.copies += time.perf_counter() - begun
+
+    def _collect(self, phase: str, details: dict[str, int]) -> None:
+        if details["generation"] < _OLDEST:
+            return
+        if phase == "start":
+            self._begun = time.perf_counter()
+            return
+        taken = time.perf_counter() - self._begun
+        self.longest_pass = max(self.longest_pass, taken)
+        self.passes += 0 if self._copying else taken
 
 
-class Watch:
+class _Watch:
     """Measures how late a timer of 1 ms fires: so long, an update that arrives has to wait.
 
     Attributes:
-        longest: The longest delay, without the deep copies that were made meanwhile.
+        longest: The longest delay, without what others did meanwhile.
     """
 
-    def __init__(self, copies: _Copies) -> None:
+    def __init__(self, others: _Others) -> None:
         self.longest = 0.0
-        self._copies = copies
+        self._others = others
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -112,9 +143,9 @@ class Watch:
 
     async def _tick(self) -> None:
         while True:
-            copied, begun = self._copies.seconds, time.perf_counter()
+            others, begun = self._others.seconds, time.perf_counter()
             await asyncio.sleep(_PERIOD)
-            taken = time.perf_counter() - begun - (self._copies.seconds - copied)
+            taken = time.perf_counter() - begun - (self._others.seconds - others)
             self.longest = max(self.longest, taken - _PERIOD)
 
 
@@ -129,7 +160,7 @@ class _Shop:
 
     def __init__(self, app: App, calls: Counter[str] | None = None) -> None:
         self.app = app
-        self.copies = _Copies()
+        self.others = _Others()
         self._calls = Counter[str]() if calls is None else calls
         self._rng = random.Random(15)  # noqa: S311 - to be repeatable is the point
 
@@ -147,17 +178,17 @@ class _Shop:
 
     async def save(self) -> _Saved:
         """Save what changed, as PTB does in each interval."""
-        copied, called = self.copies.seconds, self._calls.total()
-        with self.copies.timed():
-            async with Watch(self.copies) as watch:
+        copied, called = self.others.copies, self._calls.total()
+        with self.others.timed():
+            async with _Watch(self.others) as watch:
                 await self.app.update_persistence()
                 requests = self._calls.total() - called
-        return _Saved(watch.longest, self.copies.seconds - copied, requests)
+        return _Saved(watch.longest, self.others.copies - copied, requests)
 
     async def shut_down(self) -> float:
         """Shut down, which saves and flushes; return the longest stall."""
-        with self.copies.timed():
-            async with Watch(self.copies) as watch:
+        with self.others.timed():
+            async with _Watch(self.others) as watch:
                 await self.app.shutdown()
         return watch.longest
 
@@ -181,6 +212,7 @@ async def on_s3(setting: Setting) -> Intervals:
     return Intervals(
         stalls=[interval.stall for interval in saved],
         copies=[interval.copies for interval in saved],
+        collector=shop.others.longest_pass,
         rewriting=max(rewriting),
         rewrites=after.compactions - before.compactions,
         requests=max(interval.requests for interval in saved),
@@ -197,8 +229,9 @@ async def _interval(shop: _Shop, bot: S3Bot, setting: Setting) -> tuple[_Saved, 
     task = bot.persistence._compaction
     if task is None or task.done():
         return saved, 0.0
-    async with Watch(shop.copies) as watch:
-        await task
+    with shop.others.timed():
+        async with _Watch(shop.others) as watch:
+            await task
     return saved, watch.longest
 
 

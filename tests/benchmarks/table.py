@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 from tests.benchmarks.bots import Setting
 from tests.benchmarks.figures import Figure
 
@@ -26,44 +28,41 @@ def as_json(setting: Setting, rows: Sequence[Figure]) -> dict[str, Any]:
     }
 
 
-def as_table(setting: Setting, rows: Sequence[Figure]) -> Table:
-    """Return all rows for people to read."""
+def as_table(setting: Setting, rows: Sequence[Figure]) -> Group:
+    """Return all rows for people to read, and the notes below."""
     table = Table(
         title=f"{setting.users:,} users, of whom {setting.changed:,} change in an interval",
         caption="ratio: how many times as much PicklePersistence takes",
     )
-    table.add_column("figure", ratio=3)
-    for heading in ("ptb-s3", "PicklePersistence", "ratio", "bound"):
+    table.add_column("figure")
+    for heading in ("ptb-s3", "Pickle", "ratio", "bound"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("met", justify="center")
-    table.add_column("", style="dim", ratio=5)
+    notes: list[str] = []
     for row in rows:
+        if row.note:
+            notes.append(f"{len(notes) + 1}. {row.note}.")
         table.add_row(
-            row.name,
-            _figure(row.ours, row.unit),
-            _figure(row.theirs, row.unit),
-            ""
-            if row.ratio is None
-            else f"{row.ratio:,.3g}"
-            if row.ratio < 1e3
-            else f"{row.ratio:,.0f}",
-            _figure(row.bound, row.unit),
+            f"{row.name} ({len(notes)})" if row.note else row.name,
+            _amount(row.ours, row.unit),
+            _amount(row.theirs, row.unit),
+            "" if row.ratio is None else _short(row.ratio),
+            _amount(row.bound, row.unit),
             _VERDICTS[row.met],
-            row.note,
         )
-    return table
+    return Group(table, *(Text(note, style="dim") for note in notes))
 
 
-def _figure(value: float | None, unit: str) -> str:
+def _amount(value: float | None, unit: str) -> str:
     if value is None:
         return ""
     if unit == "x":
-        return f"{value:.0%}" if value < 1 else f"{value:.2f} x"
+        return f"{value:.1%}" if value < 1 else f"{value:.2f} x"
     for least, name, factor in _SCALES.get(unit, ()):
         if value >= least:
-            return (
-                f"{value * factor:,.3g} {name}"
-                if value * factor < 1e3
-                else f"{value * factor:,.0f} {name}"
-            )
-    return f"{value:,.0f}"
+            return f"{_short(value * factor)} {name}"
+    return _short(value)
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -289,6 +289,22 @@ async def test_one_request_each(s3_server: S3Server, bucket: str, fault_proxy: F
     await store.close()
 
 
+@pytest.mark.parametrize("page", [1, 2, 3, 7])
+async def test_history_over_several_pages(s3_store: S3Store, page: int) -> None:
+    """S3 gives a thousand versions at a time; here a few, with neighbours on the same page."""
+    written = [await s3_store.put("head", b"0", if_match=None)]
+    for number in range(1, 7):
+        written.append(await s3_store.put("head", b"%d" % number, if_match=written[-1].etag))
+    for neighbour in ("hea", "head2"):
+        await s3_store.put(neighbour, b"another object", if_match=None)
+    client = await s3_store._client()
+    client.meta.events.register(
+        "provide-client-params.s3.ListObjectVersions",
+        lambda params, **_: {**params, "MaxKeys": page},
+    )
+    assert await _history(s3_store) == [each.version_id for each in reversed(written)]
+
+
 async def test_many_calls_open_one_client(s3_store: S3Store) -> None:
     """The first calls of a cold start come all at once, and share a client."""
     assert await asyncio.gather(*(s3_store.get(name) for name in "abcdef")) == [None] * 6

