@@ -76,7 +76,10 @@ class _Others:
         copies: Seconds of deep copies so far, with the collector's passes during these.
         passes: Seconds of full passes at other times.
         longest_pass: The longest of all.
+        collecting: Whether one is being made.
     """
+
+    collecting = False
 
     def __init__(self) -> None:
         self.copies = self.passes = self.longest_pass = 0.0
@@ -109,11 +112,12 @@ class _Others:
         if details["generation"] < _OLDEST:
             return
         if phase == "start":
-            self._begun = time.perf_counter()
+            self.collecting, self._begun = True, time.perf_counter()
             return
         taken = time.perf_counter() - self._begun
         self.longest_pass = max(self.longest_pass, taken)
         self.passes += 0 if self._copying else taken
+        self.collecting = False
 
 
 class _Watch:
@@ -145,8 +149,10 @@ class _Watch:
         while True:
             others, begun = self._others.seconds, time.perf_counter()
             await asyncio.sleep(_PERIOD)
-            taken = time.perf_counter() - begun - (self._others.seconds - others)
-            self.longest = max(self.longest, taken - _PERIOD)
+            late = time.perf_counter() - begun - _PERIOD
+            while self._others.collecting:  # in another thread, which is about to say how long
+                await asyncio.sleep(0)
+            self.longest = max(self.longest, late - (self._others.seconds - others))
 
 
 class _Saved(NamedTuple):
