@@ -17,10 +17,11 @@ from typing import NamedTuple, ParamSpec, Protocol, TypeVar
 
 from ptb_s3 import _container, _head, _state
 from ptb_s3._base import HEAD, Base, Blob, MovedError, Reader
-from ptb_s3._container import MAX_PREAMBLE, Header
+from ptb_s3._container import MAX_PREAMBLE
 from ptb_s3._head import Head, Ref
 from ptb_s3._history import History
 from ptb_s3._keyring import KeySource
+from ptb_s3._sealer import Sealer
 from ptb_s3._state import Changes, Entities, Key, Kind
 from ptb_s3._store import Fetched, PreconditionFailed, Store, Written
 from ptb_s3.errors import (
@@ -97,7 +98,6 @@ class Repository:
         counters: Counts on from these.
 
     Attributes:
-        writer: Id of this process, as it stands in the objects it writes.
         counters: What happened so far.
     """
 
@@ -115,12 +115,12 @@ class Repository:
         offload: Offload = asyncio.to_thread,
         counters: Counters | None = None,
     ) -> None:
-        self.writer = randomness(8).hex()
         self.counters = counters or Counters()
         self._store = store
-        self._keys = keys
         self._reader = Reader(keys, bot, serializer)
-        self._level = level
+        self._sealer = Sealer(
+            keys, serializer=serializer, level=level, clock=clock, randomness=randomness
+        )
         self._clock = clock
         self._randomness = randomness
         self._pause = pause
@@ -130,7 +130,6 @@ class Repository:
         self._undecided: dict[str, Attempt] = {}
         self._undecided_blobs: dict[str, Ref] = {}
         self._superseded = False
-        self._sealing_key_id: str | None = None
         self._warned_of_no_history = False
         self._committing = asyncio.Lock()
         self._compacting = asyncio.Lock()
@@ -254,12 +253,12 @@ class Repository:
         head = _head.follow(
             seen,
             changes,
-            commit=self._new_commit(),
-            writer=self.writer,
+            commit=self._sealer.new_commit(),
+            writer=self._sealer.writer,
             refs={kind: blob.ref for kind, blob in base.blobs.items()},
             restored=restored,
         )
-        head, body = await self._offload(self._seal_head, head)
+        head, body = await self._offload(self._sealer.head, base.store, head)
         # Even a definite no is remembered: the store may have tried twice, and only the second
         # time been told no.
         self._remember(Attempt(head, changes))
@@ -309,7 +308,7 @@ class Repository:
         if fetched.etag == base.etag:
             return  # still as we last saw it; an attempt may yet arrive, and stays remembered
         _, head = await self._offload(self._reader.open_head, fetched.body)
-        won = self._undecided.get(head.last_commit(self.writer) or "")
+        won = self._undecided.get(head.last_commit(self._sealer.writer) or "")
         if won is None:
             raise self._conflict(head)
         # Somebody else may have committed on top: then ours stands, and the next one conflicts.
@@ -348,33 +347,6 @@ class Repository:
                 "back to. Turn on versioning for the bucket."
             )
 
-    def _seal_head(self, head: Head) -> tuple[Head, bytes]:
-        key = self._keys.sealing_key()
-        self._sealing_key_id = key.key_id
-        head, frames = _head.encode(head, self._compress)
-        header = self._header(HEAD, head.revision, head.commit, head.entries)
-        return head, _container.seal(header, frames, key)
-
-    def _compress(self, page: bytes) -> bytes:
-        return _container.compress(page, self._level)
-
-    def _header(self, name: str, revision: int, commit: str, entities: int) -> Header:
-        return Header(
-            object=name,
-            store=self._loaded.store,
-            revision=revision,
-            commit=commit,
-            created=self._clock(),
-            writer=self.writer,
-            key="",  # `seal` knows it, and the size
-            serializer=self._reader.serializer,
-            entities=entities,
-            size=0,
-        )
-
-    def _new_commit(self) -> str:
-        return self._randomness(16).hex()
-
     # Compacting ---------------------------------------------------------------------------------
 
     def due(self) -> list[Kind]:
@@ -384,7 +356,7 @@ class Repository:
         for kind, part in base.head.parts.items():
             blob = base.blobs.get(kind)
             waiting = blob is not None and blob.ref != part.ref  # for the next head to refer to it
-            retired = blob is not None and blob.ref.key != self._sealing_key_id
+            retired = blob is not None and blob.ref.key != self._sealer.key_id
             if retired or (not waiting and _head.due(part)):
                 due.append(kind)
         return due
@@ -409,20 +381,16 @@ class Repository:
             base = self._loaded
             # Both in one step of the loop, so that they belong together.
             revision, entities = base.head.revision, dict(base.entities[kind])
-            header = self._header(kind, revision, self._new_commit(), len(entities))
-            key_id, body = await self._offload(self._seal_blob, header, entities)
-            ref = Ref(revision, None, len(body), len(entities), key_id)
-            self._undecided_blobs[header.commit] = ref
-            blob = await self._put_blob(kind, body, header.commit)
+            commit = self._sealer.new_commit()
+            ref, body = await self._offload(
+                self._sealer.blob, base.store, kind, revision, commit, entities
+            )
+            self._undecided_blobs[commit] = ref
+            blob = await self._put_blob(kind, body, commit)
             base.blobs[kind] = blob
             self.counters.compactions += 1
             self.counters.bytes_sent += len(body)
             _LOGGER.debug("Wrote blob %s: revision %d, %d bytes", kind, revision, len(body))
-
-    def _seal_blob(self, header: Header, entities: Entities) -> tuple[str, bytes]:
-        key = self._keys.sealing_key()
-        frames = [self._compress(page) for page in _state.encode_blob(entities)]
-        return key.key_id, _container.seal(header, frames, key)
 
     async def _put_blob(self, kind: Kind, body: bytes, commit: str) -> Blob:
         blob = self._loaded.blobs.get(kind)

@@ -493,7 +493,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         """Make the next cold start cheaper. What fails here costs nothing: all is durable."""
         try:
             async with asyncio.timeout_at(deadline - _PUBLISH_RESERVE):
-                if self._compaction is not None:
+                if self._compaction is not None and not self._compaction.done():
                     await self._compaction
                 for size, kind in repository.worth_flushing():
                     time_left = deadline - asyncio.get_running_loop().time() - _PUBLISH_RESERVE

@@ -170,6 +170,14 @@ class Bots:
             pass
         return app
 
+    async def peek(self) -> dict[int, Any]:
+        """Return the user data that another process would load now, and change nothing."""
+        app = make_application(persistence := self.persistence())
+        await app.bot.initialize()
+        users = await persistence.get_user_data()
+        await persistence._store.close()
+        return users
+
     async def versions(self, bucket: str | None = None) -> list[tuple[str, str, bool]]:
         """Return all versions of all objects, delete markers too: key, version, is it current."""
         page = await self._client.list_object_versions(Bucket=bucket or self.bucket)

@@ -17,6 +17,7 @@ LAYERS = (
     "settings",
     "_repository",
     "_history",
+    "_sealer",
     "_base",
     "_head",
     "_state",
@@ -39,7 +40,7 @@ ONLY_IMPORTERS = {
     "cryptography": {"_container", "_keyring"},
     "zstandard": {"_container"},
 }
-PURE = ("_head", "_state", "_container", "_base", "_keyring")
+PURE = ("_sealer", "_head", "_state", "_container", "_base", "_keyring")
 EFFECTS = {"asyncio", "os", "time", "random", "secrets", "socket", "logging", "threading"}
 
 
