@@ -92,11 +92,11 @@ class UnknownKeyError(PersistenceError):
     exit_code = 4
 
     def __init__(self, object_name: str, needed: str, at_hand: Sequence[str]) -> None:
-        self.object_name = object_name
+        self.object_name = str(object_name)  # a kind, for one, is shown as a text
         self.needed = needed
         self.at_hand = tuple(at_hand)
         super().__init__(
-            f"Object {object_name!r} is sealed with key {needed}, which is not at hand (there is: "
+            f"Object {self.object_name!r} is sealed with key {needed}, which is not at hand (there is: "
             f"{', '.join(self.at_hand) or 'none'}). Put that key into PTB_S3_RETIRED_KEYS, or into "
             "PTB_S3_KEY if it is the current one. Nothing was changed."
         )
@@ -113,10 +113,10 @@ class DamagedObjectError(PersistenceError):
     exit_code = 5
 
     def __init__(self, object_name: str, reason: str) -> None:
-        self.object_name = object_name
+        self.object_name = str(object_name)
         self.reason = reason
         super().__init__(
-            f"Object {object_name!r} is damaged: {reason}. Nothing was changed. Bring back an "
+            f"Object {self.object_name!r} is damaged: {reason}. Nothing was changed. Bring back an "
             "older version of it from the bucket's history, then start again."
         )
 

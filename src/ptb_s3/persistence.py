@@ -354,7 +354,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         items = ((key[1], value) for key, value in entities.items() if key[0] == name)
         return cast(
             "dict[ConversationKey, object]",
-            _codec.load_all(self._serializer, Kind.CONVERSATIONS, items),
+            await self._load_values(repository, Kind.CONVERSATIONS, items),
         )
 
     # What PTB writes every interval -------------------------------------------------------------
@@ -551,7 +551,16 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
 
     async def _values(self, kind: Kind) -> dict[Key, Any]:
         repository = await self._open()
-        return _codec.load_all(self._serializer, kind, repository.entities(kind).items())
+        return await self._load_values(repository, kind, repository.entities(kind).items())
+
+    async def _load_values(
+        self, repository: Repository, kind: Kind, items: Iterable[tuple[Any, bytes]]
+    ) -> dict[Any, Any]:
+        try:
+            return _codec.load_all(self._serializer, kind, items)
+        except PersistenceError:
+            await repository.close()  # the bot does not start, and nobody else would
+            raise
 
     async def _record(
         self, kind: Kind, values: Mapping[Key, object], dropped: Iterable[Key] = ()
