@@ -96,9 +96,9 @@ class UnknownKeyError(PersistenceError):
         self.needed = needed
         self.at_hand = tuple(at_hand)
         super().__init__(
-            f"Object {self.object_name!r} is sealed with key {needed}, which is not at hand "
-            f"(there is: {', '.join(self.at_hand) or 'none'}). Put that key into PTB_S3_RETIRED_KEYS, or into "
-            "PTB_S3_KEY if it is the current one. Nothing was changed."
+            f"Object {self.object_name!r} is sealed with key {needed}, which is not at "
+            f"hand (there is: {', '.join(self.at_hand) or 'none'}). Put that key into "
+            "PTB_S3_RETIRED_KEYS, or into PTB_S3_KEY if it is the current one. Nothing was changed."
         )
 
 

@@ -69,8 +69,8 @@ class PickleIntervals(NamedTuple):
 class _Others:
     """Times what holds up the loop in an interval, whatever the persistence.
 
-    These are PTB's deep copies, and full passes of Python's collector: it makes one whenever so
-    many copies have been made, and walks through all users' data.
+    These are PTB's deep copies, and full passes of Python's collector: it makes one for every so
+    many new objects, of which the copies are most, and walks through all users' data.
 
     Attributes:
         copies: Seconds of deep copies so far, with the collector's passes during these.
@@ -150,8 +150,9 @@ class _Watch:
             others, begun = self._others.seconds, time.perf_counter()
             await asyncio.sleep(_PERIOD)
             late = time.perf_counter() - begun - _PERIOD
-            while self._others.collecting:  # in another thread, which is about to say how long
-                await asyncio.sleep(0)
+            # In another thread, which is about to say how long it took, and needs the GIL for it.
+            while self._others.collecting:
+                await asyncio.sleep(0)  # noqa: ASYNC110 - microseconds, and no loop in that thread
             self.longest = max(self.longest, late - (self._others.seconds - others))
 
 

@@ -458,7 +458,8 @@ async def test_a_cancelled_update_loses_nothing(bots: Bots) -> None:
         with pytest.raises(asyncio.CancelledError):
             await update
         gate.opened.set()
-        await gate.passed.wait()
+        async with asyncio.timeout(10):
+            await gate.passed.wait()
         assert await bots.peek() == {1: {"said": "tea"}}
         await say(app, "milk", user=2)
     app = await bots.load()
