@@ -497,7 +497,7 @@ async def test_flush_ends_in_time_on_a_storage_that_hangs(
             start = loop.time()
             with pytest.raises(StorageUnavailableError, match=r"within 0\.5 s"):
                 await persistence.flush()
-            assert loop.time() - start < 1
+            assert loop.time() - start < 2
         await fault_proxy.accept()
     app = await bots.load()
     assert app.user_data == {1: {"said": "milk"}}
