@@ -151,8 +151,8 @@ class _Watch:
             await asyncio.sleep(_PERIOD)
             late = time.perf_counter() - begun - _PERIOD
             # In another thread, which is about to say how long it took, and needs the GIL for it.
-            while self._others.collecting:
-                await asyncio.sleep(0)  # noqa: ASYNC110 - microseconds, and no loop in that thread
+            while self._others.collecting:  # noqa: ASYNC110 - for microseconds, and no loop is there
+                await asyncio.sleep(0)
             self.longest = max(self.longest, late - (self._others.seconds - others))
 
 
