@@ -471,6 +471,11 @@ def load_all(
                 damage.append(type(error).__name__)
     finally:
         if was_enabled:
+            if not gc.get_freeze_count():
+                # To the oldest generation with all that was built: young passes would walk through
+                # it for garbage twice, and there is none.
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()
     if damage:
         what = f"{len(damage)} of its values do not load ({', '.join(sorted(set(damage)))})"

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast, overload
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 _PUBLISH_RESERVE = 1.0
 # Bytes a second that a host is trusted to compress, encrypt and upload while it is being stopped.
 _FLUSH_RATE = 2 * 1024 * 1024
+# Seconds for which the event loop is held at a time, while an interval's values are serialised.
+_SLICE = 0.004
 
 _LOGGER = logging.getLogger("ptb_s3")
 
@@ -73,12 +76,31 @@ class Stats(NamedTuple):
     failures: int
 
 
+class _Update(NamedTuple):
+    """What one of PTB's calls hands over, and where the faults in it are gathered.
+
+    Attributes:
+        kind: Whose entities they are.
+        values: What entities have become.
+        dropped: Entities that were deleted.
+        whole: Whether `values` are all there are, so that every other entity was deleted.
+        faults: What could not be saved, and why.
+    """
+
+    kind: Kind
+    values: Mapping[Key, object]
+    dropped: Iterable[Key]
+    whole: bool
+    faults: list[SerializationError]
+
+
 class _Group:
     """One group commit: all updates of one tick of the loop wait for it."""
 
-    __slots__ = ("done", "failure", "task")
+    __slots__ = ("done", "failure", "task", "updates")
 
     def __init__(self) -> None:
+        self.updates: deque[_Update] = deque()
         self.done = asyncio.Event()
         self.failure: BaseException | None = None
         self.task: asyncio.Task[None] | None = None
@@ -395,10 +417,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         Args:
             data (:obj:`tuple`): As :meth:`get_callback_data` returns it.
         """
-        repository = self._repository or await self._open()
-        values = _split_callback_data(data)
-        gone = repository.entities(Kind.CALLBACK_DATA).keys() - values.keys()
-        await self._record(Kind.CALLBACK_DATA, values, dropped=gone)
+        await self._record(Kind.CALLBACK_DATA, _split_callback_data(data), whole=True)
 
     async def update_conversation(
         self, name: str, key: ConversationKey, new_state: object | None
@@ -482,6 +501,8 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
     async def _commit_by(self, repository: Repository, deadline: float) -> None:
         try:
             async with asyncio.timeout_at(deadline):
+                if self._group is not None:
+                    await self._group.done.wait()
                 await repository.commit()
         except TimeoutError:
             raise StorageUnavailableError(
@@ -563,26 +584,68 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             raise
 
     async def _record(
-        self, kind: Kind, values: Mapping[Key, object], dropped: Iterable[Key] = ()
+        self,
+        kind: Kind,
+        values: Mapping[Key, object],
+        *,
+        dropped: Iterable[Key] = (),
+        whole: bool = False,
     ) -> None:
-        """Stage entities at once, and return when all that is staged is durable."""
-        repository = self._repository or await self._open()
-        faults = list(self._stage(repository, kind, values))
-        for key in dropped:
-            repository.stage(kind, key, None)
-        if repository.dirty:
-            await self._commit_together(repository)
-        if faults:
-            raise faults[0]
+        """Hand over to the commit that all updates of this tick share; return when it is durable.
 
-    def _stage(
-        self, repository: Repository, kind: Kind, values: Mapping[Key, object]
-    ) -> Iterator[SerializationError]:
+        Its first member reports a failure, so that PTB's error handlers see it once.
+        """
+        repository = self._repository or await self._open()
+        group, leads = self._group, self._group is None
+        if group is None:
+            group = self._group = _Group()
+            # A task of its own: if one of PTB's calls is cancelled, the others still commit.
+            group.task = asyncio.create_task(self._commit_group(repository, group))
+        update = _Update(kind, values, dropped, whole, [])
+        group.updates.append(update)
+        await group.done.wait()
+        failure = group.failure if leads else None
+        if update.faults:
+            raise update.faults[0] from failure
+        if failure is not None:
+            raise failure
+
+    async def _commit_group(self, repository: Repository, group: _Group) -> None:
+        # PTB starts all updates of one interval in one tick of the loop; this task, made in it,
+        # runs in the next one, with all of them handed over.
+        try:
+            await self._stage_all(repository, group)
+            if repository.dirty:
+                await repository.commit()
+                self._compact_in_background(repository)
+        except BaseException as failure:  # noqa: BLE001 - handed over to whoever leads the group
+            group.failure = failure
+        finally:
+            group.done.set()
+
+    async def _stage_all(self, repository: Repository, group: _Group) -> None:
+        """Serialise what was handed over, in slices between which the loop does other work."""
+        clock = asyncio.get_running_loop().time
+        begun = clock()
+        try:
+            while group.updates:
+                self._stage(repository, group.updates.popleft())
+                if clock() - begun > _SLICE:
+                    await asyncio.sleep(0)
+                    begun = clock()
+        finally:
+            self._group = None  # what comes from now on is for the next commit
+
+    def _stage(self, repository: Repository, update: _Update) -> None:
+        kind, values = update.kind, update.values
+        gone = repository.entities(kind).keys() - values.keys() if update.whole else update.dropped
+        for key in gone:
+            repository.stage(kind, key, None)
         for key, value in values.items():
             try:
                 data = self._dump(kind, key, value)
             except SerializationError as fault:
-                yield fault.locate(kind.value, key)
+                update.faults.append(fault.locate(kind.value, key))
                 continue
             pristine = kind is Kind.BOT_DATA and data == self._pristine_bot_data
             if not (pristine and repository.get(kind, key) is None):
@@ -595,30 +658,6 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         if len(data) > MAX_ENTITY:
             raise SerializationError(f"it takes {len(data)} bytes, and at most {MAX_ENTITY} fit")
         return data
-
-    async def _commit_together(self, repository: Repository) -> None:
-        """Join the commit that all updates of this tick share; its first member reports failure."""
-        group, leads = self._group, self._group is None
-        if group is None:
-            group = self._group = _Group()
-            # A task of its own: if one of PTB's calls is cancelled, the others still commit.
-            group.task = asyncio.create_task(self._commit_group(repository, group))
-        await group.done.wait()
-        if leads and group.failure is not None:
-            raise group.failure
-
-    async def _commit_group(self, repository: Repository, group: _Group) -> None:
-        # PTB starts all updates of one interval in one tick of the loop; this task, made in it,
-        # runs in the next one, with all of them staged.
-        self._group = None
-        try:
-            await repository.commit()
-        except BaseException as failure:  # noqa: BLE001 - handed over to whoever leads the group
-            group.failure = failure
-        else:
-            self._compact_in_background(repository)
-        finally:
-            group.done.set()
 
     def _compact_in_background(self, repository: Repository) -> None:
         if repository.due() and (self._compaction is None or self._compaction.done()):

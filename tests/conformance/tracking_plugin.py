@@ -141,7 +141,8 @@ class S3TrackingPersistence(S3Persistence[Data, Data, Data]):
         """Commit the seed from a repository of its own, which is then thrown away."""
         repository = await super()._load()
         for kind, values in self._seed.entities().items():
-            assert not list(self._stage(repository, kind, values))
+            for key, value in values.items():
+                repository.stage(kind, key, self._dump(kind, key, value))
         await repository.commit()
 
     # What it counts -----------------------------------------------------------------------------
