@@ -6,8 +6,16 @@ import pytest
 from tests.integration.bots import Bots
 from tests.servers import S3Client, S3Server
 
+from ptb_s3 import _s3
+
 
 @pytest.fixture
 def bots(s3_server: S3Server, s3_client: S3Client, bucket: str) -> Bots:
     """Runs of bots on a new, versioned bucket."""
     return Bots(s3_server, s3_client, bucket)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests are not tried again: whoever waits for a failure need not sit out the pauses."""
+    monkeypatch.setattr(_s3, "_ATTEMPTS", 1)

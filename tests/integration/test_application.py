@@ -399,6 +399,7 @@ async def test_a_bot_that_does_nothing_writes_nothing(
 # What goes wrong ----------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_a_failed_commit_is_told_once_and_made_up_for(
     bots: Bots, observed: App, fault_proxy: FaultProxy
 ) -> None:
@@ -478,6 +479,7 @@ async def test_flush_again_does_nothing(observed: App, fault_proxy: FaultProxy) 
     assert fault_proxy.requests == []
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_flush_ends_in_time_on_a_storage_that_hangs(
     bots: Bots, fault_proxy: FaultProxy
 ) -> None:
@@ -577,6 +579,7 @@ class _Unpicklable:
         raise ValueError(f"{CANARY} of {CANARY_USER} in {CANARY_CONVERSATION}")
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_no_canary_in_the_bucket_or_the_log(
     bots: Bots, s3_client: S3Client, fault_proxy: FaultProxy, caplog: pytest.LogCaptureFixture
 ) -> None:

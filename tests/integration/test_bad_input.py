@@ -181,6 +181,7 @@ async def test_list_bucket_missing_where_a_blob_is(stored: Bots, s3_server: S3Se
     assert set(methods) == {"GET"}
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_endpoint_down_at_start(stored: Bots, fault_proxy: FaultProxy) -> None:
     """An endpoint that refuses connections is an error, and not "nothing there"."""
     await fault_proxy.refuse()
@@ -189,6 +190,7 @@ async def test_endpoint_down_at_start(stored: Bots, fault_proxy: FaultProxy) -> 
     assert "Check PTB_S3_ENDPOINT_URL" in text
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_endpoint_down_during_a_commit(stored: Bots, fault_proxy: FaultProxy) -> None:
     """The error reaches the error handlers once, and the next commit has what this one had."""
     async with stored.run(remembering(), endpoint_url=fault_proxy.endpoint_url) as app:
