@@ -33,6 +33,9 @@ from ptb_s3.errors import (
 # Another writer may commit and compact between two of our reads; so often is the whole read again.
 LOAD_TRIES = 4
 LOAD_PAUSE = 0.2  # seconds, times the number of the try
+# Seconds that a commit whose outcome is unknown waits for head to tell. Longer is no use to a bot
+# that is being stopped; the next commit asks again.
+SETTLE_PATIENCE = 5.0
 # Each further try follows an earlier attempt that turned out to have succeeded.
 COMMIT_TRIES = 3
 # Undecided attempts remembered. Each was sent while its predecessors could still arrive, which
@@ -219,7 +222,7 @@ class Repository:
             except ConflictError:
                 self.counters.conflicts += 1
                 raise
-            except Exception:
+            except BaseException:  # to be cancelled is to fail, too
                 self.counters.failures += 1
                 raise
 
@@ -288,8 +291,9 @@ class Repository:
 
     async def _settle_after(self, failure: StorageUnavailableError) -> None:
         try:
-            await self._settle()
-        except StorageUnavailableError:
+            async with asyncio.timeout(SETTLE_PATIENCE):
+                await self._settle()
+        except (StorageUnavailableError, TimeoutError):
             raise failure from None
 
     async def _settle(self) -> None:

@@ -80,7 +80,7 @@ class S3Store:
         session: aioboto3.Session | None = None,
         expected_bucket_owner: str | None = None,
         connect_timeout: float = 3.0,
-        read_timeout: float = 10.0,
+        read_timeout: float = 4.0,
     ) -> None:
         _check_endpoint(endpoint_url)
         self.bucket = bucket

@@ -97,13 +97,12 @@ class _Update(NamedTuple):
 class _Group:
     """One group commit: all updates of one tick of the loop wait for it."""
 
-    __slots__ = ("done", "failure", "task", "updates")
+    __slots__ = ("done", "failure", "updates")
 
     def __init__(self) -> None:
         self.updates: deque[_Update] = deque()
         self.done = asyncio.Event()
         self.failure: BaseException | None = None
-        self.task: asyncio.Task[None] | None = None
 
 
 class S3Persistence(BasePersistence[UD, CD, BD]):
@@ -249,6 +248,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         self._opening: asyncio.Task[Repository] | None = None
         self._flushed = False
         self._group: _Group | None = None
+        self._committing: asyncio.Task[None] | None = None
         self._compaction: asyncio.Task[None] | None = None
         self._pristine_bot_data: bytes | None = None
 
@@ -501,10 +501,13 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
     async def _commit_by(self, repository: Repository, deadline: float) -> None:
         try:
             async with asyncio.timeout_at(deadline):
-                if self._group is not None:
-                    await self._group.done.wait()
+                if self._committing is not None:
+                    await asyncio.wait([self._committing])
                 await repository.commit()
         except TimeoutError:
+            if self._committing is not None:
+                self._committing.cancel()  # or it would go on with a client that is closed
+                await asyncio.wait([self._committing])
             raise StorageUnavailableError(
                 f"The storage did not take the last commit within {self._flush_timeout} s "
                 "(flush_timeout). What changed is kept in memory; flush again to try again."
@@ -600,7 +603,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         if group is None:
             group = self._group = _Group()
             # A task of its own: if one of PTB's calls is cancelled, the others still commit.
-            group.task = asyncio.create_task(self._commit_group(repository, group))
+            self._committing = asyncio.create_task(self._commit_group(repository, group))
         update = _Update(kind, values, dropped, whole, [])
         group.updates.append(update)
         await group.done.wait()
@@ -618,6 +621,11 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             if repository.dirty:
                 await repository.commit()
                 self._compact_in_background(repository)
+        except asyncio.CancelledError:
+            # PTB drops a CancelledError without a word; this one its error handlers should see.
+            group.failure = StorageUnavailableError(
+                "The commit was given up when the bot was stopped. What changed is kept in memory."
+            )
         except BaseException as failure:  # noqa: BLE001 - handed over to whoever leads the group
             group.failure = failure
         finally:

@@ -205,6 +205,47 @@ async def test_flush_gives_up_in_time_and_keeps_what_it_has() -> None:
     assert "head" in store.current()
 
 
+async def test_flush_ends_a_commit_that_hangs() -> None:
+    """A flush whose time is up gives up the commit under way, which says so; nothing is lost."""
+    store = MemoryStore()
+    persistence = make_persistence(store, flush_timeout=0.05)
+    await state_of(persistence)
+    put = store.put
+
+    async def hang(name: str, body: bytes, *, if_match: str | None) -> Any:
+        await asyncio.Event().wait()
+
+    store.put = hang  # type: ignore[method-assign, assignment]  # a storage that never answers
+    updated = asyncio.create_task(persistence.update_user_data(1, {"a": 1}))
+    await asyncio.sleep(0)
+    with pytest.raises(StorageUnavailableError, match="flush_timeout"):
+        await persistence.flush()
+    with pytest.raises(StorageUnavailableError, match="given up when the bot was stopped"):
+        await updated
+    store.put = put  # type: ignore[method-assign]  # it answers again
+    await persistence.flush()
+    assert await make_persistence(store).get_user_data() == {1: {"a": 1}}
+
+
+async def test_an_interval_is_serialised_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between slices the loop does other work; what comes meanwhile belongs to the same commit."""
+    monkeypatch.setattr("ptb_s3.persistence._SLICE", 0)
+    store = MemoryStore()
+    persistence = make_persistence(store)
+    await state_of(persistence)
+    before = len(store.calls)
+    updates = asyncio.create_task(update(persistence, {"user_data": {i: {} for i in range(20)}}))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    await asyncio.gather(updates, persistence.update_chat_data(7, {"late": 1}))
+    await settled(persistence)
+    puts = [call.name for call in store.calls[before:] if call.name == "head"]
+    assert puts == ["head"]
+    reader = make_persistence(store)
+    assert len(await reader.get_user_data()) == 20
+    assert await reader.get_chat_data() == {7: {"late": 1}}
+
+
 async def test_flush_writes_blobs_and_is_idempotent() -> None:
     """After a flush all that is small lies in blobs; a second flush finds nothing to do."""
     store = MemoryStore()

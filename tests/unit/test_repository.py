@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from tests.support import BOT_ID, KEY, OTHER_KEY
 
+from ptb_s3 import _repository
 from ptb_s3._container import read_header
 from ptb_s3._head import COMPACTION_SLACK
 from ptb_s3._keyring import Keyring, KeySource
@@ -174,6 +176,26 @@ async def test_an_attempt_that_arrives_late_is_the_new_base() -> None:
     await committed(repository, u1=b"a")  # changed back meanwhile: must not be lost
     assert (await opened(store)).entities(USER) == {1: b"a", 2: b"x"}
     assert repository.revision == 3
+
+
+async def test_settling_does_not_take_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If head gives no answer either, the commit fails in good time, and is settled later."""
+    monkeypatch.setattr(_repository, "SETTLE_PATIENCE", 0.01)
+    store = MemoryStore()
+    repository = await opened(store)
+    get = store.get
+
+    async def hang(*_: Any, **__: Any) -> Any:
+        await asyncio.Event().wait()
+
+    store.faults = lambda call: Fault.FAIL_AFTER if call.operation == "put" else None
+    store.get = hang  # type: ignore[method-assign]  # a storage that has gone silent
+    with pytest.raises(StorageUnavailableError, match="answer was lost"):
+        await committed(repository, u1=b"a")
+    store.get, store.faults = get, lambda _: None  # type: ignore[method-assign]  # it is back
+    await repository.commit()
+    assert repository.revision == 1
+    assert not repository.dirty
 
 
 async def test_what_may_yet_arrive_is_undone_for_sure() -> None:
