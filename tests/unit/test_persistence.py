@@ -212,10 +212,10 @@ async def test_flush_ends_a_commit_that_hangs() -> None:
     await state_of(persistence)
     put = store.put
 
-    async def hang(name: str, body: bytes, *, if_match: str | None) -> Any:
+    async def hang(*_: Any, **__: Any) -> Any:
         await asyncio.Event().wait()
 
-    store.put = hang  # type: ignore[method-assign, assignment]  # a storage that never answers
+    store.put = hang  # type: ignore[method-assign]  # a storage that never answers
     updated = asyncio.create_task(persistence.update_user_data(1, {"a": 1}))
     await asyncio.sleep(0)
     with pytest.raises(StorageUnavailableError, match="flush_timeout"):
