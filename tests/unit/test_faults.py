@@ -71,7 +71,10 @@ async def test_any_call_may_fail_or_be_the_last(fault: Fault) -> None:
             assert found == state_after(STEPS), "what failed goes with the next commit"
 
 
-@pytest.mark.parametrize(("first", "second"), list(itertools.product(Fault, Fault)))
+@pytest.mark.parametrize(
+    ("first", "second"),
+    list(itertools.product([Fault.FAIL_BEFORE, Fault.FAIL_AFTER], Fault)),
+)
 async def test_two_calls_in_a_row_may_fail(first: Fault, second: Fault) -> None:
     """A reply is lost, and then no answer to whether it was lost: still all or nothing."""
     for number in range(7, await _calls_of_a_session() + 1, 4):
