@@ -51,7 +51,7 @@ class Session:
 
     async def run(self) -> None:
         await self._try(lambda: state_of(self.persistence, "order"))
-        if self.persistence._repository is None:
+        if self.persistence._commits is None:
             return  # it could not read its state, and so did not start
         for step in range(1, STEPS + 1):
             await self._commit(step)

@@ -81,8 +81,8 @@ async def update(persistence: Persistence, state: dict[str, Any]) -> None:
 
 async def settled(persistence: Persistence) -> None:
     """Wait until a blob that is being written in the background is written."""
-    if persistence._compaction is not None:
-        await persistence._compaction
+    if persistence._commits is not None and persistence._commits.compaction is not None:
+        await persistence._commits.compaction
 
 
 def changes(**kinds: dict[Any, bytes | None]) -> Changes:

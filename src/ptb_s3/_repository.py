@@ -147,6 +147,11 @@ class Repository:
         """Whether anything is staged that is not known to be committed."""
         return any(self._dirty.values())
 
+    @property
+    def has_committed(self) -> bool:
+        """Whether this process has made a commit that head knows of."""
+        return self._loaded.head.last_commit(self._sealer.writer) is not None
+
     def entities(self, kind: Kind) -> Entities:
         """Return a kind's entities, staged changes included."""
         entities = dict(self._loaded.entities[kind])

@@ -1,14 +1,13 @@
 """`S3Persistence`: PTB's interface to a bot's state on S3-compatible storage.
 
-Here stand what PTB calls, the values in their entities, and the group commit. How a commit is made
-safe is `_repository`'s; what a value becomes is `_codec`'s.
+Here stands what PTB calls, and which entities it is about. How an interval's calls become one
+commit is `_group_commit`'s; how that is made safe is `_repository`'s; what a value becomes is
+`_codec`'s.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,29 +18,16 @@ from telegram.ext import BasePersistence, ContextTypes, PersistenceInput
 
 from ptb_s3 import _codec
 from ptb_s3._codec import PickleSerializer, Serializer
+from ptb_s3._group_commit import GroupCommit
 from ptb_s3._keyring import KeySource
 from ptb_s3._repository import Counters, Repository
 from ptb_s3._s3 import S3Store
-from ptb_s3._state import BOT_DATA_KEY, MAX_ENTITY, Key, Kind, is_key
+from ptb_s3._state import BOT_DATA_KEY, Key, Kind
 from ptb_s3._store import Store
-from ptb_s3.errors import (
-    PersistenceError,
-    SerializationError,
-    SettingsError,
-    StorageUnavailableError,
-)
+from ptb_s3.errors import PersistenceError, SettingsError
 
 if TYPE_CHECKING:
     import aioboto3
-
-# Seconds of `flush_timeout` that are kept for the head that refers to blobs just written.
-_PUBLISH_RESERVE = 1.0
-# Bytes a second that a host is trusted to compress, encrypt and upload while it is being stopped.
-_FLUSH_RATE = 2 * 1024 * 1024
-# Seconds for which the event loop is held at a time, while an interval's values are serialised.
-_SLICE = 0.004
-
-_LOGGER = logging.getLogger("ptb_s3")
 
 UD = TypeVar("UD")
 CD = TypeVar("CD")
@@ -74,35 +60,6 @@ class Stats(NamedTuple):
     compactions: int
     conflicts: int
     failures: int
-
-
-class _Update(NamedTuple):
-    """What one of PTB's calls hands over, and where the faults in it are gathered.
-
-    Attributes:
-        kind: Whose entities they are.
-        values: What entities have become.
-        dropped: Entities that were deleted.
-        whole: Whether `values` are all there are, so that every other entity was deleted.
-        faults: What could not be saved, and why.
-    """
-
-    kind: Kind
-    values: Mapping[Key, object]
-    dropped: Iterable[Key]
-    whole: bool
-    faults: list[SerializationError]
-
-
-class _Group:
-    """One group commit: all updates of one tick of the loop wait for it."""
-
-    __slots__ = ("done", "failure", "updates")
-
-    def __init__(self) -> None:
-        self.updates: deque[_Update] = deque()
-        self.done = asyncio.Event()
-        self.failure: BaseException | None = None
 
 
 class S3Persistence(BasePersistence[UD, CD, BD]):
@@ -243,14 +200,10 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         self._level = compression_level
         self._flush_timeout = flush_timeout
         self._restore = restore
-        self._repository: Repository | None = None
+        self._commits: GroupCommit | None = None
         self._counters = Counters()
-        self._opening: asyncio.Task[Repository] | None = None
+        self._opening: asyncio.Task[GroupCommit] | None = None
         self._flushed = False
-        self._group: _Group | None = None
-        self._committing: asyncio.Task[None] | None = None
-        self._compaction: asyncio.Task[None] | None = None
-        self._pristine_bot_data: bytes | None = None
 
     @classmethod
     def from_env(
@@ -311,7 +264,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         """:class:`ptb_s3.Stats`: What this persistence has done since it was made."""
         counters, at = self._counters, self._counters.committed_at
         return Stats(
-            revision=self._repository.revision if self._repository else 0,
+            revision=self._commits.repository.revision if self._commits else 0,
             age=None if at is None else (datetime.now(UTC) - at).total_seconds(),
             bytes_sent=counters.bytes_sent,
             commits=counters.commits,
@@ -349,7 +302,8 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             return cast("BD", values[BOT_DATA_KEY])
         pristine = self.context_types.bot_data()
         # PTB sends bot_data every interval. What it was born with is no change worth a commit.
-        self._pristine_bot_data = _codec.dump(self._serializer, pristine)
+        commits = await self._open()
+        commits.pristine[Kind.BOT_DATA, BOT_DATA_KEY] = _codec.dump(self._serializer, pristine)
         return pristine
 
     async def get_callback_data(self) -> CallbackData | None:
@@ -371,7 +325,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         Returns:
             :obj:`dict`: The states by key.
         """
-        repository = await self._open()
+        repository = (await self._open()).repository
         entities = cast("Any", repository.entities(Kind.CONVERSATIONS))
         items = ((key[1], value) for key, value in entities.items() if key[0] == name)
         return cast(
@@ -487,66 +441,33 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             PersistenceError: The commit failed; what is not durable is kept in memory, and another
                 flush tries again.
         """
-        repository = self._repository
-        if repository is None:
+        if self._commits is None:
             return
-        deadline = asyncio.get_running_loop().time() + self._flush_timeout
         try:
-            await self._commit_by(repository, deadline)
-            await self._write_blobs_by(repository, deadline)
+            await self._commits.flush(self._flush_timeout)
             self._flushed = True
         finally:
-            await repository.close()
-
-    async def _commit_by(self, repository: Repository, deadline: float) -> None:
-        try:
-            async with asyncio.timeout_at(deadline):
-                if self._committing is not None:
-                    await asyncio.wait([self._committing])
-                await repository.commit()
-        except TimeoutError:
-            if self._committing is not None:
-                self._committing.cancel()  # or it would go on with a client that is closed
-                await asyncio.wait([self._committing])
-            raise StorageUnavailableError(
-                f"The storage did not take the last commit within {self._flush_timeout} s "
-                "(flush_timeout). What changed is kept in memory; flush again to try again."
-            ) from None
-
-    async def _write_blobs_by(self, repository: Repository, deadline: float) -> None:
-        """Make the next cold start cheaper. What fails here costs nothing: all is durable."""
-        try:
-            async with asyncio.timeout_at(deadline - _PUBLISH_RESERVE):
-                if self._compaction is not None and not self._compaction.done():
-                    await self._compaction
-                for size, kind in repository.worth_flushing():
-                    time_left = deadline - asyncio.get_running_loop().time() - _PUBLISH_RESERVE
-                    if size <= time_left * _FLUSH_RATE:
-                        await repository.compact(kind)
-            async with asyncio.timeout_at(deadline):
-                await repository.commit(publish=True)
-        except (TimeoutError, PersistenceError) as exc:
-            _LOGGER.info("Left blobs as they were at flush: %s", str(exc) or "no time was left")
+            await self._commits.repository.close()
 
     # Within -------------------------------------------------------------------------------------
 
-    async def _open(self) -> Repository:
-        """Return the repository, loaded anew if this is the first call, or the first since a flush.
+    async def _open(self) -> GroupCommit:
+        """Load the state, if this is the first call, or the first since a flush.
 
         All calls that wait for it go on in one tick of the loop, so that updates stay one group.
         """
-        if self._repository is not None and (self._repository.dirty or not self._flushed):
-            return self._repository
+        if self._commits is not None and (self._commits.repository.dirty or not self._flushed):
+            return self._commits
         if self._opening is None:
             self._opening = asyncio.create_task(self._load())
         try:
-            self._repository = await asyncio.shield(self._opening)
+            self._commits = await asyncio.shield(self._opening)
         finally:
             self._opening = None
         self._flushed = False
-        return self._repository
+        return self._commits
 
-    async def _load(self) -> Repository:
+    async def _load(self) -> GroupCommit:
         repository = Repository(
             self._store,
             self._keyring,
@@ -562,7 +483,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         except BaseException:
             await repository.close()
             raise
-        return repository
+        return GroupCommit(repository, self._serializer)
 
     def _bot_id(self) -> int:
         # PTB sets the bot when it builds the application; it learns its own id in initialize().
@@ -574,7 +495,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         return bot.id
 
     async def _values(self, kind: Kind) -> dict[Key, Any]:
-        repository = await self._open()
+        repository = (await self._open()).repository
         return await self._load_values(repository, kind, repository.entities(kind).items())
 
     async def _load_values(
@@ -594,89 +515,8 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         dropped: Iterable[Key] = (),
         whole: bool = False,
     ) -> None:
-        """Hand over to the commit that all updates of this tick share; return when it is durable.
-
-        Its first member reports a failure, so that PTB's error handlers see it once.
-        """
-        repository = self._repository or await self._open()
-        group, leads = self._group, self._group is None
-        if group is None:
-            group = self._group = _Group()
-            # A task of its own: if one of PTB's calls is cancelled, the others still commit.
-            self._committing = asyncio.create_task(self._commit_group(repository, group))
-        update = _Update(kind, values, dropped, whole, [])
-        group.updates.append(update)
-        await group.done.wait()
-        failure = group.failure if leads else None
-        if update.faults:
-            raise update.faults[0] from failure
-        if failure is not None:
-            raise failure
-
-    async def _commit_group(self, repository: Repository, group: _Group) -> None:
-        # PTB starts all updates of one interval in one tick of the loop; this task, made in it,
-        # runs in the next one, with all of them handed over.
-        try:
-            await self._stage_all(repository, group)
-            if repository.dirty:
-                await repository.commit()
-                self._compact_in_background(repository)
-        except asyncio.CancelledError:
-            # PTB drops a CancelledError without a word; this one its error handlers should see.
-            group.failure = StorageUnavailableError(
-                "The commit was given up when the bot was stopped. What changed is kept in memory."
-            )
-        except BaseException as failure:  # noqa: BLE001 - handed over to whoever leads the group
-            group.failure = failure
-        finally:
-            group.done.set()
-
-    async def _stage_all(self, repository: Repository, group: _Group) -> None:
-        """Serialise what was handed over, in slices between which the loop does other work."""
-        clock = asyncio.get_running_loop().time
-        begun = clock()
-        try:
-            while group.updates:
-                self._stage(repository, group.updates.popleft())
-                if clock() - begun > _SLICE:
-                    await asyncio.sleep(0)
-                    begun = clock()
-        finally:
-            self._group = None  # what comes from now on is for the next commit
-
-    def _stage(self, repository: Repository, update: _Update) -> None:
-        kind, values = update.kind, update.values
-        gone = repository.entities(kind).keys() - values.keys() if update.whole else update.dropped
-        for key in gone:
-            repository.stage(kind, key, None)
-        for key, value in values.items():
-            try:
-                data = self._dump(kind, key, value)
-            except SerializationError as fault:
-                update.faults.append(fault.locate(kind.value, key))
-                continue
-            pristine = kind is Kind.BOT_DATA and data == self._pristine_bot_data
-            if not (pristine and repository.get(kind, key) is None):
-                repository.stage(kind, key, data)
-
-    def _dump(self, kind: Kind, key: Key, value: object) -> bytes:
-        if not is_key(kind, key):
-            raise SerializationError(f"a {type(key).__name__} of this form cannot be its key")
-        data = _codec.dump(self._serializer, value)
-        if len(data) > MAX_ENTITY:
-            raise SerializationError(f"it takes {len(data)} bytes, and at most {MAX_ENTITY} fit")
-        return data
-
-    def _compact_in_background(self, repository: Repository) -> None:
-        if repository.due() and (self._compaction is None or self._compaction.done()):
-            self._compaction = asyncio.create_task(self._compact(repository))
-
-    async def _compact(self, repository: Repository) -> None:
-        for kind in repository.due():
-            try:
-                await repository.compact(kind)
-            except PersistenceError as exc:
-                _LOGGER.warning("Could not write blob %s yet; nothing is lost. %s", kind, exc)
+        commits = self._commits or await self._open()
+        await commits.record(kind, values, dropped=dropped, whole=whole)
 
 
 def _check(

@@ -233,7 +233,8 @@ async def _interval(shop: _Shop, bot: S3Bot, setting: Setting) -> tuple[_Saved, 
     """Let users change and save that; also return the longest stall of a rewriting after it."""
     shop.visit(setting.changed)
     saved = await shop.save()
-    task = bot.persistence._compaction
+    commits = bot.persistence._commits
+    task = commits.compaction if commits is not None else None
     if task is None or task.done():
         return saved, 0.0
     with shop.others.timed():

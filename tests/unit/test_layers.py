@@ -16,6 +16,7 @@ LAYERS = (
     "cli",
     "persistence",
     "settings",
+    "_group_commit",
     "_repository",
     "_history",
     "_sealer",

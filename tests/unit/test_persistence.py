@@ -10,6 +10,7 @@ import pytest
 from tests.support import make_persistence, settled, state_of, update
 
 from ptb_s3 import Key, Keyring, S3Persistence
+from ptb_s3._state import Kind
 from ptb_s3._store import Call, Fault, MemoryStore
 from ptb_s3.errors import (
     SerializationError,
@@ -190,7 +191,7 @@ async def test_flush_gives_up_in_time_and_keeps_what_it_has() -> None:
     store = MemoryStore()
     persistence = make_persistence(store, flush_timeout=0.05)
     await state_of(persistence)
-    persistence._repository.stage("user_data", 1, b"x")  # type: ignore[union-attr, arg-type]  # as an update
+    persistence._commits.repository.stage(Kind.USER_DATA, 1, b"x")  # type: ignore[union-attr]  # loaded
     put, answer = store.put, asyncio.Event()
 
     async def hang(name: str, body: bytes, *, if_match: str | None) -> Any:
@@ -229,7 +230,7 @@ async def test_flush_ends_a_commit_that_hangs() -> None:
 
 async def test_an_interval_is_serialised_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between slices the loop does other work; what comes meanwhile belongs to the same commit."""
-    monkeypatch.setattr("ptb_s3.persistence._SLICE", 0)
+    monkeypatch.setattr("ptb_s3._group_commit.SLICE", 0)
     store = MemoryStore()
     persistence = make_persistence(store)
     await state_of(persistence)
@@ -246,6 +247,48 @@ async def test_an_interval_is_serialised_in_slices(monkeypatch: pytest.MonkeyPat
     assert await reader.get_chat_data() == {7: {"late": 1}}
 
 
+async def test_a_commit_given_up_while_it_serialises_keeps_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What PTB has handed over is staged even if the commit is cancelled half-way there."""
+    monkeypatch.setattr("ptb_s3._group_commit.SLICE", 0)
+    store = MemoryStore()
+    persistence = make_persistence(store)
+    await state_of(persistence)
+    updates = asyncio.create_task(update(persistence, {"user_data": {i: {} for i in range(20)}}))
+    for _ in range(4):
+        await asyncio.sleep(0)
+    commits = persistence._commits
+    assert commits is not None
+    assert commits._committing is not None
+    commits._committing.cancel()
+    with pytest.raises(ExceptionGroup):
+        await updates
+    assert "head" not in store.current()
+    await persistence.flush()
+    assert len(await make_persistence(store).get_user_data()) == 20
+
+
+async def test_a_bot_that_committed_nothing_leaves_all_as_it_was() -> None:
+    """A start and a stop write nothing, so that an instance that is tried out disturbs no other."""
+    store = MemoryStore(faults=_no_blobs)
+    persistence = make_persistence(store)
+    await state_of(persistence)
+    await persistence.update_user_data(1, {"a": 1})
+    await settled(persistence)
+    store.faults = lambda _: None
+    other = make_persistence(store)
+    await state_of(other)
+    before = len(store.calls)
+    await other.flush()
+    assert len(store.calls) == before
+    await persistence.update_user_data(1, {"a": 2})
+
+
+def _no_blobs(call: Call) -> Fault | None:
+    return Fault.FAIL_BEFORE if call.operation == "put" and call.name != "head" else None
+
+
 async def test_flush_writes_blobs_and_is_idempotent() -> None:
     """After a flush all that is small lies in blobs; a second flush finds nothing to do."""
     store = MemoryStore()
@@ -258,7 +301,9 @@ async def test_flush_writes_blobs_and_is_idempotent() -> None:
     revision = persistence.stats.revision
     reader = make_persistence(store)
     assert (await reader.get_user_data())[1] == {"a": 2}
-    assert not any(p.differential for p in reader._repository._loaded.head.parts.values())  # type: ignore[union-attr]  # loaded
+    assert reader._commits is not None
+    parts = reader._commits.repository._loaded.head.parts
+    assert not any(part.differential for part in parts.values())
     before = len(store.calls)
     await persistence.flush()
     assert len(store.calls) == before
@@ -321,11 +366,7 @@ async def test_a_compaction_that_fails_is_logged_and_harms_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A blob that could not be written is tried again later; the commit stands."""
-
-    def no_blobs(call: Call) -> Fault | None:
-        return Fault.FAIL_BEFORE if call.operation == "put" and call.name != "head" else None
-
-    store = MemoryStore(faults=no_blobs)
+    store = MemoryStore(faults=_no_blobs)
     persistence = make_persistence(store)
     await state_of(persistence)
     await persistence.update_user_data(1, {"a": 1})

@@ -1,0 +1,230 @@
+"""One commit for all that PTB hands over in one interval, and the blobs that follow from it.
+
+PTB starts all its ``update_*`` calls of an interval in one tick of the event loop, tells nobody
+when that was all, and awaits each. So the first call starts a task, which runs in the next tick; all
+of them wait for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, TypeVar
+
+from ptb_s3 import _codec
+from ptb_s3._codec import Serializer
+from ptb_s3._repository import Repository
+from ptb_s3._state import MAX_ENTITY, Key, Kind, is_key
+from ptb_s3.errors import PersistenceError, SerializationError, StorageUnavailableError
+
+# Seconds for which the event loop is held at a time, while an interval's values are serialised.
+SLICE = 0.004
+# Seconds of a flush that are kept for the head that refers to blobs just written.
+PUBLISH_RESERVE = 1.0
+# Bytes a second that a host is trusted to compress, encrypt and upload while it is being stopped.
+FLUSH_RATE = 2 * 1024 * 1024
+
+_LOGGER = logging.getLogger("ptb_s3")
+_T = TypeVar("_T")
+
+
+class _Update(NamedTuple):
+    """What one of PTB's calls hands over, and where the faults in it are gathered.
+
+    Attributes:
+        kind: Whose entities they are.
+        values: What entities have become.
+        dropped: Entities that were deleted.
+        whole: Whether `values` are all there are, so that every other entity was deleted.
+        faults: What could not be saved, and why.
+    """
+
+    kind: Kind
+    values: Mapping[Key, object]
+    dropped: Iterable[Key]
+    whole: bool
+    faults: list[SerializationError]
+
+
+class _Group:
+    """The updates that share a commit, and what became of it."""
+
+    __slots__ = ("done", "failure", "updates")
+
+    def __init__(self) -> None:
+        self.updates: deque[_Update] = deque()
+        self.done = asyncio.Event()
+        self.failure: BaseException | None = None
+
+
+class GroupCommit:
+    """Serialises, stages and commits what PTB hands over; compacts in the background.
+
+    Args:
+        repository: Where it goes, loaded.
+        serializer: Turns values into bytes.
+
+    Attributes:
+        repository: The same.
+        pristine: Bytes of values that entities are born with, which are no change while an entity
+            was never saved.
+        compaction: The blobs being written, if there are any.
+    """
+
+    def __init__(self, repository: Repository, serializer: Serializer) -> None:
+        self.repository = repository
+        self.pristine: dict[tuple[Kind, Key], bytes] = {}
+        self.compaction: asyncio.Task[None] | None = None
+        self._serializer = serializer
+        self._group: _Group | None = None
+        self._committing: asyncio.Task[None] | None = None
+
+    async def record(
+        self,
+        kind: Kind,
+        values: Mapping[Key, object],
+        *,
+        dropped: Iterable[Key] = (),
+        whole: bool = False,
+    ) -> None:
+        """Hand over changes, and return when they are durable.
+
+        Args:
+            kind: Whose entities they are.
+            values: What entities have become.
+            dropped: Entities that were deleted.
+            whole: Whether `values` are all there are.
+
+        Raises:
+            SerializationError: A value cannot be saved. Everything else is.
+            PersistenceError: The commit failed. Only the group's first member raises it, so that
+                PTB's error handlers see it once; what failed goes with the next commit.
+        """
+        group, leads = self._group, self._group is None
+        if group is None:
+            group = self._group = _Group()
+            # A task of its own: if one of PTB's calls is cancelled, the others still commit.
+            self._committing = asyncio.create_task(self._commit(group))
+        update = _Update(kind, values, dropped, whole, [])
+        group.updates.append(update)
+        await group.done.wait()
+        failure = group.failure if leads else None
+        if update.faults:
+            raise update.faults[0] from failure
+        if failure is not None:
+            raise failure
+
+    async def flush(self, seconds: float) -> None:
+        """Commit what is left, and write blobs if there is time.
+
+        Args:
+            seconds: How long it may take, all told.
+
+        Raises:
+            PersistenceError: The commit failed. What it held stays staged.
+        """
+        deadline = asyncio.get_running_loop().time() + seconds
+        try:
+            async with asyncio.timeout_at(deadline):
+                if committing := _running(self._committing):
+                    await asyncio.wait([committing])
+                await self.repository.commit()
+        except TimeoutError:
+            if committing := _running(self._committing):
+                committing.cancel()  # or it would go on with a client that is closed
+                await asyncio.wait([committing])
+            raise StorageUnavailableError(
+                f"The storage did not take the last commit within {seconds} s (flush_timeout). "
+                "What changed is kept in memory; flush again to try again."
+            ) from None
+        if self.repository.has_committed:
+            await self._write_blobs(deadline)
+
+    async def _commit(self, group: _Group) -> None:
+        try:
+            await self._stage_all(group)
+            if self.repository.dirty:
+                await self.repository.commit()
+                self._compact_in_background()
+        except asyncio.CancelledError:
+            # PTB drops a CancelledError without a word; this one its error handlers should see.
+            group.failure = StorageUnavailableError(
+                "The commit was given up when the bot was stopped. What changed is kept in memory."
+            )
+        except BaseException as failure:  # noqa: BLE001 - handed over to whoever leads the group
+            group.failure = failure
+        finally:
+            group.done.set()
+
+    async def _stage_all(self, group: _Group) -> None:
+        """Serialise what was handed over, in slices between which the loop does other work."""
+        clock = asyncio.get_running_loop().time
+        begun = clock()
+        try:
+            while group.updates:
+                self._stage(group.updates.popleft())
+                if clock() - begun > SLICE:
+                    await asyncio.sleep(0)
+                    begun = clock()
+        finally:
+            self._group = None  # what comes from now on is for the next commit
+            while group.updates:  # cut short: what was handed over is kept all the same
+                self._stage(group.updates.popleft())
+
+    def _stage(self, update: _Update) -> None:
+        kind, values = update.kind, update.values
+        dropped = update.dropped
+        if update.whole:
+            dropped = self.repository.entities(kind).keys() - values.keys()
+        for key in dropped:
+            self.repository.stage(kind, key, None)
+        for key, value in values.items():
+            try:
+                data = self._dump(kind, key, value)
+            except SerializationError as fault:
+                update.faults.append(fault.locate(kind.value, key))
+                continue
+            unborn = self.repository.get(kind, key) is None
+            if not (unborn and data == self.pristine.get((kind, key))):
+                self.repository.stage(kind, key, data)
+
+    def _dump(self, kind: Kind, key: Key, value: object) -> bytes:
+        if not is_key(kind, key):
+            raise SerializationError(f"a {type(key).__name__} of this form cannot be its key")
+        data = _codec.dump(self._serializer, value)
+        if len(data) > MAX_ENTITY:
+            raise SerializationError(f"it takes {len(data)} bytes, and at most {MAX_ENTITY} fit")
+        return data
+
+    def _compact_in_background(self) -> None:
+        if self.repository.due() and not _running(self.compaction):
+            self.compaction = asyncio.create_task(self._compact())
+
+    async def _compact(self) -> None:
+        for kind in self.repository.due():
+            try:
+                await self.repository.compact(kind)
+            except PersistenceError as exc:
+                _LOGGER.warning("Could not write blob %s yet; nothing is lost. %s", kind, exc)
+
+    async def _write_blobs(self, deadline: float) -> None:
+        """Make the next cold start cheaper. What fails here costs nothing: all is durable."""
+        clock = asyncio.get_running_loop().time
+        try:
+            async with asyncio.timeout_at(deadline - PUBLISH_RESERVE):
+                if compaction := _running(self.compaction):
+                    await compaction
+                for size, kind in self.repository.worth_flushing():
+                    if size <= (deadline - PUBLISH_RESERVE - clock()) * FLUSH_RATE:
+                        await self.repository.compact(kind)
+            async with asyncio.timeout_at(deadline):
+                await self.repository.commit(publish=True)
+        except (TimeoutError, PersistenceError) as exc:
+            _LOGGER.info("Left blobs as they were at flush: %s", str(exc) or "no time was left")
+
+
+def _running(task: asyncio.Task[_T] | None) -> asyncio.Task[_T] | None:
+    """Return a task that is still under way. One that is done may be of a loop that is closed."""
+    return task if task is not None and not task.done() else None
