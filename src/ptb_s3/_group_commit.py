@@ -1,8 +1,8 @@
 """One commit for all that PTB hands over in one interval, and the blobs that follow from it.
 
 PTB starts all its ``update_*`` calls of an interval in one tick of the event loop, tells nobody
-when that was all, and awaits each. So the first call starts a task, which runs in the next tick; all
-of them wait for it.
+when that was all, and awaits each. So the first call starts a task, which runs in the next tick;
+all of them wait for it.
 """
 
 from __future__ import annotations
