@@ -143,11 +143,12 @@ class GroupCommit:
             await self._write_blobs(deadline)
 
     async def _commit(self, group: _Group) -> None:
+        committed = False
         try:
             await self._stage_all(group)
             if self.repository.dirty:
                 await self.repository.commit()
-                self._compact_in_background()
+                committed = True
         except asyncio.CancelledError:
             # PTB drops a CancelledError without a word; this one its error handlers should see.
             group.failure = StorageUnavailableError(
@@ -157,6 +158,8 @@ class GroupCommit:
             group.failure = failure
         finally:
             group.done.set()
+        if committed:  # those who waited go on first: a blob's thread would hold them up
+            self._compact_in_background()
 
     async def _stage_all(self, group: _Group) -> None:
         """Serialise what was handed over, in slices between which the loop does other work."""

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -89,7 +90,10 @@ def test_it_listens_on_the_loopback_interface_only() -> None:
 
 def _listeners(process: int) -> set[tuple[str, int]]:
     """Address and port of every TCP socket that a process listens on, as the kernel writes them."""
-    sockets = {str(entry.readlink()) for entry in Path(f"/proc/{process}/fd").iterdir()}
+    sockets = set()
+    for descriptor in Path(f"/proc/{process}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed since; a socket that listens is not
+            sockets.add(str(descriptor.readlink()))
     listening = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         for line in Path(table).read_text(encoding="ascii").splitlines()[1:]:
