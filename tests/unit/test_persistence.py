@@ -374,6 +374,10 @@ async def test_a_compaction_that_fails_is_logged_and_harms_nothing(
     await persistence.update_user_data(1, {"a": 1})
     await settled(persistence)
     assert "Could not write blob user_data yet; nothing is lost" in caplog.text
+    before = len(store.calls)
+    await persistence.update_user_data(1, {"a": 1})
+    await settled(persistence)
+    assert len(store.calls) == before, "nothing changed is no request, here too"
     store.faults = lambda _: None
     await persistence.update_user_data(1, {"a": 2})
     await settled(persistence)
