@@ -346,7 +346,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             SerializationError: It cannot be saved; its last good value stays.
             PersistenceError: The commit failed; it is made up for by the next one.
         """
-        await self._record(Kind.USER_DATA, {user_id: data})
+        await (await self._writing()).record(Kind.USER_DATA, {user_id: data})
 
     async def update_chat_data(self, chat_id: int, data: CD) -> None:
         """Save a chat's data; otherwise as :meth:`update_user_data`.
@@ -355,7 +355,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             chat_id (:obj:`int`): The chat.
             data (:obj:`dict` | :attr:`telegram.ext.ContextTypes.chat_data`): The data.
         """
-        await self._record(Kind.CHAT_DATA, {chat_id: data})
+        await (await self._writing()).record(Kind.CHAT_DATA, {chat_id: data})
 
     async def update_bot_data(self, data: BD) -> None:
         """Save the bot's data; otherwise as :meth:`update_user_data`.
@@ -363,7 +363,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         Args:
             data (:obj:`dict` | :attr:`telegram.ext.ContextTypes.bot_data`): The data.
         """
-        await self._record(Kind.BOT_DATA, {BOT_DATA_KEY: data})
+        await (await self._writing()).record(Kind.BOT_DATA, {BOT_DATA_KEY: data})
 
     async def update_callback_data(self, data: CallbackData) -> None:
         """Save the arbitrary callback data; otherwise as :meth:`update_user_data`.
@@ -371,7 +371,9 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         Args:
             data (:obj:`tuple`): As :meth:`get_callback_data` returns it.
         """
-        await self._record(Kind.CALLBACK_DATA, _split_callback_data(data), whole=True)
+        await (await self._writing()).record(
+            Kind.CALLBACK_DATA, _split_callback_data(data), whole=True
+        )
 
     async def update_conversation(
         self, name: str, key: ConversationKey, new_state: object | None
@@ -385,9 +387,9 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         """
         entity = (name, tuple(key))
         if new_state is None:
-            await self._record(Kind.CONVERSATIONS, {}, dropped=[entity])
+            await (await self._writing()).record(Kind.CONVERSATIONS, {}, dropped=[entity])
         else:
-            await self._record(Kind.CONVERSATIONS, {entity: new_state})
+            await (await self._writing()).record(Kind.CONVERSATIONS, {entity: new_state})
 
     async def drop_user_data(self, user_id: int) -> None:
         """Delete a user's data; returns when that is durable.
@@ -395,7 +397,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         Args:
             user_id (:obj:`int`): The user.
         """
-        await self._record(Kind.USER_DATA, {}, dropped=[user_id])
+        await (await self._writing()).record(Kind.USER_DATA, {}, dropped=[user_id])
 
     async def drop_chat_data(self, chat_id: int) -> None:
         """Delete a chat's data; returns when that is durable.
@@ -403,7 +405,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         Args:
             chat_id (:obj:`int`): The chat.
         """
-        await self._record(Kind.CHAT_DATA, {}, dropped=[chat_id])
+        await (await self._writing()).record(Kind.CHAT_DATA, {}, dropped=[chat_id])
 
     # What PTB asks before each update -----------------------------------------------------------
 
@@ -507,16 +509,9 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             await repository.close()  # the bot does not start, and nobody else would
             raise
 
-    async def _record(
-        self,
-        kind: Kind,
-        values: Mapping[Key, object],
-        *,
-        dropped: Iterable[Key] = (),
-        whole: bool = False,
-    ) -> None:
-        commits = self._commits or await self._open()
-        await commits.record(kind, values, dropped=dropped, whole=whole)
+    async def _writing(self) -> GroupCommit:
+        """Return what takes changes, which after a flush goes on from what is in memory."""
+        return self._commits or await self._open()
 
 
 def _check(
