@@ -12,14 +12,30 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ptb_s3 import _container, _head, _state
-from ptb_s3._container import Header
+from ptb_s3._container import HEAD, Header
 from ptb_s3._head import Head, Part, Ref
 from ptb_s3._keyring import KeySource
 from ptb_s3._state import Entities, Kind
 from ptb_s3._store import Fetched
-from ptb_s3.errors import DamagedObjectError, ForeignStoreError, MissingObjectError, SettingsError
+from ptb_s3.errors import (
+    DamagedObjectError,
+    ForeignStoreError,
+    MissingObjectError,
+    NothingThereError,
+    SettingsError,
+)
 
-HEAD = "head"
+
+class Identity(NamedTuple):
+    """What all objects of a store have in common.
+
+    Attributes:
+        store: Store id.
+        serializer: Id of the serializer of its values.
+    """
+
+    store: str
+    serializer: str
 
 
 class Blob(NamedTuple):
@@ -34,16 +50,18 @@ class Base:
     """What is committed, as far as we know.
 
     Attributes:
-        store: Store id.
+        identity: Whose it is.
         head: The last head seen; at revision 0 in a new store.
         etag: Its ETag; None in a new store.
+        headers: Those of the objects, by name, as they were when they were read.
         blobs: Current blob of each kind that has one.
         entities: The committed state.
     """
 
-    store: str
+    identity: Identity
     head: Head
     etag: str | None = None
+    headers: dict[str, Header] = field(default_factory=dict)
     blobs: dict[Kind, Blob] = field(default_factory=dict)
     entities: dict[Kind, Entities] = field(default_factory=lambda: {kind: {} for kind in Kind})
 
@@ -71,13 +89,13 @@ class Reader:
 
     Attributes:
         keys: Opens them.
-        bot: Id of the bot whose state they must be.
-        serializer: Id of the serializer that must have made the values.
+        bot: Id of the bot whose state they must be; None: any bot's.
+        serializer: Id of the serializer that must have made the values; None: any.
     """
 
     keys: KeySource
-    bot: int
-    serializer: str
+    bot: int | None = None
+    serializer: str | None = None
 
     def assemble(
         self, objects: Mapping[str, Fetched | None], randomness: Callable[[int], bytes]
@@ -94,10 +112,15 @@ class Reader:
             if left:
                 reason = f"it is gone, while {', '.join(left)} remain"
                 raise MovedError(MissingObjectError(HEAD, reason))
+            if self.bot is None or self.serializer is None:
+                raise NothingThereError(
+                    "There is no state here yet: no bot has saved any. Check PTB_S3_BUCKET and "
+                    "PTB_S3_PREFIX."
+                )
             store = str(uuid.UUID(bytes=randomness(16), version=4))
-            return Base(store, Head(revision=0, commit="", bot=self.bot))
+            return Base(Identity(store, self.serializer), Head(revision=0, commit="", bot=self.bot))
         header, head = self.open_head(fetched.body)
-        base = Base(header.store, head, fetched.etag)
+        base = Base(Identity(header.store, header.serializer), head, fetched.etag, {HEAD: header})
         for kind, part in head.parts.items():
             self._place_blob(base, kind, part, objects[kind])
             overlay(base.entities[kind], part)
@@ -109,12 +132,12 @@ class Reader:
         head = _head.decode(
             pages, revision=header.revision, commit=header.commit, count=header.entities
         )
-        if head.bot != self.bot:
+        if self.bot not in (None, head.bot):
             raise ForeignStoreError(
                 "The state in this place belongs to another bot. Give each bot a prefix of its own "
                 "(PTB_S3_PREFIX), or use the token of the bot that wrote it. Nothing was changed."
             )
-        if header.serializer != self.serializer:
+        if self.serializer not in (None, header.serializer):
             raise SettingsError(
                 f"The state was written with serializer {header.serializer!r}, and this one is "
                 f"{self.serializer!r}. Pass the serializer= that wrote it. Nothing was changed."
@@ -138,7 +161,7 @@ class Reader:
                 reason = "it is gone, while head refers to it"
                 raise MovedError(MissingObjectError(kind, reason))
             return
-        header, entities = self.open_blob(kind, fetched.body, base.store)
+        header, entities = self.open_blob(kind, fetched.body, base.identity.store)
         oldest = part.ref.revision if part.ref else 0
         if not oldest <= header.revision <= base.head.revision:
             reason = (
@@ -146,6 +169,7 @@ class Reader:
                 f"to {base.head.revision}"
             )
             raise MovedError(DamagedObjectError(kind, reason))
+        base.headers[kind] = header
         base.entities[kind] = entities
         base.blobs[kind] = Blob(
             fetched.etag,

@@ -19,6 +19,7 @@ from cryptography.exceptions import InvalidTag
 from ptb_s3._keyring import KeySource, SealingKey
 from ptb_s3.errors import DamagedObjectError
 
+HEAD = "head"
 MAGIC = b"ptb-s3/1\n"
 MAX_HEADER = 64 * 1024
 # The first bytes of any object that are sure to hold its preamble.
@@ -47,6 +48,16 @@ _Count = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 _Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z_]{1,32}\Z")]
 
 
+class Changed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How many entities of each kind a commit changed, added or deleted."""
+
+    user_data: _Count = 0
+    chat_data: _Count = 0
+    bot_data: _Count = 0
+    callback_data: _Count = 0
+    conversations: _Count = 0
+
+
 class Header(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
 ):
@@ -63,6 +74,7 @@ class Header(
         wrapped_key: What a key service needs to give the key again.
         serializer: Id of the serializer of the values.
         entities: Entities in a blob, entries of the differential in a head.
+        changed: What a commit changed, so that history can be told from headers; None in a blob.
         size: Bytes of plaintext, padding included; set by `seal`.
     """
 
@@ -76,6 +88,7 @@ class Header(
     wrapped_key: str | None = None
     serializer: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9._-]{1,32}\Z")]
     entities: _Count
+    changed: Changed | None = None
     size: _Count
 
 
@@ -139,6 +152,8 @@ def read_header(name: str, data: bytes) -> tuple[Header, int]:
         raise DamagedObjectError(
             name, f"it is an object {header.object!r}, put in this one's place"
         )
+    if (header.changed is None) == (name == HEAD):
+        raise DamagedObjectError(name, "its header says what a commit changed, or fails to")
     return header, end + 1
 
 

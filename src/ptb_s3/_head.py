@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import GenericAlias
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 
+from ptb_s3._container import Changed
+from ptb_s3._erasure import DIGEST_BYTES, SECRET_BYTES, Erasures
 from ptb_s3._state import KEY_TYPES, Changes, Key, Kind, pages
 from ptb_s3.errors import DamagedObjectError
 
@@ -84,6 +86,7 @@ class Head:
         bot: Id of the bot whose state it is.
         writers: The last commit of each recent writer, oldest first.
         restored: The last restore request carried out.
+        erasures: Who was erased; None as long as nobody was.
         parts: One for each kind.
     """
 
@@ -92,6 +95,7 @@ class Head:
     bot: int
     writers: tuple[Writer, ...] = ()
     restored: str | None = None
+    erasures: Erasures | None = None
     parts: Mapping[Kind, Part] = field(default_factory=lambda: {kind: Part() for kind in Kind})
 
     @property
@@ -99,9 +103,23 @@ class Head:
         """Number of entries in the differential, all kinds together."""
         return sum(len(part.differential) for part in self.parts.values())
 
+    @property
+    def changed(self) -> Changed:
+        """How many entities of each kind this very commit changed."""
+        return Changed(
+            **{
+                kind.value: sum(e.revision == self.revision for e in part.differential.values())
+                for kind, part in self.parts.items()
+            }
+        )
+
     def last_commit(self, writer: str) -> str | None:
         """Return the id of a writer's last commit, as far as this head knows."""
         return next((w.commit for w in self.writers if w.writer == writer), None)
+
+
+_Secret = Annotated[bytes, msgspec.Meta(min_length=SECRET_BYTES, max_length=SECRET_BYTES)]
+_Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
 
 
 class _PartRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -113,6 +131,7 @@ class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bot: int
     writers: list[Writer]
     restored: str | None
+    erasures: tuple[_Secret, list[tuple[_Digest, int]]] | None
     kinds: dict[Kind, _PartRecord]
 
 
@@ -135,6 +154,7 @@ def follow(
     writer: str,
     refs: Mapping[Kind, Ref],
     restored: str | None = None,
+    erasures: Erasures | None = None,
 ) -> Head:
     """Make the head that commits changes on top of a base.
 
@@ -145,6 +165,7 @@ def follow(
         writer: Id of this process.
         refs: The newest blob of each kind that has one: the base's, or one written since.
         restored: The restore request that this commit carries out, if it does.
+        erasures: What is to be recorded of the erased, if this commit adds to it.
     """
     revision = base.revision + 1
     others = [w for w in base.writers if w.writer != writer]
@@ -154,6 +175,7 @@ def follow(
         commit=commit,
         writers=(*others, Writer(writer, commit, revision))[-MAX_WRITERS:],
         restored=restored or base.restored,
+        erasures=erasures or base.erasures,
         parts={
             kind: _follow_part(part, changes.get(kind, {}), revision, refs.get(kind))
             for kind, part in base.parts.items()
@@ -178,6 +200,7 @@ def encode(head: Head, compress: Callable[[bytes], bytes]) -> tuple[Head, list[b
         bot=head.bot,
         writers=list(head.writers),
         restored=head.restored,
+        erasures=_encode_erasures(head.erasures),
         kinds={kind: _PartRecord(part.ref, part.cost) for kind, part in parts.items()},
     )
     return head, [compress(_encode(record)), *frames]
@@ -202,6 +225,7 @@ def decode(head_pages: Iterator[bytes], *, revision: int, commit: str, count: in
         bot=record.bot,
         writers=tuple(record.writers),
         restored=record.restored,
+        erasures=_decode_erasures(record, revision),
         parts={
             kind: Part(record.kinds[kind].ref, record.kinds[kind].cost, differentials[kind])
             for kind in Kind
@@ -249,6 +273,22 @@ def _decode_differentials(head_pages: Iterator[bytes]) -> dict[Kind, dict[Key, E
                 raise _damaged("its differential names an entity twice")
             differentials[kind][key] = Entry(revision, value)
     return differentials
+
+
+def _encode_erasures(erasures: Erasures | None) -> tuple[bytes, list[tuple[bytes, int]]] | None:
+    return None if erasures is None else (erasures.secret, list(erasures.revisions.items()))
+
+
+def _decode_erasures(record: _Record, newest: int) -> Erasures | None:
+    if record.erasures is None:
+        return None
+    secret, entries = record.erasures
+    erasures = Erasures(secret, dict(entries))
+    if len(erasures.revisions) != len(entries):
+        raise _damaged("it records an erasure twice")
+    if not all(0 < revision <= newest for revision in erasures.revisions.values()):
+        raise _damaged("it records an erasure of no revision that fits")
+    return erasures
 
 
 def _check(head: Head, count: int) -> None:

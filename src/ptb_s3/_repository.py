@@ -10,14 +10,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple, ParamSpec, Protocol, TypeVar
 
 from ptb_s3 import _container, _head, _state
-from ptb_s3._base import HEAD, Base, Blob, MovedError, Reader
-from ptb_s3._container import MAX_PREAMBLE
+from ptb_s3._base import Base, Blob, MovedError, Reader
+from ptb_s3._container import HEAD, MAX_PREAMBLE
+from ptb_s3._erasure import SECRET_BYTES, Erasures, subjects
 from ptb_s3._head import Head, Ref
 from ptb_s3._history import History
 from ptb_s3._keyring import KeySource
@@ -64,6 +65,18 @@ class Attempt(NamedTuple):
     changes: Changes
 
 
+class Occasion(NamedTuple):
+    """Why to commit even if nothing has changed, and what head is to record of it.
+
+    Attributes:
+        restored: The restore request that is carried out.
+        erased: Id of the user or chat that is erased.
+    """
+
+    restored: str | None = None
+    erased: int | None = None
+
+
 @dataclass(slots=True)
 class Counters:
     """What happened so far in this process.
@@ -91,8 +104,8 @@ class Repository:
     Args:
         store: Where the objects lie.
         keys: Seals and opens them.
-        bot: Id of the bot whose state it is.
-        serializer: Id of the serializer of the values.
+        bot: Id of the bot whose state it is; None: whosever there is.
+        serializer: Id of the serializer of the values; None: whichever made them.
         level: zstd compression level.
         clock: Gives the time, with time zone.
         randomness: Returns as many random bytes as it is asked for.
@@ -109,8 +122,8 @@ class Repository:
         store: Store,
         keys: KeySource,
         *,
-        bot: int,
-        serializer: str,
+        bot: int | None = None,
+        serializer: str | None = None,
         level: int = 3,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         randomness: Callable[[int], bytes] = os.urandom,
@@ -121,9 +134,7 @@ class Repository:
         self.counters = counters or Counters()
         self._store = store
         self._reader = Reader(keys, bot, serializer)
-        self._sealer = Sealer(
-            keys, serializer=serializer, level=level, clock=clock, randomness=randomness
-        )
+        self._sealer = Sealer(keys, level=level, clock=clock, randomness=randomness)
         self._clock = clock
         self._randomness = randomness
         self._pause = pause
@@ -210,12 +221,17 @@ class Repository:
 
     # Committing ---------------------------------------------------------------------------------
 
-    async def commit(self, *, publish: bool = False, restored: str | None = None) -> None:
+    async def commit(
+        self,
+        *,
+        publish: bool = False,
+        occasion: Occasion | None = None,
+    ) -> None:
         """Commit everything staged, in one conditional PUT; without changes, do nothing.
 
         Args:
             publish: Commit as well if only a new blob is to be referred to.
-            restored: The restore request that this commit carries out.
+            occasion: Commit even if nothing has changed, and have head record this.
 
         Raises:
             ConflictError: Another writer has committed.
@@ -223,7 +239,7 @@ class Repository:
         """
         async with self._committing:
             try:
-                await self._commit(publish=publish, restored=restored)
+                await self._commit(publish=publish, occasion=occasion)
             except ConflictError:
                 self.counters.conflicts += 1
                 raise
@@ -231,14 +247,14 @@ class Repository:
                 self.counters.failures += 1
                 raise
 
-    async def _commit(self, *, publish: bool, restored: str | None) -> None:
+    async def _commit(self, *, publish: bool, occasion: Occasion | None) -> None:
         if self._undecided:
             await self._settle()
         for _ in range(COMMIT_TRIES):
             changes = self._changes()
-            if not (changes or restored or (publish and self._loaded.unpublished)):
+            if not (changes or occasion is not None or (publish and self._loaded.unpublished)):
                 return
-            if await self._attempt(changes, restored):
+            if await self._attempt(changes, occasion or Occasion()):
                 return
         raise StorageUnavailableError("The storage takes and refuses the same commit by turns.")
 
@@ -253,7 +269,7 @@ class Repository:
                 changes[kind] = changed
         return changes
 
-    async def _attempt(self, changes: Changes, restored: str | None) -> bool:
+    async def _attempt(self, changes: Changes, occasion: Occasion) -> bool:
         """Try once; tell whether it is committed, or has to be built anew on an earlier attempt."""
         base, seen = self._loaded, self._loaded.head
         if self._superseded:
@@ -264,9 +280,10 @@ class Repository:
             commit=self._sealer.new_commit(),
             writer=self._sealer.writer,
             refs={kind: blob.ref for kind, blob in base.blobs.items()},
-            restored=restored,
+            restored=occasion.restored,
+            erasures=self._erasures_with(occasion.erased),
         )
-        head, body = await self._offload(self._sealer.head, base.store, head)
+        head, body = await self._offload(self._sealer.head, base.identity, head)
         # Even a definite no is remembered: the store may have tried twice, and only the second
         # time been told no.
         self._remember(Attempt(head, changes))
@@ -288,6 +305,13 @@ class Repository:
             self._warn_of_no_history(written)
         self.counters.bytes_sent += len(body)
         return base.head.commit == head.commit
+
+    def _erasures_with(self, subject: int | None) -> Erasures | None:
+        head = self._loaded.head
+        if subject is None:
+            return head.erasures
+        erasures = head.erasures or Erasures(self._randomness(SECRET_BYTES), {})
+        return erasures.adding(subject, head.revision + 1)
 
     def _remember(self, attempt: Attempt) -> None:
         self._undecided[attempt.head.commit] = attempt
@@ -392,7 +416,7 @@ class Repository:
             revision, entities = base.head.revision, dict(base.entities[kind])
             commit = self._sealer.new_commit()
             ref, body = await self._offload(
-                self._sealer.blob, base.store, kind, revision, commit, entities
+                self._sealer.blob, base.identity, kind, revision, commit, entities
             )
             self._undecided_blobs[commit] = ref
             blob = await self._put_blob(kind, body, commit)
@@ -443,6 +467,12 @@ class Repository:
 
     # Going back ---------------------------------------------------------------------------------
 
+    @property
+    def history(self) -> History:
+        """The commits that the bucket still holds."""
+        base = self._loaded
+        return History(self._store, self._reader, base.identity.store, base.head.erasures)
+
     async def restore(self, request: str) -> bool:
         """Bring back an older state as a new commit, unless this very request was carried out last.
 
@@ -456,19 +486,69 @@ class Repository:
         Raises:
             RestorePointError: No commit that history still holds answers to it.
         """
-        base = self._loaded
-        if base.head.restored == request:
+        if self._loaded.head.restored == request:
             return False
-        history = History(self._store, self._reader, base.store)
-        head, state = await history.state_at(request)
-        self._dirty = {
-            kind: _state.difference(base.entities[kind], entities)
-            for kind, entities in state.items()
+        snapshot = await self.history.state_at(request)
+        changes = self.changes_to(snapshot.entities)
+        await self.commit_only(changes, Occasion(restored=request))
+        _LOGGER.warning(
+            "Restored revision %d as revision %d", snapshot.head.revision, self.revision
+        )
+        return True
+
+    def changes_to(self, entities: Mapping[Kind, Entities]) -> Changes:
+        """Return what turns the committed state of the kinds given into these entities."""
+        return {
+            kind: _state.difference(self._loaded.entities[kind], wanted)
+            for kind, wanted in entities.items()
         }
+
+    async def commit_only(self, changes: Changes, occasion: Occasion | None = None) -> None:
+        """Commit these changes, where nothing else is staged; if that fails, nothing is again."""
+        self._dirty = {kind: dict(changes.get(kind, {})) for kind in Kind}
         try:
-            await self.commit(restored=request)
+            await self.commit(occasion=occasion)
         except BaseException:
             self._dirty = {kind: {} for kind in Kind}
             raise
-        _LOGGER.warning("Restored revision %d as revision %d", head.revision, self.revision)
-        return True
+
+    # Sealing anew -------------------------------------------------------------------------------
+
+    def sealed_otherwise(self) -> list[str]:
+        """Return the names of the current objects that another than the sealing key has sealed."""
+        key, base = self._sealer.sealing_key_id(), self._loaded
+        head = [HEAD] if base.headers[HEAD].key != key else []
+        return [*head, *(kind for kind, blob in base.blobs.items() if blob.ref.key != key)]
+
+    async def seal_anew(
+        self, kinds: Iterable[Kind], done: Callable[[str], None] = lambda _: None
+    ) -> None:
+        """Write these kinds' blobs anew, and a head that refers to them.
+
+        May end anywhere: a blob that no head refers to yet is as good as the one before.
+
+        Args:
+            kinds: Which blobs.
+            done: Called with the name of each object that is written.
+        """
+        for kind in kinds:
+            await self.compact(kind)
+            done(kind)
+        await self.commit(publish=True, occasion=Occasion())
+        done(HEAD)
+
+    async def erase(self, subject: int) -> Changes:
+        """Delete all that is a user's or chat's, and record that, in one commit.
+
+        What is current still holds it until it is sealed anew; call `seal_anew` for all kinds.
+
+        Returns:
+            What was deleted.
+        """
+        base = self._loaded
+        changes: Changes = {
+            kind: {key: None for key in entities if subject in subjects(kind, key)}
+            for kind, entities in base.entities.items()
+        }
+        await self.commit_only(changes, Occasion(erased=subject))
+        return changes

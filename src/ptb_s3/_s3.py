@@ -12,7 +12,7 @@ import hashlib
 import io
 import random
 from base64 import b64encode
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
@@ -40,6 +40,9 @@ _POOL = 16
 """Connections. A cold start reads six objects at once."""
 _DEFAULT_REGION = "us-east-1"
 """What servers other than AWS take for theirs; the signature needs one."""
+_DELETED_AT_ONCE = 1000
+"""Versions: the most that one request takes (Amazon S3 API Reference, "DeleteObjects")."""
+_GONE_ALREADY = frozenset({"NoSuchKey", "NoSuchVersion"})
 _CONFLICTS = frozenset({"ConditionalRequestConflict", "OperationAborted"})
 _WAIT = 0.25
 """Seconds: upper bound of the first wait of our own; it doubles with each further one."""
@@ -161,6 +164,25 @@ class S3Store:
                 for marker in ("KeyMarker", "VersionIdMarker")
                 if page.get(f"Next{marker}")
             }
+
+    async def delete(self, name: str, version_ids: Sequence[str]) -> None:
+        """See `Archive.delete`."""
+        question = Question("delete versions of", self.bucket, self.prefix + name)
+        for at in range(0, len(version_ids), _DELETED_AT_ONCE):
+            batch = version_ids[at : at + _DELETED_AT_ONCE]
+            response = await self._ask(
+                question,
+                "delete_objects",
+                Delete={
+                    "Objects": [{"Key": question.key, "VersionId": id_} for id_ in batch],
+                    "Quiet": True,
+                },
+            )
+            if isinstance(response, Answer):
+                raise to_error(question, response)
+            for refused in response.get("Errors", []):
+                if refused.get("Code") not in _GONE_ALREADY:
+                    raise to_error(question, Answer(str(refused.get("Code", "")), 403))
 
     async def close(self) -> None:
         """See `Store.close`."""

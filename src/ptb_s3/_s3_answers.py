@@ -30,7 +30,7 @@ class Question(NamedTuple):
     """What was asked, as far as an error's text needs it.
 
     Attributes:
-        operation: ``read``, ``write`` or ``list``.
+        operation: ``read``, ``write``, ``list`` or ``delete versions of``.
         bucket: The bucket.
         key: The object's full key, prefix included.
         if_match: Whether a write was to replace an object, rather than to create one.
@@ -73,6 +73,10 @@ _CREDENTIALS = (
 )
 
 _DENIED = _Row(AccessDeniedError, f"The credentials do not allow it. {_PERMISSIONS}")
+_MAY_NOT_DELETE = (
+    "The credentials do not allow it: that takes DeleteObjectVersion, which an operator has and a "
+    "bot has not. A version under object lock can be deleted by nobody before its time."
+)
 _UNKNOWN_KEY_ID = _Row(
     AccessDeniedError,
     f"The storage does not know the access key. {_CREDENTIALS}, and that they belong to this "
@@ -262,6 +266,8 @@ def to_error(question: Question, answer: Answer) -> Exception:
     if row.error is PreconditionFailed:
         return PreconditionFailed(question.key)
     text = row.text.format(region=f" ({answer.region})" if answer.region else "")
+    if row is _DENIED and question.operation == "delete versions of":
+        text = _MAY_NOT_DELETE
     if row is _DENIED and question.operation == "read":
         text += " Without ListBucket, S3 answers 403 for an object that does not exist as well."
     if row.error is StorageUnavailableError and question.operation == "write":

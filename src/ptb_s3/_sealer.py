@@ -6,8 +6,8 @@ from collections.abc import Callable
 from datetime import datetime
 
 from ptb_s3 import _container, _head, _state
-from ptb_s3._base import HEAD
-from ptb_s3._container import Header
+from ptb_s3._base import Identity
+from ptb_s3._container import HEAD, Changed, Header
 from ptb_s3._head import Head, Ref
 from ptb_s3._keyring import KeySource
 from ptb_s3._state import Entities, Kind
@@ -18,7 +18,6 @@ class Sealer:
 
     Args:
         keys: Gives the sealing key.
-        serializer: Id of the serializer of the values.
         level: zstd compression level.
         clock: Gives the time, with time zone.
         randomness: Returns as many random bytes as it is asked for.
@@ -32,7 +31,6 @@ class Sealer:
         self,
         keys: KeySource,
         *,
-        serializer: str,
         level: int,
         clock: Callable[[], datetime],
         randomness: Callable[[int], bytes],
@@ -40,7 +38,6 @@ class Sealer:
         self.writer = randomness(8).hex()
         self.key_id: str | None = None
         self._keys = keys
-        self._serializer = serializer
         self._level = level
         self._clock = clock
         self._randomness = randomness
@@ -49,18 +46,24 @@ class Sealer:
         """Return an id for an attempt to write."""
         return self._randomness(16).hex()
 
-    def head(self, store: str, head: Head) -> tuple[Head, bytes]:
+    def sealing_key_id(self) -> str:
+        """Return the id of the key that the next object is sealed with."""
+        return self._keys.sealing_key().key_id
+
+    def head(self, identity: Identity, head: Head) -> tuple[Head, bytes]:
         """Seal a head; return it with its costs counted, and the object."""
         head, frames = _head.encode(head, self._compress)
-        header = self._header(HEAD, store, head.revision, head.commit, head.entries)
+        header = self._header(
+            HEAD, identity, head.revision, head.commit, head.entries, changed=head.changed
+        )
         return head, self._seal(header, frames)[1]
 
     def blob(
-        self, store: str, kind: Kind, revision: int, commit: str, entities: Entities
+        self, identity: Identity, kind: Kind, revision: int, commit: str, entities: Entities
     ) -> tuple[Ref, bytes]:
         """Seal a blob; return what a head says of it, but for its version, and the object."""
         frames = [self._compress(page) for page in _state.encode_blob(entities)]
-        header = self._header(kind, store, revision, commit, len(entities))
+        header = self._header(kind, identity, revision, commit, len(entities))
         key_id, body = self._seal(header, frames)
         return Ref(revision, None, len(body), len(entities), key_id), body
 
@@ -72,16 +75,26 @@ class Sealer:
     def _compress(self, page: bytes) -> bytes:
         return _container.compress(page, self._level)
 
-    def _header(self, name: str, store: str, revision: int, commit: str, entities: int) -> Header:
+    def _header(
+        self,
+        name: str,
+        identity: Identity,
+        revision: int,
+        commit: str,
+        entities: int,
+        *,
+        changed: Changed | None = None,
+    ) -> Header:
         return Header(
             object=name,
-            store=store,
+            store=identity.store,
             revision=revision,
             commit=commit,
             created=self._clock(),
             writer=self.writer,
             key="",  # `seal` fills it in, and the size
-            serializer=self._serializer,
+            serializer=identity.serializer,
             entities=entities,
+            changed=changed,
             size=0,
         )

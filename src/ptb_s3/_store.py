@@ -8,7 +8,7 @@ overwritten unseen.
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from enum import Enum, auto
 from typing import NamedTuple, Protocol
@@ -92,12 +92,20 @@ class Store(Protocol):
         ...
 
 
+class Archive(Store, Protocol):
+    """A store whose history can be thinned out. No bot asks for this, or needs the permission."""
+
+    async def delete(self, name: str, version_ids: Sequence[str]) -> None:
+        """Delete versions of an object for good; one that is gone already is no fault."""
+        ...
+
+
 class Call(NamedTuple):
     """One call of a store, as a fault sees it.
 
     Attributes:
         number: Counted from 1, over all operations.
-        operation: ``get``, ``put`` or ``versions``.
+        operation: ``get``, ``put``, ``versions`` or ``delete``.
         name: The object.
     """
 
@@ -195,6 +203,13 @@ class MemoryStore:
             version_id = stored.written.version_id
             yield Version(version_id or "null", stored.modified, len(stored.body))
 
+    async def delete(self, name: str, version_ids: Sequence[str]) -> None:
+        """See `Archive.delete`."""
+        fault = self._begin("delete", name)
+        for version_id in version_ids:
+            self.lose(name, version_id)
+        self._end(fault)
+
     async def close(self) -> None:
         """See `Store.close`."""
 
@@ -210,12 +225,12 @@ class MemoryStore:
         self._current[name] = stored
         return stored.written
 
-    def delete(self, name: str, version_id: str | None = None) -> None:
+    def lose(self, name: str, version_id: str | None = None) -> None:
         """Delete an object as an outsider would: with a marker, or one version of it for good."""
         if version_id is None:
             self._current.pop(name, None)
             return
-        history = self._history[name]
+        history = self._history.get(name, [])
         history[:] = [s for s in history if s.written.version_id != version_id]
         if name in self._current and self._current[name] not in history:
             del self._current[name]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tests.benchmarks.bots import App, CountingStore, Setting, pickle_bot, s3_bot
 
-from ptb_s3._base import HEAD
+from ptb_s3._container import HEAD
 from ptb_s3._state import Kind
 
 _TRANSFERS = 3

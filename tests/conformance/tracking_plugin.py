@@ -17,7 +17,8 @@ import pytest
 from telegram.ext import PersistenceInput
 
 from ptb_s3 import _codec
-from ptb_s3._base import HEAD, Base, Reader
+from ptb_s3._base import Base, Reader
+from ptb_s3._container import HEAD
 from ptb_s3._group_commit import GroupCommit
 from ptb_s3._keyring import Key, Keyring
 from ptb_s3._repository import Counters

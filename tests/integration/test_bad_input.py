@@ -37,8 +37,8 @@ from tests.servers import S3Client, S3Server
 from tests.support import BOT_ID, KEY, OTHER_KEY, make_persistence, settled, update
 
 from ptb_s3 import Keyring, _container, _repository
-from ptb_s3._base import HEAD, Reader
-from ptb_s3._container import MAGIC, MAX_HEADER, MAX_PAGE
+from ptb_s3._base import Reader
+from ptb_s3._container import HEAD, MAGIC, MAX_HEADER, MAX_PAGE
 from ptb_s3._keyring import SealingKey
 from ptb_s3._state import Kind
 from ptb_s3._store import MemoryStore

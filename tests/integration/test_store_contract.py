@@ -31,7 +31,7 @@ def delete(store: Store, request: pytest.FixtureRequest) -> Callable[[str], Awai
 
     async def delete(name: str) -> None:
         if isinstance(store, MemoryStore):
-            store.delete(name)
+            store.lose(name)
         else:
             await client.delete_object(Bucket=bucket, Key=f"bot/{name}")
 

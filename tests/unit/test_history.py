@@ -117,7 +117,7 @@ async def test_an_expired_blob_is_replaced_by_any_that_fits() -> None:
     await committed(repository, u1=b"2")
     await repository.compact(USER)
     oldest = [v.version_id async for v in store.versions(USER)][-1]
-    store.delete(USER, oldest)
+    store.lose(USER, oldest)
     await committed(repository, u1=b"3")
     reader = await opened(store)
     await reader.restore("2")
@@ -129,7 +129,7 @@ async def test_an_expired_blob_that_nothing_replaces_is_said() -> None:
     store = MemoryStore()
     await with_history(store)
     for version in [v async for v in store.versions(USER)][1:]:
-        store.delete(USER, version.version_id)
+        store.lose(USER, version.version_id)
     repository = await opened(store)
     with pytest.raises(RestorePointError, match="no version of user_data is left"):
         await repository.restore("7")
@@ -173,7 +173,7 @@ async def test_a_store_that_lay_here_before_is_not_gone_back_to() -> None:
     store = MemoryStore()
     await with_history(store, commits=5)
     for name in list(store.current()):
-        store.delete(name)
+        store.lose(name)
     repository = await with_history(store, commits=2)
     with pytest.raises(RestorePointError):
         await repository.restore("4")

@@ -237,7 +237,7 @@ async def test_a_head_deleted_meanwhile_is_an_error() -> None:
     store = MemoryStore()
     repository = await opened(store)
     await committed(repository, u1=b"a")
-    store.delete("head")
+    store.lose("head")
     with pytest.raises(MissingObjectError, match="deleted while the bot was running"):
         await committed(repository, u1=b"b")
     assert store.current() == {}
@@ -285,7 +285,7 @@ async def test_a_blob_deleted_meanwhile_is_written_again() -> None:
     await committed(repository, u1=b"a")
     await repository.compact(USER)
     await committed(repository, u2=b"b")
-    store.delete(USER)
+    store.lose(USER)
     with pytest.raises(MissingObjectError, match="head refers to it"):
         await opened(store)
     await repository.compact(USER)
@@ -360,7 +360,7 @@ async def test_head_gone_while_blobs_remain_is_no_new_store() -> None:
     repository = await opened(store)
     await committed(repository, u1=b"a")
     await repository.compact(USER)
-    store.delete("head")
+    store.lose("head")
     with pytest.raises(MissingObjectError, match="it is gone, while user_data remain"):
         await opened(store)
 

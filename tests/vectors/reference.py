@@ -7,6 +7,7 @@ package never would. `python -m tests.vectors.reference` writes the corpus anew.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import struct
 from pathlib import Path
@@ -76,6 +77,13 @@ def header(name: str, **changes: object) -> Header:
     return fields | changes
 
 
+def head_header(**changes: object) -> Header:
+    """A head's header has one member more, before the last."""
+    fields = header("head", changed={})
+    fields["size"] = fields.pop("size")
+    return fields | changes
+
+
 def line(fields: Header) -> bytes:
     return json.dumps(fields, separators=(",", ":")).encode() + b"\n"
 
@@ -99,6 +107,7 @@ def record(**changes: object) -> dict[str, Any]:
         "bot": BOT,
         "writers": [[WRITER, COMMIT, 7]],
         "restored": None,
+        "erasures": None,
         "kinds": {kind: {"ref": None, "cost": 0} for kind in KINDS},
         **changes,
     }
@@ -107,7 +116,7 @@ def record(**changes: object) -> dict[str, Any]:
 def head(rec: dict[str, Any], *diffs: list[Any], **changes: object) -> bytes:
     text = plaintext(page(pack(rec)), *(page(pack(diff)) for diff in diffs))
     count = sum(len(diff[1]) for diff in diffs)
-    return build(header("head", **{"entities": count, **changes}), text)
+    return build(head_header(**{"entities": count, **changes}), text)
 
 
 def raw(text: bytes, **changes: object) -> bytes:
@@ -119,6 +128,8 @@ REF = {"revision": 5, "version_id": "v1", "size": 500, "entities": 3, "key": KEY
 ONE = [[1, b"one"]]
 ONE_PAGE = page(pack(ONE))
 DIFF = ["user_data", [[1, 7, b"one"], [2, 6, None]]]
+DIGEST = hmac.new(SECRET, b"1", hashlib.sha256).digest()[:16]
+OTHER_DIGEST = hmac.new(SECRET, b"-1001", hashlib.sha256).digest()[:16]
 # zstd: single segment, eight bytes of content size (10 GiB), one empty last block.
 TEN_GIB = bytes.fromhex("28b52ffd e0") + struct.pack("<Q", 10 * 2**30) + bytes.fromhex("010000")
 
@@ -151,7 +162,8 @@ def intact() -> dict[str, bytes]:
         "conversations.ok": blob("conversations", [conversation]),
         "user_data.ok-pages": raw(plaintext(ONE_PAGE, page(pack([[2, b"two"]]))), entities=2),
         "user_data.ok-wrapped-key": _wrapped(),
-        "head.ok": head(with_ref(), DIFF),
+        "head.ok": head(with_ref(), DIFF, changed={"user_data": 1}),
+        "head.ok-erasures": head(record(erasures=[SECRET, [[DIGEST, 3], [OTHER_DIGEST, 7]]])),
         "head.ok-first": head(record(restored="5"), revision=1),
     }
 
@@ -163,6 +175,10 @@ def _wrapped() -> bytes:
         if name == "key":
             fields["wrapped_key"] = "AQID"
     return build(fields, plaintext(ONE_PAGE))
+
+
+def _with_changed(fields: Header) -> Header:
+    return {**without(fields, "size"), "changed": {}, "size": fields["size"]}
 
 
 def damaged_preambles() -> dict[str, bytes]:
@@ -192,6 +208,7 @@ def damaged_preambles() -> dict[str, bytes]:
         ),
         "user_data.header-upper-case-id": build({**fields, "commit": COMMIT.upper()}, text),
         "user_data.header-changed": good.replace(b'"revision":7', b'"revision":8'),
+        "user_data.changed-in-blob": build(_with_changed(fields), text),
         "user_data.of-chat-data": blob("chat_data", ONE),
         "user_data.renamed": blob("chat_data", ONE).replace(b'"chat_data"', b'"user_data"'),
     }
@@ -235,7 +252,7 @@ def damaged_heads() -> dict[str, bytes]:
     missing = record()
     del missing["kinds"]["bot_data"]
     return {
-        "head.no-record": build(header("head"), plaintext()),
+        "head.no-record": build(head_header(), plaintext()),
         "head.record-missing-member": head(without(record(), "bot")),
         "head.record-unknown-member": head(record(extra=1)),
         "head.record-unknown-kind": head(unknown),
@@ -248,6 +265,14 @@ def damaged_heads() -> dict[str, bytes]:
         "head.entry-key-of-other-type": head(record(), ["conversations", [[1, 7, b"a"]]]),
         "head.page-empty": head(record(), ["user_data", []]),
         "head.count": head(record(), DIFF, entities=3),
+        "head.changed-missing": build(header("head"), plaintext(page(pack(record())))),
+        "head.changed-unknown-kind": head(record(), changed={"secrets": 1}),
+        "head.changed-other-order": head(record(), changed={"chat_data": 1, "user_data": 1}),
+        "head.changed-none": head(record(), changed={"user_data": 0}),
+        "head.erasure-twice": head(record(erasures=[SECRET, [[DIGEST, 3], [DIGEST, 4]]])),
+        "head.erasure-too-new": head(record(erasures=[SECRET, [[DIGEST, 8]]])),
+        "head.erasure-digest-short": head(record(erasures=[SECRET, [[DIGEST[:-1], 3]]])),
+        "head.erasure-secret-short": head(record(erasures=[SECRET[:-1], []])),
     }
 
 
