@@ -113,7 +113,7 @@ def test_malformed_key_is_exit_code_2_and_is_not_shown(arguments: list[str]) -> 
 def test_interrupt_is_exit_code_130(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C ends a command with one line and the shell's exit code for it."""
 
-    def interrupted() -> None:
+    def interrupted(_: str) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("ptb_s3.settings.load_keyring", interrupted)

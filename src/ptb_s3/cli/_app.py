@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from ptb_s3.cli import _output, demo, keys
+from ptb_s3.cli import _opened, _output, demo, keys
 from ptb_s3.errors import PersistenceError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -50,6 +50,9 @@ def _show_version(value: bool) -> None:  # noqa: FBT001 - Typer calls it with th
 @app.callback()
 def _root(
     *,
+    env_file: Annotated[
+        str, typer.Option(help="File of further variables, under those of the environment.")
+    ] = ".env",
     _version: Annotated[
         bool,
         typer.Option(
@@ -57,7 +60,7 @@ def _root(
         ),
     ] = False,
 ) -> None:
-    pass
+    _opened.env_file.set(env_file)
 
 
 app.add_typer(keys.app, name="keys")

@@ -1,14 +1,31 @@
-"""The voice of the command line: results on stdout, everything said about them on stderr."""
+"""The voice of the command line: results on stdout, everything said about them on stderr.
+
+Times are shown in the local zone and written in UTC in JSON. Nothing is cut to fit where nobody
+looks on: in a pipe, a table is as wide as it is.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import typer
 
+from ptb_s3.errors import SettingsError
+
 if TYPE_CHECKING:
     from ptb_s3.errors import PersistenceError
+
+Progress = Callable[[int, int | None], None]
+"""Told how much is done, and of how much, where that is known."""
+
+_SHOWN_AFTER = 1.0  # seconds: what is done sooner needs no bar
+_WIDE = 10_000  # columns where nobody looks on
 
 
 def result(text: str) -> None:
@@ -29,3 +46,112 @@ def note(text: str) -> None:
 def failure(error: PersistenceError) -> None:
     """Print what happened and what to do about it."""
     typer.echo(f"error: {error}", err=True)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:
+    """Print a table.
+
+    Args:
+        columns: Their headings.
+        rows: Their cells, which may hold rich's markup no more than their data allows: none.
+        right: The columns that hold numbers.
+    """
+    from rich.console import Console  # noqa: PLC0415 - not every command shows a table
+    from rich.table import Table  # noqa: PLC0415 - as above
+    from rich.text import Text  # noqa: PLC0415 - as above
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _WIDE
+    shown = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    for column in columns:
+        numbers = column in right
+        shown.add_column(column, justify="right" if numbers else "left", no_wrap=numbers)
+    for row in rows:
+        shown.add_row(*(Text(cell, overflow="fold") for cell in row))
+    with console.capture() as captured:
+        console.print(shown)
+    lines = captured.get().splitlines()
+    typer.echo("\n".join(line.rstrip() for line in lines))
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Progress]:
+    """Show a bar on a terminal once the work has taken a second.
+
+    Args:
+        what: What is being done.
+
+    Yields:
+        What to call with how much is done, and of how much.
+    """
+    if not sys.stderr.isatty():
+        yield lambda _done, _total: None
+        return
+    from rich.console import Console  # noqa: PLC0415 - only where somebody looks on
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415 - as above
+    from rich.progress import Progress as Bars  # noqa: PLC0415 - as above
+
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bars = Bars(*columns, console=Console(stderr=True), transient=True)
+    bar = bars.add_task(what, total=None)
+    began = time.monotonic()
+
+    def advance(done: int, total: int | None) -> None:
+        bars.update(bar, completed=done, total=total)
+        if not bars.live.is_started and time.monotonic() - began > _SHOWN_AFTER:
+            bars.start()
+
+    try:
+        yield advance
+    finally:
+        bars.stop()
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Have a person agree to what cannot be undone.
+
+    Args:
+        question: What they agree to.
+        yes: They have agreed beforehand.
+
+    Raises:
+        SettingsError: Nobody is there to ask.
+        typer.Exit: They do not agree.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise SettingsError("This cannot be undone. Pass --yes to have it done without a question.")
+    if not typer.confirm(question, err=True):
+        note("Nothing was changed.")
+        raise typer.Exit(1)
+
+
+def when(moment: datetime) -> str:
+    """Write a time in the local zone."""
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def when_json(moment: datetime) -> str:
+    """Write a time in UTC, for programs."""
+    return moment.astimezone(UTC).isoformat()
+
+
+def ago(moment: datetime) -> str:
+    """Say how long ago a time was."""
+    import humanize  # noqa: PLC0415 - not every command shows an age
+
+    return humanize.naturaltime(datetime.now(UTC) - moment)
+
+
+def size(number: int) -> str:
+    """Write a number of bytes."""
+    import humanize  # noqa: PLC0415 - not every command shows a size
+
+    return humanize.naturalsize(number)
+
+
+def count(number: int, what: str, plural: str = "") -> str:
+    """Write a number of things, such as ``1 version`` and ``2,000 versions``."""
+    return f"{number:,} {what if number == 1 else plural or f'{what}s'}"

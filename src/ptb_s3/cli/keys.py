@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
 from ptb_s3._keyring import Key
 from ptb_s3.cli import _output
+from ptb_s3.cli._opened import Json, env_file
 
 app = typer.Typer(help="Make keys, and see which ones are configured.", no_args_is_help=True)
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 _WHAT_TO_DO = """\
 This is key {id}. It is shown this once.
@@ -36,7 +33,7 @@ def list_(*, json: Json = False) -> None:
     """List the ids of the configured keys, never the keys: the one that seals, then the retired."""
     from ptb_s3.settings import load_keyring  # noqa: PLC0415 - pydantic would slow down --help
 
-    sealing, *retired = load_keyring().ids
+    sealing, *retired = load_keyring(env_file.get()).ids
     rows = [(sealing, "sealing"), *((key_id, "retired") for key_id in retired)]
     if json:
         _output.result_json([{"id": key_id, "role": role} for key_id, role in rows])

@@ -1,0 +1,165 @@
+"""What the commands that look at a store have in common: where it is, its options, and its run."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
+from datetime import datetime
+from typing import Annotated, Any, NamedTuple, TypeVar
+
+import typer
+
+from ptb_s3._keyring import Keyring
+from ptb_s3._repository import Repository
+from ptb_s3._s3 import S3Store
+from ptb_s3._state import Key, Kind, is_key
+from ptb_s3.errors import SettingsError
+
+_R = TypeVar("_R")
+
+env_file: ContextVar[str] = ContextVar("env_file", default=".env")
+"""The file of variables that the program was told of."""
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+POINT = "A revision, a time (ISO 8601, or like '2 hours ago'), or the version id of a head"
+
+
+class Place(NamedTuple):
+    """Where the settings say that the state lies, and what opens it.
+
+    Attributes:
+        name: As a URL.
+        store: The objects.
+        keys: Seals and opens them.
+        level: zstd compression level.
+    """
+
+    name: str
+    store: S3Store
+    keys: Keyring
+    level: int
+
+    def repository(self, bot: int | None = None, serializer: str | None = None) -> Repository:
+        """Return what reads and commits the state, of whichever bot it is unless one is given."""
+        return Repository(self.store, self.keys, bot=bot, serializer=serializer, level=self.level)
+
+    async def load(self) -> Repository:
+        """Return the state, loaded.
+
+        Raises:
+            NothingThereError: No bot has saved any.
+            PersistenceError: It cannot be read.
+        """
+        repository = self.repository()
+        await repository.load()
+        return repository
+
+
+def run(work: Callable[[Place], Coroutine[Any, Any, _R]]) -> _R:
+    """Do the work of a command at the place that the settings name."""
+    from ptb_s3.settings import load_settings  # noqa: PLC0415 - pydantic would slow down --help
+
+    settings = load_settings(env_file.get())
+
+    async def opened() -> _R:
+        store = S3Store(
+            settings.bucket,
+            settings.prefix,
+            endpoint_url=settings.endpoint_url,
+            region_name=settings.region,
+            expected_bucket_owner=settings.expected_bucket_owner,
+        )
+        name = f"s3://{settings.bucket}/{settings.prefix}"
+        try:
+            return await work(Place(name, store, settings.keyring(), settings.compression_level))
+        finally:
+            await store.close()
+
+    return asyncio.run(opened())
+
+
+def point(text: str) -> str:
+    """Return a point in history as the engine takes it: relative and local times become exact.
+
+    A time without a zone is local, as those that are shown are.
+    """
+    if text.isdecimal():
+        return text
+    moment = _moment(text)
+    return text if moment is None else moment.isoformat()
+
+
+def moment(text: str) -> datetime:
+    """Return the time that a text names.
+
+    Raises:
+        SettingsError: It names none.
+    """
+    found = _moment(text)
+    if found is None:
+        raise SettingsError(
+            f"{text!r} is no time. Give one like 2026-11-23T14:00, or like '2 hours ago'."
+        )
+    return found
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except ValueError:
+        import dateparser  # noqa: PLC0415 - takes a while, and few give a time like that
+
+        # Relative times alone: a version id must not be taken for one of the many absolute forms.
+        how = {"PARSERS": ["relative-time"], "RETURN_AS_TIMEZONE_AWARE": True}
+        found: datetime | None = dateparser.parse(text, languages=["en"], settings=how)
+        return found
+
+
+def kind_of(text: str) -> Kind:
+    """Return the kind of that name.
+
+    Raises:
+        SettingsError: There is none.
+    """
+    try:
+        return Kind(text)
+    except ValueError:
+        raise SettingsError(f"{text!r} is no kind. There are: {', '.join(Kind)}.") from None
+
+
+def key_of(kind: Kind, text: str) -> Key:
+    """Return the key that a text names: a number, or JSON as `key_text` writes it.
+
+    Raises:
+        SettingsError: It is no key of that kind.
+    """
+    try:
+        key = _tuples(json.loads(text))
+    except ValueError:
+        key = None
+    if not is_key(kind, key):
+        raise SettingsError(f"That is no key of {kind.value}. It looks like {_EXAMPLES[kind]}.")
+    return key  # type: ignore[no-any-return] # is_key has just said so
+
+
+def key_text(key: Key) -> str:
+    """Write a key as `key_of` reads it."""
+    return json.dumps(key, separators=(",", ":"), ensure_ascii=False)
+
+
+def _tuples(value: Any) -> Any:  # noqa: ANN401 - JSON
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+_EXAMPLES = {
+    Kind.USER_DATA: "123456789",
+    Kind.CHAT_DATA: "-1001234567890",
+    Kind.BOT_DATA: "0",
+    Kind.CALLBACK_DATA: '["k","<uuid of a keyboard>"] or ["q","<id of a callback query>"]',
+    Kind.CONVERSATIONS: '["order",[123456789,123456789]]: its name, and the parts of its key',
+}
