@@ -38,6 +38,13 @@ class Identity(NamedTuple):
     serializer: str
 
 
+class Stored(NamedTuple):
+    """An object that was read: its header, and the bytes of all of it."""
+
+    header: Header
+    size: int
+
+
 class Blob(NamedTuple):
     """A kind's current blob: what to hand back to replace it, and what the next head says of it."""
 
@@ -53,7 +60,7 @@ class Base:
         identity: Whose it is.
         head: The last head seen; at revision 0 in a new store.
         etag: Its ETag; None in a new store.
-        headers: Those of the objects, by name, as they were when they were read.
+        objects: Header and size of each object, by name, as they were when they were read.
         blobs: Current blob of each kind that has one.
         entities: The committed state.
     """
@@ -61,7 +68,7 @@ class Base:
     identity: Identity
     head: Head
     etag: str | None = None
-    headers: dict[str, Header] = field(default_factory=dict)
+    objects: dict[str, Stored] = field(default_factory=dict)
     blobs: dict[Kind, Blob] = field(default_factory=dict)
     entities: dict[Kind, Entities] = field(default_factory=lambda: {kind: {} for kind in Kind})
 
@@ -113,14 +120,12 @@ class Reader:
                 reason = f"it is gone, while {', '.join(left)} remain"
                 raise MovedError(MissingObjectError(HEAD, reason))
             if self.bot is None or self.serializer is None:
-                raise NothingThereError(
-                    "There is no state here yet: no bot has saved any. Check PTB_S3_BUCKET and "
-                    "PTB_S3_PREFIX."
-                )
+                raise no_state()
             store = str(uuid.UUID(bytes=randomness(16), version=4))
             return Base(Identity(store, self.serializer), Head(revision=0, commit="", bot=self.bot))
         header, head = self.open_head(fetched.body)
-        base = Base(Identity(header.store, header.serializer), head, fetched.etag, {HEAD: header})
+        base = Base(Identity(header.store, header.serializer), head, fetched.etag)
+        base.objects[HEAD] = Stored(header, len(fetched.body))
         for kind, part in head.parts.items():
             self._place_blob(base, kind, part, objects[kind])
             overlay(base.entities[kind], part)
@@ -143,6 +148,13 @@ class Reader:
                 f"{self.serializer!r}. Pass the serializer= that wrote it. Nothing was changed."
             )
         return header, head
+
+    def open(self, name: str, body: bytes) -> tuple[Header, Head | Entities]:
+        """Open any object, of whatever store and revision."""
+        if name == HEAD:
+            return self.open_head(body)
+        header, pages = _container.open_sealed(name, body, self.keys)
+        return header, _state.decode_blob(Kind(name), pages, header.entities)
 
     def open_blob(self, kind: Kind, body: bytes, store: str) -> tuple[Header, Entities]:
         """Open a blob of the given store, of whatever revision."""
@@ -169,7 +181,7 @@ class Reader:
                 f"to {base.head.revision}"
             )
             raise MovedError(DamagedObjectError(kind, reason))
-        base.headers[kind] = header
+        base.objects[kind] = Stored(header, len(fetched.body))
         base.entities[kind] = entities
         base.blobs[kind] = Blob(
             fetched.etag,
@@ -181,6 +193,13 @@ class Reader:
                 header.key,
             ),
         )
+
+
+def no_state() -> NothingThereError:
+    """Return the error for a place where no bot has saved any state."""
+    return NothingThereError(
+        "There is no state here: no bot has saved any. Check PTB_S3_BUCKET and PTB_S3_PREFIX."
+    )
 
 
 def overlay(entities: Entities, part: Part) -> None:

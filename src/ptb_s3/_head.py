@@ -113,6 +113,11 @@ class Head:
             }
         )
 
+    @property
+    def refs_alone(self) -> Head:
+        """This head without its differential, where tens of thousands are to be held."""
+        return replace(self, parts={kind: Part(part.ref) for kind, part in self.parts.items()})
+
     def last_commit(self, writer: str) -> str | None:
         """Return the id of a writer's last commit, as far as this head knows."""
         return next((w.commit for w in self.writers if w.writer == writer), None)

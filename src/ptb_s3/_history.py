@@ -9,7 +9,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+)
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, TypeVar
@@ -192,8 +200,7 @@ class History:
             return Commit(version, None)
 
     async def _header(self, name: str, version: Version) -> Header | None:
-        found = await self._store.get(name, version_id=version.version_id, first_bytes=MAX_PREAMBLE)
-        return found and _container.read_header(name, found.body)[0]
+        return await header_of(self._store, name, version)
 
     async def _blob_at(self, kind: Kind, part: Part, newest: int) -> Entities | None:
         """Read any version of a blob whose revision lies between a head's reference and its own."""
@@ -236,7 +243,7 @@ class History:
             middle = (low + high) // 2
             found = await self._get(f"the commit after {after}", newer[middle])
             head = self._reader.open_head(found.body)[1]
-            if _is_whole(head, revisions):
+            if restorable(head, revisions):
                 oldest, low = head.revision, middle + 1
             else:
                 high = middle
@@ -249,10 +256,21 @@ class History:
         return [h.revision for h in headers if h is not None and h.store == self._store_id]
 
 
-def _is_whole(head: Head, revisions: dict[Kind, list[int]]) -> bool:
+async def header_of(store: Store, name: str, version: Version) -> Header | None:
+    """Read the header of a version; None if the version is gone.
+
+    Raises:
+        DamagedObjectError: It is none.
+    """
+    found = await store.get(name, version_id=version.version_id, first_bytes=MAX_PREAMBLE)
+    return found and _container.read_header(name, found.body)[0]
+
+
+def restorable(head: Head, blobs: Mapping[Kind, Iterable[int]]) -> bool:
+    """Tell whether a commit can be brought back from blobs of these revisions, of its store."""
     return all(
         part.ref is None
-        or any(part.ref.revision <= held <= head.revision for held in revisions[kind])
+        or any(part.ref.revision <= revision <= head.revision for revision in blobs[kind])
         for kind, part in head.parts.items()
     )
 

@@ -154,6 +154,11 @@ class Repository:
         return self._loaded.head.revision
 
     @property
+    def base(self) -> Base:
+        """What is committed; to be looked at, and not touched."""
+        return self._loaded
+
+    @property
     def dirty(self) -> bool:
         """Whether anything is staged that is not known to be committed."""
         return any(self._dirty.values())
@@ -517,8 +522,17 @@ class Repository:
     def sealed_otherwise(self) -> list[str]:
         """Return the names of the current objects that another than the sealing key has sealed."""
         key, base = self._sealer.sealing_key_id(), self._loaded
-        head = [HEAD] if base.headers[HEAD].key != key else []
+        head = [HEAD] if base.objects[HEAD].header.key != key else []
         return [*head, *(kind for kind, blob in base.blobs.items() if blob.ref.key != key)]
+
+    def written_kinds(self) -> list[Kind]:
+        """Return the kinds of which a blob or the head holds anything."""
+        base = self._loaded
+        return [
+            kind
+            for kind, part in base.head.parts.items()
+            if kind in base.blobs or part.differential
+        ]
 
     async def seal_anew(
         self, kinds: Iterable[Kind], done: Callable[[str], None] = lambda _: None

@@ -11,6 +11,9 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 
 import typer
 
+from ptb_s3._base import Reader, no_state
+from ptb_s3._container import HEAD, MAX_PREAMBLE, read_header
+from ptb_s3._history import History
 from ptb_s3._keyring import Keyring
 from ptb_s3._repository import Repository
 from ptb_s3._s3 import S3Store
@@ -58,6 +61,18 @@ class Place(NamedTuple):
         repository = self.repository()
         await repository.load()
         return repository
+
+    async def commits(self) -> History:
+        """Return the history to list, which takes no key. To go back, use a repository's.
+
+        Raises:
+            NothingThereError: No bot has saved any state.
+        """
+        fetched = await self.store.get(HEAD, first_bytes=MAX_PREAMBLE)
+        if fetched is None:
+            raise no_state()
+        header, _ = read_header(HEAD, fetched.body)
+        return History(self.store, Reader(self.keys), header.store)
 
 
 def run(work: Callable[[Place], Coroutine[Any, Any, _R]]) -> _R:

@@ -6,6 +6,7 @@ looks on: in a pipe, a table is as wide as it is.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 import time
@@ -108,6 +109,20 @@ def progress(what: str) -> Iterator[Progress]:
         bars.stop()
 
 
+@contextmanager
+def interruptible(state: str) -> Iterator[None]:
+    """Say what an interrupt leaves behind.
+
+    Args:
+        state: What is so then, and how to go on.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        note(state)
+        raise
+
+
 def confirm(question: str, *, yes: bool) -> None:
     """Have a person agree to what cannot be undone.
 
@@ -150,6 +165,15 @@ def size(number: int) -> str:
     import humanize  # noqa: PLC0415 - not every command shows a size
 
     return humanize.naturalsize(number)
+
+
+def bar(share: float, width: int) -> str:
+    """Draw a share of a whole, from 0 to 1, as a bar of at most so many columns."""
+    return ("█" if _can_draw() else "#") * max(1, round(share * width))
+
+
+def _can_draw() -> bool:
+    return (sys.stdout.encoding or "").lower().startswith("utf")
 
 
 def count(number: int, what: str, plural: str = "") -> str:

@@ -1,0 +1,241 @@
+"""Thin out the history: which versions go, and their deletion. The current state always stays.
+
+Heads go before blobs, so that wherever it is broken off, whatever commit is still listed can still
+be brought back.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import tzinfo
+
+from ptb_s3._base import Reader
+from ptb_s3._container import HEAD, Header
+from ptb_s3._erasure import subjects
+from ptb_s3._head import Head
+from ptb_s3._history import restorable
+from ptb_s3._retention import Policy
+from ptb_s3._state import Kind
+from ptb_s3._store import Archive, Store, Version
+from ptb_s3._versions import Listing, Opened, list_all, open_all
+from ptb_s3.errors import DamagedObjectError
+
+# Versions deleted by one request, and so at most how many after an interrupt.
+_BATCH = 1000
+
+Advance = Callable[[int, int], None]
+
+
+@dataclass(slots=True)
+class Plan:
+    """What is to be deleted.
+
+    Attributes:
+        doomed: The versions that go, by object, head first.
+        kept: The commits that stay and can be brought back, newest first.
+        lost: The commits that go, or can no longer be brought back, newest first, as far as they
+            were opened.
+        current: The objects whose current version is among them.
+        versioned: Whether there is any history.
+        kept_versions: How many versions stay.
+        kept_size: Bytes of all versions that stay.
+    """
+
+    doomed: dict[str, list[Version]]
+    kept: list[Header] = field(default_factory=list)
+    lost: list[Header] = field(default_factory=list)
+    current: list[str] = field(default_factory=list)
+    versioned: bool = True
+    kept_versions: int = 0
+    kept_size: int = 0
+
+    @property
+    def versions(self) -> int:
+        """How many versions go."""
+        return sum(map(len, self.doomed.values()))
+
+    @property
+    def size(self) -> int:
+        """Bytes of the versions that go."""
+        return sum(version.size for versions in self.doomed.values() for version in versions)
+
+
+async def plan_prune(
+    store: Store, reader: Reader, policy: Policy, zone: tzinfo | None, advance: Advance
+) -> Plan:
+    """Choose what a policy does not keep. Nothing is changed.
+
+    Args:
+        store: Where the objects lie.
+        reader: Opens the commits that are kept, to see which blobs they need.
+        policy: What to keep.
+        zone: Whose hours and days count; None: this machine's.
+        advance: Called with how many kept commits have been opened, and of how many.
+
+    Raises:
+        UnknownKeyError: A commit to be kept is sealed with a key that is not at hand.
+    """
+    listing = await list_all(store)
+
+    def keeps(versions: list[Version]) -> list[bool]:
+        return policy.keeps([version.modified.astimezone(zone) for version in versions])
+
+    kept = await _kept_commits(store, reader, listing[HEAD], keeps, advance)
+    needed = _needed_blobs(kept, listing)
+    needed[HEAD] = {opened.version.version_id for opened in kept}
+    for name, versions in listing.items():
+        needed[name].update(version.version_id for version in versions[:1])  # what is current
+    plan = _dooming(listing, lambda name, version: version.version_id not in needed[name])
+    plan.kept = [opened.header for opened in kept if opened.header is not None]
+    return plan
+
+
+async def _kept_commits(
+    store: Store,
+    reader: Reader,
+    versions: list[Version],
+    keeps: Callable[[list[Version]], list[bool]],
+    advance: Advance,
+) -> list[Opened]:
+    """Open what is kept. A damaged commit is no point to go back to: another one is, in its place.
+
+    The current one stays in any case.
+    """
+    damaged: set[str] = set()
+    while True:
+        good = [version for version in versions if version.version_id not in damaged]
+        decided = zip(good, keeps(good), strict=True)
+        chosen = [version for version, keep in decided if keep or version is versions[0]]
+        opened = await _opened(store, reader, {HEAD: chosen}, advance)
+        bad = {o.version.version_id for o in opened if o.fault is not None}
+        if not bad:
+            return opened
+        damaged |= bad
+
+
+async def _opened(store: Store, reader: Reader, listing: Listing, advance: Advance) -> list[Opened]:
+    """Open versions; one that cannot be for want of a key is an error, since it may be needed."""
+    found = []
+    async with aclosing(open_all(store, reader, listing, advance)) as versions:
+        async for opened in versions:
+            _refuse_unopened(opened)
+            content = opened.content
+            slim = content.refs_alone if isinstance(content, Head) else None
+            found.append(opened._replace(content=slim))
+    return found
+
+
+def _refuse_unopened(opened: Opened) -> None:
+    if opened.fault is not None and not isinstance(opened.fault, DamagedObjectError):
+        raise opened.fault
+
+
+def _needed_blobs(heads: Iterable[Opened], listing: Listing) -> dict[str, set[str]]:
+    """Return the blob versions that these commits build on."""
+    needed: dict[str, set[str]] = defaultdict(set)
+    for kind in Kind:
+        held = {version.version_id for version in listing[kind]}
+        for opened in heads:
+            ref = opened.content.parts[kind].ref if isinstance(opened.content, Head) else None
+            if ref is None:
+                continue
+            # Without the very version, any of a range would do: keep them all rather than guess.
+            needed[kind] |= {id_ for id_ in held if id_ == ref.version_id} or held
+    return needed
+
+
+async def plan_purge(store: Store, reader: Reader, subject: int, advance: Advance) -> Plan:
+    """Find every version that holds what is a user's or chat's, and what goes with them.
+
+    A damaged version counts as one that does: nobody can say that it does not.
+
+    Args:
+        store: Where the objects lie.
+        reader: Opens them.
+        subject: Id of the user or chat.
+        advance: Called with how many versions have been searched, and of how many.
+
+    Raises:
+        UnknownKeyError: A version is sealed with a key that is not at hand, so none can be purged.
+    """
+    listing = await list_all(store)
+    holding: set[tuple[str, str]] = set()
+    heads: list[tuple[str, Header, Head]] = []
+    before, after = _Blobs(), _Blobs()
+    async with aclosing(open_all(store, reader, listing, advance)) as versions:
+        async for opened in versions:
+            _refuse_unopened(opened)
+            name, version_id, header = opened.name, opened.version.version_id, opened.header
+            held = opened.content is None or _holds(opened, subject)
+            if held:
+                holding.add((name, version_id))
+            if isinstance(opened.content, Head) and header is not None:
+                heads.append((version_id, header, opened.content.refs_alone))
+            elif opened.content is not None and header is not None:
+                before.add(header)
+                if not held:
+                    after.add(header)
+    for version_id, header, head in heads:
+        if before.suffice(header, head) and not after.suffice(header, head):
+            holding.add((HEAD, version_id))
+    plan = _dooming(listing, lambda name, version: (name, version.version_id) in holding)
+    for version_id, header, _ in heads:
+        (plan.lost if (HEAD, version_id) in holding else plan.kept).append(header)
+    return plan
+
+
+class _Blobs:
+    """Revisions of blobs, by store and kind."""
+
+    def __init__(self) -> None:
+        self._revisions: dict[str, dict[Kind, list[int]]] = defaultdict(
+            lambda: {kind: [] for kind in Kind}
+        )
+
+    def add(self, header: Header) -> None:
+        self._revisions[header.store][Kind(header.object)].append(header.revision)
+
+    def suffice(self, header: Header, head: Head) -> bool:
+        return restorable(head, self._revisions[header.store])
+
+
+def _holds(opened: Opened, subject: int) -> bool:
+    """Tell whether a version names somebody, be it in what it says of their deletion."""
+    if isinstance(opened.content, Head):
+        return any(
+            subject in subjects(kind, key)
+            for kind, part in opened.content.parts.items()
+            for key in part.differential
+        )
+    kind = Kind(opened.name)
+    return any(subject in subjects(kind, key) for key in opened.content or ())
+
+
+async def carry_out(archive: Archive, plan: Plan, advance: Advance) -> None:
+    """Delete what a plan says, for good. May be broken off, and the rest planned anew.
+
+    Raises:
+        AccessDeniedError: The credentials do not allow it, or a version is locked.
+    """
+    done = 0
+    for name, versions in plan.doomed.items():
+        for at in range(0, len(versions), _BATCH):
+            batch = [version.version_id for version in versions[at : at + _BATCH]]
+            await archive.delete(name, batch)
+            done += len(batch)
+            advance(done, plan.versions)
+
+
+def _dooming(listing: Listing, doomed: Callable[[str, Version], bool]) -> Plan:
+    plan = Plan({}, versioned=any(v.version_id != "null" for v in listing[HEAD]))
+    for name, versions in listing.items():
+        going = [version for version in versions if doomed(name, version)]
+        plan.doomed[name] = going
+        plan.kept_versions += len(versions) - len(going)
+        if versions and versions[0] in going:
+            plan.current.append(name)
+        plan.kept_size += sum(v.size for v in versions) - sum(v.size for v in going)
+    return plan

@@ -1,0 +1,152 @@
+"""``ptb-s3 forget``: erase a user or chat, now and from whatever is brought back later."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from ptb_s3._base import Base, Reader
+from ptb_s3._container import Header
+from ptb_s3._erasure import subjects
+from ptb_s3._state import Kind
+from ptb_s3._thinning import Plan, carry_out, plan_purge
+from ptb_s3.cli import _output
+from ptb_s3.cli._opened import DryRun, Json, Place, Yes, run
+from ptb_s3.cli._output import count, interruptible
+from ptb_s3.cli.prune import plan_json, show_plan
+from ptb_s3.errors import ConflictError, PersistenceError
+
+_NOT_LOOKED_INTO = (
+    "Not looked into: what bot_data, callback_data and the data of others say of that id. Not "
+    "reached: replicas and backups of the bucket, and what the bot's memory and logs hold. Restart "
+    "the bot if it is running: its next commit is refused."
+)
+_AGAIN = "Run the same command again to go on; what is done stays done."
+
+
+def forget(
+    subject: Annotated[
+        int,
+        typer.Argument(metavar="ID", help="The user's or chat's; a private chat has its user's."),
+    ],
+    *,
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Delete the older versions that hold it, too.")
+    ] = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Erase a user or chat: its data, and the conversations whose keys have its id.
+
+    What is current is sealed anew without it, and no older state that is shown or brought back
+    will have it again. Older versions hold it until the bucket's lifecycle rule removes them;
+    --purge deletes them at once.
+    """
+
+    async def work(place: Place) -> dict[str, Any]:
+        repository = await place.load()
+        reader = Reader(place.keys)
+        found = _found(repository.base, subject)
+        plan = await _search(place, reader, subject) if purge else None
+        if not json:
+            _say(found, plan)
+        if dry_run:
+            return _outcome(found, plan, done=False)
+        _output.confirm("Erase it for good?", yes=yes)
+        with interruptible(_AGAIN), _output.progress("Erasing") as advance:
+            await repository.erase(subject)
+            kinds = repository.written_kinds()
+            names: list[str] = []
+
+            def sealed(name: str) -> None:
+                names.append(name)
+                advance(len(names), len(kinds) + 1)
+
+            await repository.seal_anew(kinds, sealed)
+        if purge:
+            plan, searched = await _purge(place, reader, subject)
+            return {**_outcome(found, plan, done=True), "searched": searched}
+        return _outcome(found, plan, done=True)
+
+    outcome = run(work)
+    if json:
+        _output.result_json(outcome)
+        return
+    if not outcome["done"]:
+        _output.result("Nothing was changed.")
+        return
+    _output.result("Erased, and everything current sealed anew.")
+    if purge:
+        searched = outcome["searched"]
+        _output.result(f"None of the {count(searched, 'version')} that remain holds it.")
+    _output.note(_NOT_LOOKED_INTO)
+
+
+def _found(base: Base, subject: int) -> dict[Kind, int]:
+    return {
+        kind: sum(subject in subjects(kind, key) for key in entities)
+        for kind, entities in base.entities.items()
+    }
+
+
+async def _search(place: Place, reader: Reader, subject: int) -> Plan:
+    with _output.progress("Searching versions") as advance:
+        return await plan_purge(place.store, reader, subject, advance)
+
+
+async def _purge(place: Place, reader: Reader, subject: int) -> tuple[Plan, int]:
+    """Delete every version that holds it; then search all that remain, and count them."""
+    with interruptible(_AGAIN):
+        plan = await _search(place, reader, subject)
+        _refuse_current(plan)
+        with _output.progress("Deleting") as advance:
+            await carry_out(place.store, plan, advance)
+        left = await _search(place, reader, subject)
+    if left.versions:
+        raise PersistenceError(
+            f"{count(left.versions, 'version')} that hold it came up meanwhile: {_AGAIN}"
+        )
+    return plan, left.kept_versions
+
+
+def _refuse_current(plan: Plan) -> None:
+    """Stop before a current object is deleted: it holds the erased again, by another's commit."""
+    if plan.current:
+        raise ConflictError(
+            f"A running bot has saved it again, into {', '.join(plan.current)}. Nothing was "
+            "purged. Stop the bot, then run the same command again."
+        )
+
+
+def _say(found: dict[Kind, int], plan: Plan | None) -> None:
+    _output.table(
+        ["kind", "entities to erase"],
+        [[kind.value, f"{number:,}"] for kind, number in found.items()],
+        right=["entities to erase"],
+    )
+    if plan is not None:
+        _output.result("")
+        show_plan(plan)
+        _output.result(f"Restore points that go with them: {revisions(plan.lost)}.")
+
+
+def revisions(headers: list[Header]) -> str:
+    """Name revisions, runs of them by their ends."""
+    numbers = sorted({header.revision for header in headers})
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1][1:] = [number]
+        else:
+            runs.append([number])
+    return ", ".join(" to ".join(map(str, run)) for run in runs) or "none"
+
+
+def _outcome(found: dict[Kind, int], plan: Plan | None, *, done: bool) -> dict[str, Any]:
+    return {
+        "entities": {kind.value: number for kind, number in found.items()},
+        "purge": plan and {**plan_json(plan), "lost": [header.revision for header in plan.lost]},
+        "done": done,
+    }

@@ -1,0 +1,109 @@
+"""``ptb-s3 prune``: thin out the history by a policy."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from ptb_s3._base import Reader
+from ptb_s3._retention import Policy
+from ptb_s3._thinning import Plan, carry_out, plan_prune
+from ptb_s3.cli import _output
+from ptb_s3.cli._opened import DryRun, Json, Place, Yes, run
+from ptb_s3.cli._output import count, interruptible, size, when, when_json
+from ptb_s3.errors import SettingsError
+
+
+def prune(
+    *,
+    keep_last: Annotated[int, typer.Option(help="Keep so many of the newest commits.")] = 0,
+    keep_hourly: Annotated[
+        int, typer.Option(help="Keep the last commit of each of so many hours that had any.")
+    ] = 0,
+    keep_daily: Annotated[int, typer.Option(help="The same for days.")] = 0,
+    keep_monthly: Annotated[int, typer.Option(help="The same for months.")] = 0,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Delete the versions that no kept commit needs. The current state always stays.
+
+    Hours, days and months are those of the local zone, by the storage's clock.
+    """
+    policy = Policy(keep_last, keep_hourly, keep_daily, keep_monthly)
+
+    async def work(place: Place) -> tuple[Plan, bool]:
+        await place.load()  # what cannot be read is not thinned out
+        with _output.progress("Opening the commits to keep") as advance:
+            plan = await plan_prune(place.store, Reader(place.keys), policy, None, advance)
+        _refuse_without_history(plan)
+        if not json:
+            show_plan(plan)
+        if dry_run or not plan.versions:
+            return plan, False
+        _output.confirm(f"Delete {count(plan.versions, 'version')} for good?", yes=yes)
+        with (
+            interruptible("What is listed can be restored; run ptb-s3 prune again to go on."),
+            _output.progress("Deleting") as advance,
+        ):
+            await carry_out(place.store, plan, advance)
+        return plan, True
+
+    plan, done = run(work)
+    if json:
+        _output.result_json({**plan_json(plan), "done": done})
+    elif done:
+        _output.result(f"Deleted {count(plan.versions, 'version')}, {size(plan.size)}.")
+    else:
+        _output.result("Nothing was changed." if plan.versions else "Nothing to delete.")
+
+
+def _refuse_without_history(plan: Plan) -> None:
+    if not plan.versioned:
+        raise SettingsError(
+            "The bucket keeps no versions: there is no history to thin out. Turn on versioning "
+            "for the bucket to have one."
+        )
+
+
+def show_plan(plan: Plan) -> None:
+    """Print what goes, and what stays."""
+    kept = f"{count(len(plan.kept), 'commit')} that can be restored"
+    if plan.kept:
+        newest, oldest = plan.kept[0], plan.kept[-1]
+        kept += (
+            f", revision {oldest.revision} ({when(oldest.created)}) to {newest.revision} "
+            f"({when(newest.created)})"
+        )
+    _output.table(
+        ["", "versions", "size", ""],
+        [
+            ["keep", f"{plan.kept_versions:,}", size(plan.kept_size), kept],
+            ["delete", f"{plan.versions:,}", size(plan.size), _doomed(plan)],
+        ],
+        right=["versions", "size"],
+    )
+
+
+def _doomed(plan: Plan) -> str:
+    return ", ".join(f"{len(gone):,} of {name}" for name, gone in plan.doomed.items() if gone)
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """Return what goes and what stays, for programs."""
+    return {
+        "keep": {
+            "versions": plan.kept_versions,
+            "bytes": plan.kept_size,
+            "commits": [
+                {"revision": header.revision, "created": when_json(header.created)}
+                for header in plan.kept
+            ],
+        },
+        "delete": {
+            "versions": plan.versions,
+            "bytes": plan.size,
+            "objects": {name: len(gone) for name, gone in plan.doomed.items()},
+        },
+    }

@@ -1,0 +1,156 @@
+"""``ptb-s3 restore`` and ``ptb-s3 rotate``: new commits out of what is there already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, NamedTuple
+
+import typer
+
+from ptb_s3._container import Header
+from ptb_s3._history import Snapshot
+from ptb_s3._repository import Repository
+from ptb_s3._state import Changes, Entities, Key, Kind
+from ptb_s3.cli import _output
+from ptb_s3.cli._opened import (
+    POINT,
+    DryRun,
+    Json,
+    Place,
+    key_of,
+    key_text,
+    kind_of,
+    point,
+    run,
+)
+from ptb_s3.cli._output import count, interruptible, when, when_json
+from ptb_s3.errors import SettingsError
+
+_RESTART = "Restart the bot if it is running: it does not see this, and its next commit is refused."
+
+
+class Counts(NamedTuple):
+    """What happens to the entities of one kind."""
+
+    added: int
+    changed: int
+    removed: int
+
+
+def restore(
+    to: Annotated[str, typer.Argument(metavar="POINT", help=f"{POINT}.")],
+    *,
+    kind: Annotated[str | None, typer.Option(help="Only this kind, such as user_data.")] = None,
+    entity: Annotated[
+        str | None, typer.Option(help="Only this entity of the kind, by its key.")
+    ] = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Bring back an older state as a new commit. Nothing is overwritten: it can be undone."""
+    only = None if kind is None else kind_of(kind)
+    if entity is not None and only is None:
+        raise SettingsError("--entity needs --kind: keys are those of one kind.")
+    key = None if entity is None or only is None else key_of(only, entity)
+    request = point(to)
+
+    async def work(place: Place) -> tuple[int, Header, Changes, int | None]:
+        repository = await place.load()
+        before = repository.revision
+        snapshot = await repository.history.state_at(request)
+        changes = repository.changes_to(_chosen(repository, snapshot, only, key))
+        if not json:
+            _say_plan(snapshot.header, count_changes(repository, changes))
+        if dry_run or not any(changes.values()):
+            return before, snapshot.header, changes, None
+        with interruptible("ptb-s3 history says whether the restore was committed."):
+            await repository.commit_only(changes)
+        return before, snapshot.header, changes, repository.revision
+
+    before, header, changes, made = run(work)
+    if json:
+        _output.result_json(_restore_json(header, changes, made))
+    elif made is not None:
+        _output.result(f"Restored as revision {made}.")
+        _output.note(f"{_RESTART} To undo it: ptb-s3 restore {before}")
+    elif any(changes.values()):
+        _output.result("Nothing was changed.")
+    else:
+        _output.result("The state is like that already. Nothing was changed.")
+
+
+def _chosen(
+    repository: Repository, snapshot: Snapshot, kind: Kind | None, key: Key | None
+) -> Mapping[Kind, Entities]:
+    """Return what the state is to become: of all kinds, of one, or of one with one entity older."""
+    if kind is None:
+        return snapshot.entities
+    if key is None:
+        return {kind: snapshot.entities[kind]}
+    wanted = {**repository.base.entities[kind]}
+    wanted.pop(key, None)
+    if key in snapshot.entities[kind]:
+        wanted[key] = snapshot.entities[kind][key]
+    return {kind: wanted}
+
+
+def count_changes(repository: Repository, changes: Changes) -> dict[Kind, Counts]:
+    """Count what changes do to the committed state."""
+    counted = {}
+    for kind, changed in changes.items():
+        entities = repository.base.entities[kind]
+        removed = sum(value is None for value in changed.values())
+        added = sum(key not in entities for key in changed)
+        counted[kind] = Counts(added, len(changed) - added - removed, removed)
+    return counted
+
+
+def _say_plan(header: Header, counted: Mapping[Kind, Counts]) -> None:
+    _output.result(f"Back to revision {header.revision}, of {when(header.created)}:")
+    _output.table(
+        ["kind", "added", "changed", "removed"],
+        [[kind.value, *(f"{number:,}" for number in counts)] for kind, counts in counted.items()],
+        right=["added", "changed", "removed"],
+    )
+
+
+def _restore_json(header: Header, changes: Changes, made: int | None) -> dict[str, Any]:
+    return {
+        "from": {"revision": header.revision, "created": when_json(header.created)},
+        "changes": {kind.value: list(map(key_text, changed)) for kind, changed in changes.items()},
+        "revision": made,
+    }
+
+
+def rotate(*, dry_run: DryRun = False, json: Json = False) -> None:
+    """Seal everything current with the key in PTB_S3_KEY, now rather than by and by."""
+
+    async def work(place: Place) -> tuple[str, list[str]]:
+        repository = await place.load()
+        names = repository.sealed_otherwise()
+        sealing = place.keys.sealing_key().key_id
+        if not json:
+            _output.result(f"Sealed with another key than {sealing}: {', '.join(names) or 'none'}.")
+        if names and not dry_run:
+            kinds = [kind for kind in Kind if kind.value in names]
+            with (
+                interruptible("What is sealed anew stays so; run ptb-s3 rotate again to go on."),
+                _output.progress("Sealing") as advance,
+            ):
+                steps: Iterator[int] = iter(range(1, len(kinds) + 2))
+                await repository.seal_anew(kinds, lambda _: advance(next(steps), len(kinds) + 1))
+        return sealing, names
+
+    sealing, names = run(work)
+    if json:
+        _output.result_json({"key": sealing, "sealed_otherwise": names, "done": not dry_run})
+    elif names and not dry_run:
+        _output.result(f"Everything current is sealed with key {sealing} now.")
+        _output.note(
+            f"{_RESTART} Older versions are still sealed with the keys that they were: ptb-s3 "
+            "status says how many. Keep those keys as long as you want to go back."
+        )
+    elif not names:
+        _output.result("Nothing to do.")
+    else:
+        _output.result(f"{count(len(names), 'object')} would be sealed anew. Nothing was changed.")

@@ -1,0 +1,86 @@
+"""``ptb-s3 verify``: open everything, change nothing."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from ptb_s3._base import Reader, no_state
+from ptb_s3._verify import Finding, Report, verify_current, verify_history
+from ptb_s3.cli import _output
+from ptb_s3.cli._opened import Json, Place, run
+from ptb_s3.cli._output import count, size
+
+
+def verify(
+    *,
+    history: Annotated[
+        bool, typer.Option("--history", help="Open every version that the bucket holds.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Open every object that the current state needs, and report those that cannot be read."""
+
+    async def work(place: Place) -> Report:
+        reader = Reader(place.keys)
+        if not history:
+            return await verify_current(place.store, reader)
+        with _output.progress("Opening versions") as advance:
+            return await verify_history(place.store, reader, advance)
+
+    report = run(work)
+    if not report.objects:
+        raise no_state()
+    if json:
+        _output.result_json(_report_json(report))
+    else:
+        _show(report, "version" if history else "object")
+    raise typer.Exit(report.exit_code)
+
+
+def _show(report: Report, what: str) -> None:
+    if report.findings:
+        _output.table(
+            ["object", "version", "revision", "cannot be read, since"],
+            [_row(finding) for finding in report.findings],
+            right=["revision"],
+        )
+    for revision in report.stranded:
+        _output.note(f"Revision {revision} is intact, but blobs that it builds on are gone.")
+    read = f"{count(report.objects, what)}, {size(report.size)}"
+    if report.findings:
+        _output.note(f"{len(report.findings)} of {read}, cannot be read. Nothing was changed.")
+        _output.note(_REMEDY)
+    else:
+        _output.result(f"All is well: {read}, opened and intact.")
+
+
+_REMEDY = (
+    "A current object that is damaged: bring back an older version of it by the bucket's own "
+    "means, then verify again. A key that is not at hand belongs in PTB_S3_RETIRED_KEYS."
+)
+
+
+def _row(finding: Finding) -> list[str]:
+    revision = "?" if finding.revision is None else str(finding.revision)
+    return [finding.name, finding.version_id or "current", revision, finding.reason]
+
+
+def _report_json(report: Report) -> dict[str, Any]:
+    return {
+        "objects": report.objects,
+        "bytes": report.size,
+        "commits": report.commits,
+        "stranded": report.stranded,
+        "findings": [
+            {
+                "object": finding.name,
+                "version_id": finding.version_id,
+                "revision": finding.revision,
+                "error": type(finding.error).__name__,
+                "reason": finding.reason,
+            }
+            for finding in report.findings
+        ],
+    }
