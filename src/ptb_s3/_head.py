@@ -86,6 +86,7 @@ class Head:
         bot: Id of the bot whose state it is.
         writers: The last commit of each recent writer, oldest first.
         restored: The last restore request carried out.
+        keys: By key id, the newest revision that needs the key.
         erasures: Who was erased; None as long as nobody was.
         parts: One for each kind.
     """
@@ -95,6 +96,7 @@ class Head:
     bot: int
     writers: tuple[Writer, ...] = ()
     restored: str | None = None
+    keys: Mapping[str, int] = field(default_factory=dict)
     erasures: Erasures | None = None
     parts: Mapping[Kind, Part] = field(default_factory=lambda: {kind: Part() for kind in Kind})
 
@@ -136,6 +138,7 @@ class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bot: int
     writers: list[Writer]
     restored: str | None
+    keys: dict[str, int]
     erasures: tuple[_Secret, list[tuple[_Digest, int]]] | None
     kinds: dict[Kind, _PartRecord]
 
@@ -188,11 +191,17 @@ def follow(
     )
 
 
-def encode(head: Head, compress: Callable[[bytes], bytes]) -> tuple[Head, list[bytes]]:
+def encode(head: Head, compress: Callable[[bytes], bytes], key_id: str) -> tuple[Head, list[bytes]]:
     """Make a head's frames.
 
+    Args:
+        head: The head.
+        compress: Makes a frame of a page.
+        key_id: Id of the key that is going to seal them.
+
     Returns:
-        The head, each kind's cost increased by what its differential takes, and the frames.
+        The head, each kind's cost increased by what its differential takes, and the keys that it
+        needs noted; and the frames.
     """
     parts: dict[Kind, Part] = {}
     frames: list[bytes] = []
@@ -200,11 +209,14 @@ def encode(head: Head, compress: Callable[[bytes], bytes]) -> tuple[Head, list[b
         own = [compress(_encode((kind, page))) for page in pages(_entries(part))]
         parts[kind] = replace(part, cost=part.cost + sum(map(len, own)))
         frames += own
-    head = replace(head, parts=parts)
+    needed = {key_id, *(part.ref.key for part in parts.values() if part.ref)}
+    keys = {**head.keys, **dict.fromkeys(sorted(needed), head.revision)}
+    head = replace(head, parts=parts, keys=keys)
     record = _Record(
         bot=head.bot,
         writers=list(head.writers),
         restored=head.restored,
+        keys=dict(keys),
         erasures=_encode_erasures(head.erasures),
         kinds={kind: _PartRecord(part.ref, part.cost) for kind, part in parts.items()},
     )
@@ -230,6 +242,7 @@ def decode(head_pages: Iterator[bytes], *, revision: int, commit: str, count: in
         bot=record.bot,
         writers=tuple(record.writers),
         restored=record.restored,
+        keys=record.keys,
         erasures=_decode_erasures(record, revision),
         parts={
             kind: Part(record.kinds[kind].ref, record.kinds[kind].cost, differentials[kind])
@@ -299,6 +312,8 @@ def _decode_erasures(record: _Record, newest: int) -> Erasures | None:
 def _check(head: Head, count: int) -> None:
     if head.entries != count:
         raise _damaged(f"its differential has {head.entries} entries and should have {count}")
+    if any(revision > head.revision for revision in head.keys.values()):
+        raise _damaged("it says that a key is needed by a later one")
     for part in head.parts.values():
         after = part.ref.revision if part.ref else 0
         if after > head.revision:

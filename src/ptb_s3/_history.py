@@ -113,6 +113,22 @@ class History:
                 if ours and (until is None or made <= until):
                     yield commit
 
+    async def oldest(self, advance: Callable[[int], None]) -> tuple[int, Header | None]:
+        """Count the commits, and return the header of the oldest; None where it cannot be read.
+
+        Args:
+            advance: Called with how many versions have been listed.
+        """
+        versions = []
+        async for version in self._store.versions(HEAD):
+            versions.append(version)
+            advance(len(versions))
+        for position in range(len(versions) - 1, -1, -1):
+            header = (await self._commit(versions[position])).header
+            if header is not None and header.store == self._store_id:
+                return position + 1, header
+        return 0, None
+
     async def state_at(self, request: str) -> Snapshot:
         """Return the whole state as of the commit that a request names.
 

@@ -9,7 +9,7 @@ from ptb_s3 import _container, _head, _state
 from ptb_s3._base import Identity
 from ptb_s3._container import HEAD, Changed, Header
 from ptb_s3._head import Head, Ref
-from ptb_s3._keyring import KeySource
+from ptb_s3._keyring import KeySource, SealingKey
 from ptb_s3._state import Entities, Kind
 
 
@@ -52,11 +52,12 @@ class Sealer:
 
     def head(self, identity: Identity, head: Head) -> tuple[Head, bytes]:
         """Seal a head; return it with its costs counted, and the object."""
-        head, frames = _head.encode(head, self._compress)
+        key = self._keys.sealing_key()
+        head, frames = _head.encode(head, self._compress, key.key_id)
         header = self._header(
             HEAD, identity, head.revision, head.commit, head.entries, changed=head.changed
         )
-        return head, self._seal(header, frames)[1]
+        return head, self._seal(header, frames, key)
 
     def blob(
         self, identity: Identity, kind: Kind, revision: int, commit: str, entities: Entities
@@ -64,13 +65,13 @@ class Sealer:
         """Seal a blob; return what a head says of it, but for its version, and the object."""
         frames = [self._compress(page) for page in _state.encode_blob(entities)]
         header = self._header(kind, identity, revision, commit, len(entities))
-        key_id, body = self._seal(header, frames)
-        return Ref(revision, None, len(body), len(entities), key_id), body
-
-    def _seal(self, header: Header, frames: list[bytes]) -> tuple[str, bytes]:
         key = self._keys.sealing_key()
+        body = self._seal(header, frames, key)
+        return Ref(revision, None, len(body), len(entities), key.key_id), body
+
+    def _seal(self, header: Header, frames: list[bytes], key: SealingKey) -> bytes:
         self.key_id = key.key_id
-        return key.key_id, _container.seal(header, frames, key)
+        return _container.seal(header, frames, key)
 
     def _compress(self, page: bytes) -> bytes:
         return _container.compress(page, self._level)

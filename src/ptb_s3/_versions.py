@@ -6,7 +6,6 @@ No value is unpickled here. One version at a time is decoded while a few more ar
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from typing import NamedTuple
@@ -15,12 +14,11 @@ from ptb_s3 import _container
 from ptb_s3._base import Reader
 from ptb_s3._container import HEAD, Header
 from ptb_s3._head import Head
-from ptb_s3._history import ahead, header_of
+from ptb_s3._history import ahead
 from ptb_s3._state import Entities, Kind
 from ptb_s3._store import Fetched, Store, Version
 from ptb_s3.errors import (
     AccessDeniedError,
-    DamagedObjectError,
     PersistenceError,
     StorageUnavailableError,
 )
@@ -88,35 +86,6 @@ async def open_all(
             advance(done, total)
             if version is not None:
                 yield version
-
-
-async def keys_of(
-    store: Store, listing: Listing, advance: Callable[[int, int], None]
-) -> Counter[str]:
-    """Count the versions that each key has sealed, going by their headers.
-
-    Args:
-        store: Where they lie.
-        listing: Which versions.
-        advance: Called with how many are done, and of how many.
-    """
-
-    async def key(item: tuple[str, Version]) -> str | None:
-        try:
-            header = await header_of(store, *item)
-        except DamagedObjectError:
-            return None
-        return header.key if header is not None else None
-
-    total, done = sum(map(len, listing.values())), 0
-    counted: Counter[str] = Counter()
-    async with aclosing(ahead(_each(listing), key)) as keys:
-        async for found in keys:
-            done += 1
-            advance(done, total)
-            if found is not None:
-                counted[found] += 1
-    return counted
 
 
 async def _each(listing: Listing) -> AsyncIterator[tuple[str, Version]]:

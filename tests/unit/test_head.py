@@ -23,6 +23,8 @@ from ptb_s3._state import Changes, Key, Kind
 NEW = Head(revision=0, commit="", bot=1)
 REF = Ref(revision=2, version_id="v", size=1000, entities=1, key="k")
 
+KEY_ID = "0123456789abcdef"
+
 
 def after(base: Head, changed: Changes, refs: dict[Kind, Ref] | None = None) -> Head:
     return follow(base, changed, commit=f"c{base.revision}", writer="w", refs=refs or {})
@@ -82,17 +84,17 @@ def test_a_head_comes_back_from_its_pages(
         refs={Kind.BOT_DATA: Ref(1, None, 5, 6, "k")},
         restored=restored,
     )
-    written, pages = encode(head, lambda page: page)
+    written, pages = encode(head, lambda page: page, KEY_ID)
     read = decode(iter(pages), revision=head.revision, commit=head.commit, count=head.entries)
     assert read == written
 
 
 def test_cost_counts_what_the_differential_takes() -> None:
     """A kind's cost grows with every head that carries its differential, and with no other."""
-    head, pages = encode(after(NEW, changes(user_data={1: b"a"})), lambda page: page)
+    head, pages = encode(after(NEW, changes(user_data={1: b"a"})), lambda page: page, KEY_ID)
     first = head.parts[Kind.USER_DATA].cost
     assert first == len(pages[1])
-    head, _ = encode(after(head, changes(chat_data={1: b"a"})), lambda page: page)
+    head, _ = encode(after(head, changes(chat_data={1: b"a"})), lambda page: page, KEY_ID)
     assert head.parts[Kind.USER_DATA].cost == 2 * first
     assert head.parts[Kind.BOT_DATA].cost == 0
 

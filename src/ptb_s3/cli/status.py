@@ -10,10 +10,9 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from ptb_s3._base import Base
-from ptb_s3._container import HEAD, Changed
+from ptb_s3._container import HEAD, Changed, Header
 from ptb_s3._history import Commit
 from ptb_s3._state import Kind
-from ptb_s3._versions import keys_of, list_all
 from ptb_s3.cli import _output
 from ptb_s3.cli._opened import Json, Place, moment, run
 from ptb_s3.cli._output import ago, count, size, when, when_json
@@ -21,51 +20,84 @@ from ptb_s3.cli._output import ago, count, size, when, when_json
 _BAR = 12  # columns
 
 
-class _Keys(NamedTuple):
-    """How many objects each key has sealed, by id."""
+class _Past(NamedTuple):
+    """How far the history goes back, if that was looked at."""
 
-    sealing: str
-    current: Counter[str]
-    history: Counter[str] | None
+    commits: int
+    oldest: Header | None
 
 
 def status(
     *,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Do not look which keys the history needs.")
+        bool, typer.Option("--quick", help="Do not look how far the history goes back.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Show the current state: its size, its age, and which keys it needs."""
+    """Show the current state: its size, its age, and which keys it and its history need."""
 
-    async def work(place: Place) -> tuple[str, Base, _Keys]:
+    async def work(place: Place) -> tuple[Place, Base, _Past | None]:
         repository = await place.load()
-        base = repository.base
-        history = None
-        if not quick:
-            with _output.progress("Reading headers") as advance:
-                history = await keys_of(place.store, await list_all(place.store), advance)
-        current = Counter(stored.header.key for stored in base.objects.values())
-        return place.name, base, _Keys(place.keys.sealing_key().key_id, current, history)
+        if quick:
+            return place, repository.base, None
+        with _output.progress("Listing versions") as advance:
+            past = await repository.history.oldest(lambda listed: advance(listed, None))
+        return place, repository.base, _Past(*past)
 
-    found = run(work)
+    place, base, past = run(work)
+    keys = _keys(base, place.keys.sealing_key().key_id, past)
     if json:
-        _output.result_json(_status_json(*found))
+        _output.result_json(_status_json(place.name, base, past, keys))
     else:
-        _show_status(*found)
+        _show_status(place.name, base, past, keys)
 
 
-def _show_status(name: str, base: Base, keys: _Keys) -> None:
+class _Need(NamedTuple):
+    """What a key is needed for.
+
+    Attributes:
+        role: ``seals``, or ``opens``.
+        current: How many current objects it has sealed.
+        newest: The newest commit that needs it and can still be brought back; None if there is
+            none, or if nobody has looked.
+    """
+
+    role: str
+    current: int
+    newest: int | None
+
+
+def _keys(base: Base, sealing: str, past: _Past | None) -> dict[str, _Need]:
+    """Return what each key is needed for; one that is needed for nothing is left out.
+
+    Head knows the newest revision that needs a key. If that is older than the oldest commit there
+    is, so is every other that does.
+    """
+    current = Counter(stored.header.key for stored in base.objects.values())
+    oldest = past.oldest.revision if past and past.oldest else None
+    needed = {
+        key: revision
+        for key, revision in base.head.keys.items()
+        if oldest is not None and revision >= oldest
+    }
+    return {
+        key: _Need("seals" if key == sealing else "opens", current[key], needed.get(key))
+        for key in sorted({sealing, *current, *needed}, key=lambda key: (key != sealing, key))
+    }
+
+
+def _show_status(name: str, base: Base, past: _Past | None, keys: dict[str, _Need]) -> None:
     header, bytes_ = base.objects[HEAD]
-    _output.table(
-        ["state", name],
-        [
-            ["revision", f"{header.revision}, {ago(header.created)} ({when(header.created)})"],
-            ["writer", header.writer],
-            ["bot", str(base.head.bot)],
-            ["head", f"{size(bytes_)}, sealed with key {header.key}"],
-        ],
-    )
+    rows = [
+        ["revision", f"{header.revision}, {ago(header.created)} ({when(header.created)})"],
+        ["writer", header.writer],
+        ["bot", str(base.head.bot)],
+        ["head", f"{size(bytes_)}, sealed with key {header.key}"],
+    ]
+    if past is not None and past.oldest is not None:
+        oldest = f"the oldest is revision {past.oldest.revision} ({when(past.oldest.created)})"
+        rows.append(["history", f"{count(past.commits, 'commit')}; {oldest}"])
+    _output.table(["state", name], rows)
     _output.result("")
     _output.table(
         ["kind", "entities", "differential", "blob", "key", "last compacted"],
@@ -74,9 +106,9 @@ def _show_status(name: str, base: Base, keys: _Keys) -> None:
     )
     _output.result("")
     _output.table(
-        ["key", "current objects", "versions", ""],
-        [_key_row(keys, key) for key in _needed(keys)],
-        right=["current objects", "versions"],
+        ["key", "", "current objects", "history"],
+        [_key_row(key, need, past) for key, need in keys.items()],
+        right=["current objects"],
     )
 
 
@@ -90,19 +122,18 @@ def _kind_row(base: Base, kind: Kind) -> list[str]:
     return [*row, size(stored.size), header.key, made]
 
 
-def _needed(keys: _Keys) -> list[str]:
-    others = sorted({*keys.current, *(keys.history or ())} - {keys.sealing})
-    return [keys.sealing, *others]
+def _key_row(key: str, need: _Need, past: _Past | None) -> list[str]:
+    history = "not looked at" if past is None else "not needed"
+    if need.newest is not None:
+        history = f"needed up to revision {need.newest}"
+    return [key, need.role, f"{need.current:,}", history]
 
 
-def _key_row(keys: _Keys, key: str) -> list[str]:
-    role = "seals" if key == keys.sealing else "opens"
-    versions = "not counted" if keys.history is None else f"{keys.history[key]:,}"
-    return [key, f"{keys.current[key]:,}", versions, role]
-
-
-def _status_json(name: str, base: Base, keys: _Keys) -> dict[str, Any]:
+def _status_json(
+    name: str, base: Base, past: _Past | None, keys: dict[str, _Need]
+) -> dict[str, Any]:
     header, bytes_ = base.objects[HEAD]
+    oldest = past.oldest if past else None
     return {
         "state": name,
         "store": header.store,
@@ -111,12 +142,14 @@ def _status_json(name: str, base: Base, keys: _Keys) -> dict[str, Any]:
         "created": when_json(header.created),
         "writer": header.writer,
         "head": {"bytes": bytes_, "key": header.key},
-        "kinds": {kind.value: _kind_json(base, kind) for kind in Kind},
-        "keys": {
-            "sealing": keys.sealing,
-            "current": dict(keys.current),
-            "history": None if keys.history is None else dict(keys.history),
+        "history": past
+        and {
+            "commits": past.commits,
+            "oldest": oldest
+            and {"revision": oldest.revision, "created": when_json(oldest.created)},
         },
+        "kinds": {kind.value: _kind_json(base, kind) for kind in Kind},
+        "keys": {key: need._asdict() for key, need in keys.items()},
     }
 
 
