@@ -13,13 +13,14 @@ import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple, ParamSpec, Protocol, TypeVar
+from typing import NamedTuple
 
-from ptb_s3 import _container, _head, _state
-from ptb_s3._base import Base, Blob, MovedError, Reader
-from ptb_s3._container import HEAD, MAX_PREAMBLE
+from ptb_s3 import _compaction, _head, _state
+from ptb_s3._base import Base, MovedError, Reader
+from ptb_s3._compaction import Compactor, Offload
+from ptb_s3._container import HEAD
 from ptb_s3._erasure import SECRET_BYTES, Erasures, subjects
-from ptb_s3._head import Head, Ref
+from ptb_s3._head import Head
 from ptb_s3._history import History
 from ptb_s3._keyring import KeySource
 from ptb_s3._sealer import Sealer
@@ -44,18 +45,6 @@ COMMIT_TRIES = 3
 MAX_UNDECIDED = 16
 
 _LOGGER = logging.getLogger("ptb_s3")
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
-
-
-class Offload(Protocol):
-    """Runs long work somewhere else, such as `asyncio.to_thread`."""
-
-    def __call__(
-        self, work: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs
-    ) -> Awaitable[_R]:
-        """Run it and give what it returns."""
-        ...
 
 
 class Attempt(NamedTuple):
@@ -135,6 +124,7 @@ class Repository:
         self._store = store
         self._reader = Reader(keys, bot, serializer)
         self._sealer = Sealer(keys, level=level, clock=clock, randomness=randomness)
+        self._compactor = Compactor(store, self._sealer, offload)
         self._clock = clock
         self._randomness = randomness
         self._pause = pause
@@ -142,11 +132,9 @@ class Repository:
         self._base: Base | None = None
         self._dirty: Changes = {kind: {} for kind in Kind}
         self._undecided: dict[str, Attempt] = {}
-        self._undecided_blobs: dict[str, Ref] = {}
         self._superseded = False
         self._warned_of_no_history = False
         self._committing = asyncio.Lock()
-        self._compacting = asyncio.Lock()
 
     @property
     def revision(self) -> int:
@@ -389,24 +377,11 @@ class Repository:
 
     def due(self) -> list[Kind]:
         """Return the kinds whose blobs should be written anew: it pays, or the key is retired."""
-        base = self._loaded
-        due = []
-        for kind, part in base.head.parts.items():
-            blob = base.blobs.get(kind)
-            waiting = blob is not None and blob.ref != part.ref  # for the next head to refer to it
-            retired = blob is not None and blob.ref.key != self._sealer.key_id
-            if retired or (not waiting and _head.due(part)):
-                due.append(kind)
-        return due
+        return _compaction.due(self._loaded, self._sealer.key_id)
 
     def worth_flushing(self) -> list[tuple[int, Kind]]:
         """Return the kinds with a differential, each after about how many bytes its blob takes."""
-        base = self._loaded
-        return sorted(
-            (sum(map(len, base.entities[kind].values())), kind)
-            for kind, part in base.head.parts.items()
-            if part.differential and (kind not in base.blobs or base.blobs[kind].ref == part.ref)
-        )
+        return _compaction.worth_flushing(self._loaded)
 
     async def compact(self, kind: Kind) -> None:
         """Write a kind's blob anew; the next head refers to it.
@@ -415,60 +390,9 @@ class Repository:
             ConflictError: Another writer has written it.
             StorageError: It is not known to be written. The state is as safe as before.
         """
-        async with self._compacting:
-            base = self._loaded
-            # Both in one step of the loop, so that they belong together.
-            revision, entities = base.head.revision, dict(base.entities[kind])
-            commit = self._sealer.new_commit()
-            ref, body = await self._offload(
-                self._sealer.blob, base.identity, kind, revision, commit, entities
-            )
-            self._undecided_blobs[commit] = ref
-            blob = await self._put_blob(kind, body, commit)
-            base.blobs[kind] = blob
-            self.counters.compactions += 1
-            self.counters.bytes_sent += len(body)
-            _LOGGER.debug("Wrote blob %s: revision %d, %d bytes", kind, revision, len(body))
-
-    async def _put_blob(self, kind: Kind, body: bytes, commit: str) -> Blob:
-        blob = self._loaded.blobs.get(kind)
-        try:
-            written = await self._store.put(kind, body, if_match=blob and blob.etag)
-        except PreconditionFailed:
-            settled = await self._settle_blob(kind)
-            if settled is not None:
-                return settled
-            if blob is None:
-                raise ConflictError(
-                    f"The storage refused to create object {kind.value!r}, and has none."
-                ) from None
-            # It was deleted behind our back. All of it is in memory: this is how it comes back.
-            written = await self._store.put(kind, body, if_match=None)
-        except StorageUnavailableError:
-            settled = await self._settle_blob(kind)
-            if settled is None or settled == blob:
-                raise
-            return settled
-        return self._written_blob(commit, written)
-
-    async def _settle_blob(self, kind: Kind) -> Blob | None:
-        """Learn whose blob is there now: ours, from this or an earlier try, or a stranger's."""
-        fetched = await self._store.get(kind, first_bytes=MAX_PREAMBLE)
-        if fetched is None:
-            return None
-        blob = self._loaded.blobs.get(kind)
-        if blob is not None and fetched.etag == blob.etag:
-            return blob
-        header, _ = _container.read_header(kind, fetched.body)
-        if header.commit not in self._undecided_blobs:
-            raise ConflictError(f"Another writer has written object {kind.value!r}.")
-        return self._written_blob(header.commit, Written(fetched.etag, fetched.version_id))
-
-    def _written_blob(self, commit: str, written: Written) -> Blob:
-        ref = self._undecided_blobs.pop(commit)
-        return Blob(
-            written.etag, Ref(ref.revision, written.version_id, ref.size, ref.entities, ref.key)
-        )
+        size = await self._compactor.compact(self._loaded, kind)
+        self.counters.compactions += 1
+        self.counters.bytes_sent += size
 
     # Going back ---------------------------------------------------------------------------------
 

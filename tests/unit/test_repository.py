@@ -441,3 +441,43 @@ async def test_a_bucket_without_history_is_warned_about_once(
     assert len(warnings) == 1
     assert "keeps no versions" in warnings[0]
     assert (await opened(store)).entities(USER) == {1: b"b"}
+
+
+async def test_a_blob_refused_for_no_reason_is_not_taken_for_written() -> None:
+    """A store that refuses to replace the very blob it was told of is an error, and no success."""
+    store = MemoryStore()
+    repository = await opened(store)
+    await committed(repository, u1=b"1")
+    await repository.compact(USER)
+    await committed(repository, u1=b"2")
+    put = store.put
+
+    async def refuse(name: str, body: bytes | bytearray, *, if_match: str | None) -> Any:
+        if name == USER:
+            raise PreconditionFailed(name)
+        return await put(name, body, if_match=if_match)
+
+    store.put = refuse  # type: ignore[method-assign] # the same, less one answer
+    with pytest.raises(StorageUnavailableError, match="should have taken"):
+        await repository.compact(USER)
+    store.put = put  # type: ignore[method-assign] # as it was
+    await repository.compact(USER)
+    assert repository.base.blobs[USER].ref.revision == 2
+
+
+async def test_everything_current_is_sealed_with_the_new_key() -> None:
+    """To seal anew leaves no current object, and no key that head needs now, of the old one."""
+    store = MemoryStore()
+    repository = await opened(store)
+    await committed(repository, u1=b"1")
+    await repository.compact(USER)
+    await committed(repository, u2=b"2")
+    rotated = await opened(store, Keyring(OTHER_KEY, retired=[KEY]))
+    assert rotated.sealed_otherwise() == ["head", USER]
+    names: list[str] = []
+    await rotated.seal_anew([USER], names.append)
+    assert names == [USER, "head"]
+    again = await opened(store, Keyring(OTHER_KEY))
+    assert again.sealed_otherwise() == []
+    assert again.entities(USER) == {1: b"1", 2: b"2"}
+    assert again.base.head.keys == {KEY.id: 2, OTHER_KEY.id: 3}
