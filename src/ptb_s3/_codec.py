@@ -1,4 +1,4 @@
-"""Values to bytes and back. The only pickler and unpickler of the project.
+"""Values to bytes and back, and what every pickler and unpickler of the project has in common.
 
 A pickle is a program: whoever writes it chooses what its reader calls. So both directions pass one
 fence, an allow-list of classes; functions are on no list. What may not be read may not be written,
@@ -15,21 +15,23 @@ from __future__ import annotations
 import collections
 import contextlib
 import copyreg
+import functools
 import gc
 import io
+import operator
 import pickle
 import reprlib
 import types
 import warnings
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
-from typing import Any, Final, NoReturn, Protocol, TypeVar
+from typing import Any, Final, NoReturn, Protocol, TypeVar, cast
 from zoneinfo import ZoneInfo
 
 from telegram import Bot, TelegramObject
 from telegram.warnings import PTBUserWarning
 
-from ptb_s3._fence import Fence, SetBot, TheBot, full_name, is_value_type
+from ptb_s3._fence import Fence, Member, SetBot, TheBot, full_name, is_value_type
 from ptb_s3.errors import (
     DamagedObjectError,
     SerializationError,
@@ -63,6 +65,8 @@ _REPR.maxstring = _REPR.maxother = 100
 _DEEP: Final = object()
 # Objects whose attributes are not part of the data.
 _NO_PARTS: Final = (*_FUNCTIONS, type, types.ModuleType, Bot)
+# What a reader does where a pickle names one of the format's own marks.
+_MARKS: Final[Mapping[type, str]] = {SetBot: "_set_bot", TheBot: "_get_bot", Member: "_get_member"}
 
 
 class Serializer(Protocol):
@@ -100,8 +104,8 @@ def _class_name(obj: object) -> str:
     return full_name(obj if isinstance(obj, type) else type(obj))
 
 
-class _Pickler(pickle.Pickler):
-    """Writes what the fence allows.
+class Writing:
+    """What all picklers do: write what the fence allows.
 
     Pickle asks `reducer_override` about each class, function and instance of other than plain
     built-in types, so plain data costs no call. (`persistent_id` would be called for every object.)
@@ -109,7 +113,8 @@ class _Pickler(pickle.Pickler):
     Attributes:
         fence: The allow-list.
         bot: Returns the bot that the data belongs to.
-        reductions: What is done with the instances of each class met so far; None: as usual.
+        reductions: Name of the method that reduces the instances of each class met so far; None:
+            it is done as usual.
         last: What pickle asked about last: the culprit, should it fail.
         refusal: Why we refused, if it was us.
         foreign: Whether another bot was seen.
@@ -117,7 +122,7 @@ class _Pickler(pickle.Pickler):
 
     fence: Fence
     bot: Callable[[], Bot | None]
-    reductions: dict[type, Callable[[_Pickler, Any], object] | None]
+    reductions: dict[type, str | None]
     last: object = None
     refusal: SerializationError | None = None
     foreign = False
@@ -129,22 +134,22 @@ class _Pickler(pickle.Pickler):
             reduce = self.reductions[type(obj)]
         except KeyError:
             reduce = self.reductions[type(obj)] = self._choose(obj)
-        return NotImplemented if reduce is None else reduce(self, obj)
+        return NotImplemented if reduce is None else getattr(self, reduce)(obj)
 
-    def _choose(self, obj: object) -> Callable[[_Pickler, Any], object] | None:
+    def _choose(self, obj: object) -> str | None:
         cls = type(obj)  # not isinstance: a proxy lies about its class
         if issubclass(cls, (type, Bot)):
-            return _Pickler._reduce_class if issubclass(cls, type) else _Pickler._reduce_bot
+            return "_reduce_class" if issubclass(cls, type) else "_reduce_bot"
         if not self.fence.allows(cls):
             self._refuse(obj)
         if issubclass(cls, (Enum, ZoneInfo)):
-            return _Pickler._reduce_enum if issubclass(cls, Enum) else _Pickler._reduce_zone
+            return "_reduce_enum" if issubclass(cls, Enum) else "_reduce_zone"
         default = cls.__reduce_ex__ is object.__reduce_ex__ and cls.__reduce__ is object.__reduce__
         if not is_value_type(cls):  # what these reduce to is known
             if not default or cls in copyreg.dispatch_table:
-                return _Pickler._reduce_custom
+                return "_reduce_custom"
             if issubclass(cls, TelegramObject):
-                return _Pickler._reduce_telegram
+                return "_reduce_telegram"
         return None
 
     def _reduce_class(self, cls: type) -> object:
@@ -208,7 +213,11 @@ class _Pickler(pickle.Pickler):
         raise pickle.PicklingError
 
 
-def _explain(error: Exception, pickler: _Pickler, value: object) -> SerializationError:
+class _Pickler(Writing, pickle.Pickler):
+    """Writes what the fence allows, fast."""
+
+
+def explain(error: Exception, pickler: Writing, value: object) -> SerializationError:
     """Return what to raise instead of what came out of the pickler."""
     culprit = pickler.last
     if pickler.refusal is not None:
@@ -276,8 +285,8 @@ class _Missing:
     def __setstate__(self, _state: object) -> None: ...
 
 
-class _Reading:
-    """What both unpicklers do: look up classes on the list, and hand out the bot.
+class Reading:
+    """What all unpicklers do: look up classes on the list, and hand out the bot.
 
     Attributes:
         fence: The allow-list.
@@ -295,11 +304,13 @@ class _Reading:
         """Return what the pickle gets for the name of a class."""
         found = self.fence.find(module, name)
         if found is None:
-            self.unknown += (f"{module}.{name}",)
-            return _Missing
-        if found is SetBot:
-            return self._set_bot
-        return self._get_bot if found is TheBot else found
+            return self._missing(module, name)
+        mark = _MARKS.get(found)
+        return cast("Callable[..., object]", getattr(self, mark)) if mark else found
+
+    def _missing(self, module: str, name: str) -> type:
+        self.unknown += (f"{module}.{name}",)
+        return _Missing
 
     def _set_bot(self, obj: object, state: dict[str, object]) -> None:
         if not isinstance(obj, TelegramObject) or isinstance(obj, Bot):
@@ -312,8 +323,14 @@ class _Reading:
             raise _HoldsBotError
         return self.bot() if own is True else None
 
+    def _get_member(self, cls: object, *names: str) -> object:
+        if not isinstance(cls, type) or not issubclass(cls, Enum):
+            raise pickle.UnpicklingError("not an enum")
+        # Not getattr, which gives what is no member as well.
+        return functools.reduce(operator.or_, [cls.__members__[name] for name in names])
 
-class _Unpickler(_Reading, pickle.Unpickler):
+
+class _Unpickler(Reading, pickle.Unpickler):
     """Reads what the fence allows, fast."""
 
 
@@ -323,7 +340,7 @@ def _build(reader: pickle.Unpickler) -> None:
     _BUILD(reader)
 
 
-class _CarefulUnpickler(_Reading, pickle._Unpickler):  # noqa: SLF001 - the C one cannot do this
+class _CarefulUnpickler(Reading, pickle._Unpickler):  # noqa: SLF001 - the C one cannot do this
     """Reads pickles that hold a bot, without letting them change it.
 
     A pickle can set any attribute of what it gets hold of, and it is a bot's attributes that say
@@ -380,7 +397,7 @@ class PickleSerializer:
         try:
             pickler.dump(value)
         except Exception as error:  # noqa: BLE001 - objects' own code may raise anything
-            failure = _explain(error, pickler, value)
+            failure = explain(error, pickler, value)
         else:
             if pickler.foreign and not self._warned:
                 self._warned = True

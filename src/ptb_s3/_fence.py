@@ -7,7 +7,7 @@ belongs to another module, which nobody has trusted.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Final
 
@@ -48,13 +48,22 @@ class TheBot:
     """Stands in a pickle for a bot that is a value by itself. Part of the format."""
 
 
+class Member:
+    """Stands in a pickle for: the members of an enum that have these names. Part of the format."""
+
+
 def full_name(cls: type) -> str:
     """Return the name that a pickle knows a class by."""
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
+def is_within(module: str, packages: Iterable[str]) -> bool:
+    """Return whether a module, by name, is one of these or lies in one."""
+    return any(f"{module}.".startswith(f"{package}.") for package in packages)
+
+
 def _value_types() -> dict[str, type]:
-    named: dict[str, type] = {full_name(SetBot): SetBot, full_name(TheBot): TheBot}
+    named: dict[str, type] = {full_name(mark): mark for mark in (SetBot, TheBot, Member)}
     for module, names in _VALUE_TYPES.items():
         for name in names.split():
             cls = getattr(importlib.import_module(module), name)
@@ -109,8 +118,8 @@ class Fence:
         return True
 
     def _search(self, module: str, name: str) -> type | None:
-        trusted = any(f"{module}.".startswith(f"{package}.") for package in self._trusted)
-        if not trusted and not f"{module}.".startswith("telegram."):
+        trusted = is_within(module, self._trusted)
+        if not trusted and not is_within(module, ["telegram"]):
             return None
         found = _lookup(module, name)
         if found is None or issubclass(found, Bot):

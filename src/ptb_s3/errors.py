@@ -8,12 +8,14 @@ they end up in logs.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os import PathLike
 from typing import ClassVar
 
 __all__ = [
     "AccessDeniedError",
     "BucketNotFoundError",
     "ConflictError",
+    "DamagedFileError",
     "DamagedObjectError",
     "ForeignStoreError",
     "KeyFormatError",
@@ -27,6 +29,7 @@ __all__ = [
     "StorageUnavailableError",
     "UnknownKeyError",
     "UnknownTypeError",
+    "UntrustedFileError",
     "UntrustedTypeError",
 ]
 
@@ -125,6 +128,25 @@ class MissingObjectError(DamagedObjectError):
     """An object that the state needs is gone, though others of the same store are there."""
 
 
+class DamagedFileError(PersistenceError):
+    """A file is not what it should be: truncated, or something else altogether.
+
+    Attributes:
+        file: The file.
+        reason: What does not fit.
+    """
+
+    exit_code = 5
+
+    def __init__(self, file: str | PathLike[str], reason: str) -> None:
+        self.file = str(file)
+        self.reason = reason
+        super().__init__(
+            f"File {self.file!r} cannot be taken over: {reason}. Nothing was changed. Give an "
+            "intact file of the kind that is asked for."
+        )
+
+
 class ForeignStoreError(PersistenceError):
     """The store belongs to another bot, or objects of two stores lie in one place."""
 
@@ -196,3 +218,40 @@ class UnknownTypeError(PersistenceError):
             "aliases={'old.path.Name': NewClass}; if its module is yours, name it in "
             "trusted=(...). Nothing was changed. This error's .keys names the entities."
         )
+
+
+class UntrustedFileError(PersistenceError):
+    """A file needs, or would need, classes that are not trusted, or functions.
+
+    Attributes:
+        file: The file.
+        action: What was not done with it: "read" or "written".
+        types: Full names of the classes and functions of modules that are not trusted, sorted.
+        functions: Full names of what must be functions of trusted modules, sorted.
+    """
+
+    exit_code = 5
+
+    def __init__(
+        self,
+        file: str | PathLike[str],
+        action: str,
+        types: Sequence[str],
+        functions: Sequence[str] = (),
+    ) -> None:
+        self.file = str(file)
+        self.action = action
+        self.types = tuple(types)
+        self.functions = tuple(functions)
+        text = f"File {self.file!r} was not {action}."
+        if types:
+            text += (
+                f" It needs what is not trusted: {', '.join(types)}. If a module is yours, pass "
+                "--trusted with its name; the bot's trusted=(...) has to name it as well."
+            )
+        if functions:
+            text += (
+                f" To load it takes functions, which the bot never calls: {', '.join(functions)}. "
+                "Change the classes that are saved by means of them, or leave those objects out."
+            )
+        super().__init__(f"{text} Nothing was changed.")

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast, overl
 from telegram import Bot
 from telegram.ext import BasePersistence, ContextTypes, PersistenceInput
 
-from ptb_s3 import _codec
+from ptb_s3 import _callback_data, _codec
+from ptb_s3._callback_data import CallbackData
 from ptb_s3._codec import PickleSerializer, Serializer
 from ptb_s3._group_commit import GroupCommit
 from ptb_s3._keyring import KeySource
@@ -34,8 +35,6 @@ CD = TypeVar("CD")
 BD = TypeVar("BD")
 
 ConversationKey = tuple[int | str, ...]
-# ([(keyboard's uuid, access time, {button's uuid: data})], {callback query's id: keyboard's uuid})
-CallbackData = tuple[list[tuple[str, float, dict[str, Any]]], dict[str, str]]
 _Dict = dict[Any, Any]
 
 
@@ -314,7 +313,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             dict[:obj:`str`, :obj:`str`]] | :obj:`None`
         """
         values = await self._values(Kind.CALLBACK_DATA)
-        return _join_callback_data(cast("dict[tuple[str, str], Any]", values)) if values else None
+        return _callback_data.join(cast("dict[tuple[str, str], Any]", values)) if values else None
 
     async def get_conversations(self, name: str) -> dict[ConversationKey, object]:
         """Return the states of one conversation handler.
@@ -372,7 +371,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             data (:obj:`tuple`): As :meth:`get_callback_data` returns it.
         """
         await (await self._writing()).record(
-            Kind.CALLBACK_DATA, _split_callback_data(data), whole=True
+            Kind.CALLBACK_DATA, _callback_data.split(data), whole=True
         )
 
     async def update_conversation(
@@ -531,19 +530,3 @@ def _check(
             "merge and sync are for several writers, which this version does not have yet: a "
             "second writer gets a ConflictError. Leave both out."
         )
-
-
-def _split_callback_data(data: CallbackData) -> dict[Key, object]:
-    """Make one entity of each keyboard and of each callback query."""
-    keyboards, queries = data
-    entities: dict[Key, object] = {
-        ("k", uuid): (time, buttons) for uuid, time, buttons in keyboards
-    }
-    return entities | {("q", query): keyboard for query, keyboard in queries.items()}
-
-
-def _join_callback_data(values: Mapping[tuple[str, str], Any]) -> CallbackData:
-    """Undo `_split_callback_data`; keyboards least recently used first, as PTB's cache has them."""
-    keyboards = [(name, *value) for (sort, name), value in values.items() if sort == "k"]
-    queries = {name: value for (sort, name), value in values.items() if sort == "q"}
-    return sorted(keyboards, key=lambda keyboard: keyboard[1]), queries

@@ -39,6 +39,16 @@ def result_json(value: object) -> None:
     typer.echo(json.dumps(value, indent=2))
 
 
+def readable_json(value: object, indent: int | None = None) -> str:
+    """Write JSON for people: letters of all scripts as they are, where the output can take them."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:  # half a character, in what a bot was sent, is none anywhere
+        return json.dumps(value, indent=indent)
+    return text
+
+
 def note(text: str) -> None:
     """Print what a person should know beside the result."""
     typer.echo(text, err=True)

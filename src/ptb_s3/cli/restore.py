@@ -148,7 +148,7 @@ def rotate(*, dry_run: DryRun = False, json: Json = False) -> None:
         _output.result(f"Everything current is sealed with key {sealing} now.")
         _output.note(
             f"{_RESTART} Older versions are still sealed with the keys that they were: ptb-s3 "
-            "status says how many. Keep those keys as long as you want to go back."
+            "status says up to which revision. Keep those keys as long as you want to go back."
         )
     elif not names:
         _output.result("Nothing to do.")

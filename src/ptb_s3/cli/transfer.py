@@ -1,0 +1,226 @@
+"""``ptb-s3 import`` and ``ptb-s3 export``: between a store and other places for a bot's state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import typer
+
+from ptb_s3._repository import Repository
+from ptb_s3._state import Changes, Entities, Kind
+from ptb_s3.cli import _output
+from ptb_s3.cli._opened import POINT, DryRun, Json, Place, elsewhere, point, run
+from ptb_s3.cli._output import count, interruptible
+from ptb_s3.errors import ConflictError, DamagedObjectError, SettingsError
+
+_JSON = ".json"
+_SERIALIZER = "pickle5"  # the only one whose values can be taken over by other than the bot
+State = Mapping[Kind, Entities]
+Trusted = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A module whose classes may be in a pickle file, instead of __main__; may be given "
+        "repeatedly. None is imported."
+    ),
+]
+
+
+def import_(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A file of PicklePersistence (or what the names of its five files begin with), a "
+            "JSON file of DictPersistence's, or s3://bucket/prefix of another store.",
+        ),
+    ],
+    *,
+    bot: Annotated[
+        int | None, typer.Option(help="Id of the bot: the digits before ':' in its token.")
+    ] = None,
+    trusted: Trusted = None,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Add to a store that is not empty what it has not.")
+    ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="With --merge: replace what it has, too.")
+    ] = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Take over the state of a bot from another place, then read it back and compare."""
+    if replace and not merge:
+        raise SettingsError("--replace says how to merge: give --merge as well.")
+
+    async def work(place: Place) -> dict[str, Any]:
+        state, owner = await _read(place, source, trusted or ["__main__"])
+        repository = place.repository(bot or owner, _SERIALIZER)
+        await _load(repository, known=bot or owner)
+        changes = _changes(repository, state, merge=merge, replace=replace)
+        outcome = _counted(state, changes)
+        if not json:
+            _show(outcome)
+        if not dry_run:
+            await _commit(place, repository, changes, json=json)
+        return {**outcome, "revision": None if dry_run else repository.revision}
+
+    outcome = run(work)
+    if json:
+        _output.result_json(outcome)
+    elif dry_run:
+        _output.result("Nothing was changed.")
+    else:
+        total = sum(kind["imported"] for kind in outcome["kinds"].values())
+        what = count(total, "entity", "entities")
+        _output.result(f"Imported {what} as revision {outcome['revision']}; read back, the same.")
+
+
+async def _read(place: Place, source: str, trusted: list[str]) -> tuple[State, int | None]:
+    """Return what is to be imported, and whose it is, where that can be known."""
+    if source.startswith("s3://"):
+        url = urlsplit(source)
+        async with elsewhere(place, url.netloc, url.path.removeprefix("/")) as other:
+            base = (await other.load()).base
+        _refuse_other_serializer(base.identity.serializer)
+        return base.entities, base.head.bot
+    # These import telegram.ext, which takes a second.
+    from ptb_s3._json_files import read_json  # noqa: PLC0415 - see above
+    from ptb_s3._pickle_files import read_pickle_persistence  # noqa: PLC0415 - as above
+
+    with _output.progress("Reading") as advance:
+        if source.endswith(_JSON):
+            return read_json(Path(source), progress=advance), None
+        return read_pickle_persistence(Path(source), trusted=trusted, progress=advance), None
+
+
+async def _load(repository: Repository, *, known: int | None) -> None:
+    if known is None:
+        raise SettingsError(
+            "Whose state is it? Give --bot and the bot's id: the digits before ':' in its token."
+        )
+    await repository.load()
+
+
+def _changes(repository: Repository, state: State, *, merge: bool, replace: bool) -> Changes:
+    """Return what an import changes.
+
+    Raises:
+        ConflictError: The store is not empty, and nobody has said to merge.
+    """
+    present = repository.base.entities
+    if repository.revision and not merge:
+        raise ConflictError(
+            f"The store is not empty: it is at revision {repository.revision}. Nothing was "
+            "changed. Import into another prefix, or pass --merge to add what it has not."
+        )
+    return {
+        kind: {
+            key: value
+            for key, value in entities.items()
+            if key not in present[kind] or (replace and present[kind][key] != value)
+        }
+        for kind, entities in state.items()
+    }
+
+
+def _counted(state: State, changes: Changes) -> dict[str, Any]:
+    return {
+        "kinds": {
+            kind.value: {
+                "found": len(state.get(kind, {})),
+                "imported": len(changes.get(kind, {})),
+                "kept": len(state.get(kind, {})) - len(changes.get(kind, {})),
+            }
+            for kind in Kind
+        }
+    }
+
+
+def _show(outcome: Mapping[str, Any]) -> None:
+    columns = ["found", "imported", "kept"]
+    _output.table(
+        ["kind", "found", "to import", "there already"],
+        [
+            [kind, *(f"{numbers[column]:,}" for column in columns)]
+            for kind, numbers in outcome["kinds"].items()
+        ],
+        right=["found", "to import", "there already"],
+    )
+
+
+async def _commit(place: Place, repository: Repository, changes: Changes, *, json: bool) -> None:
+    """Commit, write the blobs, then read all of it back and compare."""
+    with interruptible("ptb-s3 status says whether the import was committed."):
+        await repository.commit_only(changes)
+        with _output.progress("Writing") as advance:
+            kinds = repository.written_kinds()
+            written: list[str] = []
+
+            def done(name: str) -> None:
+                written.append(name)
+                advance(len(written), len(kinds) + 1)
+
+            await repository.seal_anew(kinds, done)
+    again = await place.load()
+    if again.base.entities != repository.base.entities:
+        raise DamagedObjectError("head", "what was imported is not what is read back")
+    if not json:
+        _output.note("A bot that is running does not see this: restart it.")
+
+
+def _refuse_other_serializer(serializer: str) -> None:
+    if serializer != _SERIALIZER:
+        raise SettingsError(
+            f"The values were made by serializer {serializer!r}, which only the bot has. "
+            "Copy the objects by the bucket's own means instead."
+        )
+
+
+def export(
+    file: Annotated[
+        Path,
+        typer.Argument(help="The file to make: JSON if its name ends in .json, else a pickle."),
+    ],
+    *,
+    at: Annotated[str | None, typer.Option(metavar="POINT", help=f"{POINT}.")] = None,
+    trusted: Trusted = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the file if it is there.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Write the state to a file that PTB's PicklePersistence loads, or to JSON. Not encrypted."""
+    request = None if at is None else point(at)
+
+    async def work(place: Place) -> tuple[int, State]:
+        repository = await place.load()
+        _refuse_other_serializer(repository.base.identity.serializer)
+        if request is None:
+            return repository.revision, repository.base.entities
+        snapshot = await repository.history.state_at(request)
+        return snapshot.head.revision, snapshot.entities
+
+    revision, state = run(work)
+    _write(file, state, trusted or ["__main__"], overwrite=overwrite)
+    total = sum(map(len, state.values()))
+    if json:
+        _output.result_json({"file": str(file), "revision": revision, "entities": total})
+        return
+    _output.result(f"Wrote revision {revision}, {count(total, 'entity', 'entities')}, to {file}.")
+    _output.note("The file is not encrypted. Keep it as safe as the bot's token.")
+
+
+def _write(file: Path, state: State, trusted: list[str], *, overwrite: bool) -> None:
+    # As in `_read`.
+    from ptb_s3._json_files import write_json  # noqa: PLC0415 - see there
+    from ptb_s3._pickle_files import write_pickle_persistence  # noqa: PLC0415 - as above
+
+    with _output.progress("Writing") as advance:
+        if file.suffix == _JSON:
+            write_json(file, state, overwrite=overwrite, progress=advance)
+        else:
+            write_pickle_persistence(
+                file, state, trusted=trusted, overwrite=overwrite, progress=advance
+            )

@@ -1,0 +1,171 @@
+"""The README's transcripts: each command in a ```console block, run for real, and what it prints.
+
+`python -m tests.integration.transcripts` runs them all and writes what they print into the README.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tests import servers
+from tests.servers import PROJECT, S3Server
+from tests.support import KEY, OTHER_KEY, make_persistence, state_of, update
+
+from ptb_s3._s3 import S3Store
+
+README = PROJECT / "README.md"
+BUCKET, PREFIX = "my-bucket", "shop-bot/"
+ALICE, BOB = 100_200_300, 400_500_600
+_BLOCK = re.compile(r"(^```console\n)(.*?)(^```$)", re.MULTILINE | re.DOTALL)
+_WITHIN = 60  # seconds: one command, on a busy machine
+
+# What is another thing each time. Keys are known, so their ids are compared.
+_VOLATILE = (
+    (r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?(\+00:00)?", "<time>"),
+    (r"\d{4}-\d\d-\d\d", "<day>"),
+    (r"\b(\d+ (second|minute|hour)s|an? (second|minute|hour)|a moment) ago\b|\bnow\b", "<ago>"),
+    (r"\b\d+(\.\d+)? (Bytes?|kB|MB)\b", "<size>"),
+    (r"\b\d+(\.\d+)? (ms|s)\b", "<duration>"),
+    (r"127\.0\.0\.1:\d+", "<server>"),
+    (rf"\b(?!{KEY.id}|{OTHER_KEY.id})[0-9a-f]{{16}}\b", "<writer>"),
+    (r"\b[0-9a-f]{32}\b", "<version>"),
+    (r"█+", "<bar>"),
+    (r" +", " "),
+    (r" +$", ""),
+)
+
+
+class Transcript(NamedTuple):
+    """One command, and what it is said to print."""
+
+    command: str
+    output: str
+
+
+def transcripts(text: str) -> list[Transcript]:
+    """Return the transcripts of a README, in their order."""
+    found = []
+    for block in _BLOCK.finditer(text):
+        for part in re.split(r"^\$ ", block[2], flags=re.MULTILINE)[1:]:
+            command, _, output = part.partition("\n")
+            found.append(Transcript(command, output.strip("\n")))
+    return found
+
+
+def steady(output: str) -> str:
+    """Return what a program prints without what is another thing each time."""
+    for pattern, stand_in in _VOLATILE:
+        output = re.sub(pattern, stand_in, output, flags=re.MULTILINE)
+    return output
+
+
+def run(command: str, folder: Path) -> str:
+    """Run a command line of the README in the operator's folder; return all that it prints."""
+    program, *arguments = shlex.split(command)
+    assert program == "ptb-s3", command
+    ran = subprocess.run(  # noqa: S603 - our own program, and the README's own arguments
+        [sys.executable, "-m", "ptb_s3.cli", *arguments],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**_ENVIRONMENT, "HOME": str(folder)},
+        text=True,
+        check=False,
+        timeout=_WITHIN,
+    )
+    return ran.stdout.strip("\n")
+
+
+_ENVIRONMENT = {
+    "PATH": os.defpath,
+    "TZ": "UTC",
+    "PYTHONUTF8": "1",
+    "PYTHONUNBUFFERED": "1",  # so that the two streams come in order
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+
+async def prepare(server: S3Server, folder: Path) -> None:
+    """Let the tea shop's bot run for a while, and give its operator a folder of settings."""
+    async with server.session().client("s3", endpoint_url=server.endpoint_url) as client:
+        await client.create_bucket(Bucket=BUCKET)
+        await client.put_bucket_versioning(
+            Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"}
+        )
+    store = S3Store(BUCKET, PREFIX, endpoint_url=server.endpoint_url, session=server.session())
+    persistence = make_persistence(store)
+    await state_of(persistence, "order")
+    assert persistence._commits is not None
+    persistence._commits.repository._sealer._clock = _clock().__next__
+    for step in _days():
+        await update(persistence, step)
+    await persistence.flush()
+    common = {
+        **server.environment,
+        "PTB_S3_ENDPOINT_URL": server.endpoint_url,
+        "PTB_S3_BUCKET": BUCKET,
+    }
+    new = {"PTB_S3_KEY": OTHER_KEY.reveal(), "PTB_S3_RETIRED_KEYS": KEY.reveal()}
+    _write(folder / ".env", {**common, "PTB_S3_PREFIX": PREFIX, "PTB_S3_KEY": KEY.reveal()})
+    _write(folder / "rotated.env", {**common, "PTB_S3_PREFIX": PREFIX, **new})
+    _write(folder / "copy.env", {**common, "PTB_S3_PREFIX": "copy/", **new})
+
+
+def _write(path: Path, variables: Mapping[str, str]) -> None:
+    path.write_text("".join(f"{name}={value}\n" for name, value in variables.items()))
+
+
+def _clock() -> Iterator[datetime]:
+    """As if the bot had run for some hours."""
+    now = datetime.now(UTC) - timedelta(hours=3)
+    while True:
+        yield now
+        now += timedelta(minutes=14, seconds=7)
+
+
+def _days() -> Iterator[dict[str, Any]]:
+    """What the bot saves, interval by interval."""
+    since = datetime(2026, 11, 2, tzinfo=UTC)
+    alice: dict[str, Any] = {"name": "Alice", "since": since, "cart": [("Oolong", 3)]}
+    yield {"user_data": {ALICE: alice}, "bot_data": {"orders": 0}}
+    yield {"conversations": {"order": {(ALICE, ALICE): 1}}}
+    bob = {"name": "Bob", "since": since, "cart": []}
+    yield {"user_data": {BOB: bob}, "chat_data": {BOB: {"language": "de"}}}
+    paid = {**alice, "cart": [], "address": "12 Canary Lane"}
+    yield {
+        "user_data": {ALICE: paid},
+        "bot_data": {"orders": 1},
+        "conversations": {"order": {(ALICE, ALICE): None}},
+    }
+    yield {"user_data": {BOB: {**bob, "cart": [("Lapsang", 1)]}}}
+    yield {"user_data": {ALICE: {}}, "bot_data": {"orders": 1}}  # a bug of the bot's
+
+
+def rewrite() -> None:
+    """Run all commands of the README, and write what they print into it."""
+    with servers.running("seaweedfs", {}) as server, tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        asyncio.run(prepare(server, folder))
+
+        def ran(block: re.Match[str]) -> str:
+            parts = [
+                f"$ {each.command}\n{run(each.command, folder)}\n" for each in transcripts(block[0])
+            ]
+            return f"{block[1]}{''.join(parts)}{block[3]}"
+
+        README.write_text(_BLOCK.sub(ran, README.read_text()))
+
+
+if __name__ == "__main__":
+    rewrite()
