@@ -29,7 +29,7 @@ from ptb_s3._erasure import Erasures
 from ptb_s3._head import Head, Part
 from ptb_s3._state import Entities, Kind
 from ptb_s3._store import Fetched, Store, Version
-from ptb_s3.errors import DamagedObjectError, RestorePointError
+from ptb_s3.errors import DamagedObjectError, RestorePointError, UnknownKeyError
 
 # A revision has fewer digits than this; a version id of digits alone has more.
 _REVISION_DIGITS = 16
@@ -38,6 +38,8 @@ _WIDTH = 16
 # A writer's clock and the storage's differ by no more, or S3 would have refused the request
 # (Amazon S3 API Reference, "Error responses": RequestTimeTooSkewed).
 _MAX_SKEW = timedelta(minutes=15)
+# The last moment of a second: commits are shown to the second, and that must find them again.
+_TO_THE_END = timedelta(microseconds=999_999)
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -94,23 +96,25 @@ class History:
 
         Args:
             since: The oldest; None: from the first one.
-            until: The newest; None: to the current one.
+            until: The newest; None: to the current one. To the second, it includes all of it.
         """
+        last = None if until is None else _all_of(until)
 
         async def in_span() -> AsyncIterator[Version]:
             async for version in self._store.versions(HEAD):
-                if since is not None and version.modified < since - _MAX_SKEW:
+                if since is not None and since - version.modified > _MAX_SKEW:
                     return
-                if until is None or version.modified <= until + _MAX_SKEW:
+                if last is None or version.modified - last <= _MAX_SKEW:
                     yield version
 
         async with aclosing(ahead(in_span(), self._commit)) as commits:
             async for commit in commits:
                 made = commit.header.created if commit.header else commit.version.modified
-                if since is not None and made < since:
-                    return
+                # Not the end of the span: the writer before may have had a clock that is ahead.
+                early = since is not None and made < since
+                late = last is not None and made > last
                 ours = commit.header is None or commit.header.store == self._store_id
-                if ours and (until is None or made <= until):
+                if ours and not early and not late:
                     yield commit
 
     async def oldest(self, advance: Callable[[int], None]) -> tuple[int, Header | None]:
@@ -133,21 +137,29 @@ class History:
         """Return the whole state as of the commit that a request names.
 
         Args:
-            request: A revision, a time (ISO 8601; UTC unless it says otherwise), or the version id
-                of a head.
+            request: A revision, a time (ISO 8601; UTC unless it says otherwise; to the second, it
+                is the end of that second), or the version id of a head.
 
         Raises:
-            RestorePointError: No commit that is still held answers to it.
+            RestorePointError: No commit that is still held, and intact, answers to it.
         """
         found = await self._find(request)
-        header, head = self._reader.open_head(found.body)
+        try:
+            header, head = self._reader.open_head(found.body)
+        except DamagedObjectError as error:
+            raise _no_point(request, f"that commit is damaged: {error.reason}") from None
         if header.store != self._store_id:
             raise _no_point(request, "that commit is of another store")
         entities = {}
         for kind, part in head.parts.items():
-            blob = await self._blob_at(kind, part, head.revision)
+            try:
+                blob = await self._blob_at(kind, part, head.revision)
+            except DamagedObjectError as error:
+                why = f"the version of {kind.value} that it builds on is damaged: {error.reason}"
+                raise _no_point(request, why) from None
             if blob is None:
-                raise await self._half_expired(request, head.revision, kind)
+                why = f"no version of {kind.value} is left that it can build on"
+                raise await self._expired(request, why, found.version_id)
             overlay(blob, part)
             if self._erasures is not None:
                 self._erasures.apply(kind, blob, head.revision)
@@ -160,16 +172,18 @@ class History:
         try:
             moment = datetime.fromisoformat(request)
         except ValueError:
-            found = await self._store.get(HEAD, version_id=request)
+            # An empty id would be that of the current version.
+            found = await self._store.get(HEAD, version_id=request) if request else None
             if found is None:
                 raise _no_point(request, "there is no such version of head") from None
             return found
-        return await self._at_time(request, moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return await self._at_time(request, _all_of(moment))
 
     async def _at_revision(self, request: str, revision: int) -> Fetched:
         newest = await self._newest(HEAD, lambda header: header.revision <= revision)
         if newest is None:
-            raise _no_point(request, "history does not reach back so far")
+            raise await self._expired(request, "history does not reach back so far")
         if newest[1].revision != revision:
             raise _no_point(request, f"the nearest one before it is {newest[1].revision}")
         return await self._get(request, newest[0])
@@ -177,7 +191,7 @@ class History:
     async def _at_time(self, request: str, moment: datetime) -> Fetched:
         newest = await self._newest(HEAD, lambda header: header.created <= moment)
         if newest is None:
-            raise _no_point(request, "no commit so old is left")
+            raise await self._expired(request, "no commit so old is left")
         return await self._get(request, newest[0])
 
     async def _get(self, request: str, version: Version) -> Fetched:
@@ -239,37 +253,85 @@ class History:
             raise damage
         return None
 
-    async def _half_expired(self, request: str, revision: int, kind: Kind) -> RestorePointError:
-        """Say which commits can still be brought back, where one cannot for want of a blob."""
-        left = await self._oldest_whole(revision)
-        what = f"Revisions from {left} on can." if left else "No other can, either."
-        return _no_point(
-            request, f"no version of {kind.value} is left that it can build on. {what}"
-        )
+    async def _expired(
+        self, request: str, why: str, version_id: str | None = None
+    ) -> RestorePointError:
+        """Say why a commit cannot be brought back, and which ones still can.
 
-    async def _oldest_whole(self, after: int) -> int | None:
-        """Find the oldest commit after a revision whose blobs are all left.
+        Args:
+            request: What was asked for.
+            why: Why it cannot.
+            version_id: The commit's, if there is one.
+        """
+        versions = [version async for version in self._store.versions(HEAD)]
+        if all(version.version_id == "null" for version in versions):
+            return _no_point(request, "the bucket keeps no versions, so there is no history")
+        ids = [version.version_id for version in versions]
+        newer = versions[: ids.index(version_id)] if version_id in ids else versions
+        left = await self._oldest_whole(newer)
+        if left is None:
+            return _no_point(request, f"{why}. No other commit can be brought back, either")
+        made = left.created.astimezone().isoformat(" ", "seconds")
+        left_over = f"Revisions from {left.revision} ({made}) on can be brought back"
+        return _no_point(request, f"{why}. {left_over}")
+
+    async def _oldest_whole(self, versions: list[Version]) -> Header | None:
+        """Find the oldest commit whose blobs are all left.
 
         Retention takes the oldest first, so that all commits after a whole one are whole.
         """
         revisions = {kind: await self._revisions(kind) for kind in Kind}
-        newer = [c.version async for c in self.commits() if c.header and c.header.revision > after]
-        low, high, oldest = 0, len(newer), None
+        low, high, oldest = 0, len(versions), None
         while low < high:
             middle = (low + high) // 2
-            found = await self._get(f"the commit after {after}", newer[middle])
-            head = self._reader.open_head(found.body)[1]
-            if restorable(head, revisions):
-                oldest, low = head.revision, middle + 1
-            else:
+            try:
+                whole = await self._whole(versions[middle], revisions)
+            except DamagedObjectError:
+                del versions[middle]
+                high -= 1
+                continue
+            if whole is None:
                 high = middle
+            else:
+                oldest, low = whole, middle + 1
         return oldest
 
+    async def _whole(
+        self, version: Version, revisions: Mapping[Kind, Iterable[int]]
+    ) -> Header | None:
+        """Return the header of a commit that can be brought back; None if it cannot."""
+        found = await self._store.get(HEAD, version_id=version.version_id)
+        try:
+            header, head = self._reader.open_head(found.body) if found else (None, None)
+        except UnknownKeyError:
+            return None
+        if header is None or head is None or header.store != self._store_id:
+            return None
+        return header if restorable(head, revisions) else None
+
     async def _revisions(self, name: str) -> list[int]:
-        headers = [
-            await self._header(name, version) async for version in self._store.versions(name)
-        ]
-        return [h.revision for h in headers if h is not None and h.store == self._store_id]
+        """Return the revisions of which there is a version of a blob."""
+
+        async def read(version: Version) -> Header | None:
+            try:
+                return await self._header(name, version)
+            except DamagedObjectError:
+                return None
+
+        async with aclosing(ahead(self._store.versions(name), read)) as headers:
+            return [h.revision async for h in headers if h and h.store == self._store_id]
+
+
+async def newest_store(store: Store) -> str | None:
+    """Return the id of the store that the newest head is of, among those that can be read."""
+    async for version in store.versions(HEAD):
+        try:
+            header = await header_of(store, HEAD, version)
+        except DamagedObjectError:
+            continue
+        if header is not None:
+            return header.store
+    return None
 
 
 async def header_of(store: Store, name: str, version: Version) -> Header | None:
@@ -307,6 +369,11 @@ async def ahead(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _all_of(moment: datetime) -> datetime:
+    """Return the end of the second that a time names, if it names no fraction of one."""
+    return moment if moment.microsecond else moment + _TO_THE_END
 
 
 def _no_point(request: str, why: str) -> RestorePointError:

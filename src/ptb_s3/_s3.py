@@ -14,7 +14,7 @@ import random
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 from urllib.parse import urlsplit
 
 from ptb_s3._s3_answers import Answer, Question, means_absent, to_error, to_failure
@@ -36,8 +36,10 @@ _BACKOFF = 2.0
 _SLOWEST = 2**16
 """Bytes a second. aiohttp bounds the wait for a reply, but not the sending before it."""
 _PIECE = 2**20
-_POOL = 16
-"""Connections. A cold start reads six objects at once."""
+_POOL = 32
+"""Connections. A cold start reads six objects at once; `doctor` lets 32 writers race."""
+_LONG = 30.0
+"""Seconds to wait for an answer where the request is not to be sent twice."""
 _DEFAULT_REGION = "us-east-1"
 """What servers other than AWS take for theirs; the signature needs one."""
 _DELETED_AT_ONCE = 1000
@@ -49,6 +51,20 @@ _WAIT = 0.25
 _RANGE_NOT_SATISFIABLE = 416
 _NOT_S3 = Answer("200", 200)
 """What we make of a success without what S3 adds to it: some web server said it."""
+
+
+class Access(NamedTuple):
+    """How a bucket is reached.
+
+    Attributes:
+        endpoint: URL of the S3 API.
+        region: The one that requests are signed for.
+        credentials: How botocore came by them, such as ``env``; None: there are none.
+    """
+
+    endpoint: str
+    region: str
+    credentials: str | None
 
 
 class S3Store:
@@ -66,8 +82,10 @@ class S3Store:
             where there are none and `endpoint_url` is given.
         session: An `aioboto3.Session` to take credentials from; None makes one.
         expected_bucket_owner: Id of the AWS account that the bucket must belong to.
-        connect_timeout: Seconds to wait for a connection, in each of three attempts.
-        read_timeout: Seconds to wait for the next bytes of an answer, in each of three attempts.
+        anonymous: Ask without credentials, as anybody could.
+        connect_timeout: Seconds to wait for a connection, in each attempt.
+        read_timeout: Seconds to wait for the next bytes of an answer, in each attempt.
+        attempts: How often a request is sent at most, if there is no answer to it; None: thrice.
 
     Raises:
         SettingsError: The endpoint is not an http or https address, or holds a password.
@@ -82,8 +100,10 @@ class S3Store:
         region_name: str | None = None,
         session: aioboto3.Session | None = None,
         expected_bucket_owner: str | None = None,
+        anonymous: bool = False,
         connect_timeout: float = 3.0,
         read_timeout: float = 4.0,
+        attempts: int | None = None,
     ) -> None:
         _check_endpoint(endpoint_url)
         self.bucket = bucket
@@ -93,10 +113,17 @@ class S3Store:
         self._owner = (
             {"ExpectedBucketOwner": expected_bucket_owner} if expected_bucket_owner else {}
         )
+        self._signed = not anonymous
         self._timeouts = {"connect_timeout": connect_timeout, "read_timeout": read_timeout}
+        self._attempts = attempts or _ATTEMPTS
         self._patience = _ATTEMPTS * (connect_timeout + read_timeout + _BACKOFF)
         self._session: Any = session
         self._link: _Link | None = None
+
+    @property
+    def expected_owner(self) -> str | None:
+        """Id of the AWS account that the bucket must belong to, if there is one."""
+        return self._owner.get("ExpectedBucketOwner")
 
     def __repr__(self) -> str:
         return (
@@ -184,6 +211,70 @@ class S3Store:
                 if refused.get("Code") not in _GONE_ALREADY:
                     raise to_error(question, Answer(str(refused.get("Code", "")), 403))
 
+    async def ask(
+        self, operation: str, *, key: str = "", **request: object
+    ) -> dict[str, Any] | Answer:
+        """Send a request that is none of `Store`'s, such as what looks at the bucket itself.
+
+        Args:
+            operation: The method of botocore's client.
+            key: The object's full key, where one is meant.
+            request: Its other arguments, but for those that say which bucket.
+
+        Returns:
+            botocore's view of the reply, or an `Answer` where the server said no.
+
+        Raises:
+            PersistenceError: There was no answer.
+        """
+        keyed = {"Key": key} if key else {}
+        question = Question("look at", self.bucket, key)
+        answer: dict[str, Any] | Answer = await self._ask(
+            question, operation, self._patience, **keyed, **request
+        )
+        return answer
+
+    async def access(self) -> Access:
+        """Return how the bucket is reached, without asking it anything.
+
+        Raises:
+            PersistenceError: It cannot be told.
+        """
+        try:
+            client = await self._client()
+            credentials = await self._session.get_credentials()
+        except Exception as exc:
+            failure = to_failure(Question("look at", self.bucket, ""), exc, self._whom)
+            if failure is None:
+                raise
+            raise failure from None
+        method = None if credentials is None else str(credentials.method)
+        return Access(client.meta.endpoint_url, client.meta.region_name, method)
+
+    def alike(
+        self, *, anonymous: bool = False, any_owner: bool = False, once: bool = False
+    ) -> Self:
+        """Return a store of the same place that asks in another way. Close it as well.
+
+        Args:
+            anonymous: It uses no credentials, so that it is told what anybody is told.
+            any_owner: It does not mind whose bucket it is.
+            once: It waits for an answer rather than ask again; only a 409 is one that it does not
+                take for the last word.
+        """
+        timeouts = {**self._timeouts, **({"read_timeout": _LONG} if once else {})}
+        return type(self)(
+            self.bucket,
+            self.prefix,
+            endpoint_url=self.endpoint_url,
+            region_name=self.region_name,
+            session=self._session,
+            expected_bucket_owner=None if any_owner else self.expected_owner,
+            anonymous=anonymous,
+            attempts=1 if once else None,
+            **timeouts,
+        )
+
     async def close(self) -> None:
         """See `Store.close`."""
         link, self._link = self._link, None
@@ -235,10 +326,14 @@ class S3Store:
             answer = _error_answer(exc)
             if answer is not None:
                 return answer
-            failure = to_failure(question, exc, self.endpoint_url or "AWS S3")
+            failure = to_failure(question, exc, self._whom)
             if failure is None:
                 raise
             raise failure from None  # its text may hold the request
+
+    @property
+    def _whom(self) -> str:
+        return self.endpoint_url or "AWS S3"
 
     async def _client(self) -> _Untyped:
         """Return the client of the running loop."""
@@ -252,7 +347,9 @@ class S3Store:
 
     async def _open(self) -> _Untyped:
         """Return a new client, as a context manager. What is slow about it is done in a thread."""
-        self._session, config = await asyncio.to_thread(_prepared, self._session, self._options())
+        self._session, config = await asyncio.to_thread(
+            _prepared, self._session, self._options(), signed=self._signed
+        )
         region = self.region_name or self._session.region_name
         if region is None and self.endpoint_url is not None:
             region = _DEFAULT_REGION
@@ -267,7 +364,7 @@ class S3Store:
             s3["addressing_style"] = "path"  # a name in front of minio:9000 resolves nowhere
         return {
             **self._timeouts,
-            "retries": {"mode": "standard", "total_max_attempts": _ATTEMPTS},
+            "retries": {"mode": "standard", "total_max_attempts": self._attempts},
             "max_pool_connections": _POOL,
             # Content-MD5 guards the way there, authenticated encryption all of it. botocore's own
             # checksums would be computed on the loop, and not every server knows them.
@@ -302,11 +399,14 @@ class _Link:
             await self._stack.aclose()
 
 
-def _prepared(session: _Untyped, options: dict[str, Any]) -> tuple[_Untyped, _Untyped]:
+def _prepared(
+    session: _Untyped, options: dict[str, Any], *, signed: bool
+) -> tuple[_Untyped, _Untyped]:
     """Import, make a session and read the service's model: a second of work, for a thread to do."""
     import aioboto3  # noqa: PLC0415 - takes longer to import than all else together
     from aiobotocore.config import AioConfig  # noqa: PLC0415 - as above
     from aiobotocore.session import get_session  # noqa: PLC0415 - as above
+    from botocore import UNSIGNED  # noqa: PLC0415 - as above
 
     if session is None:
         core = get_session()
@@ -316,7 +416,7 @@ def _prepared(session: _Untyped, options: dict[str, Any]) -> tuple[_Untyped, _Un
         for data in ("endpoints", "partitions", "sdk-default-configuration", "_retry"):
             loader.load_data(data)
         session = aioboto3.Session(botocore_session=core)
-    return session, AioConfig(**options)
+    return session, AioConfig(**options, **({} if signed else {"signature_version": UNSIGNED}))
 
 
 def _error_answer(exc: Exception) -> Answer | None:
@@ -327,8 +427,13 @@ def _error_answer(exc: Exception) -> Answer | None:
         return None
     metadata = exc.response.get("ResponseMetadata", {})
     error = exc.response.get("Error", {})
-    region = metadata.get("HTTPHeaders", {}).get("x-amz-bucket-region") or error.get("Region")
-    return Answer(str(error.get("Code", "")), metadata.get("HTTPStatusCode", 0), str(region or ""))
+    headers = metadata.get("HTTPHeaders", {})
+    return Answer(
+        str(error.get("Code", "")),
+        metadata.get("HTTPStatusCode", 0),
+        str(headers.get("x-amz-bucket-region") or error.get("Region") or ""),
+        str(headers.get("date") or ""),
+    )
 
 
 def _retry_conflict(

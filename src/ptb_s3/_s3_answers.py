@@ -30,9 +30,9 @@ class Question(NamedTuple):
     """What was asked, as far as an error's text needs it.
 
     Attributes:
-        operation: ``read``, ``write``, ``list`` or ``delete versions of``.
+        operation: ``read``, ``write``, ``list``, ``delete versions of`` or ``look at``.
         bucket: The bucket.
-        key: The object's full key, prefix included.
+        key: The object's full key, prefix included; empty where the bucket itself is meant.
         if_match: Whether a write was to replace an object, rather than to create one.
         version: Whether a read named a version.
     """
@@ -44,15 +44,25 @@ class Question(NamedTuple):
     version: bool = False
 
     def __str__(self) -> str:
+        if not self.key:
+            return f"{self.operation} bucket {self.bucket!r}"
         return f"{self.operation} object {self.key!r} in bucket {self.bucket!r}"
 
 
 class Answer(NamedTuple):
-    """What the server said: its error code, the HTTP status, and the region that it points to."""
+    """What the server said where it did not do as it was asked.
+
+    Attributes:
+        code: Its error code.
+        status: The HTTP status.
+        region: The region that it points to.
+        date: The server's clock, as HTTP writes it.
+    """
 
     code: str
     status: int
     region: str = ""
+    date: str = ""
 
     def __str__(self) -> str:
         return f"{self.status} {self.code}" if self.code != str(self.status) else self.code
@@ -237,6 +247,8 @@ _BY_FAILURE: dict[str, _Row] = {
     "HTTPClientError": _SILENT,
     "IncompleteReadError": _SILENT,
     "ResponseParserError": _NOT_S3,
+    # A redirect to no address and no region: botocore asks for the region without end.
+    "RecursionError": _NOT_S3,
     "BotoCoreError": _Row(StorageError, "The S3 client could not do it ({failure})."),
     # aiohttp and Python, where botocore lets them through
     "ClientError": _SILENT,
@@ -254,6 +266,16 @@ def means_absent(question: Question, answer: Answer) -> bool:
     if answer.code in _DEFINITELY_ABSENT:
         return True
     return question.version and answer.code in _NO_SUCH_VERSION
+
+
+def means_denied(question: Question, answer: Answer) -> bool:
+    """Tell whether it knows who asks, and does not let them."""
+    return _row(question, answer) is _DENIED
+
+
+def means_elsewhere(question: Question, answer: Answer) -> bool:
+    """Tell whether it says to ask in another region."""
+    return _row(question, answer) is _REGION
 
 
 def to_error(question: Question, answer: Answer) -> Exception:

@@ -20,13 +20,11 @@ from ptb_s3._history import restorable
 from ptb_s3._retention import Policy
 from ptb_s3._state import Kind
 from ptb_s3._store import Archive, Store, Version
-from ptb_s3._versions import Listing, Opened, list_all, open_all
+from ptb_s3._versions import Advance, Listing, Opened, list_all, open_all
 from ptb_s3.errors import DamagedObjectError
 
 # Versions deleted by one request, and so at most how many after an interrupt.
 _BATCH = 1000
-
-Advance = Callable[[int, int], None]
 
 
 @dataclass(slots=True)
@@ -73,12 +71,13 @@ async def plan_prune(
         reader: Opens the commits that are kept, to see which blobs they need.
         policy: What to keep.
         zone: Whose hours and days count; None: this machine's.
-        advance: Called with how many kept commits have been opened, and of how many.
+        advance: Called with how many versions have been listed; then with how many kept commits
+            have been opened, and of how many.
 
     Raises:
         UnknownKeyError: A commit to be kept is sealed with a key that is not at hand.
     """
-    listing = await list_all(store)
+    listing = await list_all(store, advance)
 
     def keeps(versions: list[Version]) -> list[bool]:
         return policy.keeps([version.modified.astimezone(zone) for version in versions])
@@ -156,12 +155,13 @@ async def plan_purge(store: Store, reader: Reader, subject: int, advance: Advanc
         store: Where the objects lie.
         reader: Opens them.
         subject: Id of the user or chat.
-        advance: Called with how many versions have been searched, and of how many.
+        advance: Called with how many versions have been listed; then with how many have been
+            searched, and of how many.
 
     Raises:
         UnknownKeyError: A version is sealed with a key that is not at hand, so none can be purged.
     """
-    listing = await list_all(store)
+    listing = await list_all(store, advance)
     holding: set[tuple[str, str]] = set()
     heads: list[tuple[str, Header, Head]] = []
     before, after = _Blobs(), _Blobs()

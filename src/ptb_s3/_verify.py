@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -19,7 +18,7 @@ from ptb_s3._head import Head
 from ptb_s3._history import restorable
 from ptb_s3._state import Kind
 from ptb_s3._store import Fetched, Store
-from ptb_s3._versions import NAMES, list_all, open_all, peek
+from ptb_s3._versions import NAMES, Advance, list_all, open_all, peek
 from ptb_s3.errors import DamagedObjectError, ForeignStoreError, PersistenceError
 
 # Another writer may commit and compact between two of our reads.
@@ -118,9 +117,7 @@ async def _misfit(reader: Reader, objects: dict[str, Fetched | None]) -> Finding
     return Finding(fault.object_name, found and found.version_id, None, fault)
 
 
-async def verify_history(
-    store: Store, reader: Reader, advance: Callable[[int, int], None]
-) -> Report:
+async def verify_history(store: Store, reader: Reader, advance: Advance) -> Report:
     """Open every version of every object, and see which commits still have their blobs.
 
     Raises:
@@ -129,7 +126,7 @@ async def verify_history(
     report = Report()
     blobs: dict[str, dict[Kind, list[int]]] = defaultdict(lambda: {kind: [] for kind in Kind})
     heads: list[tuple[str, Head]] = []
-    listing = await list_all(store)
+    listing = await list_all(store, advance)
     async with aclosing(open_all(store, reader, listing, advance)) as versions:
         async for opened in versions:
             report.objects += 1

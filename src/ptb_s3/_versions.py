@@ -30,6 +30,8 @@ _WIDTH = 4
 
 Listing = Mapping[str, list[Version]]
 """The versions of each object, newest first."""
+Advance = Callable[[int, int | None], None]
+"""Told how much is done, and of how much, where that is known."""
 
 
 class Opened(NamedTuple):
@@ -50,21 +52,31 @@ class Opened(NamedTuple):
     fault: PersistenceError | None
 
 
-async def list_all(store: Store) -> Listing:
+async def list_all(store: Store, advance: Advance) -> Listing:
     """List the versions of all objects.
 
     Heads come last: whatever blob a head of the list refers to, the lists of blobs have it, unless
     it is newer than all of them.
+
+    Args:
+        store: Where they lie.
+        advance: Called with how many have been listed.
     """
-    listing = {name: [v async for v in store.versions(name)] for name in reversed(NAMES)}
-    return {name: listing[name] for name in NAMES}
+    listing: dict[str, list[Version]] = {name: [] for name in NAMES}
+    listed = 0
+    for name in reversed(NAMES):
+        async for version in store.versions(name):
+            listing[name].append(version)
+            listed += 1
+            advance(listed, None)
+    return listing
 
 
 async def open_all(
     store: Store,
     reader: Reader,
     listing: Listing,
-    advance: Callable[[int, int], None] = lambda _done, _total: None,
+    advance: Advance,
 ) -> AsyncGenerator[Opened, None]:
     """Open the versions listed; those that have expired meanwhile are left out.
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from tests import servers
 from tests.servers import PROJECT, S3Server
-from tests.support import KEY, OTHER_KEY, make_persistence, state_of, update
+from tests.support import KEY, OTHER_KEY, make_persistence, settled, state_of, update
 
 from ptb_s3._s3 import S3Store
 
@@ -43,6 +43,14 @@ _VOLATILE = (
     (r" +", " "),
     (r" +$", ""),
 )
+
+
+_RETENTION = {
+    "ID": "history",
+    "Status": "Enabled",
+    "Filter": {"Prefix": PREFIX},
+    "NoncurrentVersionExpiration": {"NoncurrentDays": 30},
+}
 
 
 class Transcript(NamedTuple):
@@ -103,13 +111,20 @@ async def prepare(server: S3Server, folder: Path) -> None:
         await client.put_bucket_versioning(
             Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"}
         )
+        await client.put_bucket_lifecycle_configuration(
+            Bucket=BUCKET, LifecycleConfiguration={"Rules": [_RETENTION]}
+        )
     store = S3Store(BUCKET, PREFIX, endpoint_url=server.endpoint_url, session=server.session())
     persistence = make_persistence(store)
     await state_of(persistence, "order")
     assert persistence._commits is not None
-    persistence._commits.repository._sealer._clock = _clock().__next__
+    # As if the bot had run for some hours.
+    now = datetime.now(UTC) - timedelta(hours=3)
+    persistence._commits.repository._sealer._clock = lambda: now
     for step in _days():
         await update(persistence, step)
+        await settled(persistence)
+        now += timedelta(minutes=14, seconds=7)
     await persistence.flush()
     common = {
         **server.environment,
@@ -124,14 +139,6 @@ async def prepare(server: S3Server, folder: Path) -> None:
 
 def _write(path: Path, variables: Mapping[str, str]) -> None:
     path.write_text("".join(f"{name}={value}\n" for name, value in variables.items()))
-
-
-def _clock() -> Iterator[datetime]:
-    """As if the bot had run for some hours."""
-    now = datetime.now(UTC) - timedelta(hours=3)
-    while True:
-        yield now
-        now += timedelta(minutes=14, seconds=7)
 
 
 def _days() -> Iterator[dict[str, Any]]:

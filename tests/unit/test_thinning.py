@@ -24,7 +24,7 @@ from ptb_s3.errors import StorageUnavailableError, UnknownKeyError
 READER = Reader(Keyring(KEY))
 
 
-def silent(_done: int, _total: int) -> None:
+def silent(_done: int, _total: int | None) -> None:
     """Show nothing."""
 
 

@@ -11,7 +11,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from ptb_s3.cli import _opened, _output, demo, forget, keys, prune, restore, status, verify
+from ptb_s3.cli import (
+    _opened,
+    _output,
+    demo,
+    doctor,
+    forget,
+    keys,
+    prune,
+    restore,
+    show,
+    status,
+    transfer,
+    verify,
+)
 from ptb_s3.errors import PersistenceError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -65,11 +78,16 @@ def _root(
 
 app.add_typer(keys.app, name="keys")
 app.command()(demo.demo)
+app.command()(doctor.doctor)
 app.command()(status.status)
 app.command()(status.history)
+app.command()(show.show)
+app.command()(show.diff)
 app.command()(verify.verify)
 app.command()(restore.restore)
 app.command()(restore.rotate)
 app.command()(prune.prune)
 # An id may be negative, and must not be taken for an option.
 app.command(context_settings={"ignore_unknown_options": True})(forget.forget)
+app.command("import")(transfer.import_)
+app.command()(transfer.export)

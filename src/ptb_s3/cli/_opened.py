@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 import typer
@@ -40,12 +42,14 @@ class Place(NamedTuple):
         store: The objects.
         keys: Seals and opens them.
         level: zstd compression level.
+        open: Opens another bucket and prefix of the same storage.
     """
 
     name: str
     store: S3Store
     keys: Keyring
     level: int
+    open: Callable[[str, str], S3Store]
 
     def repository(self, bot: int | None = None, serializer: str | None = None) -> Repository:
         """Return what reads and commits the state, of whichever bot it is unless one is given."""
@@ -75,23 +79,35 @@ class Place(NamedTuple):
         return History(self.store, Reader(self.keys), header.store)
 
 
+@asynccontextmanager
+async def elsewhere(place: Place, bucket: str, prefix: str) -> AsyncIterator[Place]:
+    """Open another bucket or prefix of the same storage, with the same keys and credentials."""
+    store = place.open(bucket, prefix)
+    try:
+        yield place._replace(name=f"s3://{bucket}/{prefix}", store=store)
+    finally:
+        await store.close()
+
+
 def run(work: Callable[[Place], Coroutine[Any, Any, _R]]) -> _R:
     """Do the work of a command at the place that the settings name."""
     from ptb_s3.settings import load_settings  # noqa: PLC0415 - pydantic would slow down --help
 
     settings = load_settings(env_file.get())
 
+    open_ = partial(
+        S3Store,
+        endpoint_url=settings.endpoint_url,
+        region_name=settings.region,
+        expected_bucket_owner=settings.expected_bucket_owner,
+    )
+
     async def opened() -> _R:
-        store = S3Store(
-            settings.bucket,
-            settings.prefix,
-            endpoint_url=settings.endpoint_url,
-            region_name=settings.region,
-            expected_bucket_owner=settings.expected_bucket_owner,
-        )
+        store = open_(settings.bucket, settings.prefix)
         name = f"s3://{settings.bucket}/{settings.prefix}"
+        level = settings.compression_level
         try:
-            return await work(Place(name, store, settings.keyring(), settings.compression_level))
+            return await work(Place(name, store, settings.keyring(), level, open_))
         finally:
             await store.close()
 

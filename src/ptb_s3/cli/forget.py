@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
 from ptb_s3._base import Base, Reader
-from ptb_s3._container import Header
 from ptb_s3._erasure import subjects
 from ptb_s3._state import Kind
 from ptb_s3._thinning import Plan, carry_out, plan_purge
 from ptb_s3.cli import _output
 from ptb_s3.cli._opened import DryRun, Json, Place, Yes, run
 from ptb_s3.cli._output import count, interruptible
-from ptb_s3.cli.prune import plan_json, show_plan
+from ptb_s3.cli._remains import Remains, remains, remains_json, told
+from ptb_s3.cli.prune import agree, plan_json, runs, show_plan
+from ptb_s3.cli.restore import undisturbed
 from ptb_s3.errors import ConflictError, PersistenceError
 
 _NOT_LOOKED_INTO = (
@@ -50,12 +52,15 @@ def forget(
         reader = Reader(place.keys)
         found = _found(repository.base, subject)
         plan = await _search(place, reader, subject) if purge else None
+        left = await remains(place.store, datetime.now(UTC))
         if not json:
             _say(found, plan)
+            for sentence in told(left, purged=purge):
+                _output.note(sentence)
         if dry_run:
-            return _outcome(found, plan, done=False)
-        _output.confirm("Erase it for good?", yes=yes)
-        with interruptible(_AGAIN), _output.progress("Erasing") as advance:
+            return _outcome(found, plan, left, done=False)
+        agree("Erase it for good?", yes=yes)
+        with interruptible(_AGAIN), undisturbed(_AGAIN), _output.progress("Erasing") as advance:
             await repository.erase(subject)
             kinds = repository.written_kinds()
             names: list[str] = []
@@ -67,8 +72,8 @@ def forget(
             await repository.seal_anew(kinds, sealed)
         if purge:
             plan, searched = await _purge(place, reader, subject)
-            return {**_outcome(found, plan, done=True), "searched": searched}
-        return _outcome(found, plan, done=True)
+            return {**_outcome(found, plan, left, done=True), "searched": searched}
+        return _outcome(found, plan, left, done=True)
 
     outcome = run(work)
     if json:
@@ -79,7 +84,8 @@ def forget(
         return
     _output.result("Erased, and everything current sealed anew.")
     if purge:
-        searched = outcome["searched"]
+        gone, searched = outcome["purge"]["delete"]["versions"], outcome["searched"]
+        _output.result(f"Deleted {count(gone, 'older version')} that held it.")
         _output.result(f"None of the {count(searched, 'version')} that remain holds it.")
     _output.note(_NOT_LOOKED_INTO)
 
@@ -126,27 +132,24 @@ def _say(found: dict[Kind, int], plan: Plan | None) -> None:
         [[kind.value, f"{number:,}"] for kind, number in found.items()],
         right=["entities to erase"],
     )
+    if not any(found.values()):
+        _output.note("Nothing current is that id's; older versions may still hold it.")
     if plan is not None:
         _output.result("")
         show_plan(plan)
-        _output.result(f"Restore points that go with them: {revisions(plan.lost)}.")
+        _output.result(f"Restore points that go with them: {_lost(plan)}.")
 
 
-def revisions(headers: list[Header]) -> str:
-    """Name revisions, runs of them by their ends."""
-    numbers = sorted({header.revision for header in headers})
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and runs[-1][-1] == number - 1:
-            runs[-1][1:] = [number]
-        else:
-            runs.append([number])
-    return ", ".join(" to ".join(map(str, run)) for run in runs) or "none"
+def _lost(plan: Plan) -> str:
+    return runs(header.revision for header in plan.lost)
 
 
-def _outcome(found: dict[Kind, int], plan: Plan | None, *, done: bool) -> dict[str, Any]:
+def _outcome(
+    found: dict[Kind, int], plan: Plan | None, left: Remains, *, done: bool
+) -> dict[str, Any]:
     return {
         "entities": {kind.value: number for kind, number in found.items()},
         "purge": plan and {**plan_json(plan), "lost": [header.revision for header in plan.lost]},
+        "left": remains_json(left),
         "done": done,
     }

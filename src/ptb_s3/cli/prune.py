@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
@@ -42,7 +45,7 @@ def prune(
             show_plan(plan)
         if dry_run or not plan.versions:
             return plan, False
-        _output.confirm(f"Delete {count(plan.versions, 'version')} for good?", yes=yes)
+        agree(f"Delete {count(plan.versions, 'version')} for good?", yes=yes)
         with (
             interruptible("What is listed can be restored; run ptb-s3 prune again to go on."),
             _output.progress("Deleting") as advance,
@@ -59,6 +62,24 @@ def prune(
         _output.result("Nothing was changed." if plan.versions else "Nothing to delete.")
 
 
+def agree(question: str, *, yes: bool) -> None:
+    """Have a person agree to what cannot be undone; Ctrl-C is an answer, too.
+
+    While they are asked, the event loop stands still, and would not hear of it.
+    """
+    if yes or not sys.stdin.isatty():
+        _output.confirm(question, yes=yes)
+        return
+    heard = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        _output.confirm(question, yes=yes)
+    except typer.Abort:
+        _output.note("\nNothing was changed.")
+        raise KeyboardInterrupt from None
+    finally:
+        signal.signal(signal.SIGINT, heard)
+
+
 def _refuse_without_history(plan: Plan) -> None:
     if not plan.versioned:
         raise SettingsError(
@@ -72,10 +93,9 @@ def show_plan(plan: Plan) -> None:
     kept = f"{count(len(plan.kept), 'commit')} that can be restored"
     if plan.kept:
         newest, oldest = plan.kept[0], plan.kept[-1]
-        kept += (
-            f", revision {oldest.revision} ({when(oldest.created)}) to {newest.revision} "
-            f"({when(newest.created)})"
-        )
+        kept += f", revision {oldest.revision} ({when(oldest.created)})"
+        if newest is not oldest:
+            kept += f" to {newest.revision} ({when(newest.created)})"
     _output.table(
         ["", "versions", "size", ""],
         [
@@ -88,6 +108,17 @@ def show_plan(plan: Plan) -> None:
 
 def _doomed(plan: Plan) -> str:
     return ", ".join(f"{len(gone):,} of {name}" for name, gone in plan.doomed.items() if gone)
+
+
+def runs(revisions: Iterable[int]) -> str:
+    """Name revisions, runs of them by their ends."""
+    found: list[list[int]] = []
+    for number in sorted(set(revisions)):
+        if found and found[-1][-1] == number - 1:
+            found[-1][1:] = [number]
+        else:
+            found.append([number])
+    return ", ".join(" to ".join(map(str, run)) for run in found) or "none"
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:

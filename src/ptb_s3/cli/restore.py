@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Annotated, Any, NamedTuple
 
 import typer
@@ -24,9 +25,10 @@ from ptb_s3.cli._opened import (
     run,
 )
 from ptb_s3.cli._output import count, interruptible, when, when_json
-from ptb_s3.errors import SettingsError
+from ptb_s3.errors import ConflictError, SettingsError
 
 _RESTART = "Restart the bot if it is running: it does not see this, and its next commit is refused."
+_ROTATE_AGAIN = "What is sealed anew stays so; run ptb-s3 rotate again to go on."
 
 
 class Counts(NamedTuple):
@@ -63,7 +65,10 @@ def restore(
             _say_plan(snapshot.header, count_changes(repository, changes))
         if dry_run or not any(changes.values()):
             return before, snapshot.header, changes, None
-        with interruptible("ptb-s3 history says whether the restore was committed."):
+        with (
+            interruptible("ptb-s3 history says whether the restore was committed."),
+            undisturbed("Nothing was restored: run the same command again."),
+        ):
             await repository.commit_only(changes)
         return before, snapshot.header, changes, repository.revision
 
@@ -77,6 +82,21 @@ def restore(
         _output.result("Nothing was changed.")
     else:
         _output.result("The state is like that already. Nothing was changed.")
+
+
+@contextmanager
+def undisturbed(state: str) -> Iterator[None]:
+    """Say of a conflict what a person has to know, where nothing is kept in memory.
+
+    Args:
+        state: What is so then, and how to go on.
+    """
+    try:
+        yield
+    except ConflictError:
+        raise ConflictError(
+            f"A running bot has committed meanwhile; nothing of that was overwritten. {state}"
+        ) from None
 
 
 def _chosen(
@@ -134,7 +154,8 @@ def rotate(*, dry_run: DryRun = False, json: Json = False) -> None:
         if names and not dry_run:
             kinds = [kind for kind in Kind if kind.value in names]
             with (
-                interruptible("What is sealed anew stays so; run ptb-s3 rotate again to go on."),
+                interruptible(_ROTATE_AGAIN),
+                undisturbed(_ROTATE_AGAIN),
                 _output.progress("Sealing") as advance,
             ):
                 steps: Iterator[int] = iter(range(1, len(kinds) + 2))

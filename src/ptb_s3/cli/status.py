@@ -9,13 +9,14 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from ptb_s3._base import Base
+from ptb_s3._base import Base, Reader
 from ptb_s3._container import HEAD, Changed, Header
-from ptb_s3._history import Commit
+from ptb_s3._history import Commit, History, newest_store
 from ptb_s3._state import Kind
 from ptb_s3.cli import _output
 from ptb_s3.cli._opened import Json, Place, moment, run
 from ptb_s3.cli._output import ago, count, size, when, when_json
+from ptb_s3.errors import DamagedObjectError, NothingThereError
 
 _BAR = 12  # columns
 
@@ -183,8 +184,9 @@ def history(
     last = None if until is None else moment(until)
 
     async def work(place: Place) -> list[Commit]:
+        past = await _past(place)
         found: list[Commit] = []
-        commits = (await place.commits()).commits(since=first, until=last)
+        commits = past.commits(since=first, until=last)
         with _output.progress("Reading headers") as advance:
             async with aclosing(commits):
                 async for commit in commits:
@@ -206,6 +208,18 @@ def history(
     _show_history(shown)
     if more:
         _output.note(f"These are the newest {limit}. --limit 0 lists all.")
+
+
+async def _past(place: Place) -> History:
+    """Return the history, also where the current head, which says whose it is, cannot be read."""
+    try:
+        return await place.commits()
+    except (DamagedObjectError, NothingThereError):
+        store_id = await newest_store(place.store)
+        if store_id is None:
+            raise
+    _output.note("The current head is damaged or gone: ptb-s3 verify says which.")
+    return History(place.store, Reader(place.keys), store_id)
 
 
 def _nothing(since: datetime | None, until: datetime | None) -> str:

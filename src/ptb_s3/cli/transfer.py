@@ -5,18 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 import typer
 
+from ptb_s3._base import Base
 from ptb_s3._repository import Repository
 from ptb_s3._state import Changes, Entities, Kind
 from ptb_s3.cli import _output
 from ptb_s3.cli._opened import POINT, DryRun, Json, Place, elsewhere, point, run
 from ptb_s3.cli._output import count, interruptible
-from ptb_s3.errors import ConflictError, DamagedObjectError, SettingsError
+from ptb_s3.cli.restore import undisturbed
+from ptb_s3.errors import (
+    BucketNotFoundError,
+    ConflictError,
+    DamagedObjectError,
+    NothingThereError,
+    SettingsError,
+)
 
 _JSON = ".json"
+_S3 = "s3://"
+_IMPORTED = "The import itself is committed; ptb-s3 history shows it."
 _SERIALIZER = "pickle5"  # the only one whose values can be taken over by other than the bot
 State = Mapping[Kind, Entities]
 Trusted = Annotated[
@@ -38,7 +47,7 @@ def import_(
     ],
     *,
     bot: Annotated[
-        int | None, typer.Option(help="Id of the bot: the digits before ':' in its token.")
+        int | None, typer.Option(min=1, help="Id of the bot: the digits before ':' in its token.")
     ] = None,
     trusted: Trusted = None,
     merge: Annotated[
@@ -62,14 +71,15 @@ def import_(
         outcome = _counted(state, changes)
         if not json:
             _show(outcome)
-        if not dry_run:
-            await _commit(place, repository, changes, json=json)
-        return {**outcome, "revision": None if dry_run else repository.revision}
+        if dry_run or not any(changes.values()):
+            return {**outcome, "revision": None}
+        await _commit(place, repository, changes, json=json)
+        return {**outcome, "revision": repository.revision}
 
     outcome = run(work)
     if json:
         _output.result_json(outcome)
-    elif dry_run:
+    elif outcome["revision"] is None:
         _output.result("Nothing was changed.")
     else:
         total = sum(kind["imported"] for kind in outcome["kinds"].values())
@@ -79,10 +89,8 @@ def import_(
 
 async def _read(place: Place, source: str, trusted: list[str]) -> tuple[State, int | None]:
     """Return what is to be imported, and whose it is, where that can be known."""
-    if source.startswith("s3://"):
-        url = urlsplit(source)
-        async with elsewhere(place, url.netloc, url.path.removeprefix("/")) as other:
-            base = (await other.load()).base
+    if source.startswith(_S3):
+        base = await _base_of(place, source)
         _refuse_other_serializer(base.identity.serializer)
         return base.entities, base.head.bot
     # These import telegram.ext, which takes a second.
@@ -93,6 +101,22 @@ async def _read(place: Place, source: str, trusted: list[str]) -> tuple[State, i
         if source.endswith(_JSON):
             return read_json(Path(source), progress=advance), None
         return read_pickle_persistence(Path(source), trusted=trusted, progress=advance), None
+
+
+async def _base_of(place: Place, source: str) -> Base:
+    bucket, _, prefix = source.removeprefix(_S3).partition("/")
+    if not bucket:
+        raise SettingsError("That names no bucket. Give one, and the prefix: s3://bucket/prefix.")
+    async with elsewhere(place, bucket, prefix) as other:
+        try:
+            return (await other.load()).base
+        except BucketNotFoundError:
+            raise NothingThereError(f"There is no bucket {bucket!r} to import from.") from None
+        except NothingThereError:
+            raise NothingThereError(
+                f"There is nothing to import at {source}: no bot has saved any state there. A "
+                "prefix is taken to the letter, with the slash at its end if it has one."
+            ) from None
 
 
 async def _load(repository: Repository, *, known: int | None) -> None:
@@ -153,8 +177,9 @@ def _show(outcome: Mapping[str, Any]) -> None:
 async def _commit(place: Place, repository: Repository, changes: Changes, *, json: bool) -> None:
     """Commit, write the blobs, then read all of it back and compare."""
     with interruptible("ptb-s3 status says whether the import was committed."):
-        await repository.commit_only(changes)
-        with _output.progress("Writing") as advance:
+        with undisturbed("Nothing was imported: run the same command again."):
+            await repository.commit_only(changes)
+        with undisturbed(_IMPORTED), _output.progress("Writing") as advance:
             kinds = repository.written_kinds()
             written: list[str] = []
 

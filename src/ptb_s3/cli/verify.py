@@ -11,6 +11,7 @@ from ptb_s3._verify import Finding, Report, verify_current, verify_history
 from ptb_s3.cli import _output
 from ptb_s3.cli._opened import Json, Place, run
 from ptb_s3.cli._output import count, size
+from ptb_s3.cli.prune import runs
 
 
 def verify(
@@ -46,14 +47,19 @@ def _show(report: Report, what: str) -> None:
             [_row(finding) for finding in report.findings],
             right=["revision"],
         )
-    for revision in report.stranded:
-        _output.note(f"Revision {revision} is intact, but blobs that it builds on are gone.")
     read = f"{count(report.objects, what)}, {size(report.size)}"
     if report.findings:
         _output.note(f"{len(report.findings)} of {read}, cannot be read. Nothing was changed.")
         _output.note(_REMEDY)
+    elif report.stranded:
+        _output.result(f"Opened and intact: {read}.")
     else:
         _output.result(f"All is well: {read}, opened and intact.")
+    if report.stranded:
+        _output.note(
+            f"{count(len(report.stranded), 'commit')} cannot be brought back, for want of blobs to "
+            f"build on: revision {runs(report.stranded)}."
+        )
 
 
 _REMEDY = (

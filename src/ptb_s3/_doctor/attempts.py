@@ -1,0 +1,188 @@
+"""What is tried on a storage: each permission by its use, and each write that must be refused."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from ptb_s3._container import HEAD
+from ptb_s3._doctor.evidence import Race, Verdict
+from ptb_s3._doctor.scratch import NO_ETAG, Scratch
+from ptb_s3._s3 import S3Store
+from ptb_s3._s3_answers import Answer, Question, means_denied
+from ptb_s3._store import PreconditionFailed, Store, Written
+from ptb_s3.errors import AccessDeniedError, StorageError, StorageUnavailableError
+
+READ, LIST, WRITE = "read", "list", "write"
+
+_ROUNDS = 3
+"""Races on each condition, until one is decided."""
+_REFUSED_FOR_THE_OBJECT = frozenset({404, 412})
+"""Statuses by which S3 says no to what it would allow, were there another object."""
+_T = TypeVar("_T")
+
+
+class Attempts:
+    """What is tried, and what came of it.
+
+    What came of it is None as long as it is not known.
+
+    Args:
+        store: Where it is tried.
+        scratch: What it is tried on.
+
+    Attributes:
+        written: The scratch object's first version, if it could be written.
+        permissions: Those that a bot needs, by name, and whether the credentials have them.
+        anybody: What is let in without credentials: `READ`, `LIST`, `WRITE`.
+        outside: What is let in outside the prefix: `READ`, `WRITE`.
+        races: The last race on each condition.
+        accepted: Writes that were accepted, and that must be refused; see `Scratch.accepted`. None
+            as long as they were not tried.
+    """
+
+    def __init__(self, store: S3Store, scratch: Scratch) -> None:
+        self._store = store
+        self._scratch = scratch
+        self.written: Written | None = None
+        self.permissions: dict[str, bool | None] = dict.fromkeys(
+            ("PutObject", "GetObject", "GetObjectVersion", "ListBucket", "ListBucketVersions")
+        )
+        self.anybody: dict[str, bool | None] = {}
+        self.outside: dict[str, bool | None] = {}
+        self.races: tuple[Race, ...] = ()
+        self.accepted: list[str] | None = None
+
+    @property
+    def conditions_hold(self) -> bool:
+        """Whether conditional writes are proven."""
+        proven = all(race.verdict is Verdict.PROVEN for race in self.races)
+        return proven and self.accepted == []
+
+    async def create(self) -> None:
+        """Write the scratch object.
+
+        Raises:
+            StorageError: The storage cannot; that the credentials do not allow it is no error.
+        """
+        self.written = await self._use("PutObject", self._scratch.write(if_match=None))
+
+    async def use_permissions(self) -> None:
+        """Use each permission that a bot needs, other than that to write."""
+        name = HEAD if self.written is None else self._scratch.name
+        await self._use("GetObject", self._store.get(name))
+        version_id = None if self.written is None else self.written.version_id
+        if version_id is not None:
+            version = self._store.get(name, version_id=version_id)
+            await self._use("GetObjectVersion", version)
+        elif self.written is not None:
+            del self.permissions["GetObjectVersion"]  # there are no versions to get
+        if self.permissions["GetObject"]:
+            # Of what does not exist, S3 says so only to those who may list the bucket.
+            absent = self._store.get(f"{self._scratch.name}-absent")
+            await self._use("ListBucket", absent)
+        try:
+            await self._use("ListBucketVersions", _drained(self._store, name))
+        except StorageUnavailableError:
+            raise
+        except StorageError:
+            del self.permissions["ListBucketVersions"]  # the storage keeps no versions
+
+    async def ask_as_anybody(self) -> None:
+        """Try without credentials: to list the bucket, and to read and write the scratch object."""
+        anybody = self._store.alike(anonymous=True)
+        try:
+            self.anybody[LIST] = await self._is_let_in(anybody.ask("list_objects_v2", MaxKeys=1))
+            if self.written is not None:
+                name = self._scratch.name
+                self.anybody[READ] = await self._is_let_in(anybody.get(name))
+                self.anybody[WRITE] = await self._is_let_in(anybody.put(name, b"", if_match=None))
+        finally:
+            await anybody.close()
+
+    async def race(self, written: Written) -> None:
+        """Let writers race, on either condition.
+
+        Args:
+            written: The scratch object's first version, which no other has replaced.
+        """
+        await self._scratch.write(if_match=written.etag)
+        races = (_decided(self._race_to_create), _decided(self._race_to_replace))
+        runs = await asyncio.gather(*races, return_exceptions=True)  # none goes on by itself
+        for run in runs:
+            if isinstance(run, BaseException):
+                raise run
+        self.races = tuple(run for run in runs if isinstance(run, Race))
+
+    async def write_alone(self, written: Written) -> None:
+        """Try one by one what must be refused, after `race`.
+
+        Args:
+            written: The scratch object's first version.
+        """
+        self.accepted = await self._scratch.accepted(written.etag)
+
+    async def reach_outside(self) -> None:
+        """Try to read and to replace an object outside the prefix that does not exist."""
+        if not self._store.prefix:
+            return  # all of the bucket is the bot's
+        self.outside = {READ: None, WRITE: None}
+        other = "y" if self._store.prefix.startswith("x") else "x"
+        key = f"{other}-ptb-s3-{self._scratch.name.replace('/', '-')}"
+        self.outside[READ] = self._may(await self._store.ask("head_object", key=key))
+        if self.conditions_hold:
+            put = self._store.ask("put_object", key=key, Body=b"", IfMatch=NO_ETAG)
+            self.outside[WRITE] = self._may(await put)
+
+    async def _race_to_create(self, again: int) -> Race:
+        return await self._scratch.race(None, aside=f"-race{again}")
+
+    async def _race_to_replace(self, _: int) -> Race:
+        fetched = await self._store.get(self._scratch.name)
+        return await self._scratch.race(fetched and fetched.etag)
+
+    async def _use(self, permission: str, use: Awaitable[_T]) -> _T | None:
+        """Note whether the credentials allow what takes that permission; return what came of it."""
+        try:
+            result = await use
+        except AccessDeniedError:
+            self.permissions[permission] = False
+            return None
+        self.permissions[permission] = True
+        return result
+
+    async def _is_let_in(self, request: Awaitable[Any]) -> bool | None:
+        try:
+            answer = await request
+        except AccessDeniedError:
+            return False
+        except PreconditionFailed:
+            return True  # the object was in the way, and not a missing permission
+        except StorageError:
+            return None
+        if isinstance(answer, Answer):
+            return False if self._is_denial(answer) else None
+        return None if answer is None else True
+
+    def _may(self, answer: dict[str, Any] | Answer) -> bool | None:
+        if not isinstance(answer, Answer) or answer.status in _REFUSED_FOR_THE_OBJECT:
+            return True
+        return False if self._is_denial(answer) else None
+
+    def _is_denial(self, answer: Answer) -> bool:
+        return means_denied(Question("look at", self._store.bucket, ""), answer)
+
+
+async def _decided(race: Callable[[int], Awaitable[Race]]) -> Race:
+    """Return the first race that is decided, or the last."""
+    for again in range(_ROUNDS):
+        run = await race(again)
+        if run.verdict is not Verdict.OPEN:
+            break
+    return run
+
+
+async def _drained(store: Store, name: str) -> None:
+    async for _ in store.versions(name):
+        pass

@@ -1,0 +1,205 @@
+"""What it means how clock, bucket and lifecycle are set up, and what to do about it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
+
+from ptb_s3._bucket import PublicAccess, Unknown, Versioning
+from ptb_s3._doctor.findings import TEMPLATES, Check, Finding, failed, ok, unknown, warning
+from ptb_s3._lifecycle import UNREADABLE, Rule
+
+_MAX_SKEW = timedelta(minutes=15)
+"""S3 refuses a request whose time is further off (S3 API Reference: RequestTimeTooSkewed)."""
+_NOTICEABLE_SKEW = timedelta(minutes=1)
+
+
+def clock(date: str, began: datetime, ended: datetime) -> Finding:
+    """Judge how far the storage's clock is ahead of ours.
+
+    Args:
+        date: What it is, as HTTP writes it.
+        began: When the storage was asked, by our clock.
+        ended: When the answer was there.
+    """
+    skew = _skew(date, began, ended)
+    if skew is None:
+        remedy = "Make sure that this machine's clock is set (NTP)."
+        return unknown(Check.CLOCK, "the storage does not say what time it is", remedy)
+    seconds, direction = skew.total_seconds(), "ahead of" if skew > timedelta() else "behind"
+    size = timedelta(seconds=abs(round(seconds)))
+    if size <= _NOTICEABLE_SKEW:
+        return ok(Check.CLOCK, "this machine's and the storage's agree", skew_seconds=seconds)
+    found = f"the storage's is {size} {direction} this machine's"
+    remedy = "Set this machine's clock (NTP): S3 refuses requests that are 15 minutes off."
+    judge = warning if size <= _MAX_SKEW else failed
+    return judge(Check.CLOCK, found, remedy, skew_seconds=seconds)
+
+
+def _skew(date: str, began: datetime, ended: datetime) -> timedelta | None:
+    try:
+        theirs = parsedate_to_datetime(date)
+    except (TypeError, ValueError):
+        return None
+    if theirs.tzinfo is None:
+        return None
+    # HTTP leaves out the fraction of the second.
+    if began - timedelta(seconds=1) <= theirs <= ended:
+        return timedelta()
+    return theirs - ended if theirs > ended else theirs - began
+
+
+def region(ours: str, actual: str | Unknown) -> Finding:
+    """Judge the region that requests are signed for."""
+    if isinstance(actual, Unknown):
+        return ok(Check.REGION, f"requests are signed for {ours}, which is accepted", region=ours)
+    if ours == actual:
+        return ok(Check.REGION, actual, region=actual)
+    return warning(
+        Check.REGION,
+        f"the bucket is in {actual}, and requests are signed for {ours}",
+        f"Set PTB_S3_REGION={actual}: finding it costs a detour at each start.",
+        region=actual,
+    )
+
+
+def owner(expected: str | None, *, accepted: bool, on_aws: bool) -> Finding:
+    """Judge whose bucket it is.
+
+    Args:
+        expected: The account that must own it.
+        accepted: Whether the storage lets us in where that is asked for, as it does where not.
+        on_aws: Whether the storage is one that minds.
+    """
+    if not expected and on_aws:
+        return warning(
+            Check.OWNER,
+            "not checked with each request",
+            "Set PTB_S3_EXPECTED_BUCKET_OWNER to the id of your AWS account: else, were the bucket "
+            "deleted, somebody else could take its name and be sent the state.",
+        )
+    if not expected:
+        return ok(Check.OWNER, "not checked: only AWS does")
+    if not accepted:
+        return failed(
+            Check.OWNER,
+            f"the bucket does not belong to account {expected}",
+            "Mend PTB_S3_EXPECTED_BUCKET_OWNER, or PTB_S3_BUCKET if that is somebody else's.",
+        )
+    if not on_aws:
+        return ok(Check.OWNER, f"account {expected} is asked for; not every storage minds")
+    return ok(Check.OWNER, f"account {expected}, checked with each request")
+
+
+def versioning(said: Versioning | Unknown, *, shown: bool | None) -> Finding:
+    """Judge whether there will be a history.
+
+    Args:
+        said: What the bucket is set to.
+        shown: Whether a write was given a version id; None where there was none.
+    """
+    state = said if isinstance(said, Versioning) else None
+    if state is None and shown is not None:
+        state = Versioning.ENABLED if shown else Versioning.NEVER
+    if state is None:
+        remedy = "Give the credentials GetBucketVersioning, or mend what keeps them from writing."
+        return unknown(Check.VERSIONING, f"not known: {said}", remedy)
+    if state is Versioning.ENABLED:
+        how = "enabled" if state is said else "a write was given a version id"
+        return ok(Check.VERSIONING, how, versioning=state)
+    return warning(
+        Check.VERSIONING,
+        f"{state}: there is no history to go back to",
+        f"Enable versioning of the bucket; {TEMPLATES}.",
+        versioning=state,
+    )
+
+
+def public_access(said: PublicAccess | None, tried: Mapping[str, bool | None]) -> Finding:
+    """Judge who is let in besides those who have permission.
+
+    Args:
+        said: What the bucket is set to, if it was asked.
+        tried: What was asked for without credentials, and whether it was granted.
+    """
+    data = {"without_credentials": dict(tried)}
+    block_it = f"Turn on all four settings of Block Public Access; {TEMPLATES}."
+    granted = [what for what, granted in tried.items() if granted]
+    if granted:
+        found = f"anybody may {', '.join(granted)}, without any credentials"
+        remedy = "Close the bucket: its policy, its access control list, and the server's settings."
+        return failed(Check.PUBLIC_ACCESS, found, remedy, **data)
+    if said is not None:
+        if said.public_policy is True or said.public_acl is True:
+            what = "policy" if said.public_policy is True else "access control list"
+            found = f"the bucket's {what} lets in people without permission"
+            return warning(Check.PUBLIC_ACCESS, found, block_it, **data)
+        if said.unblocked == ():
+            return ok(Check.PUBLIC_ACCESS, "blocked", **data)
+        if not isinstance(said.unblocked, Unknown):
+            found = f"none, but it is not ruled out: {', '.join(said.unblocked)} off"
+            return warning(Check.PUBLIC_ACCESS, found, block_it, **data)
+    refused = [what for what, granted in tried.items() if granted is False]
+    if refused:
+        found = f"refused without credentials: {', '.join(refused)}"
+        return ok(Check.PUBLIC_ACCESS, found, **data)
+    remedy = "Look into the bucket's settings whether anybody is let in without credentials."
+    return unknown(Check.PUBLIC_ACCESS, "not known", remedy, **data)
+
+
+def lifecycle(rules: Sequence[Rule] | Unknown, keys: Sequence[str], *, history: bool) -> Finding:
+    """Judge what the lifecycle rules do to the state and to its history.
+
+    Args:
+        rules: The bucket's.
+        keys: Full keys of the state's objects.
+        history: Whether the bucket keeps what is replaced.
+    """
+    if isinstance(rules, Unknown):
+        remedy = (
+            "Ask whoever set up the bucket whether a rule removes what was replaced, and nothing "
+            f"else; {TEMPLATES}."
+        )
+        return unknown(Check.LIFECYCLE, f"not known: {rules}", remedy)
+    data = {"rules": [rule._asdict() for rule in rules]}
+    ours = [rule for rule in rules if any(map(rule.may_take, keys))]
+    harmful = [_harm(rule) for rule in ours if rule.expires or UNREADABLE & {*rule.moves_to}]
+    if harmful:
+        remedy = (
+            "Disable it, or leave the prefix out of it: a bot that is not busy loses its state."
+        )
+        return failed(Check.LIFECYCLE, "; ".join(harmful), remedy, **data)
+    keeping = [rule for rule in rules if all(map(rule.surely_takes, keys))]
+    thinning = [rule for rule in keeping if rule.noncurrent_days is not None]
+    if history and not thinning:
+        found = "no rule removes what was replaced: the history grows for ever"
+        remedy = f"Add a rule that expires noncurrent versions after some days; {TEMPLATES}."
+        return warning(Check.LIFECYCLE, found, remedy, **data)
+    moving = [rule for rule in ours if rule.moves_to or UNREADABLE & {*rule.noncurrent_moves_to}]
+    if moving:
+        found = "; ".join(map(_move, moving))
+        remedy = (
+            "Leave the prefix out of such rules: what was moved costs more, or is not readable."
+        )
+        return warning(Check.LIFECYCLE, found, remedy, **data)
+    found = "; ".join(map(_retention, thinning)) if history else "there is no history to remove"
+    return ok(Check.LIFECYCLE, found, **data)
+
+
+def _harm(rule: Rule) -> str:
+    if rule.expires:
+        return f"rule {rule.id!r} removes the current state when it has not changed for a while"
+    return f"rule {rule.id!r} moves the current state where it cannot be read"
+
+
+def _move(rule: Rule) -> str:
+    if rule.moves_to:
+        return f"rule {rule.id!r} moves the current state to {', '.join(rule.moves_to)}"
+    return f"rule {rule.id!r} moves the history to {', '.join(rule.noncurrent_moves_to)}"
+
+
+def _retention(rule: Rule) -> str:
+    newest = f", but for the newest {rule.newest_kept}" if rule.newest_kept else ""
+    days = "day" if rule.noncurrent_days == 1 else "days"
+    return f"rule {rule.id!r} removes what was replaced {rule.noncurrent_days} {days} ago{newest}"

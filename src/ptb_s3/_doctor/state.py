@@ -1,0 +1,32 @@
+"""Whether the state that is there opens with the keys at hand."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ptb_s3._base import Reader
+from ptb_s3._container import HEAD
+from ptb_s3._doctor.findings import Check, Finding, ok
+from ptb_s3._keyring import Keyring
+from ptb_s3._state import Kind
+from ptb_s3._store import Store
+from ptb_s3.errors import MissingObjectError
+
+
+async def open_state(store: Store, keys: Keyring) -> Finding:
+    """Open the head; where there is none, make sure that nothing else is left of a state.
+
+    Raises:
+        PersistenceError: A bot would not start.
+    """
+    fetched = await store.get(HEAD)
+    if fetched is not None:
+        header, head = Reader(keys).open_head(fetched.body)
+        found = f"revision {header.revision} of bot {head.bot}, sealed with key {header.key}"
+        data = {"revision": header.revision, "bot": head.bot, "key": header.key}
+        return ok(Check.STATE, found, **data)
+    blobs = await asyncio.gather(*(store.get(kind, first_bytes=1) for kind in Kind))
+    remaining = [kind.value for kind, blob in zip(Kind, blobs, strict=True) if blob]
+    if remaining:
+        raise MissingObjectError(HEAD, f"it is gone, while {', '.join(remaining)} remain")
+    return ok(Check.STATE, "none yet", revision=None)

@@ -1,0 +1,176 @@
+"""What it means how requests went that were tried, and what to do about it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ptb_s3._bucket import Unknown
+from ptb_s3._doctor.evidence import Latency, Left, Race, Verdict
+from ptb_s3._doctor.findings import TEMPLATES, Check, Finding, failed, ok, unknown, warning
+from ptb_s3._lifecycle import Rule, sweepers
+
+_SLOW = 2000
+"""Milliseconds that a PUT may take before it is worth a word: flush() has eight seconds in all."""
+_OPEN = "Mend what stands in the way, and look again."
+_NEEDED_FOR = {
+    "PutObject": "a bot cannot save",
+    "GetObject": "a bot cannot start",
+    "GetObjectVersion": "no older state can be restored",
+    "ListBucket": "a new bot does not start: to S3, what does not exist is denied",
+}
+
+
+def permissions(granted: Mapping[str, bool | None]) -> Finding:
+    """Judge what the credentials allow of what a bot needs, as far as it is known (not: None)."""
+    data = {"granted": dict(granted)}
+    missing = [name for name, may in granted.items() if may is False]
+    if any(name in _NEEDED_FOR for name in missing):
+        reasons = "; ".join(_NEEDED_FOR[name] for name in missing if name in _NEEDED_FOR)
+        remedy = f"Give the credentials {', '.join(missing)}: {reasons}."
+        return failed(Check.PERMISSIONS, f"{', '.join(missing)} missing", remedy, **data)
+    if missing:
+        found = f"{', '.join(missing)} missing: no history can be listed"
+        remedy = "A bot can do without, unless it is to go back to a revision or a time."
+        return warning(Check.PERMISSIONS, found, remedy, **data)
+    open_ = [name for name, may in granted.items() if may is None]
+    if open_:
+        return unknown(Check.PERMISSIONS, f"not known: {', '.join(open_)}", _OPEN, **data)
+    return ok(Check.PERMISSIONS, f"{', '.join(granted)}", **data)
+
+
+def excess(left: Left, outside: Mapping[str, bool | None]) -> Finding:
+    """Judge what the credentials allow that no bot needs.
+
+    Args:
+        left: What came of deleting.
+        outside: What is let in outside the prefix.
+    """
+    granted: dict[str, bool | None] = {"delete versions": _may_delete(left)}
+    if left.denied:
+        granted["delete objects"] = left.hidden
+    granted |= {f"{what} outside the prefix": may for what, may in outside.items()}
+    data = {"granted": granted}
+    more = [what for what, may in granted.items() if may]
+    if more:
+        return warning(
+            Check.EXCESS,
+            f"may {', '.join(more)}",
+            "Right for an operator, too much for a bot: whoever takes over the bot could do away "
+            "with its history, or with what is not its. Give it the bot's policy of infra/bucket.",
+            **data,
+        )
+    open_ = [what for what, may in granted.items() if may is None]
+    if open_:
+        return unknown(
+            Check.EXCESS, f"not known whether they may {', '.join(open_)}", _OPEN, **data
+        )
+    return ok(Check.EXCESS, f"may not {', '.join(granted)}", **data)
+
+
+def _may_delete(left: Left) -> bool | None:
+    if left.denied:
+        return False
+    return True if left.deleted else None
+
+
+def conditional_put(races: Sequence[Race], accepted: Sequence[str] | None) -> Finding:
+    """Judge whether two writers would overwrite each other.
+
+    Args:
+        races: Those that were run, one for each condition.
+        accepted: Writes that were accepted, and that must be refused; None: they were not tried.
+    """
+    data = {
+        "races": [race._asdict() | {"verdict": race.verdict} for race in races],
+        "accepted": accepted,
+    }
+    faults = [_lost(race) for race in races if race.verdict is Verdict.BROKEN]
+    faults += [f"a write with {trial}" for trial in accepted or ()]
+    if faults:
+        return failed(
+            Check.CONDITIONAL_PUT,
+            f"the storage accepts conditional writes that it must refuse ({'; '.join(faults)}): "
+            "two writers would overwrite each other",
+            "Do not keep a bot's state there. Use a storage that honours If-Match and "
+            "If-None-Match; the README lists providers.",
+            **data,
+        )
+    undecided = [race.condition for race in races if race.verdict is Verdict.OPEN]
+    undecided += ["what must be refused"] if accepted is None else []
+    if undecided:
+        return unknown(
+            Check.CONDITIONAL_PUT,
+            f"inconclusive ({', '.join(undecided)}): answers were lost, or the storage was busy",
+            "Look again. As long as this stays so, nothing is proven.",
+            **data,
+        )
+    found = f"one winner among {races[0].writers} writers, for " + " and for ".join(
+        race.condition for race in races
+    )
+    return ok(Check.CONDITIONAL_PUT, found, **data)
+
+
+def _lost(race: Race) -> str:
+    if race.winners > 1:
+        return f"{race.condition}: {race.winners} of {race.writers} writers won a race"
+    return f"{race.condition}: what the one winner wrote is not there"
+
+
+def latency(get: Latency, put: Latency) -> Finding:
+    """Judge how long requests take."""
+    found = "; ".join(
+        f"{what} {it.median:.0f} ms (median), {it.p95:.0f} ms (95th percentile)"
+        for what, it in (("GET", get), ("PUT", put))
+    )
+    data = {"get": _milliseconds(get), "put": _milliseconds(put)}
+    if put.p95 > _SLOW:
+        remedy = "Move the bot closer to the bucket: flush() has 8 s for its writes at the end."
+        return warning(Check.LATENCY, found, remedy, **data)
+    return ok(Check.LATENCY, found, **data)
+
+
+def _milliseconds(latency: Latency) -> dict[str, float]:
+    median, p95 = round(latency.median, 1), round(latency.p95, 1)
+    return {"requests": latency.requests, "median_ms": median, "p95_ms": p95}
+
+
+def clean_up(
+    left: Left, rules: Sequence[Rule] | Unknown | None, folder: str, *, versioned: bool
+) -> Finding:
+    """Say what is left of the scratch objects, and what becomes of it.
+
+    Args:
+        left: What is left.
+        rules: The bucket's lifecycle rules, if they are known.
+        folder: The full key that all of it begins with.
+        versioned: Whether the bucket may keep what is replaced.
+    """
+    data = {"deleted": left.deleted, "left": dict(left.versions)}
+    if not left.versions and not left.fault:
+        of = f" of {_versions(left.deleted)}" if left.deleted else ""
+        known = "" if left.counted else ", as far as the storage tells: it lists no versions"
+        return ok(Check.CLEAN_UP, f"nothing is left{of}{known}", **data)
+    found = _remainder(left)
+    by_hand = f"Delete what lies under {folder!r} with an operator's credentials"
+    if isinstance(rules, Unknown) or rules is None:
+        remedy = f"{by_hand}, unless a lifecycle rule does, which is not known; {TEMPLATES}."
+        return unknown(Check.CLEAN_UP, found, remedy, **data)
+    current = not left.hidden
+    fates = [sweepers(rules, key, versioned=versioned, current=current) for key in left.versions]
+    if not fates or not all(fates):
+        remedy = f"{by_hand}: no lifecycle rule does; {TEMPLATES} with one."
+        return warning(Check.CLEAN_UP, found, remedy, **data)
+    names = ", ".join(sorted({repr(name) for fate in fates for name in fate}))
+    return ok(Check.CLEAN_UP, f"{found}; lifecycle removes them (rules {names})", **data)
+
+
+def _remainder(left: Left) -> str:
+    what = ", ".join(f"{_versions(n)} of {key!r}" for key, n in left.versions.items())
+    if left.fault:
+        return f"{what or 'something'} may be left: {left.fault.partition('. ')[0]}"
+    why = "they may not be deleted" if left.denied else "the storage still has them"
+    return f"{what} left: {why}"
+
+
+def _versions(number: int) -> str:
+    return f"{number} version" if number == 1 else f"{number} versions"

@@ -1,0 +1,114 @@
+"""``ptb-s3 doctor``: whether a bot can live here, and what to do where it cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+
+import typer
+
+from ptb_s3._doctor.examination import Examination
+from ptb_s3._doctor.findings import Check, Finding, Status, broken, completed
+from ptb_s3.cli import _output
+from ptb_s3.cli._opened import Json, Place, run
+from ptb_s3.errors import SettingsError
+
+_TICK = 0.2  # seconds
+_MARKS = {Status.OK: "ok", Status.WARNING: "warning", Status.FAILED: "FAILED", Status.UNKNOWN: "?"}
+
+
+def doctor(*, json: Json = False) -> None:
+    """Check settings, bucket, permissions and conditional writes, and say what to mend.
+
+    What it takes to prove them is written under doctor/, and deleted again where that is allowed.
+    """
+    try:
+        findings = run(_examine)
+    except SettingsError as error:
+        findings = completed({Check.SETTINGS: broken(Check.SETTINGS, error)})
+    if json:
+        _show_json(findings)
+    else:
+        _show(findings)
+    for finding in findings:
+        if finding.status is Status.FAILED:
+            raise typer.Exit(finding.exit_code)
+
+
+async def _examine(place: Place) -> tuple[Finding, ...]:
+    done: list[int] = [0]
+    examination = Examination(
+        place.store,
+        place.keys,
+        place.name,
+        token=secrets.token_hex(8),
+        now=lambda: datetime.now(UTC),
+        report=done.append,
+    )
+    try:
+        async with _showing(done):
+            return await examination.run()
+    except asyncio.CancelledError:
+        if examination.cleared is not None:
+            text = _text(examination.cleared)
+            _output.note(text[0].upper() + text[1:])
+        raise
+
+
+@asynccontextmanager
+async def _showing(done: Sequence[int]) -> AsyncIterator[None]:
+    """Show how many checks are done, by the last number; also while one of them takes long."""
+
+    async def show() -> None:
+        with _output.progress("Checking") as advance:
+            while True:
+                advance(done[-1], len(Check))
+                await asyncio.sleep(_TICK)
+
+    shown = asyncio.create_task(show())
+    try:
+        yield
+    finally:
+        shown.cancel()
+        with suppress(asyncio.CancelledError):
+            await shown
+
+
+def _show(findings: Sequence[Finding]) -> None:
+    rows = [[_MARKS[f.status], f.check.value, _text(f)] for f in findings]
+    _output.table(["", "check", "found"], rows)
+    counts = Counter(finding.status for finding in findings)
+    words = {
+        Status.OK: f"{counts[Status.OK]} ok",
+        Status.WARNING: _output.count(counts[Status.WARNING], "warning"),
+        Status.FAILED: f"{counts[Status.FAILED]} failed",
+        Status.UNKNOWN: f"{counts[Status.UNKNOWN]} not known",
+    }
+    _output.note(", ".join(text for status, text in words.items() if counts[status]))
+
+
+def _text(finding: Finding) -> str:
+    return f"{finding.found}. {finding.remedy}".rstrip(". ") + "."
+
+
+def _show_json(findings: Sequence[Finding]) -> None:
+    left = {finding.check: finding.data for finding in findings}[Check.CLEAN_UP].get("left", {})
+    _output.result_json(
+        {
+            "checks": [
+                {
+                    "check": finding.check,
+                    "status": finding.status,
+                    "found": finding.found,
+                    "remedy": finding.remedy,
+                    "data": finding.data,
+                }
+                for finding in findings
+            ],
+            "left": left,
+        }
+    )
