@@ -262,6 +262,7 @@ FAILURES: list[tuple[BaseException, type[Exception], str]] = [
         "later",
     ),
     (ResponseParserError(SECRET), StorageError, "no answer of an S3 server"),
+    (RecursionError(SECRET), StorageError, "no answer of an S3 server"),  # a redirect to nowhere
     (botocore_errors.MD5UnavailableError(), StorageError, "MD5UnavailableError"),
     (TimeoutError(SECRET), StorageUnavailableError, "TimeoutError"),
     (ConnectionResetError(SECRET), StorageUnavailableError, "ConnectionResetError"),
