@@ -16,15 +16,16 @@ from typing import Any, ClassVar
 import pytest
 from telegram.ext import PersistenceInput
 
-from ptb_s3 import _codec
+from ptb_s3 import _callback_data, _codec
 from ptb_s3._base import Base, Reader
+from ptb_s3._callback_data import CallbackData
 from ptb_s3._container import HEAD
 from ptb_s3._group_commit import GroupCommit
 from ptb_s3._keyring import Key, Keyring
 from ptb_s3._repository import Counters
 from ptb_s3._state import BOT_DATA_KEY, Kind
 from ptb_s3._store import Fetched, MemoryStore
-from ptb_s3.persistence import CallbackData, ConversationKey, S3Persistence, _join_callback_data
+from ptb_s3.persistence import ConversationKey, S3Persistence
 
 Data = dict[Any, Any]
 Conversations = defaultdict[str, dict[ConversationKey, object]]
@@ -104,7 +105,7 @@ class S3TrackingPersistence(S3Persistence[Data, Data, Data]):
     def callback_data(self) -> CallbackData:
         if not self._is_started:
             return self._seed.callback_data
-        return _join_callback_data(self._held(Kind.CALLBACK_DATA))
+        return _callback_data.join(self._held(Kind.CALLBACK_DATA))
 
     @property
     def conversations(self) -> Conversations:
