@@ -1,0 +1,328 @@
+"""What comes in between on real storage: Ctrl-C, a bot that is running, and a slow network."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+import pytest
+from tests.integration.operator import (
+    ALICE,
+    CAROL,
+    COMMITS,
+    ROTATED,
+    Operator,
+    Outcome,
+    State,
+    Terminal,
+    Turnstile,
+    compact_all,
+    employed,
+    go_on,
+    live,
+    state_after,
+    without,
+)
+from tests.servers import S3Server
+from tests.support import BOT_ID, KEY, OTHER_KEY, Persistence, update
+
+from ptb_s3 import Keyring
+from ptb_s3.errors import ConflictError, UnknownKeyError
+
+HEADS = r"PUT \S+/head "
+DELETIONS = r"POST \S+delete"
+NOW = state_after(COMMITS)
+
+
+@pytest.fixture
+async def operator(s3_server: S3Server) -> AsyncIterator[Operator]:
+    """An operator whose bot has run for a while."""
+    async with employed(s3_server) as operator:
+        await live(operator.store())
+        yield operator
+
+
+async def ended(process: asyncio.subprocess.Process) -> Outcome:
+    """Wait for the program."""
+    stdout, stderr = await process.communicate()
+    assert process.returncode is not None
+    return Outcome(process.returncode, stdout.decode(), (stderr or b"").decode())
+
+
+# Ctrl-C -----------------------------------------------------------------------------------------
+
+
+class At(NamedTuple):
+    """A request: what its first line matches, after how many others that do, and when.
+
+    Attributes:
+        request: What its first line matches.
+        skip: So many that do have been answered before.
+        after: Whether the storage has carried it out.
+    """
+
+    request: str
+    skip: int = 0
+    after: bool = False
+
+
+class Interrupt(NamedTuple):
+    """Ctrl-C in the middle of a command.
+
+    Attributes:
+        command: The command.
+        at: The request that is under way.
+        said: What the operator is told.
+        left: The state as it is then.
+        in_the_end: The state once the command has been run again.
+        settings: Further variables.
+    """
+
+    command: tuple[object, ...]
+    at: At
+    said: str
+    left: State
+    in_the_end: State
+    settings: Mapping[str, str] = MappingProxyType({})
+
+
+PRUNE = ("prune", "--keep-last", 2, "--yes")
+FORGET = ("forget", ALICE, "--purge", "--yes")
+GONE, BACK = without(ALICE, NOW), state_after(3)
+AGAIN, HISTORY = "same command again", "ptb-s3 history says"
+INTERRUPTS = {
+    "prune, once heads are gone": Interrupt(
+        PRUNE, At(DELETIONS, after=True), "prune again", NOW, NOW
+    ),
+    "prune, among the blobs": Interrupt(PRUNE, At(DELETIONS, 2), "prune again", NOW, NOW),
+    "rotate, among the blobs": Interrupt(
+        ("rotate",), At(r"PUT \S+/bot_data ", after=True), "rotate again", NOW, NOW, ROTATED
+    ),
+    "forget, once it is erased": Interrupt(FORGET, At(HEADS, after=True), AGAIN, GONE, GONE),
+    "forget, in the purge": Interrupt(FORGET, At(DELETIONS, 1), AGAIN, GONE, GONE),
+    "restore, before": Interrupt(("restore", 3), At(HEADS), HISTORY, NOW, BACK),
+    "restore, once committed": Interrupt(
+        ("restore", 3), At(HEADS, after=True), HISTORY, BACK, BACK
+    ),
+}
+
+
+@pytest.mark.parametrize("case", INTERRUPTS.values(), ids=INTERRUPTS)
+async def test_ctrl_c_loses_nothing(operator: Operator, case: Interrupt) -> None:
+    """It is exit code 130 and says how things stand; the state is whole; a second run finishes."""
+    keys = (OTHER_KEY, KEY) if case.settings else (KEY,)
+    request, skip, after = case.at
+    url = operator.server.endpoint_url
+    async with Turnstile(url, request, skip=skip, after=after) as turnstile:
+        process = await operator.start(
+            *case.command, settings={**case.settings, **turnstile.settings}
+        )
+        await turnstile.held.wait()
+        process.send_signal(signal.SIGINT)
+        outcome = await ended(process)
+    assert outcome.exit_code == 130
+    *_, said, last = outcome.stderr.splitlines()
+    assert len(outcome.stderr.splitlines()) == 2
+    assert (case.said in said, last) == (True, "Interrupted.")
+    assert await operator.state(*keys) == case.left
+    await all_is_well(operator, **case.settings)
+    await operator.done(*case.command, **case.settings)
+    assert await operator.state(*keys) == case.in_the_end
+    await all_is_well(operator, **case.settings)
+    await nothing_is_left_to_do(operator, case)
+
+
+async def all_is_well(operator: Operator, **settings: str) -> None:
+    """See that every version there is opens, and every commit that is listed has its blobs."""
+    found = (await operator.done("verify", "--history", "--json", **settings)).json
+    assert (found["findings"], found["stranded"]) == ([], [])
+
+
+async def nothing_is_left_to_do(operator: Operator, case: Interrupt) -> None:
+    if case.command[0] == "forget":
+        assert await operator.holding(str(ALICE)) == []
+        return
+    before = await operator.listing()
+    await operator.done(*case.command, **case.settings)
+    assert await operator.listing() == before
+
+
+async def test_ctrl_c_at_a_question_is_a_no(operator: Operator) -> None:
+    """Ctrl-C is heard while the program asks, too: nothing is done, whatever is typed after it."""
+    before = await operator.listing()
+    async with Terminal() as terminal:
+        process = await operator.start("forget", ALICE, "--purge", terminal=terminal)
+        await terminal.until("[y/N]")
+        process.send_signal(signal.SIGINT)
+        terminal.type("y\n")
+        assert (await ended(process)).exit_code == 130
+        await terminal.until("Interrupted.")
+        assert "Nothing was changed." in terminal.shown
+        assert str(ALICE) not in terminal.shown
+    assert await operator.listing() == before
+
+
+@pytest.mark.parametrize(("answer", "exit_code", "left"), [("n", 1, COMMITS), ("y", 0, 3)])
+async def test_a_question_is_answered_on_a_terminal(
+    operator: Operator, answer: str, exit_code: int, left: int
+) -> None:
+    """No is exit code 1 and changes nothing; yes goes on. What is quick needs no bar."""
+    async with Terminal() as terminal:
+        process = await operator.start("prune", "--keep-last", 3, terminal=terminal)
+        await terminal.until("[y/N]")
+        terminal.type(f"{answer}\n")
+        assert (await ended(process)).exit_code == exit_code
+        assert "Deleting" not in terminal.shown
+    assert len(await operator.revisions()) == left
+
+
+# A bot that is running --------------------------------------------------------------------------
+
+
+async def refused(bot: Persistence) -> BaseException:
+    """Have a bot commit, and return why it was refused."""
+    with pytest.raises(ExceptionGroup) as caught:
+        await update(bot, {"user_data": {ALICE: {"visits": 99}}, "bot_data": {"orders": 99}})
+    (error,) = caught.value.exceptions
+    return error
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (("restore", 3), state_after(3)),
+        (("forget", ALICE, "--yes"), GONE),
+        (("forget", CAROL, "--purge", "--yes"), NOW),
+    ],
+    ids=["restore", "forget", "purge"],
+)
+async def test_a_running_bot_overwrites_nothing(
+    operator: Operator, command: tuple[object, ...], expected: State
+) -> None:
+    """Its next commit is refused as a conflict, and what the operator did stays done."""
+    async with operator.bot() as bot:
+        assert "Restart" in (await operator.done(*command)).stderr
+        assert isinstance(await refused(bot), ConflictError)
+    assert await operator.state() == expected
+    async with operator.bot() as bot:  # restarted
+        await update(bot, {"bot_data": {"orders": 99}})
+    assert await operator.state() == {**expected, "bot_data": {"orders": 99}}
+
+
+async def test_a_running_bot_and_rotate(operator: Operator) -> None:
+    """A bot that knows the new key is refused; so is one that does not, which says which it is."""
+    async with (
+        operator.bot(keyring=Keyring(KEY, retired=[OTHER_KEY])) as bot,
+        operator.bot() as old_bot,
+    ):
+        await operator.done("rotate", **ROTATED)
+        assert isinstance(await refused(bot), ConflictError)
+        error = await refused(old_bot)
+        assert isinstance(error, UnknownKeyError)
+        assert error.needed == OTHER_KEY.id
+    assert await operator.state(OTHER_KEY) == NOW
+
+
+async def meanwhile(
+    operator: Operator, hold: str, command: tuple[object, ...], work: Awaitable[None]
+) -> Outcome:
+    """Run a command, and do something else while a request of its is under way."""
+    async with Turnstile(operator.server.endpoint_url, hold) as turnstile:
+        running = asyncio.create_task(operator.run(*command, **turnstile.settings))
+        await turnstile.held.wait()
+        await work
+        turnstile.released.set()
+        return await running
+
+
+async def commit(bot: Persistence) -> None:
+    await update(bot, {"bot_data": {"orders": 99}})
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("restore", 3), "Nothing was restored: run the same command again."),
+        (("forget", ALICE, "--yes"), "Run the same command again to go on"),
+        (("import", "state", "--bot", BOT_ID, "--merge"), "Nothing was imported"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+async def test_a_bot_commits_in_the_middle(
+    operator: Operator, command: tuple[object, ...], said: str, tmp_path: Path
+) -> None:
+    """Then it is the operator who is refused, with exit code 6, and the bot goes on."""
+    file = tmp_path / "state"
+    await operator.done("export", file, "--at", 4)
+    command = tuple(file if part == "state" else part for part in command)
+    async with operator.bot() as bot:
+        outcome = await meanwhile(operator, HEADS, command, commit(bot))
+        assert outcome.exit_code == 6
+        error = outcome.stderr.splitlines()[-1]
+        assert error.startswith("error: A running bot has committed meanwhile; nothing ")
+        assert said in error
+        await update(bot, {"bot_data": {"orders": 100}})
+    assert await operator.state() == {**NOW, "bot_data": {"orders": 100}}
+    await operator.done(*command)
+    await all_is_well(operator)
+
+
+async def test_a_bot_commits_in_the_middle_of_rotate(operator: Operator) -> None:
+    """Blobs that are sealed anew already do no harm; a second rotate does the rest."""
+    async with operator.bot() as bot:
+        command = ("rotate",)
+        async with Turnstile(operator.server.endpoint_url, HEADS) as turnstile:
+            running = asyncio.create_task(operator.run(*command, **ROTATED, **turnstile.settings))
+            await turnstile.held.wait()
+            await commit(bot)
+            turnstile.released.set()
+            outcome = await running
+        assert outcome.exit_code == 6
+        assert "ptb-s3 rotate again" in outcome.stderr
+    expected = {**NOW, "bot_data": {"orders": 99}}
+    assert await operator.state(OTHER_KEY, KEY) == expected
+    await operator.done("rotate", **ROTATED)
+    assert await operator.state(OTHER_KEY) == expected
+
+
+@pytest.mark.parametrize("hold", [r"GET \S+/head\?\S*versionId", DELETIONS], ids=["plan", "delete"])
+async def test_prune_while_a_bot_commits_and_compacts(operator: Operator, hold: str) -> None:
+    """The bot goes on, and every commit that is kept can be restored, the bot's as well."""
+    async with operator.bot() as bot:
+
+        async def commit_and_compact() -> None:
+            await go_on(bot, COMMITS + 1)
+            await compact_all(bot)
+            await go_on(bot, COMMITS + 2)
+
+        outcome = await meanwhile(operator, hold, PRUNE, commit_and_compact())
+        assert outcome.exit_code == 0, outcome
+        await go_on(bot, COMMITS + 3)
+    assert await operator.revisions() == [11, 10, 9, 8, 7]
+    await all_is_well(operator)
+    for revision in (7, 8, 9, 10, 11):
+        await operator.done("restore", revision)
+        assert await operator.state() == state_after(revision)
+
+
+# A slow network ---------------------------------------------------------------------------------
+
+
+async def test_a_bar_for_what_takes_long(operator: Operator) -> None:
+    """What takes longer than a second shows on a terminal how far it is, and nothing in a pipe."""
+    async with (
+        Turnstile(operator.server.endpoint_url, delay=0.2) as slow,
+        Terminal() as terminal,
+    ):
+        command = ("verify", "--history")
+        watched = await operator.start(*command, terminal=terminal, settings=slow.settings)
+        piped = await operator.start(*command, settings=slow.settings)
+        assert (await ended(watched)).stdout.startswith("All is well")
+        assert (await ended(piped)).stderr == ""
+        assert "Opening versions" in terminal.shown
+        assert "/?" in terminal.shown  # while they are listed
+        assert f"/{len(await operator.listing())}" in terminal.shown
