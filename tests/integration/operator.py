@@ -414,6 +414,8 @@ class Turnstile:
         ]
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            pass  # that is how it ends
         finally:
             for pump in pumps:
                 pump.cancel()

@@ -35,6 +35,7 @@ from ptb_s3.errors import ConflictError, UnknownKeyError
 
 HEADS = r"PUT \S+/head "
 DELETIONS = r"POST \S+delete"
+LISTINGS = r"GET \S+versions\S+{}"
 NOW = state_after(COMMITS)
 
 
@@ -90,7 +91,7 @@ class Interrupt(NamedTuple):
     settings: Mapping[str, str] = MappingProxyType({})
 
 
-PRUNE = ("prune", "--keep-last", 2, "--yes")
+PRUNE = ("prune", "--keep-last", 5, "--yes")  # the oldest two need older blobs
 FORGET = ("forget", ALICE, "--purge", "--yes")
 GONE, BACK = without(ALICE, NOW), state_after(3)
 AGAIN, HISTORY = "same command again", "ptb-s3 history says"
@@ -228,10 +229,11 @@ async def test_a_running_bot_and_rotate(operator: Operator) -> None:
 
 
 async def meanwhile(
-    operator: Operator, hold: str, command: tuple[object, ...], work: Awaitable[None]
+    operator: Operator, at: At, command: tuple[object, ...], work: Awaitable[None]
 ) -> Outcome:
     """Run a command, and do something else while a request of its is under way."""
-    async with Turnstile(operator.server.endpoint_url, hold) as turnstile:
+    url = operator.server.endpoint_url
+    async with Turnstile(url, at.request, skip=at.skip, after=at.after) as turnstile:
         running = asyncio.create_task(operator.run(*command, **turnstile.settings))
         await turnstile.held.wait()
         await work
@@ -260,7 +262,7 @@ async def test_a_bot_commits_in_the_middle(
     await operator.done("export", file, "--at", 4)
     command = tuple(file if part == "state" else part for part in command)
     async with operator.bot() as bot:
-        outcome = await meanwhile(operator, HEADS, command, commit(bot))
+        outcome = await meanwhile(operator, At(HEADS), command, commit(bot))
         assert outcome.exit_code == 6
         error = outcome.stderr.splitlines()[-1]
         assert error.startswith("error: A running bot has committed meanwhile; nothing ")
@@ -289,22 +291,42 @@ async def test_a_bot_commits_in_the_middle_of_rotate(operator: Operator) -> None
     assert await operator.state(OTHER_KEY) == expected
 
 
-@pytest.mark.parametrize("hold", [r"GET \S+/head\?\S*versionId", DELETIONS], ids=["plan", "delete"])
-async def test_prune_while_a_bot_commits_and_compacts(operator: Operator, hold: str) -> None:
-    """The bot goes on, and every commit that is kept can be restored, the bot's as well."""
+async def test_purge_deletes_nothing_that_is_current(operator: Operator) -> None:
+    """Where a bot has saved the same user again by then, nothing is purged: exit code 6."""
+
+    async def save_again() -> None:
+        async with operator.bot() as bot:
+            await update(bot, {"user_data": {ALICE: {"visits": 1}}})
+
+    searching = At(LISTINGS.format("user_data"), 1)  # once it is erased
+    outcome = await meanwhile(operator, searching, FORGET, save_again())
+    assert outcome.exit_code == 6
+    assert "A running bot has saved it again, into head. Nothing was purged." in outcome.stderr
+    assert (await operator.state())["user_data"][ALICE] == {"visits": 1}
+    await operator.done(*FORGET)
+    assert await operator.holding(str(ALICE)) == []
+
+
+@pytest.mark.parametrize(
+    "at",
+    [At(LISTINGS.format("user_data")), At(r"GET \S+/head\?\S*versionId"), At(DELETIONS)],
+    ids=["list", "plan", "delete"],
+)
+async def test_prune_while_a_bot_commits_and_compacts(operator: Operator, at: At) -> None:
+    """The bot goes on, and every commit that is left can be restored, the bot's as well."""
     async with operator.bot() as bot:
 
         async def commit_and_compact() -> None:
-            await go_on(bot, COMMITS + 1)
-            await compact_all(bot)
-            await go_on(bot, COMMITS + 2)
+            for revision in (9, 10, 11):
+                await go_on(bot, revision)
+                await compact_all(bot)
 
-        outcome = await meanwhile(operator, hold, PRUNE, commit_and_compact())
+        outcome = await meanwhile(operator, at, PRUNE, commit_and_compact())
         assert outcome.exit_code == 0, outcome
-        await go_on(bot, COMMITS + 3)
-    assert await operator.revisions() == [11, 10, 9, 8, 7]
+        await go_on(bot, 12)
+    assert set(range(COMMITS - 1, 13)) <= set(await operator.revisions())
     await all_is_well(operator)
-    for revision in (7, 8, 9, 10, 11):
+    for revision in (9, 10):
         await operator.done("restore", revision)
         assert await operator.state() == state_after(revision)
 

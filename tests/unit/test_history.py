@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -189,3 +190,69 @@ async def test_finding_a_commit_reads_few_headers() -> None:
     before = len(store.calls)
     await repository.restore("77")
     assert len(store.calls) - before < 20
+
+
+async def test_a_long_history_is_listed_from_few_headers() -> None:
+    """The newest of 50,000 commits take as many headers, and a few that were asked for ahead."""
+    store = MemoryStore()
+    repository = await with_history(store)
+    body = store.current()["head"]
+    for _ in range(50_000):
+        store.overwrite("head", body)
+    before = len(store.calls)
+    found = []
+    async with aclosing(repository.history.commits()) as commits:
+        async for commit in commits:
+            found.append(commit)
+            if len(found) == 20:
+                break
+    calls = [call.operation for call in store.calls[before:]]
+    assert calls.count("versions") == 1
+    assert len(calls) < 40
+
+
+async def test_commits_of_a_span_are_all_of_it() -> None:
+    """From and to are both included, by the writers' clock, and what cannot be read is there."""
+    store = MemoryStore(clock=lambda: START)
+    repository = await with_history(store)
+    history = repository.history
+    every = [c.header async for c in history.commits() if c.header]
+    assert [header.revision for header in every] == list(range(12, 0, -1))
+    since, until = every[8].created, every[3].created
+    span = [c.header async for c in history.commits(since=since, until=until) if c.header]
+    assert [header.revision for header in span] == [9, 8, 7, 6, 5, 4]
+    stored = store._history["head"][5]
+    store._history["head"][5] = stored._replace(body=b"x")
+    listed = [commit.header async for commit in history.commits()]
+    assert len(listed) == 12
+    assert listed.count(None) == 1
+
+
+async def test_half_of_a_history_that_expired_names_the_other_half() -> None:
+    """Where a commit has lost its blob, the error says from which revision on all can be had."""
+    store = MemoryStore()
+    await with_history(store)
+    versions = [v async for v in store.versions(USER)]
+    for version in versions[1:]:
+        store.lose(USER, version.version_id)
+    repository = await opened(store)
+    with pytest.raises(RestorePointError, match=r"Revisions from 12 \(.*\) on can") as caught:
+        await repository.restore("7")
+    assert "user_data" in str(caught.value)
+    assert await repository.restore("12")
+
+
+async def test_a_damaged_blob_is_made_up_for_by_another() -> None:
+    """Where the very blob is damaged and another fits, that one gives the same state."""
+    store = MemoryStore()
+    repository = await opened(store)
+    await committed(repository, u1=b"1")
+    await repository.compact(USER)
+    await committed(repository, u1=b"2")
+    await repository.compact(USER)
+    await committed(repository, u1=b"3")
+    first = store._history[USER][0]
+    store._history[USER][0] = first._replace(body=first.body[:-1])
+    reader = await opened(store)
+    await reader.restore("2")
+    assert reader.entities(USER) == {1: b"2"}

@@ -20,6 +20,7 @@ from ptb_s3._keyring import Keyring
 from ptb_s3._repository import Repository
 from ptb_s3._s3 import S3Store
 from ptb_s3._state import Key, Kind, is_key
+from ptb_s3.cli import _output
 from ptb_s3.errors import SettingsError
 
 _R = TypeVar("_R")
@@ -63,7 +64,8 @@ class Place(NamedTuple):
             PersistenceError: It cannot be read.
         """
         repository = self.repository()
-        await repository.load()
+        async with _output.waiting("Reading the state", lambda: (0, None)):
+            await repository.load()
         return repository
 
     async def commits(self) -> History:

@@ -10,8 +10,8 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ Progress = Callable[[int, int | None], None]
 """Told how much is done, and of how much, where that is known."""
 
 _SHOWN_AFTER = 1.0  # seconds: what is done sooner needs no bar
+_TICK = 0.2  # seconds
 _WIDE = 10_000  # columns where nobody looks on
 
 
@@ -117,6 +118,30 @@ def progress(what: str) -> Iterator[Progress]:
         yield advance
     finally:
         bars.stop()
+
+
+@asynccontextmanager
+async def waiting(what: str, done: Callable[[], tuple[int, int | None]]) -> AsyncIterator[None]:
+    """Show a bar for work that does not call back, as `progress` does.
+
+    Args:
+        what: What is being done.
+        done: Tells how much is done, and of how much, where that is known.
+    """
+
+    async def show() -> None:
+        with progress(what) as advance:
+            while True:
+                advance(*done())
+                await asyncio.sleep(_TICK)
+
+    shown = asyncio.create_task(show())
+    try:
+        yield
+    finally:
+        shown.cancel()
+        with suppress(asyncio.CancelledError):
+            await shown
 
 
 @contextmanager

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import typer
@@ -17,7 +16,6 @@ from ptb_s3.cli import _output
 from ptb_s3.cli._opened import Json, Place, run
 from ptb_s3.errors import SettingsError
 
-_TICK = 0.2  # seconds
 _MARKS = {Status.OK: "ok", Status.WARNING: "warning", Status.FAILED: "FAILED", Status.UNKNOWN: "?"}
 
 
@@ -50,32 +48,13 @@ async def _examine(place: Place) -> tuple[Finding, ...]:
         report=done.append,
     )
     try:
-        async with _showing(done):
+        async with _output.waiting("Checking", lambda: (done[-1], len(Check))):
             return await examination.run()
     except asyncio.CancelledError:
         if examination.cleared is not None:
             text = _text(examination.cleared)
             _output.note(text[0].upper() + text[1:])
         raise
-
-
-@asynccontextmanager
-async def _showing(done: Sequence[int]) -> AsyncIterator[None]:
-    """Show how many checks are done, by the last number; also while one of them takes long."""
-
-    async def show() -> None:
-        with _output.progress("Checking") as advance:
-            while True:
-                advance(done[-1], len(Check))
-                await asyncio.sleep(_TICK)
-
-    shown = asyncio.create_task(show())
-    try:
-        yield
-    finally:
-        shown.cancel()
-        with suppress(asyncio.CancelledError):
-            await shown
 
 
 def _show(findings: Sequence[Finding]) -> None:
