@@ -17,6 +17,7 @@ from collections.abc import (
     Callable,
     Iterable,
     Mapping,
+    Sequence,
 )
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
@@ -101,11 +102,11 @@ class History:
         last = None if until is None else _all_of(until)
 
         async def in_span() -> AsyncIterator[Version]:
-            async for version in self._store.versions(HEAD):
+            async for version in self._until(last):
+                # Only this way round: a bucket that was copied has newer versions of old commits.
                 if since is not None and since - version.modified > _MAX_SKEW:
                     return
-                if last is None or version.modified - last <= _MAX_SKEW:
-                    yield version
+                yield version
 
         async with aclosing(ahead(in_span(), self._commit)) as commits:
             async for commit in commits:
@@ -200,18 +201,37 @@ class History:
             raise _no_point(request, "it has just expired")
         return found
 
+    async def _until(self, last: datetime | None) -> AsyncIterator[Version]:
+        """Iterate over the versions of head from the newest on that is no younger than a time."""
+        if last is None:
+            async for version in self._store.versions(HEAD):
+                yield version
+            return
+        # Somewhat younger ones as well: the writer before may have had a clock that is ahead.
+        versions = [version async for version in self._store.versions(HEAD)]
+        found = await self._bisect(HEAD, versions, lambda h: h.created - last <= _MAX_SKEW)
+        if found is not None:
+            for version in versions[versions.index(found[0]) :]:
+                yield version
+
     async def _newest(
         self, name: str, accept: Callable[[Header], bool]
     ) -> tuple[Version, Header] | None:
-        """Find the newest version that is accepted, by bisection: all older ones must be, too."""
+        """Find the newest version that is accepted; all older ones must be, too."""
         versions = [version async for version in self._store.versions(name)]
-        low, high, newest = 0, len(versions), None
+        return await self._bisect(name, versions, accept)
+
+    async def _bisect(
+        self, name: str, versions: Sequence[Version], accept: Callable[[Header], bool]
+    ) -> tuple[Version, Header] | None:
+        readable = list(versions)
+        low, high, newest = 0, len(readable), None
         while low < high:
             middle = (low + high) // 2
             try:
-                header = await self._header(name, versions[middle])
+                header = await self._header(name, readable[middle])
             except DamagedObjectError:  # it cannot tell where it belongs: go by the others
-                del versions[middle]
+                del readable[middle]
                 high -= 1
                 continue
             # Of another store, or just expired: older than anything of ours.
@@ -221,7 +241,7 @@ class History:
                 low = middle + 1
         if newest is None or newest.store != self._store_id:
             return None
-        return versions[low], newest
+        return readable[low], newest
 
     async def _commit(self, version: Version) -> Commit:
         try:

@@ -159,6 +159,7 @@ async def test_ctrl_c_at_a_question_is_a_no(operator: Operator) -> None:
         process = await operator.start("forget", ALICE, "--purge", terminal=terminal)
         await terminal.until("[y/N]")
         process.send_signal(signal.SIGINT)
+        await terminal.until("Nothing was changed.")
         terminal.type("y\n")
         assert (await ended(process)).exit_code == 130
         await terminal.until("Interrupted.")

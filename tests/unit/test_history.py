@@ -213,7 +213,8 @@ async def test_a_long_history_is_listed_from_few_headers() -> None:
 
 async def test_commits_of_a_span_are_all_of_it() -> None:
     """From and to are both included, by the writers' clock, and what cannot be read is there."""
-    store = MemoryStore(clock=lambda: START)
+    # As if the bucket had been copied: the storage has all of it from much later.
+    store = MemoryStore(clock=lambda: START + timedelta(days=9))
     repository = await with_history(store)
     history = repository.history
     every = [c.header async for c in history.commits() if c.header]
