@@ -7,16 +7,17 @@ be brought back.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import tzinfo
+from functools import partial
 
 from ptb_s3._base import Reader
 from ptb_s3._container import HEAD, Header
 from ptb_s3._erasure import subjects
 from ptb_s3._head import Head
-from ptb_s3._history import restorable
+from ptb_s3._history import ahead, header_of, restorable
 from ptb_s3._retention import Policy
 from ptb_s3._state import Kind
 from ptb_s3._store import Archive, Store, Version
@@ -88,8 +89,39 @@ async def plan_prune(
     for name, versions in listing.items():
         needed[name].update(version.version_id for version in versions[:1])  # what is current
     plan = _dooming(listing, lambda name, version: version.version_id not in needed[name])
-    plan.kept = [opened.header for opened in kept if opened.header is not None]
+    plan.kept = await _whole(store, kept, listing)
     return plan
+
+
+async def _whole(store: Store, kept: list[Opened], listing: Listing) -> list[Header]:
+    """Return the headers of those commits whose blobs are all there."""
+    heads = [(o.header, o.content) for o in kept if o.header and isinstance(o.content, Head)]
+    held = {kind: {version.version_id for version in listing[kind]} for kind in Kind}
+    if all(
+        part.ref is None or part.ref.version_id in held[kind]
+        for _, head in heads
+        for kind, part in head.parts.items()
+    ):
+        return [header for header, _ in heads]
+    blobs = _Blobs()  # another one of a range would do as well
+    for kind in Kind:
+        async with aclosing(ahead(_each(listing[kind]), partial(_peek, store, kind))) as headers:
+            async for header in headers:
+                if header is not None:
+                    blobs.add(header)
+    return [header for header, head in heads if blobs.suffice(header, head)]
+
+
+async def _each(versions: Iterable[Version]) -> AsyncIterator[Version]:
+    for version in versions:
+        yield version
+
+
+async def _peek(store: Store, name: str, version: Version) -> Header | None:
+    try:
+        return await header_of(store, name, version)
+    except DamagedObjectError:
+        return None
 
 
 async def _kept_commits(
@@ -182,9 +214,18 @@ async def plan_purge(store: Store, reader: Reader, subject: int, advance: Advanc
         if before.suffice(header, head) and not after.suffice(header, head):
             holding.add((HEAD, version_id))
     plan = _dooming(listing, lambda name, version: (name, version.version_id) in holding)
-    for version_id, header, _ in heads:
-        (plan.lost if (HEAD, version_id) in holding else plan.kept).append(header)
+    _sort(plan, heads, after)
     return plan
+
+
+def _sort(plan: Plan, heads: Iterable[tuple[str, Header, Head]], blobs: _Blobs) -> None:
+    """Note which commits go, and which of the others can be brought back."""
+    doomed = {version.version_id for version in plan.doomed[HEAD]}
+    for version_id, header, head in heads:
+        if version_id in doomed:
+            plan.lost.append(header)
+        elif blobs.suffice(header, head):
+            plan.kept.append(header)
 
 
 class _Blobs:

@@ -165,6 +165,15 @@ async def test_any_time_that_history_shows_goes_back_there(onlooker: Operator) -
     assert [commit["revision"] for commit in until] == [1]
 
 
+async def test_a_clock_that_is_ahead_hides_no_commit(s3_server: S3Server) -> None:
+    """A span of time has all its commits, also where a writer's clock was ahead of the next's."""
+    clock = {1: made(1), 2: made(2), 3: made(6), 4: made(4)}
+    async with employed(s3_server) as operator:
+        await live(operator.store(), 4, when=clock.__getitem__)
+        listed = (await operator.done("history", "--json", "--since", made(5).isoformat())).json
+        assert [commit["revision"] for commit in listed] == [3]
+
+
 async def test_a_damaged_version_does_not_break_the_list(operator: Operator) -> None:
     """What cannot be read is listed as such, and everything else as ever."""
     body = await operator.read("head")
@@ -299,6 +308,10 @@ async def test_a_history_half_expired(operator: Operator) -> None:
     assert "4 commits cannot be brought back" in verified.stderr
     assert "revision 2 to 5." in verified.stderr
     assert (await operator.done("verify", "--history", "--json")).json["stranded"] == [5, 4, 3, 2]
+    for command in (("prune", "--keep-last", 8), ("forget", 999, "--purge")):
+        plan = (await operator.done(*command, "--dry-run", "--json")).json
+        keep = plan.get("purge", plan)["keep"]  # what is there, and can be brought back
+        assert [commit["revision"] for commit in keep["commits"]] == [8, 7, 6, 1]
     await operator.expire("head", *(await operator.versions("head"))[4:])
     assert left in await operator.fails(3, "restore", 1)
     for revision in (6, 7):

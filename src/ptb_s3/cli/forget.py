@@ -78,10 +78,13 @@ def forget(
     outcome = run(work)
     if json:
         _output.result_json(outcome)
-        return
-    if not outcome["done"]:
+    elif outcome["done"]:
+        _show_done(outcome, purge=purge)
+    else:
         _output.result("Nothing was changed.")
-        return
+
+
+def _show_done(outcome: dict[str, Any], *, purge: bool) -> None:
     _output.result("Erased, and everything current sealed anew.")
     if purge:
         gone, searched = outcome["purge"]["delete"]["versions"], outcome["searched"]
