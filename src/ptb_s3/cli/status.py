@@ -178,7 +178,7 @@ def history(
 ) -> None:
     """List the commits that can be gone back to, newest first.
 
-    What is shown stands in the headers of the objects; they are not opened for it.
+    What is shown stands in the headers of the objects; none is opened for it.
     """
     first = None if since is None else moment(since)
     last = None if until is None else moment(until)
