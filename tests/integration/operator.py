@@ -402,28 +402,37 @@ class Turnstile:
             connection.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
 
+    async def hold(self, running: asyncio.Future[Any]) -> None:
+        """Wait until the request is held up; see that what sends it has not ended before."""
+        held = asyncio.ensure_future(self.held.wait())
+        await asyncio.wait({held, running}, return_when=asyncio.FIRST_COMPLETED)
+        assert held.done(), running.result()
+
     async def _connected(self, client: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)
-        replies, server = await asyncio.open_connection(*self._target)
-        waits = asyncio.Event()
-        pumps = [
-            asyncio.ensure_future(self._forward(client, server, waits)),
-            asyncio.ensure_future(self._return(replies, back, waits)),
-        ]
+        ends, pumps = [back], []
         try:
+            replies, server = await asyncio.open_connection(*self._target)
+            ends.append(server)
+            waits = asyncio.Event()
+            pumps = [
+                asyncio.ensure_future(self._forward(client, server, waits)),
+                asyncio.ensure_future(self._return(replies, back, waits)),
+            ]
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             pass  # that is how it ends
         finally:
             for pump in pumps:
                 pump.cancel()
-            await asyncio.gather(*pumps, return_exceptions=True)
-            for end in (server, back):
+            for end in ends:
                 end.transport.abort()
-                with suppress(OSError):
+            for end in ends:
+                with suppress(OSError, asyncio.CancelledError):
                     await end.wait_closed()
+            await asyncio.gather(*pumps, return_exceptions=True)
             self._connections.discard(task)
 
     async def _forward(

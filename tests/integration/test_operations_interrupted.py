@@ -124,9 +124,10 @@ async def test_ctrl_c_loses_nothing(operator: Operator, case: Interrupt) -> None
         process = await operator.start(
             *case.command, settings={**case.settings, **turnstile.settings}
         )
-        await turnstile.held.wait()
+        running = asyncio.create_task(ended(process))
+        await turnstile.hold(running)
         process.send_signal(signal.SIGINT)
-        outcome = await ended(process)
+        outcome = await running
     assert outcome.exit_code == 130
     *_, said, last = outcome.stderr.splitlines()
     assert len(outcome.stderr.splitlines()) == 2
@@ -242,7 +243,7 @@ async def meanwhile(
     url = operator.server.endpoint_url
     async with Turnstile(url, at.request, skip=at.skip, after=at.after) as turnstile:
         running = asyncio.create_task(operator.run(*command, **turnstile.settings))
-        await turnstile.held.wait()
+        await turnstile.hold(running)
         await work
         turnstile.released.set()
         return await running
@@ -286,7 +287,7 @@ async def test_a_bot_commits_in_the_middle_of_rotate(operator: Operator) -> None
         command = ("rotate",)
         async with Turnstile(operator.server.endpoint_url, HEADS) as turnstile:
             running = asyncio.create_task(operator.run(*command, **ROTATED, **turnstile.settings))
-            await turnstile.held.wait()
+            await turnstile.hold(running)
             await commit(bot)
             turnstile.released.set()
             outcome = await running
