@@ -46,9 +46,15 @@ class Stored(NamedTuple):
 
 
 class Blob(NamedTuple):
-    """A kind's current blob: what to hand back to replace it, and what the next head says of it."""
+    """A kind's newest blob that we know of.
 
-    etag: str
+    Attributes:
+        etag: What to hand back to replace it; None where another writer made it, and nobody has
+            looked yet.
+        ref: What the next head says of it.
+    """
+
+    etag: str | None
     ref: Ref
 
 
@@ -124,11 +130,22 @@ class Reader:
             store = str(uuid.UUID(bytes=randomness(16), version=4))
             return Base(Identity(store, self.serializer), Head(revision=0, commit="", bot=self.bot))
         header, head = self.open_head(fetched.body)
+        return self.build(header, head, fetched, objects)
+
+    def build(
+        self, header: Header, head: Head, fetched: Fetched, blobs: Mapping[str, Fetched | None]
+    ) -> Base:
+        """Lay an opened head over the blobs of the kinds that are given.
+
+        Raises:
+            MovedError: They do not fit together.
+        """
         base = Base(Identity(header.store, header.serializer), head, fetched.etag)
         base.objects[HEAD] = Stored(header, len(fetched.body))
         for kind, part in head.parts.items():
-            self._place_blob(base, kind, part, objects[kind])
-            overlay(base.entities[kind], part)
+            if kind in blobs:
+                self._place_blob(base, kind, part, blobs[kind])
+                overlay(base.entities[kind], part)
         return base
 
     def open_head(self, body: bytes) -> tuple[Header, Head]:
@@ -183,16 +200,9 @@ class Reader:
             raise MovedError(DamagedObjectError(kind, reason))
         base.objects[kind] = Stored(header, len(fetched.body))
         base.entities[kind] = entities
-        base.blobs[kind] = Blob(
-            fetched.etag,
-            Ref(
-                header.revision,
-                fetched.version_id,
-                len(fetched.body),
-                header.entities,
-                header.key,
-            ),
-        )
+        size = len(fetched.body)
+        ref = Ref(header.revision, fetched.version_id, size, header.entities, header.key)
+        base.blobs[kind] = Blob(fetched.etag, ref)
 
 
 def no_state() -> NothingThereError:

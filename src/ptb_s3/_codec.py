@@ -340,6 +340,12 @@ def _build(reader: pickle.Unpickler) -> None:
     _BUILD(reader)
 
 
+def _bytearray(reader: pickle.Unpickler) -> None:
+    # The inherited one makes, and fills with zeros, as many bytes as the pickle says there are.
+    read, append = vars(reader)["read"], vars(reader)["append"]
+    append(bytearray(read(int.from_bytes(read(8), "little"))))
+
+
 class _CarefulUnpickler(Reading, pickle._Unpickler):  # noqa: SLF001 - the C one cannot do this
     """Reads pickles that hold a bot, without letting them change it.
 
@@ -348,7 +354,10 @@ class _CarefulUnpickler(Reading, pickle._Unpickler):  # noqa: SLF001 - the C one
     """
 
     careful = True
-    dispatch = pickle._Unpickler.dispatch | {pickle.BUILD[0]: _build}  # noqa: SLF001 - as above
+    dispatch = pickle._Unpickler.dispatch | {  # noqa: SLF001 - as above
+        pickle.BUILD[0]: _build,
+        pickle.BYTEARRAY8[0]: _bytearray,
+    }
 
 
 class PickleSerializer:

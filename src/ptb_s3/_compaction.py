@@ -13,13 +13,17 @@ from collections.abc import Awaitable, Callable
 from typing import ParamSpec, Protocol, TypeVar
 
 from ptb_s3 import _container, _head
-from ptb_s3._base import Base, Blob
+from ptb_s3._base import Base, Blob, Reader
 from ptb_s3._container import MAX_PREAMBLE
+from ptb_s3._guarded import Guarded
 from ptb_s3._head import Ref
 from ptb_s3._sealer import Sealer
 from ptb_s3._state import Kind
 from ptb_s3._store import PreconditionFailed, Store, Written
 from ptb_s3.errors import ConflictError, StorageUnavailableError
+
+# Each further try follows a change of the object behind our back.
+TRIES = 3
 
 _LOGGER = logging.getLogger("ptb_s3")
 _P = ParamSpec("_P")
@@ -36,18 +40,20 @@ class Offload(Protocol):
         ...
 
 
-def due(base: Base, sealing: str | None) -> list[Kind]:
+def due(base: Base, sealing: str | None, *, alone: bool) -> list[Kind]:
     """Return the kinds whose blobs should be written anew: it pays, or their key is retired.
 
     Args:
         base: What is committed.
         sealing: Id of the key that seals.
+        alone: Whether no other writer has been met lately. Two of them, in the middle of a
+            rotation, would each take the other's key for the retired one.
     """
     kinds = []
     for kind, part in base.head.parts.items():
         blob = base.blobs.get(kind)
         waiting = blob is not None and blob.ref != part.ref  # for the next head to refer to it
-        retired = blob is not None and blob.ref.key != sealing
+        retired = alone and blob is not None and blob.ref.key != sealing
         if retired or (not waiting and _head.due(part)):
             kinds.append(kind)
     return kinds
@@ -67,71 +73,113 @@ class Compactor:
 
     Args:
         store: Where they lie.
+        guarded: The same, to write to.
+        reader: Opens those of other writers.
         sealer: Makes them.
         offload: Runs that, which would hold up the event loop.
     """
 
-    def __init__(self, store: Store, sealer: Sealer, offload: Offload) -> None:
+    def __init__(
+        self, store: Store, guarded: Guarded, reader: Reader, sealer: Sealer, offload: Offload
+    ) -> None:
         self._store = store
+        self._guarded = guarded
+        self._reader = reader
         self._sealer = sealer
         self._offload = offload
         self._undecided: dict[str, Ref] = {}
         self._one_at_a_time = asyncio.Lock()
 
     async def compact(self, base: Base, kind: Kind) -> int:
-        """Write a kind's blob anew, and note it in the base; return its bytes.
+        """Write a kind's blob anew, and note it in the base; return the bytes sent.
+
+        Where another writer has just done so, theirs is noted, and will do as well.
 
         Raises:
-            ConflictError: Another writer has written it.
+            ConflictError: Another writer has written it, from a commit that we have not seen yet.
             StorageError: It is not known to be written. The state is as safe as before.
         """
         async with self._one_at_a_time:
-            # Both in one step of the loop, so that they belong together.
+            # All in one step of the loop, so that they belong together.
             revision, entities = base.head.revision, dict(base.entities[kind])
+            replaced = base.blobs.get(kind)
             commit = self._sealer.new_commit()
             ref, body = await self._offload(
                 self._sealer.blob, base.identity, kind, revision, commit, entities
             )
             self._undecided[commit] = ref
-            base.blobs[kind] = await self._put(kind, base.blobs.get(kind), body, commit)
+            blob = await self._put(base, kind, replaced, ref, body, commit)
+            known = base.blobs.get(kind)  # head may have gone on meanwhile
+            if known is None or known.ref.revision <= blob.ref.revision:
+                base.blobs[kind] = blob
             _LOGGER.debug("Wrote blob %s: revision %d, %d bytes", kind, revision, len(body))
             return len(body)
 
-    async def _put(self, kind: Kind, blob: Blob | None, body: bytes, commit: str) -> Blob:
-        try:
-            written = await self._store.put(kind, body, if_match=blob and blob.etag)
-        except PreconditionFailed:
-            settled = await self._settle(kind, blob)
-            if settled is not None and settled != blob:
+    async def _put(
+        self, base: Base, kind: Kind, blob: Blob | None, ref: Ref, body: bytes, commit: str
+    ) -> Blob:
+        """Replace a blob, unless there is a newer one; return the one that is there then."""
+        for _ in range(TRIES):
+            if blob is not None and blob.etag is None:
+                blob = await self._settle(base, kind, blob)
+            if blob is not None and blob.ref.revision > ref.revision:
+                return blob
+            try:
+                written = await self._guarded.put(kind, body, if_match=blob and blob.etag)
+                return self._written(commit, written)
+            except (PreconditionFailed, StorageUnavailableError) as failure:
+                settled = await self._settle(base, kind, blob)
+                if settled == blob:
+                    raise _refused(kind, failure) from None
+            if settled is not None and _is_base_of(base, kind, settled):
                 return settled
-            if settled is not None or blob is None:
-                raise StorageUnavailableError(
-                    f"The storage refused a conditional write of object {kind.value!r} that it "
-                    "should have taken. The state is as safe as before; try again."
-                ) from None
-            # It was deleted behind our back. All of it is in memory: this is how it comes back.
-            written = await self._store.put(kind, body, if_match=None)
-        except StorageUnavailableError:
-            settled = await self._settle(kind, blob)
-            if settled is None or settled == blob:
-                raise
-            return settled
-        return self._written(commit, written)
+            blob = settled  # deleted, or an older one put back: all of it is in memory
+        raise StorageUnavailableError(f"Object {kind.value!r} changes faster than it can be read.")
 
-    async def _settle(self, kind: Kind, blob: Blob | None) -> Blob | None:
-        """Learn whose blob is there now: ours, from this or an earlier try, or a stranger's."""
+    async def _settle(self, base: Base, kind: Kind, blob: Blob | None) -> Blob | None:
+        """Learn whose blob is there now: ours, from this or an earlier try, or another writer's."""
         fetched = await self._store.get(kind, first_bytes=MAX_PREAMBLE)
         if fetched is None:
             return None
         if blob is not None and fetched.etag == blob.etag:
             return blob
         header, _ = _container.read_header(kind, fetched.body)
-        if header.commit not in self._undecided:
-            raise ConflictError(f"Another writer has written object {kind.value!r}.")
-        return self._written(header.commit, Written(fetched.etag, fetched.version_id))
+        if header.commit in self._undecided:
+            return self._written(header.commit, Written(fetched.etag, fetched.version_id))
+        return await self._read(base, kind)
+
+    async def _read(self, base: Base, kind: Kind) -> Blob | None:
+        """Open another writer's blob: head is to refer to nothing that nobody can read."""
+        fetched = await self._store.get(kind)
+        if fetched is None:
+            return None
+        store = base.identity.store
+        header, _ = await self._offload(self._reader.open_blob, kind, fetched.body, store)
+        if header.revision > base.head.revision:
+            raise ConflictError(
+                f"Another writer has written object {kind.value!r} from a commit that has not been "
+                "seen here yet. Nothing was overwritten."
+            )
+        size = len(fetched.body)
+        ref = Ref(header.revision, fetched.version_id, size, header.entities, header.key)
+        return Blob(fetched.etag, ref)
 
     def _written(self, commit: str, written: Written) -> Blob:
         ref = self._undecided.pop(commit)
         return Blob(
             written.etag, Ref(ref.revision, written.version_id, ref.size, ref.entities, ref.key)
         )
+
+
+def _is_base_of(base: Base, kind: Kind, blob: Blob) -> bool:
+    needed = base.head.parts[kind].ref
+    return needed is None or blob.ref.revision >= needed.revision
+
+
+def _refused(kind: Kind, failure: Exception) -> Exception:
+    if not isinstance(failure, PreconditionFailed):
+        return failure
+    return StorageUnavailableError(
+        f"The storage refused a conditional write of object {kind.value!r} that it should have "
+        "taken. The state is as safe as before; try again."
+    )

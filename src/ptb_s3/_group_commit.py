@@ -15,9 +15,15 @@ from typing import NamedTuple, TypeVar
 
 from ptb_s3 import _codec
 from ptb_s3._codec import Serializer
+from ptb_s3._live import Objects
 from ptb_s3._repository import Repository
 from ptb_s3._state import MAX_ENTITY, Key, Kind, is_key
-from ptb_s3.errors import PersistenceError, SerializationError, StorageUnavailableError
+from ptb_s3.errors import (
+    ConflictError,
+    PersistenceError,
+    SerializationError,
+    StorageUnavailableError,
+)
 
 # Seconds for which the event loop is held at a time, while an interval's values are serialised.
 SLICE = 0.004
@@ -45,7 +51,7 @@ class _Update(NamedTuple):
     values: Mapping[Key, object]
     dropped: Iterable[Key]
     whole: bool
-    faults: list[SerializationError]
+    faults: list[PersistenceError]
 
 
 class _Group:
@@ -68,6 +74,7 @@ class GroupCommit:
 
     Attributes:
         repository: The same.
+        objects: What PTB holds of it.
         pristine: Bytes of values that entities are born with, which are no change while an entity
             was never saved.
         compaction: The blobs being written, if there are any.
@@ -75,6 +82,7 @@ class GroupCommit:
 
     def __init__(self, repository: Repository, serializer: Serializer) -> None:
         self.repository = repository
+        self.objects = Objects(repository.staged, serializer)
         self.pristine: dict[tuple[Kind, Key], bytes] = {}
         self.compaction: asyncio.Task[None] | None = None
         self._serializer = serializer
@@ -178,20 +186,24 @@ class GroupCommit:
 
     def _stage(self, update: _Update) -> None:
         kind, values = update.kind, update.values
-        dropped = update.dropped
-        if update.whole:
-            dropped = self.repository.entities(kind).keys() - values.keys()
-        for key in dropped:
+        for key in [*update.dropped, *(self._gone(kind, values) if update.whole else ())]:
             self.repository.stage(kind, key, None)
         for key, value in values.items():
             try:
                 data = self._dump(kind, key, value)
+                unborn = self.repository.staged.get(kind, key) is None
+                if not (unborn and data == self.pristine.get((kind, key))):
+                    self.repository.stage(kind, key, data)
             except SerializationError as fault:
                 update.faults.append(fault.locate(kind.value, key))
-                continue
-            unborn = self.repository.get(kind, key) is None
-            if not (unborn and data == self.pristine.get((kind, key))):
-                self.repository.stage(kind, key, data)
+            except ConflictError as fault:
+                update.faults.append(fault)
+
+    def _gone(self, kind: Kind, values: Mapping[Key, object]) -> list[Key]:
+        """Return what is not among all values any more, and was, as far as PTB has seen."""
+        staged = self.repository.staged
+        gone = staged.entities(kind).keys() - values.keys()
+        return [key for key in gone if staged.seen(kind, key) is not None]
 
     def _dump(self, kind: Kind, key: Key, value: object) -> bytes:
         if not is_key(kind, key):

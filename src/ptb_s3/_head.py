@@ -6,7 +6,7 @@ commit whose outcome is unknown can be kept, and become the base for the next on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import GenericAlias
 from typing import Annotated, NamedTuple
@@ -21,6 +21,9 @@ from ptb_s3.errors import DamagedObjectError
 # Writers whose last commit a head lists. An outcome is settled within seconds of the attempt; so
 # many other processes do not start and commit in between.
 MAX_WRITERS = 64
+# Ids of updates whose effects a head is known to hold. Telegram sends an update again for a day, to
+# one bot over at most 100 connections (Bot API, "setWebhook"); a retry comes within minutes.
+MAX_UPDATES = 256
 # Bytes that a kind's differential may cost, beyond its blob's size, before the blob is written
 # anew. To write when the cost so far equals the price is within a factor of two of the best
 # schedule there is, whatever the future brings ("ski rental"); the slack keeps tiny blobs from
@@ -61,6 +64,18 @@ class Writer(NamedTuple):
     revision: int
 
 
+class Conditions(NamedTuple):
+    """What a storage was found to make of conditional PUT.
+
+    Attributes:
+        place: Which bucket of which storage: a copy of it elsewhere proves nothing there.
+        kept: Whether it refuses to replace an object that is not the one it was told.
+    """
+
+    place: str
+    kept: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """What a head says of one kind.
@@ -88,6 +103,8 @@ class Head:
         restored: The last restore request carried out.
         keys: By key id, the newest revision that needs the key.
         erasures: Who was erased; None as long as nobody was.
+        conditions: Whether the storage keeps to conditions; None as long as nobody has tried.
+        updates: Ids of the updates that were delivered last, where that is noted; oldest first.
         parts: One for each kind.
     """
 
@@ -98,6 +115,8 @@ class Head:
     restored: str | None = None
     keys: Mapping[str, int] = field(default_factory=dict)
     erasures: Erasures | None = None
+    conditions: Conditions | None = None
+    updates: tuple[int, ...] = ()
     parts: Mapping[Kind, Part] = field(default_factory=lambda: {kind: Part() for kind in Kind})
 
     @property
@@ -124,6 +143,21 @@ class Head:
         """Return the id of a writer's last commit, as far as this head knows."""
         return next((w.commit for w in self.writers if w.writer == writer), None)
 
+    def follows(self, base: Head) -> bool:
+        """Tell whether this head came after another, rather than from an older state brought back.
+
+        As far as it can be known: a writer that has not committed for long is not listed any more.
+        """
+        if base.revision == 0:
+            return True
+        last = base.writers[-1]
+        noted = next((w for w in self.writers if w.writer == last.writer), None)
+        if noted is None:
+            return self.revision > base.revision and len(self.writers) == MAX_WRITERS
+        return self.revision > base.revision and (
+            noted.revision > last.revision or noted.commit == last.commit
+        )
+
 
 _Secret = Annotated[bytes, msgspec.Meta(min_length=SECRET_BYTES, max_length=SECRET_BYTES)]
 _Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
@@ -140,6 +174,8 @@ class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     restored: str | None
     keys: dict[str, int]
     erasures: tuple[_Secret, list[tuple[_Digest, int]]] | None
+    conditions: Conditions | None
+    updates: Annotated[list[int], msgspec.Meta(max_length=MAX_UPDATES)]
     kinds: dict[Kind, _PartRecord]
 
 
@@ -163,6 +199,8 @@ def follow(
     refs: Mapping[Kind, Ref],
     restored: str | None = None,
     erasures: Erasures | None = None,
+    conditions: Conditions | None = None,
+    updates: Sequence[int] = (),
 ) -> Head:
     """Make the head that commits changes on top of a base.
 
@@ -174,6 +212,8 @@ def follow(
         refs: The newest blob of each kind that has one: the base's, or one written since.
         restored: The restore request that this commit carries out, if it does.
         erasures: What is to be recorded of the erased, if this commit adds to it.
+        conditions: What the storage makes of conditional PUT, if it was tried for this commit.
+        updates: Ids of the updates whose effects are committed.
     """
     revision = base.revision + 1
     others = [w for w in base.writers if w.writer != writer]
@@ -184,6 +224,8 @@ def follow(
         writers=(*others, Writer(writer, commit, revision))[-MAX_WRITERS:],
         restored=restored or base.restored,
         erasures=erasures or base.erasures,
+        conditions=conditions or base.conditions,
+        updates=(*base.updates, *updates)[-MAX_UPDATES:],
         parts={
             kind: _follow_part(part, changes.get(kind, {}), revision, refs.get(kind))
             for kind, part in base.parts.items()
@@ -218,6 +260,8 @@ def encode(head: Head, compress: Callable[[bytes], bytes], key_id: str) -> tuple
         restored=head.restored,
         keys=dict(keys),
         erasures=_encode_erasures(head.erasures),
+        conditions=head.conditions,
+        updates=list(head.updates),
         kinds={kind: _PartRecord(part.ref, part.cost) for kind, part in parts.items()},
     )
     return head, [compress(_encode(record)), *frames]
@@ -244,6 +288,8 @@ def decode(head_pages: Iterator[bytes], *, revision: int, commit: str, count: in
         restored=record.restored,
         keys=record.keys,
         erasures=_decode_erasures(record, revision),
+        conditions=record.conditions,
+        updates=tuple(record.updates),
         parts={
             kind: Part(record.kinds[kind].ref, record.kinds[kind].cost, differentials[kind])
             for kind in Kind
@@ -312,6 +358,8 @@ def _decode_erasures(record: _Record, newest: int) -> Erasures | None:
 def _check(head: Head, count: int) -> None:
     if head.entries != count:
         raise _damaged(f"its differential has {head.entries} entries and should have {count}")
+    if len(set(head.updates)) != len(head.updates):
+        raise _damaged("it names an update twice")
     if any(revision > head.revision for revision in head.keys.values()):
         raise _damaged("it says that a key is needed by a later one")
     for part in head.parts.values():

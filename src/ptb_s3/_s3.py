@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import logging
 import random
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -24,6 +25,7 @@ from ptb_s3.errors import SettingsError, StorageError, StorageUnavailableError
 if TYPE_CHECKING:
     import aioboto3
 
+_LOGGER = logging.getLogger("ptb_s3")
 _Untyped: TypeAlias = Any  # what aioboto3 hands out: it ships no types
 
 MAX_OBJECT = 5 * 2**30
@@ -49,6 +51,11 @@ _CONFLICTS = frozenset({"ConditionalRequestConflict", "OperationAborted"})
 _WAIT = 0.25
 """Seconds: upper bound of the first wait of our own; it doubles with each further one."""
 _RANGE_NOT_SATISFIABLE = 416
+_NOT_MODIFIED = 304
+_OK = 200
+_VERSION = "x-amz-version-id"
+_SIGNED_FOR = 300
+"""Seconds that a signed address is good for; used for a fifth of it, since clocks differ."""
 _NOT_S3 = Answer("200", 200)
 """What we make of a success without what S3 adds to it: some web server said it."""
 
@@ -119,6 +126,7 @@ class S3Store:
         self._patience = _ATTEMPTS * (connect_timeout + read_timeout + _BACKOFF)
         self._session: Any = session
         self._link: _Link | None = None
+        self._addresses: dict[str, tuple[str, float]] = {}
 
     @property
     def expected_owner(self) -> str | None:
@@ -132,7 +140,12 @@ class S3Store:
         )
 
     async def get(
-        self, name: str, *, version_id: str | None = None, first_bytes: int | None = None
+        self,
+        name: str,
+        *,
+        version_id: str | None = None,
+        first_bytes: int | None = None,
+        unless: str | None = None,
     ) -> Fetched | None:
         """See `Store.get`. A version id that the storage knows nothing of gives None, too.
 
@@ -141,6 +154,10 @@ class S3Store:
         """
         question = Question("read", self.bucket, self.prefix + name, version=version_id is not None)
         request: dict[str, Any] = {"Key": question.key}
+        if unless is not None:
+            found = await self._get_unless(question, unless)
+            if found is not None:
+                return found
         if version_id is not None:
             request["VersionId"] = version_id
         if first_bytes is not None:
@@ -154,7 +171,20 @@ class S3Store:
         An attempt whose reply was lost is made again, and that one may be refused because the first
         one succeeded: after `PreconditionFailed`, read the object to know whose it is.
         """
-        question = Question("write", self.bucket, self.prefix + name, if_match=if_match is not None)
+        condition = {"IfNoneMatch": "*"} if if_match is None else {"IfMatch": if_match}
+        return await self._put(name, body, condition)
+
+    async def overwrite(self, name: str, body: bytes | bytearray) -> Written:
+        """See `Store.overwrite`."""
+        return await self._put(name, body, {})
+
+    async def place(self) -> str:
+        """See `Store.place`: the address of the S3 API, and the bucket."""
+        return f"{(await self._client()).meta.endpoint_url}/{self.bucket}"
+
+    async def _put(self, name: str, body: bytes | bytearray, condition: dict[str, str]) -> Written:
+        key, if_match = self.prefix + name, "IfMatch" in condition
+        question = Question("write", self.bucket, key, if_match=if_match)
         stream, digest = await asyncio.to_thread(_readied, body)
         response = await self._ask(
             question,
@@ -165,7 +195,7 @@ class S3Store:
             ContentLength=len(body),
             ContentMD5=digest,
             ContentType="application/octet-stream",
-            **({"IfNoneMatch": "*"} if if_match is None else {"IfMatch": if_match}),
+            **condition,
         )
         if isinstance(response, Answer):
             raise to_error(question, response)
@@ -277,6 +307,7 @@ class S3Store:
 
     async def close(self) -> None:
         """See `Store.close`."""
+        self._addresses.clear()
         link, self._link = self._link, None
         if link is not None:
             await link.close()
@@ -302,6 +333,54 @@ class S3Store:
                 attempt += 1
             else:
                 return Fetched(body, _etag(question, response), _version_id(response))
+
+    async def _get_unless(self, question: Question, etag: str) -> Fetched | None:
+        """Read an object unless it has this ETag, and then its body; None: ask in the usual way.
+
+        botocore takes 1.5 to 2 ms of CPU for a request and its answer, which is too much for what
+        is asked as often as once a second. So it is told to sign alone, and the rest is left to the
+        HTTP session of its client, with the same connections, proxies and certificates. Whatever
+        comes but "not modified" and the object is for the usual way to understand.
+        """
+        from aiobotocore.response import StreamingBody  # noqa: PLC0415 - not before the first call
+        from botocore.awsrequest import AWSPreparedRequest  # noqa: PLC0415 - as above
+
+        try:
+            client = await self._client()
+            session = client._endpoint.http_session  # noqa: SLF001 - there is no public way to it
+            url = await self._signed_address(client, question.key)
+            owner = {"x-amz-expected-bucket-owner": id_ for id_ in self._owner.values()}
+            headers = {"If-None-Match": etag, **owner}
+            request = AWSPreparedRequest("GET", url, headers, body=None, stream_output=True)
+            async with asyncio.timeout(self._patience):
+                response = await session.send(request)
+                async with response.raw:
+                    found = response.headers
+                    if response.status_code == _NOT_MODIFIED:
+                        return Fetched(b"", etag, _version_id({"VersionId": found.get(_VERSION)}))
+                    if response.status_code != _OK or not found.get("etag"):
+                        self._addresses.clear()
+                        return None
+                    size = int(found.get("content-length", 0))
+                    answer = {"ContentLength": size, "Body": StreamingBody(response.raw, size)}
+                    body = await _read(question, answer)
+        except Exception as exc:  # noqa: BLE001 - it is only a short cut
+            _LOGGER.debug("Could not ask in the short way: %s", type(exc).__name__)
+            return None
+        return Fetched(body, found["etag"], _version_id({"VersionId": found.get(_VERSION)}))
+
+    async def _signed_address(self, client: _Untyped, key: str) -> str:
+        """Return an address that lets whoever knows it read an object for a while."""
+        now = asyncio.get_running_loop().time()
+        address, until = self._addresses.get(key, ("", now))
+        if now >= until:
+            address = await client.generate_presigned_url(
+                "get_object",
+                Params={"Bucket": self.bucket, "Key": key, **self._owner},
+                ExpiresIn=_SIGNED_FOR,
+            )
+            self._addresses[key] = address, now + _SIGNED_FOR / 5
+        return address
 
     async def _ask(
         self, question: Question, operation: str, within: float | None = None, **request: object
@@ -416,7 +495,8 @@ def _prepared(
         for data in ("endpoints", "partitions", "sdk-default-configuration", "_retry"):
             loader.load_data(data)
         session = aioboto3.Session(botocore_session=core)
-    return session, AioConfig(**options, **({} if signed else {"signature_version": UNSIGNED}))
+    # Said, so that it goes for signed addresses, too: botocore's default for those is version 2.
+    return session, AioConfig(**options, signature_version="s3v4" if signed else UNSIGNED)
 
 
 def _error_answer(exc: Exception) -> Answer | None:

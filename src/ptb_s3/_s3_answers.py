@@ -18,6 +18,7 @@ from ptb_s3._store import PreconditionFailed
 from ptb_s3.errors import (
     AccessDeniedError,
     BucketNotFoundError,
+    NoConditionalPutError,
     SettingsError,
     StorageError,
     StorageUnavailableError,
@@ -111,9 +112,11 @@ _NO_BUCKET = _Row(
     "PTB_S3_BUCKET; ptb-s3 never creates a bucket.",
 )
 _NO_CONDITIONS = _Row(
-    StorageError,
+    NoConditionalPutError,
     "The storage has no conditional writes (If-Match, If-None-Match), without which two writers "
-    "would overwrite each other. Use one that has; the README lists providers.",
+    "would overwrite each other. Use one that has; the README lists providers. If there is never "
+    "more than one instance of the bot, not even during a deploy, vouch for it with "
+    "single_writer=True (PTB_S3_SINGLE_WRITER=true).",
 )
 _NO_HISTORY = _Row(
     StorageError, "The storage keeps no versions: there is no history to go back to."

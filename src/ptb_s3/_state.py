@@ -99,7 +99,7 @@ def decode_blob(kind: Kind, blob_pages: Iterable[bytes], count: int) -> Entities
     for page in blob_pages:
         try:
             entries = _blob_decoders[kind].decode(page)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             raise DamagedObjectError(kind, "a page is not as the format says") from None
         if not entries:
             raise DamagedObjectError(kind, "a page is empty")

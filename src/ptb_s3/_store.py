@@ -63,7 +63,12 @@ class Store(Protocol):
     """
 
     async def get(
-        self, name: str, *, version_id: str | None = None, first_bytes: int | None = None
+        self,
+        name: str,
+        *,
+        version_id: str | None = None,
+        first_bytes: int | None = None,
+        unless: str | None = None,
     ) -> Fetched | None:
         """Return an object's current version, or the one named; None if there is surely none.
 
@@ -71,6 +76,8 @@ class Store(Protocol):
             name: The object, such as ``head``.
             version_id: A version to read in place of the current one.
             first_bytes: Read no more than this many bytes, from the start.
+            unless: An ETag. Where it is still the object's, there is no need for the body, and it
+                is left out.
         """
         ...
 
@@ -83,8 +90,16 @@ class Store(Protocol):
         """
         ...
 
+    async def overwrite(self, name: str, body: bytes | bytearray) -> Written:
+        """Write an object whatever is there: for storage that knows no conditions, and no other."""
+        ...
+
     def versions(self, name: str) -> AsyncIterator[Version]:
         """Iterate over an object's versions, newest first, delete markers left out."""
+        ...
+
+    async def place(self) -> str:
+        """Return what tells this bucket of this storage from others, to note what it can do."""
         ...
 
     async def close(self) -> None:
@@ -177,13 +192,21 @@ class MemoryStore:
         self._serial = 0
 
     async def get(
-        self, name: str, *, version_id: str | None = None, first_bytes: int | None = None
+        self,
+        name: str,
+        *,
+        version_id: str | None = None,
+        first_bytes: int | None = None,
+        unless: str | None = None,
     ) -> Fetched | None:
         """See `Store.get`."""
         fault = self._begin("get", name)
         found = self._current.get(name) if version_id is None else self._version(name, version_id)
         self._end(fault)
-        return found and Fetched(found.body[:first_bytes], *found.written)
+        if found is None:
+            return None
+        body = b"" if found.written.etag == unless else found.body[:first_bytes]
+        return Fetched(body, *found.written)
 
     async def put(self, name: str, body: bytes | bytearray, *, if_match: str | None) -> Written:
         """See `Store.put`."""
@@ -192,7 +215,14 @@ class MemoryStore:
         if if_match != (current and current.written.etag):
             self._end(fault)
             raise PreconditionFailed(name)
-        written = self.overwrite(name, bytes(body))
+        written = self.replace(name, bytes(body))
+        self._end(fault)
+        return written
+
+    async def overwrite(self, name: str, body: bytes | bytearray) -> Written:
+        """See `Store.overwrite`."""
+        fault = self._begin("put", name)
+        written = self.replace(name, bytes(body))
         self._end(fault)
         return written
 
@@ -210,10 +240,14 @@ class MemoryStore:
             self.lose(name, version_id)
         self._end(fault)
 
+    async def place(self) -> str:
+        """See `Store.place`."""
+        return "memory"
+
     async def close(self) -> None:
         """See `Store.close`."""
 
-    def overwrite(self, name: str, body: bytes) -> Written:
+    def replace(self, name: str, body: bytes) -> Written:
         """Put an object there whatever was there before, as an outsider would."""
         self._serial += 1
         version_id = f"v{self._serial}" if self.versioned else None

@@ -20,6 +20,7 @@ __all__ = [
     "ForeignStoreError",
     "KeyFormatError",
     "MissingObjectError",
+    "NoConditionalPutError",
     "NothingThereError",
     "PersistenceError",
     "RestorePointError",
@@ -67,6 +68,10 @@ class StorageUnavailableError(StorageError):
 
 class AccessDeniedError(StorageError):
     """The credentials do not allow what is needed."""
+
+
+class NoConditionalPutError(StorageError):
+    """The storage has no conditional PUT, or does not keep to it: two writers would collide."""
 
 
 class NothingThereError(PersistenceError):

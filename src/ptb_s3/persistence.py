@@ -8,10 +8,10 @@ commit is `_group_commit`'s; how that is made safe is `_repository`'s; what a va
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast, overload
 
 from telegram import Bot
 from telegram.ext import BasePersistence, ContextTypes, PersistenceInput
@@ -21,6 +21,8 @@ from ptb_s3._callback_data import CallbackData
 from ptb_s3._codec import PickleSerializer, Serializer
 from ptb_s3._group_commit import GroupCommit
 from ptb_s3._keyring import KeySource
+from ptb_s3._live import Lookout, Sync
+from ptb_s3._merge import Merge, Merger
 from ptb_s3._repository import Counters, Repository
 from ptb_s3._s3 import S3Store
 from ptb_s3._state import BOT_DATA_KEY, Key, Kind
@@ -48,7 +50,9 @@ class Stats(NamedTuple):
         bytes_sent: Bytes of objects that the storage took.
         commits: Commits known to be durable.
         compactions: Blobs written anew.
-        conflicts: Commits refused because another writer had committed.
+        conflicts: Times that another writer had committed before us.
+        merged: Entities that had changed on both sides then.
+        overridden: Changes of others in them that ours have won over.
         failures: Commits that failed for other reasons; what they held goes with a later one.
     """
 
@@ -58,6 +62,8 @@ class Stats(NamedTuple):
     commits: int
     compactions: int
     conflicts: int
+    merged: int
+    overridden: int
     failures: int
 
 
@@ -93,8 +99,17 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             were saved, by their old full names.
         serializer (:class:`ptb_s3.Serializer`, optional): Turns values into bytes and back.
             Defaults to the allow-listed pickle, to which `trusted` and `aliases` belong.
-        merge (optional): Reserved for merging the changes of two writers; must be :obj:`None` yet.
-        sync (optional): Reserved for reading the changes of other writers; must be ``"auto"`` yet.
+        merge (Callable, optional): Called as ``merge(kind, key, base, ours, theirs)`` for an entity
+            in which another instance of the bot and this one have changed the same thing, and
+            returns what it is to be; each of the three is :obj:`None` where there is no such
+            entity. See :func:`ptb_s3.merge_values`. By default, ours wins.
+        sync (:obj:`str` | :obj:`float`, optional): How often to look, before an update is
+            processed, for what other instances have committed: ``"auto"`` (the default) once a
+            second while one has been at work within the last ten minutes, else never; a number of
+            seconds; or :obj:`None` for never. What is committed is merged in all cases.
+        single_writer (:obj:`bool`, optional): Vouches that there is never more than one instance of
+            the bot, not even during a deploy. Needed on storage without conditional PUT, which
+            could not tell them apart; changes nothing on others. Defaults to :obj:`False`.
         compression_level (:obj:`int`, optional): zstd's, from 1 to 19. Defaults to ``3``.
         flush_timeout (:obj:`float`, optional): Seconds that :meth:`flush` may take, all told.
             Defaults to ``8``, since hosts kill after 10.
@@ -125,8 +140,9 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         trusted: Sequence[str] = ("__main__",),
         aliases: Mapping[str, type] | None = None,
         serializer: Serializer | None = None,
-        merge: None = None,
-        sync: Literal["auto"] = "auto",
+        merge: Merge | None = None,
+        sync: Sync = "auto",
+        single_writer: bool = False,
         compression_level: int = 3,
         flush_timeout: float = 8.0,
         restore: str | None = None,
@@ -149,8 +165,9 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         trusted: Sequence[str] = ("__main__",),
         aliases: Mapping[str, type] | None = None,
         serializer: Serializer | None = None,
-        merge: None = None,
-        sync: Literal["auto"] = "auto",
+        merge: Merge | None = None,
+        sync: Sync = "auto",
+        single_writer: bool = False,
         compression_level: int = 3,
         flush_timeout: float = 8.0,
         restore: str | None = None,
@@ -172,14 +189,15 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         trusted: Sequence[str] = ("__main__",),
         aliases: Mapping[str, type] | None = None,
         serializer: Serializer | None = None,
-        merge: None = None,
-        sync: Literal["auto"] = "auto",
+        merge: Merge | None = None,
+        sync: Sync = "auto",
+        single_writer: bool = False,
         compression_level: int = 3,
         flush_timeout: float = 8.0,
         restore: str | None = None,
         expected_bucket_owner: str | None = None,
     ) -> None:
-        _check(update_interval, compression_level, flush_timeout, merge, sync)
+        _check(update_interval, compression_level, flush_timeout, sync)
         super().__init__(store_data=store_data, update_interval=update_interval)
         self.context_types: ContextTypes[Any, UD, CD, BD] = cast(
             "ContextTypes[Any, UD, CD, BD]", context_types or ContextTypes()
@@ -199,6 +217,10 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         self._level = compression_level
         self._flush_timeout = flush_timeout
         self._restore = restore
+        self._resolve = Merger(self._serializer, merge)
+        self._sync: Sync = sync
+        self._single_writer = single_writer
+        self._lookout: Lookout | None = None
         self._commits: GroupCommit | None = None
         self._counters = Counters()
         self._opening: asyncio.Task[GroupCommit] | None = None
@@ -215,6 +237,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         trusted: Sequence[str] = ("__main__",),
         aliases: Mapping[str, type] | None = None,
         serializer: Serializer | None = None,
+        merge: Merge | None = None,
     ) -> S3Persistence[Any, Any, Any]:
         """Make a persistence from the ``PTB_S3_*`` variables; the rest as in the constructor.
 
@@ -227,6 +250,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             trusted (Sequence[:obj:`str`], optional): Modules whose classes may be saved and loaded.
             aliases (Mapping[:obj:`str`, :obj:`type`], optional): Renamed classes.
             serializer (:class:`ptb_s3.Serializer`, optional): Turns values into bytes and back.
+            merge (Callable, optional): Settles what two instances of the bot have changed.
 
         Raises:
             SettingsError: A variable is missing, unknown or unusable; names it, and shows no value.
@@ -248,7 +272,9 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             trusted=trusted,
             aliases=aliases,
             serializer=serializer,
-            sync=cast("Literal['auto']", settings.sync),
+            merge=merge,
+            sync=settings.sync,
+            single_writer=settings.single_writer,
             compression_level=settings.compression_level,
             flush_timeout=settings.flush_timeout,
             restore=settings.restore,
@@ -269,6 +295,8 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             commits=counters.commits,
             compactions=counters.compactions,
             conflicts=counters.conflicts,
+            merged=counters.merged,
+            overridden=counters.overridden,
             failures=counters.failures,
         )
 
@@ -324,13 +352,11 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         Returns:
             :obj:`dict`: The states by key.
         """
-        repository = (await self._open()).repository
-        entities = cast("Any", repository.entities(Kind.CONVERSATIONS))
-        items = ((key[1], value) for key, value in entities.items() if key[0] == name)
-        return cast(
-            "dict[ConversationKey, object]",
-            await self._load_values(repository, Kind.CONVERSATIONS, items),
-        )
+        staged = (await self._open()).repository.staged
+        entities = cast("Any", staged.entities(Kind.CONVERSATIONS))
+        items = [((name, key), value) for (own, key), value in entities.items() if own == name]
+        values = await self._load_values(Kind.CONVERSATIONS, items)
+        return {key: value for (_, key), value in values.items()}
 
     # What PTB writes every interval -------------------------------------------------------------
 
@@ -409,27 +435,33 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
     # What PTB asks before each update -----------------------------------------------------------
 
     async def refresh_user_data(self, user_id: int, user_data: UD) -> None:
-        """Do nothing: with one writer, what is in memory is the newest there is.
+        """Bring changes that other instances have made to a user's data into the live object.
+
+        In place, and never over an object that holds changes which are not saved yet. Looks at the
+        storage as often as `sync` says, and if it does not answer, goes on with what there is.
 
         Args:
             user_id (:obj:`int`): The user.
             user_data (:obj:`dict` | :attr:`telegram.ext.ContextTypes.user_data`): The live data.
         """
+        await self._refresh(Kind.USER_DATA, user_id, user_data, self.context_types.user_data)
 
     async def refresh_chat_data(self, chat_id: int, chat_data: CD) -> None:
-        """Do nothing; see :meth:`refresh_user_data`.
+        """Bring in changes to a chat's data; see :meth:`refresh_user_data`.
 
         Args:
             chat_id (:obj:`int`): The chat.
             chat_data (:obj:`dict` | :attr:`telegram.ext.ContextTypes.chat_data`): The live data.
         """
+        await self._refresh(Kind.CHAT_DATA, chat_id, chat_data, self.context_types.chat_data)
 
     async def refresh_bot_data(self, bot_data: BD) -> None:
-        """Do nothing; see :meth:`refresh_user_data`.
+        """Bring in changes to the bot's data; see :meth:`refresh_user_data`.
 
         Args:
             bot_data (:obj:`dict` | :attr:`telegram.ext.ContextTypes.bot_data`): The live data.
         """
+        await self._refresh(Kind.BOT_DATA, BOT_DATA_KEY, bot_data, self.context_types.bot_data)
 
     # What PTB calls at the end ------------------------------------------------------------------
 
@@ -476,14 +508,18 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             serializer=self._serializer.id,
             level=self._level,
             counters=self._counters,
+            resolve=self._resolve,
+            single_writer=self._single_writer,
         )
         try:
             await repository.load()
+            repository.require_conditions()
             if self._restore is not None:
                 await repository.restore(self._restore)
         except BaseException:
             await repository.close()
             raise
+        self._lookout = Lookout(repository, self._sync)
         return GroupCommit(repository, self._serializer)
 
     def _bot_id(self) -> int:
@@ -496,26 +532,32 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         return bot.id
 
     async def _values(self, kind: Kind) -> dict[Key, Any]:
-        repository = (await self._open()).repository
-        return await self._load_values(repository, kind, repository.entities(kind).items())
+        staged = (await self._open()).repository.staged
+        return await self._load_values(kind, list(staged.entities(kind).items()))
 
-    async def _load_values(
-        self, repository: Repository, kind: Kind, items: Iterable[tuple[Any, bytes]]
-    ) -> dict[Any, Any]:
+    async def _load_values(self, kind: Kind, items: list[tuple[Any, bytes]]) -> dict[Any, Any]:
+        repository = (await self._open()).repository
         try:
-            return _codec.load_all(self._serializer, kind, items)
+            values = _codec.load_all(self._serializer, kind, items)
         except PersistenceError:
             await repository.close()  # the bot does not start, and nobody else would
             raise
+        repository.staged.catch_up(kind, [key for key, _ in items])
+        return values
+
+    async def _refresh(
+        self, kind: Kind, key: Key, live: object, pristine: Callable[[], object]
+    ) -> None:
+        if self._commits is not None and self._lookout is not None:
+            await self._lookout.look(asyncio.get_running_loop().time())
+            self._commits.objects.refresh(kind, key, live, pristine)
 
     async def _writing(self) -> GroupCommit:
         """Return what takes changes, which after a flush goes on from what is in memory."""
         return self._commits or await self._open()
 
 
-def _check(
-    update_interval: float, level: int, flush_timeout: float, merge: object, sync: object
-) -> None:
+def _check(update_interval: float, level: int, flush_timeout: float, sync: object) -> None:
     if not update_interval > 0:
         raise SettingsError(
             f"update_interval is {update_interval}: PTB would update without a pause, at full "
@@ -525,8 +567,6 @@ def _check(
         raise SettingsError(f"compression_level is {level}: give a number from 1 to 19.")
     if not flush_timeout > 0:
         raise SettingsError(f"flush_timeout is {flush_timeout}: give a number of seconds above 0.")
-    if merge is not None or sync != "auto":
-        raise SettingsError(
-            "merge and sync are for several writers, which this version does not have yet: a "
-            "second writer gets a ConflictError. Leave both out."
-        )
+    seconds = isinstance(sync, (int, float)) and 0 <= sync < float("inf")
+    if not (sync is None or sync == "auto" or seconds):
+        raise SettingsError(f'sync is {sync!r}: give "auto", a number of seconds, or None.')

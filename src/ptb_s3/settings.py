@@ -115,7 +115,11 @@ class Settings(KeySettings):
     )
     sync: Literal["auto"] | float | None = Field(
         default="auto",
-        description="Reserved for bots with several writers; this version takes `auto` only.",
+        description="Seconds between looks for commits of other instances; `auto`: 1, if there are any.",
+    )
+    single_writer: bool = Field(
+        default=False,
+        description="`true` vouches for one instance at a time: for storage without conditional PUT.",
     )
     flush_timeout: float = Field(
         default=8,
@@ -212,7 +216,7 @@ def describe() -> list[tuple[str, str, str]]:
     return [
         (
             _variable(name),
-            "required" if field.is_required() else str(field.default or ""),
+            "required" if field.is_required() else _written(field.default),
             field.description or "",
         )
         for name, field in Settings.model_fields.items()
@@ -293,6 +297,10 @@ def _variable(name: str) -> str:
     return ENV_PREFIX + name.upper()
 
 
+def _written(default: object) -> str:
+    return str(default).lower() if isinstance(default, bool) else str(default or "")
+
+
 def _is_blank(value: object) -> bool:
     return isinstance(value, str) and not value.strip()
 
@@ -326,5 +334,6 @@ _WANTED = {
         "python-telegram-bot would save without a pause."
     ),
     "compression_level": "is not a whole number from 1 to 19. Give one, such as 3.",
+    "single_writer": "is neither `true` nor `false`. Give one of them.",
     "flush_timeout": "is not a number of seconds above 0. Give one, such as 8.",
 }

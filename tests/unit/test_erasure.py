@@ -87,8 +87,8 @@ async def test_the_erased_is_gone_from_everything_current() -> None:
     for name, body in store.current().items():
         assert str(MALLORY) not in opened_pages(body, name)
     again = await opened(store)
-    assert again.entities(USER) == {1: b"uno"}
-    assert again.entities(Kind.CHAT_DATA) == again.entities(Kind.CONVERSATIONS) == {}
+    assert again.staged.entities(USER) == {1: b"uno"}
+    assert again.staged.entities(Kind.CHAT_DATA) == again.staged.entities(Kind.CONVERSATIONS) == {}
 
 
 @pytest.mark.parametrize("revision", ["1", "2"])
@@ -100,8 +100,8 @@ async def test_an_older_state_comes_back_without_the_erased(revision: str) -> No
     repository = await opened(store)
     await repository.restore(revision)
     again = await opened(store)
-    assert again.entities(USER) == {1: b"one" if revision == "1" else b"uno"}
-    assert again.entities(Kind.CHAT_DATA) == again.entities(Kind.CONVERSATIONS) == {}
+    assert again.staged.entities(USER) == {1: b"one" if revision == "1" else b"uno"}
+    assert again.staged.entities(Kind.CHAT_DATA) == again.staged.entities(Kind.CONVERSATIONS) == {}
 
 
 async def test_who_comes_back_is_kept() -> None:
@@ -114,7 +114,7 @@ async def test_who_comes_back_is_kept() -> None:
     await committed(repository, u1=b"eins", **{f"u{MALLORY}": b"later"})
     again = await opened(store)
     await again.restore(str(later))
-    assert again.entities(USER) == {1: b"uno", MALLORY: b"back"}
+    assert again.staged.entities(USER) == {1: b"uno", MALLORY: b"back"}
 
 
 async def test_a_later_commit_keeps_the_record() -> None:
@@ -154,7 +154,7 @@ async def test_an_erasure_broken_off_is_finished_by_another() -> None:
         await erased(store)
         for name, body in store.current().items():
             assert str(MALLORY) not in opened_pages(body, name)
-        assert (await opened(store)).entities(USER) == {1: b"uno"}
+        assert (await opened(store)).staged.entities(USER) == {1: b"uno"}
 
 
 async def test_the_record_holds_no_id() -> None:

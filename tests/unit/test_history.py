@@ -53,8 +53,8 @@ async def test_any_revision_comes_back(revision: int) -> None:
     assert await repository.restore(str(revision))
     assert repository.revision == 13
     again = await opened(store)
-    assert again.entities(USER) == expected(revision)
-    assert again.entities(Kind.BOT_DATA) == {0: str(revision).encode()}
+    assert again.staged.entities(USER) == expected(revision)
+    assert again.staged.entities(Kind.BOT_DATA) == {0: str(revision).encode()}
     assert len([v async for v in store.versions("head")]) == heads + 1
 
 
@@ -67,7 +67,7 @@ async def test_a_request_is_carried_out_once() -> None:
     await committed(repository, u1=b"later")
     again = await opened(store)
     assert not await again.restore("4")
-    assert again.entities(USER)[1] == b"later"
+    assert again.staged.entities(USER)[1] == b"later"
     assert await again.restore("5")
 
 
@@ -94,9 +94,9 @@ async def test_a_time_names_the_last_commit_before_it() -> None:
     moment = created[7].replace(tzinfo=None).isoformat()
     repository = await opened(store)
     await repository.restore(moment)
-    assert repository.entities(USER) == expected(7)
+    assert repository.staged.entities(USER) == expected(7)
     await repository.restore((created[5] - timedelta(seconds=1)).isoformat())
-    assert repository.entities(USER) == expected(4)
+    assert repository.staged.entities(USER) == expected(4)
 
 
 async def test_a_version_id_names_a_head() -> None:
@@ -106,7 +106,7 @@ async def test_a_version_id_names_a_head() -> None:
     versions = [v.version_id async for v in store.versions("head")]
     repository = await opened(store)
     await repository.restore(versions[-3])
-    assert repository.entities(USER) == expected(3)
+    assert repository.staged.entities(USER) == expected(3)
 
 
 async def test_an_expired_blob_is_replaced_by_any_that_fits() -> None:
@@ -122,7 +122,7 @@ async def test_an_expired_blob_is_replaced_by_any_that_fits() -> None:
     await committed(repository, u1=b"3")
     reader = await opened(store)
     await reader.restore("2")
-    assert reader.entities(USER) == {1: b"2"}
+    assert reader.staged.entities(USER) == {1: b"2"}
 
 
 async def test_an_expired_blob_that_nothing_replaces_is_said() -> None:
@@ -179,7 +179,7 @@ async def test_a_store_that_lay_here_before_is_not_gone_back_to() -> None:
     with pytest.raises(RestorePointError):
         await repository.restore("4")
     assert await repository.restore("1")
-    assert repository.entities(USER) == expected(1)
+    assert repository.staged.entities(USER) == expected(1)
 
 
 async def test_finding_a_commit_reads_few_headers() -> None:
@@ -198,7 +198,7 @@ async def test_a_long_history_is_listed_from_few_headers() -> None:
     repository = await with_history(store)
     body = store.current()["head"]
     for _ in range(50_000):
-        store.overwrite("head", body)
+        store.replace("head", body)
     before = len(store.calls)
     found = []
     async with aclosing(repository.history.commits()) as commits:
@@ -256,4 +256,4 @@ async def test_a_damaged_blob_is_made_up_for_by_another() -> None:
     store._history[USER][0] = first._replace(body=first.body[:-1])
     reader = await opened(store)
     await reader.restore("2")
-    assert reader.entities(USER) == {1: b"2"}
+    assert reader.staged.entities(USER) == {1: b"2"}

@@ -65,6 +65,7 @@ async def test_a_commit_is_one_request_and_no_change_is_none() -> None:
     """Whatever changed goes in one PUT; nothing changed, nothing is sent."""
     store = MemoryStore()
     repository = await opened(store)
+    await committed(repository, u9=b"first")
     before = len(store.calls)
     repository.stage(USER, 1, b"a")
     repository.stage(Kind.CHAT_DATA, 2, b"b")
@@ -91,9 +92,10 @@ async def test_a_value_changed_back_costs_nothing() -> None:
 
 async def test_a_lost_reply_is_settled_as_success() -> None:
     """The PUT took effect and its reply was lost: head lists our commit, so it is committed."""
-    store = MemoryStore(faults=fault_at(7, Fault.FAIL_AFTER))
+    store = MemoryStore(faults=fault_at(8, Fault.FAIL_AFTER))
     repository = await opened(store)
     await committed(repository, u1=b"a")
+    assert store.calls[7] == Call(8, "put", "head")
     assert repository.revision == 1
     assert not repository.dirty
     await committed(repository, u1=b"b")
@@ -127,7 +129,7 @@ async def test_a_lost_reply_with_a_commit_on_top_is_success_and_then_conflict() 
     with pytest.raises(ConflictError):
         await committed(ours, u1=b"c")
     state = await opened(store)
-    assert state.entities(USER) == {1: b"b", 9: b"z"}
+    assert state.staged.entities(USER) == {1: b"b", 9: b"z"}
 
 
 async def test_a_denial_after_a_lost_reply_is_settled() -> None:
@@ -145,7 +147,7 @@ async def test_a_denial_after_a_lost_reply_is_settled() -> None:
         await committed(repository, u1=b"a")
     store.put = put  # type: ignore[method-assign]  # and are renewed
     await committed(repository, u2=b"b")
-    assert (await opened(store)).entities(USER) == {1: b"a", 2: b"b"}
+    assert (await opened(store)).staged.entities(USER) == {1: b"a", 2: b"b"}
     assert repository.counters.conflicts == 0
 
 
@@ -172,9 +174,9 @@ async def test_an_attempt_that_arrives_late_is_the_new_base() -> None:
     with pytest.raises(StorageUnavailableError):
         await committed(repository, u1=b"b", u2=b"x")
     assert repository.dirty
-    store.overwrite("head", sent[0])
+    store.replace("head", sent[0])
     await committed(repository, u1=b"a")  # changed back meanwhile: must not be lost
-    assert (await opened(store)).entities(USER) == {1: b"a", 2: b"x"}
+    assert (await opened(store)).staged.entities(USER) == {1: b"a", 2: b"x"}
     assert repository.revision == 3
 
 
@@ -213,7 +215,7 @@ async def test_what_may_yet_arrive_is_undone_for_sure() -> None:
     assert [call.operation for call in store.calls[before:]] == ["get", "put"]
     with pytest.raises(PreconditionFailed):
         await store.put("head", b"late", if_match=etag)
-    assert (await opened(store)).entities(USER) == {1: b"a"}
+    assert (await opened(store)).staged.entities(USER) == {1: b"a"}
 
 
 async def test_a_stranger_is_never_overwritten() -> None:
@@ -264,7 +266,7 @@ async def test_a_kind_gets_its_blob_after_its_first_commit() -> None:
     await repository.compact(USER)
     await committed(repository, u3=b"c")
     assert len(store.current()["head"]) < before / 5
-    assert len((await opened(store)).entities(USER)) == 3
+    assert len((await opened(store)).staged.entities(USER)) == 3
 
 
 async def test_a_blob_never_holds_what_is_not_committed() -> None:
@@ -275,7 +277,7 @@ async def test_a_blob_never_holds_what_is_not_committed() -> None:
     repository.stage(USER, 1, b"staged")
     repository.stage(USER, 2, b"staged")
     await repository.compact(USER)
-    assert (await opened(store)).entities(USER) == {1: b"a"}
+    assert (await opened(store)).staged.entities(USER) == {1: b"a"}
 
 
 async def test_a_blob_deleted_meanwhile_is_written_again() -> None:
@@ -289,18 +291,35 @@ async def test_a_blob_deleted_meanwhile_is_written_again() -> None:
     with pytest.raises(MissingObjectError, match="head refers to it"):
         await opened(store)
     await repository.compact(USER)
-    assert (await opened(store)).entities(USER) == {1: b"a", 2: b"b"}
+    assert (await opened(store)).staged.entities(USER) == {1: b"a", 2: b"b"}
 
 
-async def test_a_blob_of_a_stranger_stays() -> None:
-    """Compaction writes over nothing that it has not seen either."""
+async def test_a_blob_of_another_writer_will_do() -> None:
+    """Compaction writes over nothing that it has not seen; what it finds there is as good."""
     store = MemoryStore()
     ours = await opened(store)
     await committed(ours, u1=b"a")
     theirs = await opened(store)
     await theirs.compact(USER)
+    blob = store.current()[USER]
+    await ours.compact(USER)
+    assert store.current()[USER] == blob
+    await ours.commit(publish=True)
+    assert (await opened(store)).staged.entities(USER) == {1: b"a"}
+
+
+async def test_a_blob_from_a_commit_not_seen_yet_stays() -> None:
+    """Its revision only grows: whoever is behind does not write over it."""
+    store = MemoryStore()
+    ours = await opened(store)
+    await committed(ours, u1=b"a")
+    theirs = await opened(store)
+    await committed(theirs, u1=b"b")
+    await theirs.compact(USER)
+    before = store.current()
     with pytest.raises(ConflictError, match="Another writer has written"):
         await ours.compact(USER)
+    assert store.current() == before
 
 
 async def test_reads_that_do_not_fit_are_read_again() -> None:
@@ -319,7 +338,7 @@ async def test_reads_that_do_not_fit_are_read_again() -> None:
 
     store.get = get_between  # type: ignore[method-assign]  # another writer, between two reads
     reader = await opened(store)
-    assert reader.entities(USER) == writer.entities(USER)
+    assert reader.staged.entities(USER) == writer.staged.entities(USER)
     assert reader.revision == 3
 
 
@@ -333,7 +352,7 @@ async def test_what_never_fits_is_damaged() -> None:
     await committed(repository, u1=b"b")
     await repository.compact(USER)
     await committed(repository, u1=b"c")
-    store.overwrite(USER, old)
+    store.replace(USER, old)
     before, calls = store.current(), len(store.calls)
     with pytest.raises(DamagedObjectError, match="it holds revision 1, and head needs one from 2"):
         await opened(store)
@@ -349,7 +368,7 @@ async def test_a_newer_blob_put_ahead_is_damaged() -> None:
     old = store.current()["head"]
     await committed(repository, u1=b"b")
     await repository.compact(USER)
-    store.overwrite("head", old)
+    store.replace("head", old)
     with pytest.raises(DamagedObjectError, match="it holds revision 2"):
         await opened(store)
 
@@ -394,7 +413,7 @@ async def test_keys_rotate_by_config_alone() -> None:
     await committed(new, u4=b"d")
     ids = {read_header(name, body)[0].key for name, body in store.current().items()}
     assert ids == {OTHER_KEY.id}
-    assert len((await opened(store, Keyring(OTHER_KEY))).entities(USER)) == 4
+    assert len((await opened(store, Keyring(OTHER_KEY))).staged.entities(USER)) == 4
     assert new.due() == []
     with pytest.raises(UnknownKeyError) as caught:
         await opened(store)
@@ -424,7 +443,7 @@ async def test_a_blob_of_another_store_is_refused() -> None:
         repository = await opened(store)
         await committed(repository, u1=b"a")
         await repository.compact(USER)
-    stores[0].overwrite(USER, stores[1].current()[USER])
+    stores[0].replace(USER, stores[1].current()[USER])
     with pytest.raises(ForeignStoreError, match="belongs to store"):
         await opened(stores[0])
 
@@ -440,7 +459,7 @@ async def test_a_bucket_without_history_is_warned_about_once(
     warnings = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
     assert len(warnings) == 1
     assert "keeps no versions" in warnings[0]
-    assert (await opened(store)).entities(USER) == {1: b"b"}
+    assert (await opened(store)).staged.entities(USER) == {1: b"b"}
 
 
 async def test_a_blob_refused_for_no_reason_is_not_taken_for_written() -> None:
@@ -479,5 +498,5 @@ async def test_everything_current_is_sealed_with_the_new_key() -> None:
     assert names == [USER, "head"]
     again = await opened(store, Keyring(OTHER_KEY))
     assert again.sealed_otherwise() == []
-    assert again.entities(USER) == {1: b"1", 2: b"2"}
+    assert again.staged.entities(USER) == {1: b"1", 2: b"2"}
     assert again.base.head.keys == {KEY.id: 2, OTHER_KEY.id: 3}

@@ -23,6 +23,7 @@ from ptb_s3._store import PreconditionFailed
 from ptb_s3.errors import (
     AccessDeniedError,
     BucketNotFoundError,
+    NoConditionalPutError,
     SettingsError,
     StorageError,
     StorageUnavailableError,
@@ -89,8 +90,8 @@ ANSWERS = [
     (READ, "301", 301, StorageError, "PTB_S3_REGION"),
     (READ, "307", 307, StorageError, "PTB_S3_REGION"),
     (READ, "308", 308, StorageError, "PTB_S3_REGION"),
-    (CREATE, "NotImplemented", 501, StorageError, "conditional writes"),
-    (CREATE, "501", 501, StorageError, "conditional writes"),
+    (CREATE, "NotImplemented", 501, NoConditionalPutError, "conditional writes"),
+    (CREATE, "501", 501, NoConditionalPutError, "conditional writes"),
     (LIST, "NotImplemented", 501, StorageError, "no history"),
     (READ, "InvalidObjectState", 403, StorageError, "archive"),
     (CREATE, "EntityTooLarge", 400, StorageError, "5 GiB"),

@@ -74,6 +74,7 @@ def test_every_setting_is_read() -> None:
         UPDATE_INTERVAL="2.5",
         COMPRESSION_LEVEL="19",
         SYNC="10",
+        SINGLE_WRITER="true",
         FLUSH_TIMEOUT="4",
         RESTORE="2026-01-31T12:00:00Z",
         EXPECTED_BUCKET_OWNER="012345678901",
@@ -87,6 +88,7 @@ def test_every_setting_is_read() -> None:
         "update_interval": 2.5,
         "compression_level": 19,
         "sync": 10.0,
+        "single_writer": True,
         "flush_timeout": 4.0,
         "restore": "2026-01-31T12:00:00Z",
         "expected_bucket_owner": "012345678901",
@@ -210,6 +212,7 @@ def test_missing_settings_are_all_told() -> None:
         ("SYNC", "xyzzy", 'Give "auto", a number of seconds, or "none"'),
         ("SYNC", "-1", "is not understood"),
         ("SYNC", "nan", "is not understood"),
+        ("SINGLE_WRITER", "maybe", "neither `true` nor `false`"),
         ("FLUSH_TIMEOUT", "0", "above 0"),
         ("FLUSH_TIMEOUT", "nan", "above 0"),
         ("KEY", "xyzzy", "does not begin with 'ptbs3k1_'"),
@@ -341,6 +344,7 @@ def test_describe_has_a_row_for_every_setting() -> None:
         "UPDATE_INTERVAL": "60",
         "COMPRESSION_LEVEL": "3",
         "SYNC": "auto",
+        "SINGLE_WRITER": "false",
         "FLUSH_TIMEOUT": "8",
     }
 

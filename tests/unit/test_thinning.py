@@ -98,8 +98,8 @@ async def test_a_blob_that_no_head_refers_to_yet_stays() -> None:
     await running.compact(USER)
     await pruned(store, Policy(last=1))
     await committed(running, u1=b"later")
-    assert (await opened(store)).entities(USER)[1] == b"later"
-    assert (await restored(store, running.revision))[USER] == running.entities(USER)
+    assert (await opened(store)).staged.entities(USER)[1] == b"later"
+    assert (await restored(store, running.revision))[USER] == running.staged.entities(USER)
 
 
 @pytest.mark.parametrize("at", range(1, 8))

@@ -115,7 +115,7 @@ def test_the_types_come_out_as_the_arguments_say() -> None:
     persistence = custom()
     assert_type(persistence, S3Persistence[User, Chat, Shop])
     assert persistence.context_types.user_data is User
-    assert persistence.stats == Stats(0, None, 0, 0, 0, 0, 0)
+    assert persistence.stats == Stats(0, None, 0, 0, 0, 0, 0, 0, 0)
     assert repr(persistence).startswith("S3Persistence(")
     assert PickleSerializer(trusted=["shop"]).id == "pickle5"
 

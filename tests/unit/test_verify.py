@@ -106,7 +106,7 @@ async def test_an_older_blob_put_back_is_a_finding() -> None:
     store = MemoryStore()
     await with_history(store)
     first = store._history[USER][0].body
-    written = store.overwrite(USER, first)
+    written = store.replace(USER, first)
     ((name, version_id, *_),) = (await verify_current(store, READER)).findings
     assert (name, version_id) == ("user_data", written.version_id)
 

@@ -109,6 +109,8 @@ def record(**changes: object) -> dict[str, Any]:
         "restored": None,
         "keys": {KEY_ID: 1},
         "erasures": None,
+        "conditions": None,
+        "updates": [],
         "kinds": {kind: {"ref": None, "cost": 0} for kind in KINDS},
         **changes,
     }
@@ -165,6 +167,7 @@ def intact() -> dict[str, bytes]:
         "user_data.ok-wrapped-key": _wrapped(),
         "head.ok": head(with_ref(), DIFF, changed={"user_data": 1}),
         "head.ok-erasures": head(record(erasures=[SECRET, [[DIGEST, 3], [OTHER_DIGEST, 7]]])),
+        "head.ok-updates": head(record(conditions=["http://s3/b", True], updates=[9, 12, 11])),
         "head.ok-first": head(record(restored="5"), revision=1),
     }
 
@@ -274,6 +277,9 @@ def damaged_heads() -> dict[str, bytes]:
         "head.erasure-twice": head(record(erasures=[SECRET, [[DIGEST, 3], [DIGEST, 4]]])),
         "head.erasure-too-new": head(record(erasures=[SECRET, [[DIGEST, 8]]])),
         "head.erasure-digest-short": head(record(erasures=[SECRET, [[DIGEST[:-1], 3]]])),
+        "head.conditions-of-other-type": head(record(conditions=["http://s3/b", 1])),
+        "head.updates-too-many": head(record(updates=list(range(257)))),
+        "head.update-twice": head(record(updates=[9, 12, 9])),
         "head.erasure-secret-short": head(record(erasures=[SECRET[:-1], []])),
     }
 

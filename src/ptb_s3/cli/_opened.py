@@ -43,6 +43,7 @@ class Place(NamedTuple):
         store: The objects.
         keys: Seals and opens them.
         level: zstd compression level.
+        single_writer: Whether the user vouches that there is no other writer.
         open: Opens another bucket and prefix of the same storage.
     """
 
@@ -50,11 +51,19 @@ class Place(NamedTuple):
     store: S3Store
     keys: Keyring
     level: int
+    single_writer: bool
     open: Callable[[str, str], S3Store]
 
     def repository(self, bot: int | None = None, serializer: str | None = None) -> Repository:
         """Return what reads and commits the state, of whichever bot it is unless one is given."""
-        return Repository(self.store, self.keys, bot=bot, serializer=serializer, level=self.level)
+        return Repository(
+            self.store,
+            self.keys,
+            bot=bot,
+            serializer=serializer,
+            level=self.level,
+            single_writer=self.single_writer,
+        )
 
     async def load(self) -> Repository:
         """Return the state, loaded.
@@ -109,7 +118,8 @@ def run(work: Callable[[Place], Coroutine[Any, Any, _R]]) -> _R:
         name = f"s3://{settings.bucket}/{settings.prefix}"
         level = settings.compression_level
         try:
-            return await work(Place(name, store, settings.keyring(), level, open_))
+            vouched = settings.single_writer
+            return await work(Place(name, store, settings.keyring(), level, vouched, open_))
         finally:
             await store.close()
 

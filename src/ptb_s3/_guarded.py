@@ -1,0 +1,50 @@
+"""Conditional PUT, or the nearest thing to it, on storage that has none."""
+
+from __future__ import annotations
+
+from ptb_s3._store import PreconditionFailed, Store, Written
+from ptb_s3.errors import NoConditionalPutError
+
+# An ETag that no object has: a PUT on this condition must be refused.
+NO_ETAG = '"00000000000000000000000000000000"'
+
+
+class Guarded:
+    """Puts objects of a store on a condition.
+
+    Args:
+        store: The store.
+
+    Attributes:
+        conditional: Whether the store itself sees to it. Where it cannot, and the user vouches that
+            there is one writer, a read before each write finds out most of those who are wrong.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.conditional = True
+        self._store = store
+
+    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
+        """See `Store.put`."""
+        if self.conditional:
+            return await self._store.put(name, body, if_match=if_match)
+        found = await self._store.get(name, unless=if_match)
+        if (found and found.etag) != if_match:
+            raise PreconditionFailed(name)
+        return await self._store.overwrite(name, body)
+
+
+def refused(*, saved: bool) -> NoConditionalPutError:
+    """Return the error for a storage on which two writers would overwrite each other.
+
+    Args:
+        saved: Whether what changed has been written all the same.
+    """
+    kept = "What changed has been saved" if saved else "Nothing was overwritten"
+    return NoConditionalPutError(
+        "The storage takes a write that it was told to refuse (conditional PUT, If-Match): two "
+        f"instances of the bot would overwrite each other's state unseen. {kept}. Use a storage "
+        "that keeps to conditions; the README lists some. If there is never more than one "
+        "instance, not even during a deploy, vouch for it with single_writer=True "
+        "(PTB_S3_SINGLE_WRITER=true)."
+    )

@@ -1,0 +1,153 @@
+"""The objects that PTB holds and handlers change: bring in, in place, what other writers made of them.
+
+Handlers may hold on to these objects, so they are not replaced by others. And one that differs from
+what was last seen of it holds changes that nobody has saved yet: it is left alone until they are.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
+
+from ptb_s3 import _codec
+from ptb_s3._codec import Serializer
+from ptb_s3._repository import Repository
+from ptb_s3._staged import Staged
+from ptb_s3._state import Key, Kind
+from ptb_s3.errors import PersistenceError, SerializationError
+
+# "auto", seconds between two looks, or None for no look at all.
+Sync: TypeAlias = Literal["auto"] | float | None
+
+# Seconds between two looks at head, while another writer is about.
+AUTO_INTERVAL = 1.0
+
+_LOGGER = logging.getLogger("ptb_s3")
+
+
+class Lookout:
+    """Looks for commits of other writers, as often as `sync=` says.
+
+    Args:
+        repository: Where they would be.
+        sync: How often.
+    """
+
+    def __init__(self, repository: Repository, sync: Sync) -> None:
+        self._repository = repository
+        self._sync = sync
+        self._looked: float | None = None
+        self._failed = False
+
+    async def look(self, now: float) -> None:
+        """Take over what there is, if it is time to; a storage that does not answer is no failure.
+
+        What handlers then work with may be older than it could be. What they make of it is merged
+        when it is committed, as if they had been quicker.
+
+        Args:
+            now: Seconds on a clock that runs evenly.
+        """
+        if self._sync is None or (self._sync == "auto" and not self._repository.in_company):
+            return
+        interval = AUTO_INTERVAL if self._sync == "auto" else self._sync
+        if self._looked is not None and now - self._looked < interval:
+            return
+        self._looked = now
+        try:
+            await self._repository.sync()
+        except PersistenceError as error:
+            if not self._failed:  # once: as often as it is asked would fill the log
+                _LOGGER.warning("Could not look for commits of other writers. %s", error)
+            self._failed = True
+        else:
+            self._failed = False
+
+
+class Objects:
+    """Compares live objects with what was last seen of them, and changes them.
+
+    Args:
+        staged: What there is, and what of it has not been seen.
+        serializer: Values to bytes and back.
+    """
+
+    def __init__(self, staged: Staged, serializer: Serializer) -> None:
+        self._staged = staged
+        self._serializer = serializer
+
+    def overtaken(self, kind: Kind) -> list[Key]:
+        """Return the entities of a kind that live objects are behind of."""
+        return list(self._staged.overtaken[kind])
+
+    def untouched(self, kind: Kind, key: Key, live: object, pristine: object) -> bool:
+        """Tell whether a live object is what was last seen of it.
+
+        Args:
+            kind: The entity's kind.
+            key: Its key.
+            live: The object.
+            pristine: What it was born as where there was no such entity.
+        """
+        seen = self._staged.seen(kind, key)
+        try:
+            if seen is None:
+                seen = _codec.dump(self._serializer, pristine)
+            return _codec.dump(self._serializer, live) == seen
+        except SerializationError:
+            return False  # something was put into it that cannot be saved
+
+    def fetch(self, kind: Kind, key: Key) -> object | None:
+        """Return what an entity is now, as a fresh object, and count it as seen; None: there is none.
+
+        Raises:
+            PersistenceError: It cannot be loaded; it stays unseen.
+        """
+        data = self._staged.get(kind, key)
+        value = None
+        if data is not None:
+            value = _codec.load_all(self._serializer, kind, [(key, data)])[key]
+        self._staged.catch_up(kind, [key])
+        return value
+
+    def refresh(self, kind: Kind, key: Key, live: object, pristine: Callable[[], object]) -> None:
+        """Make a live object what the entity is now, unless it holds changes of its own.
+
+        Args:
+            kind: The entity's kind.
+            key: Its key.
+            live: The object.
+            pristine: Makes what PTB gives to a user or chat that has no data.
+        """
+        if key not in self._staged.overtaken[kind]:
+            return
+        if not self.untouched(kind, key, live, pristine()):
+            return
+        try:
+            value = self.fetch(kind, key)
+        except PersistenceError as error:
+            _LOGGER.warning("Left a live object of %s as it was. %s", kind.value, error)
+            return
+        become(live, pristine() if value is None else value)
+
+
+def become(live: Any, fresh: Any) -> None:  # noqa: ANN401 - objects are anybody's
+    """Make an object equal to a fresh one of its class, in place."""
+    if isinstance(live, dict):
+        live.clear()
+        live.update(fresh)
+    if hasattr(live, "__dict__"):
+        vars(live).clear()
+        vars(live).update(vars(fresh))
+    for name in _slots(type(live)):
+        if hasattr(fresh, name):
+            setattr(live, name, getattr(fresh, name))
+        elif hasattr(live, name):
+            delattr(live, name)
+
+
+def _slots(cls: type) -> list[str]:
+    named = [base.__dict__.get("__slots__", ()) for base in cls.__mro__]
+    names = [name for slots in named for name in ([slots] if isinstance(slots, str) else slots)]
+    return [name for name in names if name not in {"__dict__", "__weakref__"}]

@@ -1,0 +1,139 @@
+"""What is committed, what is staged to follow, and what the caller has not seen of it yet. Pure.
+
+The caller keeps objects of its own, made from the bytes that it got here, and hands in what they
+have become. Where another writer has changed an entity since, those objects are *overtaken*: a
+value made from one is no successor of what is committed, and is merged with it first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from ptb_s3 import _rebase, _state
+from ptb_s3._base import Base
+from ptb_s3._rebase import Rebased, Resolve
+from ptb_s3._state import Changes, Entities, Key, Kind
+
+
+def _nothing() -> Changes:
+    return {kind: {} for kind in Kind}
+
+
+@dataclass(slots=True)
+class Staged:
+    """The state as the next commit will have it.
+
+    Attributes:
+        base: What is committed, as far as this process knows.
+        dirty: What is staged, and not known to be committed.
+        overtaken: The bytes, as the caller last saw them, of entities that are others by now.
+        updates: Ids of the updates whose effects are staged.
+    """
+
+    base: Base
+    dirty: Changes = field(default_factory=_nothing)
+    overtaken: Changes = field(default_factory=_nothing)
+    updates: list[int] = field(default_factory=list)
+
+    @property
+    def clean(self) -> bool:
+        """Whether there is nothing to commit."""
+        return not any(self.dirty.values()) and not self.updates
+
+    def get(self, kind: Kind, key: Key) -> bytes | None:
+        """Return one entity; None where there is none."""
+        dirty = self.dirty[kind]
+        return dirty[key] if key in dirty else self.base.entities[kind].get(key)
+
+    def entities(self, kind: Kind) -> Entities:
+        """Return a kind's entities."""
+        entities = dict(self.base.entities[kind])
+        _state.apply(entities, self.dirty[kind])
+        return entities
+
+    def seen(self, kind: Kind, key: Key) -> bytes | None:
+        """Return the bytes of an entity as the caller last saw it; None: it saw none."""
+        overtaken = self.overtaken[kind]
+        return overtaken[key] if key in overtaken else self.get(kind, key)
+
+    def catch_up(self, kind: Kind, keys: Iterable[Key] | None = None) -> None:
+        """Note that the caller has seen entities of a kind as they are now; None: all of them."""
+        overtaken = self.overtaken[kind]
+        for key in list(overtaken if keys is None else keys):
+            overtaken.pop(key, None)
+
+    def stage(self, kind: Kind, key: Key, value: bytes | None, resolve: Resolve | None) -> None:
+        """Note what an entity has become (None: deleted), to go with the next commit.
+
+        Args:
+            kind: The entity's kind.
+            key: Its key.
+            value: Its bytes, as the caller has made them from what it saw.
+            resolve: Merges them with what the caller did not see.
+        """
+        overtaken, now = self.overtaken[kind], self.get(kind, key)
+        given = value
+        if key in overtaken and resolve is not None:
+            value = resolve(kind, key, overtaken[key], value, now).value
+        if value == given:
+            overtaken.pop(key, None)
+        else:
+            overtaken[key] = given
+        if value != now:
+            self.dirty[kind][key] = value
+
+    def discard(self) -> None:
+        """Take back all that is staged: from now on, the caller's objects are overtaken."""
+        self.updates = []
+        self._move({}, _nothing())
+
+    def changes(self, sent: Mapping[Kind, Collection[Key]]) -> Changes:
+        """Return what is staged and differs from the base, or from what may yet arrive there.
+
+        Args:
+            sent: Keys of what attempts of unknown outcome have changed.
+        """
+        changes: Changes = {}
+        for kind, dirty in self.dirty.items():
+            base, in_flight = self.base.entities[kind], sent.get(kind, ())
+            changed = {k: v for k, v in dirty.items() if v != base.get(k) or k in in_flight}
+            if changed:
+                changes[kind] = changed
+        return changes
+
+    def advance(self, changes: Changes) -> None:
+        """Take over what is committed now, by ourselves."""
+        self._move(changes, self.dirty)
+        for kind in self.dirty:
+            base = self.base.entities[kind]
+            self.dirty[kind] = {k: v for k, v in self.dirty[kind].items() if v != base.get(k)}
+
+    def rebase(self, theirs: Changes, resolve: Resolve) -> Rebased:
+        """Take over what another writer has committed, and put what is staged on top of it.
+
+        Raises:
+            ConflictError: That cannot be done. Nothing has changed.
+        """
+        rebased = _rebase.rebase(self.base.entities, self.dirty, theirs, resolve)
+        self._move(theirs, rebased.changes)
+        return rebased
+
+    def _move(self, changes: Changes, dirty: Changes) -> None:
+        """Change what is committed, and what is staged; note what the caller has not seen of it."""
+        touched = {
+            (kind, key)
+            for part in (changes, self.dirty, dirty)
+            for kind, entities in part.items()
+            for key in entities
+        }
+        before = {entity: self.get(*entity) for entity in touched}
+        for kind, entities in changes.items():
+            _state.apply(self.base.entities[kind], entities)
+        self.dirty = dirty
+        for (kind, key), value in before.items():
+            now, overtaken = self.get(kind, key), self.overtaken[kind]
+            if now != value:
+                overtaken.setdefault(key, value)
+            if key in overtaken and overtaken[key] == now:
+                del overtaken[key]
