@@ -11,23 +11,29 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ptb_s3._codec import PickleSerializer, Serializer
     from ptb_s3._keyring import Key, Keyring, KeySource, Sealed, SealingKey
+    from ptb_s3._merge import merge_values
+    from ptb_s3.application import PersistentApplication
     from ptb_s3.persistence import S3Persistence, Stats
 
 __all__ = [
     "Key",
     "KeySource",
     "Keyring",
+    "PersistentApplication",
     "PickleSerializer",
     "S3Persistence",
     "Sealed",
     "SealingKey",
     "Serializer",
     "Stats",
+    "merge_values",
 ]
 
 _HOMES = {
     "_codec": ("PickleSerializer", "Serializer"),
     "_keyring": ("Key", "KeySource", "Keyring", "Sealed", "SealingKey"),
+    "_merge": ("merge_values",),
+    "application": ("PersistentApplication",),
     "persistence": ("S3Persistence", "Stats"),
 }
 

@@ -58,6 +58,9 @@ _FOREIGN_BOT: Final = (
 # Sets the state of an object, in the unpickler that is written in Python.
 _BUILD: Final = pickle._Unpickler.dispatch[pickle.BUILD[0]]  # noqa: SLF001 - no other way in
 _FUNCTIONS: Final = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
+# Values at a time from which on their objects are better put past the collector. To do that starts
+# its count anew, and so a bot that reads one value after another would never collect anything.
+_MANY: Final = 1_000
 # Keys in a path: whole, if they are of a usual length.
 _REPR: Final = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 100
@@ -497,7 +500,7 @@ def load_all(
                 damage.append(type(error).__name__)
     finally:
         if was_enabled:
-            if not gc.get_freeze_count():
+            if len(values) >= _MANY and not gc.get_freeze_count():
                 # To the oldest generation with all that was built: young passes would walk through
                 # it for garbage twice, and there is none.
                 gc.freeze()

@@ -150,6 +150,13 @@ class GroupCommit:
         if self.repository.has_committed:
             await self._write_blobs(deadline)
 
+    async def settle(self, seconds: float) -> None:
+        """Wait for blobs that are being written; give them up after so many seconds."""
+        if compaction := _running(self.compaction):
+            await asyncio.wait([compaction], timeout=seconds)
+            compaction.cancel()
+            await asyncio.wait([compaction])
+
     async def _commit(self, group: _Group) -> None:
         committed = False
         try:

@@ -40,6 +40,10 @@ class Lookout:
         self._looked: float | None = None
         self._failed = False
 
+    def looked(self, now: float) -> None:
+        """Note that somebody else is looking at this very moment."""
+        self._looked = now
+
     async def look(self, now: float) -> None:
         """Take over what there is, if it is time to; a storage that does not answer is no failure.
 
@@ -80,6 +84,18 @@ class Objects:
     def overtaken(self, kind: Kind) -> list[Key]:
         """Return the entities of a kind that live objects are behind of."""
         return list(self._staged.overtaken[kind])
+
+    def exists(self, kind: Kind, key: Key) -> bool:
+        """Tell whether there is such an entity now."""
+        return self._staged.get(kind, key) is not None
+
+    def unseen(self, kind: Kind, key: Key) -> bool:
+        """Tell whether there was no such entity when it was last looked at."""
+        return self._staged.seen(kind, key) is None
+
+    def skip(self, kind: Kind, key: Key) -> None:
+        """Count an entity as seen."""
+        self._staged.catch_up(kind, [key])
 
     def untouched(self, kind: Kind, key: Key, live: object, pristine: object) -> bool:
         """Tell whether a live object is what was last seen of it.

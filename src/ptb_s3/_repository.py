@@ -183,6 +183,10 @@ class Repository:
         """Whether anything is staged that is not known to be committed."""
         return not self.staged.clean
 
+    def has_delivered(self, update: int) -> bool:
+        """Tell whether the effects of an update are committed, or staged to be."""
+        return update in self.base.head.updates or update in self.staged.updates
+
     @property
     def has_committed(self) -> bool:
         """Whether this process has made a commit that head knows of."""

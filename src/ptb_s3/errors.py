@@ -32,6 +32,7 @@ __all__ = [
     "UnknownTypeError",
     "UntrustedFileError",
     "UntrustedTypeError",
+    "UpdateFormatError",
 ]
 
 
@@ -260,3 +261,9 @@ class UntrustedFileError(PersistenceError):
                 "Change the classes that are saved by means of them, or leave those objects out."
             )
         super().__init__(f"{text} Nothing was changed.")
+
+
+class UpdateFormatError(PersistenceError, ValueError):
+    """What was delivered as an update is none."""
+
+    exit_code = 2

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast, overload
 
-from telegram import Bot
+from telegram import Bot, Update
 from telegram.ext import BasePersistence, ContextTypes, PersistenceInput
 
 from ptb_s3 import _callback_data, _codec
@@ -23,6 +23,7 @@ from ptb_s3._group_commit import GroupCommit
 from ptb_s3._keyring import KeySource
 from ptb_s3._live import Lookout, Sync
 from ptb_s3._merge import Merge, Merger
+from ptb_s3._ptb import Internals
 from ptb_s3._repository import Counters, Repository
 from ptb_s3._s3 import S3Store
 from ptb_s3._state import BOT_DATA_KEY, Key, Kind
@@ -462,6 +463,84 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             bot_data (:obj:`dict` | :attr:`telegram.ext.ContextTypes.bot_data`): The live data.
         """
         await self._refresh(Kind.BOT_DATA, BOT_DATA_KEY, bot_data, self.context_types.bot_data)
+
+    # What a host without a loop of its own asks for, and an application that knows of others ----
+
+    async def look(self, internals: Internals) -> None:
+        """Bring what other instances have committed into an application, if it is time to look.
+
+        Args:
+            internals (:class:`ptb_s3._ptb.Internals`): The application.
+        """
+        if self._lookout is not None:
+            await self._lookout.look(asyncio.get_running_loop().time())
+            self.bring_in(internals)
+
+    async def catch_up(self) -> None:
+        """Take over what other instances have committed, now.
+
+        Raises:
+            PersistenceError: It cannot be read or, with what is unsaved here, merged.
+        """
+        commits = await self._writing()
+        if self._lookout is not None:
+            self._lookout.looked(asyncio.get_running_loop().time())
+        await commits.repository.sync()
+
+    def bring_in(self, internals: Internals) -> None:
+        """Bring what was taken over into the live objects of an application.
+
+        Args:
+            internals (:class:`ptb_s3._ptb.Internals`): The application.
+        """
+        if self._commits is not None:
+            internals.bring_in(self._commits.objects)
+
+    def reset(self, internals: Internals, update: Update) -> None:
+        """Make live objects again what they were before an update that broke off in the middle.
+
+        Args:
+            internals (:class:`ptb_s3._ptb.Internals`): The application.
+            update (:class:`telegram.Update`): The update.
+        """
+        if self._commits is not None:
+            users = {update.effective_user.id} if update.effective_user else set()
+            chats = {update.effective_chat.id} if update.effective_chat else set()
+            internals.reset(self._commits.objects, users, chats)
+
+    def has_delivered(self, update_id: int) -> bool:
+        """Tell whether the effects of an update are committed, or staged to be.
+
+        Args:
+            update_id (:obj:`int`): The update.
+        """
+        return self._commits is not None and self._commits.repository.has_delivered(update_id)
+
+    def note_delivered(self, update_id: int) -> None:
+        """Note with the next commit that it holds the effects of an update.
+
+        Args:
+            update_id (:obj:`int`): The update.
+        """
+        if self._commits is not None:
+            self._commits.repository.staged.updates.append(update_id)
+
+    async def commit(self) -> None:
+        """Commit what is staged; return when it is durable.
+
+        Raises:
+            PersistenceError: The commit failed; what is not durable is kept in memory.
+        """
+        await (await self._writing()).repository.commit()
+
+    async def settle(self, seconds: float) -> None:
+        """Wait for blobs that are being written; give them up after a while.
+
+        Args:
+            seconds (:obj:`float`): How long to wait.
+        """
+        if self._commits is not None:
+            await self._commits.settle(seconds)
 
     # What PTB calls at the end ------------------------------------------------------------------
 

@@ -14,6 +14,8 @@ SOURCE = Path(ptb_s3.__file__).parent
 # From the rim to the core: a module imports only what stands below it.
 LAYERS = (
     "cli",
+    "serverless",
+    "application",
     "persistence",
     "settings",
     "_doctor",
@@ -21,6 +23,7 @@ LAYERS = (
     "_pickle_files",
     "_ptb_maps",
     "_group_commit",
+    "_ptb",
     "_live",
     "_merge",
     "_repository",

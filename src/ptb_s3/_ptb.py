@@ -1,0 +1,237 @@
+"""What PTB's `Application` keeps to itself, and two writers need: all private names are in here.
+
+PTB has no hook for conversations that another instance has moved on, for users who came or went
+there, and none to make up for an update that broke off in the middle. A PTB that renames one of
+these attributes is refused when the application is built, rather than when data is at stake.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from typing import Any, Final, NamedTuple
+
+from telegram.ext import Application
+from telegram.ext._handlers.conversationhandler import PendingState
+from telegram.ext._utils.trackingdict import TrackingDict
+
+from ptb_s3 import _callback_data
+from ptb_s3._live import Objects, become
+from ptb_s3._state import BOT_DATA_KEY, Kind
+from ptb_s3.errors import PersistenceError, SettingsError
+
+App = Application[Any, Any, Any, Any, Any, Any]
+Conversation = TrackingDict[Any, Any]
+
+_DATA: Final = {Kind.USER_DATA: "_user_data", Kind.CHAT_DATA: "_chat_data"}
+_CHANGED: Final = {
+    Kind.USER_DATA: "_user_ids_to_be_updated_in_persistence",
+    Kind.CHAT_DATA: "_chat_ids_to_be_updated_in_persistence",
+}
+_DROPPED: Final = {
+    Kind.USER_DATA: "_user_ids_to_be_deleted_in_persistence",
+    Kind.CHAT_DATA: "_chat_ids_to_be_deleted_in_persistence",
+}
+_CONVERSATIONS: Final = "_conversation_handler_conversations"
+_ABSENT: Final = object()
+
+_LOGGER = logging.getLogger("ptb_s3")
+
+
+class Marks(NamedTuple):
+    """What an application has noted to be saved next.
+
+    Attributes:
+        changed: Ids of users and of chats whose data was used.
+        dropped: Ids of those whose data was dropped.
+        conversations: Keys of the states that were set, by the conversation's name.
+    """
+
+    changed: dict[Kind, set[int]]
+    dropped: dict[Kind, set[int]]
+    conversations: dict[str, set[Any]]
+
+
+class Internals:
+    """One application from within.
+
+    Args:
+        application: The application.
+
+    Raises:
+        SettingsError: This PTB has other names for it.
+    """
+
+    def __init__(self, application: App) -> None:
+        names = [*_DATA.values(), *_CHANGED.values(), *_DROPPED.values(), _CONVERSATIONS]
+        missing = [name for name in names if not hasattr(application, name)]
+        if missing:
+            raise SettingsError(
+                f"This version of python-telegram-bot has no Application.{missing[0]}, which ptb-s3 "
+                "needs here. Use a version that ptb-s3 was tested with, or another ptb-s3."
+            )
+        self._application = application
+
+    def data(self, kind: Kind) -> MutableMapping[int, Any]:
+        """Return the live objects of all users, or of all chats."""
+        live: MutableMapping[int, Any] = getattr(self._application, _DATA[kind])
+        return live
+
+    @property
+    def conversations(self) -> dict[str, Conversation]:
+        """The states of persistent conversations, by name."""
+        states: dict[str, Conversation] = getattr(self._application, _CONVERSATIONS)
+        return states
+
+    def take_marks(self) -> Marks:
+        """Return what is noted to be saved next, and forget it."""
+        marks = Marks(
+            {kind: getattr(self._application, name) for kind, name in _CHANGED.items()},
+            {kind: getattr(self._application, name) for kind, name in _DROPPED.items()},
+            {name: states.pop_accessed_keys() for name, states in self.conversations.items()},
+        )
+        for name in [*_CHANGED.values(), *_DROPPED.values()]:
+            setattr(self._application, name, set())
+        return marks
+
+    def marks(self) -> Marks:
+        """Return what is noted to be saved next."""
+        marks = self.take_marks()
+        self.put_back(marks)
+        return marks
+
+    def put_back(self, marks: Marks) -> None:
+        """Note again what is to be saved next, with what has been noted since."""
+        for names, ids in ((_CHANGED, marks.changed), (_DROPPED, marks.dropped)):
+            for kind, name in names.items():
+                getattr(self._application, name).update(ids[kind])
+        for name, keys in marks.conversations.items():
+            for key in keys:
+                self.conversations[name].mark_as_accessed(key)
+
+    # What other instances have changed ----------------------------------------------------------
+
+    def bring_in(self, objects: Objects) -> None:
+        """Bring in what other instances have changed, but over nothing that is unsaved here."""
+        types = self._application.context_types
+        for kind, pristine in (
+            (Kind.USER_DATA, types.user_data),
+            (Kind.CHAT_DATA, types.chat_data),
+        ):
+            if self._stores(kind):
+                for key in objects.overtaken(kind):
+                    self._bring_in_data(objects, kind, key, pristine())
+        if self._stores(Kind.BOT_DATA):
+            bot_data = self._application.bot_data
+            objects.refresh(Kind.BOT_DATA, BOT_DATA_KEY, bot_data, types.bot_data)
+        for key in objects.overtaken(Kind.CONVERSATIONS):
+            with _left_alone(Kind.CONVERSATIONS):
+                self._bring_in_conversation(objects, key)
+        if self._stores(Kind.CALLBACK_DATA):
+            with _left_alone(Kind.CALLBACK_DATA):
+                self._bring_in_keyboards(objects)
+
+    def _stores(self, kind: Kind) -> bool:
+        persistence = self._application.persistence
+        return persistence is not None and bool(getattr(persistence.store_data, kind))
+
+    def _bring_in_data(self, objects: Objects, kind: Kind, key: Any, pristine: object) -> None:  # noqa: ANN401 - a user's or chat's id
+        data = self.data(kind)
+        if not objects.exists(kind, key):
+            if key in data and objects.untouched(kind, key, data[key], pristine):
+                del data[key]
+                objects.skip(kind, key)
+        elif key in data or objects.unseen(kind, key):
+            # PTB's own way to make the object of a user whom it has not seen before.
+            objects.refresh(kind, key, data[key], lambda: pristine)
+
+    def _bring_in_conversation(self, objects: Objects, key: Any) -> None:  # noqa: ANN401 - a name and a key
+        name, own = key
+        states = self.conversations.get(name)
+        if states is None:
+            return  # of a handler that is not registered: carried along
+        live = states.data.get(own, _ABSENT)
+        unseen = objects.unseen(Kind.CONVERSATIONS, key)
+        if live is _ABSENT if unseen else objects.untouched(Kind.CONVERSATIONS, key, live, None):
+            _set_state(states, own, objects.fetch(Kind.CONVERSATIONS, key))
+
+    def _bring_in_keyboards(self, objects: Objects) -> None:
+        """Add buttons of others, so that it matters not who gets the answer; PTB forgets by itself."""
+        cache = self._application.bot.callback_data_cache
+        new = [
+            k
+            for k in objects.overtaken(Kind.CALLBACK_DATA)
+            if objects.unseen(Kind.CALLBACK_DATA, k)
+        ]
+        if cache is not None and new:
+            values: Any = {k: objects.fetch(Kind.CALLBACK_DATA, k) for k in new}
+            present = {key: value for key, value in values.items() if value is not None}
+            cache.load_persistence_data(_callback_data.join(present))
+
+    # What broke off -----------------------------------------------------------------------------
+
+    def reset(self, objects: Objects, users: set[int], chats: set[int]) -> None:
+        """Make live objects again what they were before an update that broke off in the middle.
+
+        Args:
+            objects: What they were.
+            users: Whose data the update may have changed, besides those who were marked.
+            chats: The same of chats.
+        """
+        marks = self.take_marks()
+        for kind, ids in ((Kind.USER_DATA, users), (Kind.CHAT_DATA, chats)):
+            for key in ids | marks.changed[kind] | marks.dropped[kind]:
+                if self._stores(kind):
+                    with _left_alone(kind):
+                        self._reset_data(objects, kind, key)
+        if self._stores(Kind.BOT_DATA):
+            with _left_alone(Kind.BOT_DATA):
+                value = objects.fetch(Kind.BOT_DATA, BOT_DATA_KEY)
+                pristine = self._application.context_types.bot_data()
+                become(self._application.bot_data, pristine if value is None else value)
+        for name, keys in marks.conversations.items():
+            for key in keys:
+                with _left_alone(Kind.CONVERSATIONS):
+                    state = objects.fetch(Kind.CONVERSATIONS, (name, key))
+                    _set_state(self.conversations[name], key, state)
+
+    def _reset_data(self, objects: Objects, kind: Kind, key: int) -> None:
+        value, data = objects.fetch(kind, key), self.data(kind)
+        if value is None:
+            data.pop(key, None)
+        else:
+            become(data[key], value)
+
+
+def settled_states(states: Conversation, keys: set[Any]) -> Iterator[tuple[Any, object | None]]:
+    """Yield the conversation states to save, as PTB does: of those that are pending, the old one.
+
+    Args:
+        states: All states of a conversation.
+        keys: Those that were set. One that is still pending is noted to be looked at again.
+    """
+    for key in keys:
+        state = states.data.get(key)
+        if isinstance(state, PendingState):
+            done = state.done()
+            state = state.resolve() if done else state.old_state
+            if not done:
+                states.mark_as_accessed(key)
+        yield key, state
+
+
+def _set_state(states: Conversation, key: Any, state: object | None) -> None:  # noqa: ANN401 - a conversation's key
+    if state is None:
+        states.data.pop(key, None)
+    else:
+        states.update_no_track({key: state})
+
+
+@contextmanager
+def _left_alone(kind: Kind) -> Iterator[None]:
+    """Leave a live object as it is where what it should become cannot be loaded."""
+    try:
+        yield
+    except PersistenceError as error:
+        _LOGGER.warning("Left a live object of %s as it was. %s", kind.value, error)

@@ -1,0 +1,103 @@
+"""`PersistentApplication`: an `Application` that loses nothing on its way to the persistence."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterator
+from copy import deepcopy
+from typing import Any, TypeVar
+
+from telegram.ext import Application
+
+from ptb_s3._ptb import Internals, settled_states
+from ptb_s3._state import BOT_DATA_KEY, Key, Kind
+from ptb_s3.errors import SerializationError
+from ptb_s3.persistence import S3Persistence
+
+_T = TypeVar("_T")
+
+
+class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
+    """PTB's `Application`, mended where what it does to a persistence loses data.
+
+    * A value that cannot be copied is named to the error handlers, and all others are saved.
+      PTB's own ends its updates of the persistence then, for good and without a word.
+    * A user or chat that is dropped and comes back within one interval is dropped and saved. PTB's
+      own drops it alone.
+    * Before each update, what other instances of the bot have committed is brought in: users and
+      chats that came or went, states of conversations, and buttons with data; as often as the
+      persistence's `sync` says.
+
+    Use it with ``ApplicationBuilder().application_class(PersistentApplication)``, and any
+    persistence; the last one takes a :class:`ptb_s3.S3Persistence`.
+
+    Raises:
+        SettingsError: This version of PTB has changed within, so that it cannot be mended.
+    """
+
+    def __init__(self, **arguments: Any) -> None:  # noqa: ANN401 - those of `Application`
+        super().__init__(**arguments)
+        self._internals = Internals(self)
+        self._saving = asyncio.Lock()
+
+    async def process_update(self, update: object) -> None:
+        """Bring in what other instances have committed; then as `Application.process_update`."""
+        if isinstance(self.persistence, S3Persistence):
+            await self.persistence.look(self._internals)
+        await super().process_update(update)
+
+    async def update_persistence(self) -> None:
+        """Hand everything that has changed to the persistence; errors go to the error handlers."""
+        if self.persistence is None:
+            return
+        async with self._saving:
+            failures: list[Exception] = []
+            # All of them start in one tick of the loop, and a drop before what comes after it.
+            results = await asyncio.gather(*self._calls(failures), return_exceptions=True)
+            failures += [result for result in results if isinstance(result, Exception)]
+            await asyncio.gather(*(self.process_error(update=None, error=f) for f in failures))
+
+    def _calls(self, failures: list[Exception]) -> Iterator[Awaitable[None]]:
+        """Make the calls of the persistence; add to the failures what cannot be copied for one."""
+        assert self.persistence is not None  # noqa: S101 - for mypy; the only caller has looked
+        persistence, stores = self.persistence, self.persistence.store_data
+        marks = self._internals.take_marks()
+        cache = self.bot.callback_data_cache if stores.callback_data else None
+        if cache is not None:
+            for data in _copied(Kind.CALLBACK_DATA, None, cache.persistence_data, failures):
+                yield persistence.update_callback_data(data)
+        if stores.bot_data:
+            for data in _copied(Kind.BOT_DATA, BOT_DATA_KEY, self.bot_data, failures):
+                yield persistence.update_bot_data(data)
+        for kind, stored, drop, update in (
+            (
+                Kind.CHAT_DATA,
+                stores.chat_data,
+                persistence.drop_chat_data,
+                persistence.update_chat_data,
+            ),
+            (
+                Kind.USER_DATA,
+                stores.user_data,
+                persistence.drop_user_data,
+                persistence.update_user_data,
+            ),
+        ):
+            if stored:
+                yield from map(drop, marks.dropped[kind])
+                live = self._internals.data(kind)
+                for key in marks.changed[kind] & live.keys():
+                    yield from (update(key, v) for v in _copied(kind, key, live[key], failures))
+        for name, keys in marks.conversations.items():
+            for key, state in settled_states(self._internals.conversations[name], keys):
+                yield persistence.update_conversation(name, key, state)
+
+
+def _copied(kind: Kind, key: Key | None, value: _T, failures: list[Exception]) -> Iterator[_T]:
+    """Yield a copy of a value; or add to the failures that it cannot be copied."""
+    try:
+        yield deepcopy(value)
+    except Exception as error:  # noqa: BLE001 - objects' own code may raise anything
+        # Without the error itself: its text may quote what is in the value.
+        fault = SerializationError(f"it cannot be copied ({type(error).__name__})")
+        failures.append(fault.locate(kind.value, key))

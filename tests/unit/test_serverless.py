@@ -1,0 +1,274 @@
+"""One call for each update: fresh, processed, durable; on any loop, after anything."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from typing import Any
+
+import pytest
+from telegram.ext import ApplicationBuilder, MessageHandler, filters
+from tests.integration.bots import TOKEN, App, Handler, OfflineTelegram, asking
+from tests.support import make_persistence
+
+from ptb_s3 import PersistentApplication
+from ptb_s3._store import Fault, MemoryStore
+from ptb_s3.errors import SettingsError, StorageUnavailableError, UpdateFormatError
+from ptb_s3.serverless import close, deliver
+
+_ids = itertools.count(1000)
+
+
+async def count(update: Any, context: Any) -> None:
+    context.user_data["n"] = context.user_data.get("n", 0) + 1
+    context.chat_data["last"] = update.message.text
+    context.bot_data["n"] = context.bot_data.get("n", 0) + 1
+
+
+def application(store: MemoryStore, *handlers: Handler, plain: bool = False, **options: Any) -> App:
+    persistence = make_persistence(store, **options)
+    builder: Any = ApplicationBuilder().token(TOKEN).request(OfflineTelegram(TOKEN))
+    if not plain:
+        builder = builder.application_class(PersistentApplication)
+    app: App = builder.updater(None).job_queue(None).persistence(persistence).build()
+    chosen = handlers or (MessageHandler(filters.TEXT, count),)
+    app.add_handlers({group: [handler] for group, handler in enumerate(chosen)})
+    return app
+
+
+def message(text: str = "hello", user: int = 1, number: int | None = None) -> str:
+    person = {"id": user, "is_bot": False, "first_name": "User"}
+    content = {
+        "message_id": 1,
+        "date": 1_700_000_000,
+        "chat": {"id": user, "type": "private"},
+        "from": person,
+        "text": text,
+    }
+    if text.startswith("/"):
+        content["entities"] = [{"type": "bot_command", "offset": 0, "length": len(text)}]
+    return json.dumps({"update_id": number or next(_ids), "message": content})
+
+
+async def users(store: MemoryStore) -> dict[int, Any]:
+    return await make_persistence(store).get_user_data()
+
+
+def calls_of(store: MemoryStore, since: int) -> list[tuple[str, str]]:
+    return [(call.operation, call.name) for call in store.calls[since:]]
+
+
+@pytest.mark.parametrize("plain", [False, True])
+async def test_a_warm_invocation_is_one_conditional_get_and_one_put(plain: bool) -> None:  # noqa: FBT001 - a case
+    """What the issue allows, whichever class the application is of; and it is durable."""
+    store = MemoryStore()
+    app = application(store, plain=plain)
+    for _ in range(3):
+        assert await deliver(app, message())
+    before = len(store.calls)
+    assert await deliver(app, message())
+    assert calls_of(store, before) == [("get", "head"), ("put", "head")]
+    assert await users(store) == {1: {"n": 4}}
+
+
+async def test_an_update_delivered_twice_is_processed_once() -> None:
+    """Telegram sends again what it got no answer to: here, and where nothing is in memory."""
+    store = MemoryStore()
+    app = application(store)
+    update = message()
+    assert await deliver(app, update)
+    assert not await deliver(app, update)
+    assert not await deliver(application(store), update)
+    assert await users(store) == {1: {"n": 1}}
+
+
+async def test_two_instances_take_turns() -> None:
+    """Each sees what the other has committed: counts go on, and nothing is lost."""
+    store = MemoryStore()
+    apps = [application(store), application(store)]
+    for turn in range(10):
+        assert await deliver(apps[turn % 2], message(user=1 + turn % 3))
+    assert await users(store) == {1: {"n": 4}, 2: {"n": 3}, 3: {"n": 3}}
+    assert (await make_persistence(store).get_bot_data()) == {"n": 10}
+
+
+async def test_a_conversation_goes_on_in_another_instance() -> None:
+    """PTB has no hook for conversations: whoever gets the answer has to know the question."""
+    store = MemoryStore()
+    apps = [application(store, asking("order")), application(store, asking("order"))]
+    for app in apps:
+        await deliver(app, message("nothing"))
+    await deliver(apps[0], message("/start"))
+    await deliver(apps[1], message("Alice"))
+    assert await make_persistence(store).get_conversations("order") == {(1, 1): 1}
+    await deliver(apps[0], message("Berlin"))
+    assert await make_persistence(store).get_conversations("order") == {}
+    assert all(not app._conversation_handler_conversations["order"] for app in apps[:1])
+
+
+async def test_the_same_update_in_two_instances_takes_effect_once() -> None:
+    """Telegram lost patience and sent it elsewhere: whoever commits second takes its part back."""
+    store = MemoryStore()
+    slow, fast = application(store), application(store)
+    for app in (slow, fast):
+        await deliver(app, message(user=9))
+    update, process = message(), slow.process_update
+
+    async def overtaken(given: object) -> None:
+        await process(given)
+        assert await deliver(fast, update)
+
+    slow.process_update = overtaken  # type: ignore[method-assign]  # the other is quicker
+    await deliver(slow, update)
+    slow.process_update = process  # type: ignore[method-assign]
+    assert (await users(store))[1] == {"n": 1}
+    await deliver(slow, message())
+    assert (await users(store))[1] == {"n": 2}
+
+
+async def test_a_storage_that_fails_is_an_error_and_the_retry_commits() -> None:
+    """The effects stay in memory: the same update, sent again, is committed and not repeated."""
+    store = MemoryStore()
+    app = application(store)
+    await deliver(app, message())
+    update = message()
+    store.faults = lambda call: Fault.FAIL_BEFORE if call.operation == "put" else None
+    with pytest.raises(StorageUnavailableError):
+        await deliver(app, update)
+    store.faults = lambda _: None
+    assert await users(store) == {1: {"n": 1}}
+    assert not await deliver(app, update)
+    assert await users(store) == {1: {"n": 2}}
+
+
+async def test_a_timeout_while_processing_leaves_nothing_half_done() -> None:
+    """What handlers had changed when the time was up is taken back; the retry does all of it."""
+    store = MemoryStore()
+    stuck = asyncio.Event()
+
+    async def hang(update: Any, context: Any) -> None:
+        await count(update, context)
+        context.application.user_data[7]["touched"] = True
+        context.application.mark_data_for_update_persistence(user_ids=7)
+        if context.bot_data["n"] == 2:
+            await stuck.wait()
+
+    app = application(store, MessageHandler(filters.TEXT, hang))
+    await deliver(app, message())
+    update = message()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await deliver(app, update)
+    assert app.user_data[1] == {"n": 1}
+    assert app.bot_data == {"n": 1}
+    stuck.set()
+    assert await deliver(app, update)
+    assert (await users(store))[1] == {"n": 2}
+
+
+async def test_a_timeout_while_committing_loses_nothing() -> None:
+    """Cancelled at any await after the update was processed: the retry makes it durable, once."""
+    for delay in range(12):
+        store = MemoryStore()
+        app = application(store)
+        await deliver(app, message())
+        update, processed = message(), asyncio.Event()
+        process = app.process_update
+
+        async def notify(given: object, p: Any = process, e: asyncio.Event = processed) -> None:
+            await p(given)
+            e.set()
+
+        app.process_update = notify  # type: ignore[method-assign]  # to know when it is done
+        task = asyncio.create_task(deliver(app, update))
+        await processed.wait()
+        for _ in range(delay):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        app.process_update = process  # type: ignore[method-assign]
+        await deliver(app, update)
+        assert await users(store) == {1: {"n": 2}}, delay
+
+
+def test_every_invocation_may_have_a_loop_of_its_own() -> None:
+    """`asyncio.run` each time: nothing is left that belongs to a loop that is closed."""
+    store = MemoryStore()
+    app = application(store)
+    for number in range(1, 6):
+        asyncio.run(deliver(app, message()))
+        assert asyncio.run(users(store)) == {1: {"n": number}}
+
+
+def test_a_run_that_ends_in_a_timeout_is_made_up_for_by_the_next() -> None:
+    """The loop is gone together with the tasks that it ran; the retry has another one."""
+    store = MemoryStore()
+
+    async def hang(update: Any, context: Any) -> None:
+        await count(update, context)
+        if context.bot_data["n"] == 2 and not context.bot_data.get("calm"):
+            await asyncio.sleep(60)
+
+    async def impatient(app: App, update: str) -> None:
+        async with asyncio.timeout(0.01):
+            await deliver(app, update)
+
+    app = application(store, MessageHandler(filters.TEXT, hang))
+    asyncio.run(deliver(app, message()))
+    update = message()
+    with pytest.raises(TimeoutError):
+        asyncio.run(impatient(app, update))
+    app.bot_data["calm"] = True
+    assert asyncio.run(deliver(app, update))
+    assert asyncio.run(users(store)) == {1: {"n": 2}}
+
+
+async def test_handlers_that_do_not_block_are_waited_for() -> None:
+    """The effects of `block=False` belong to the update, too."""
+    store = MemoryStore()
+
+    async def later(update: Any, context: Any) -> None:
+        await asyncio.sleep(0.01)
+        await count(update, context)
+
+    app = application(store, MessageHandler(filters.TEXT, later, block=False))
+    await deliver(app, message())
+    assert await users(store) == {1: {"n": 1}}
+
+
+async def test_calls_at_once_take_their_turn() -> None:
+    """A web server calls as requests come: each update is whole, and none is lost."""
+    store = MemoryStore()
+    app = application(store)
+    assert all(await asyncio.gather(*(deliver(app, message()) for _ in range(8))))
+    assert await users(store) == {1: {"n": 8}}
+
+
+async def test_close_saves_and_a_later_call_begins_anew() -> None:
+    """SIGTERM, and then perhaps a call that was on its way."""
+    store = MemoryStore()
+    app = application(store)
+    await deliver(app, message())
+    await close(app)
+    await close(app)
+    assert await deliver(app, message())
+    assert await users(store) == {1: {"n": 2}}
+
+
+@pytest.mark.parametrize(
+    "body", ["", "nonsense", "[]", "{}", '{"update_id": "1"}', '{"update_id": 1, "message": 5}']
+)
+async def test_what_is_no_update_is_refused(body: str) -> None:
+    """An error that says so, and no commit."""
+    store = MemoryStore()
+    with pytest.raises(UpdateFormatError, match="[Uu]pdate"):
+        await deliver(application(store), body)
+    assert store.current() == {}
+
+
+async def test_an_application_without_our_persistence_is_refused() -> None:
+    """It would be no use: nothing would be durable."""
+    app = ApplicationBuilder().token(TOKEN).build()
+    with pytest.raises(SettingsError, match="has no S3Persistence"):
+        await deliver(app, message())
