@@ -315,22 +315,28 @@ class Reading:
         self.unknown += (f"{module}.{name}",)
         return _Missing
 
-    def _set_bot(self, obj: object, state: dict[str, object]) -> None:
+    # What a pickle is given to call is bound to the class. Bound to the reader, on whose stack it
+    # lies, it would keep a reader that fails for good: the collector does not look into that stack.
+
+    @classmethod
+    def _set_bot(cls, obj: object, state: dict[str, object]) -> None:
         if not isinstance(obj, TelegramObject) or isinstance(obj, Bot):
             raise pickle.UnpicklingError("not an object that has a bot")
         obj.__setstate__(state)
-        obj.set_bot(self.bot())
+        obj.set_bot(cls.bot())
 
-    def _get_bot(self, own: object) -> Bot | None:
-        if not self.careful:
+    @classmethod
+    def _get_bot(cls, own: object) -> Bot | None:
+        if not cls.careful:
             raise _HoldsBotError
-        return self.bot() if own is True else None
+        return cls.bot() if own is True else None
 
-    def _get_member(self, cls: object, *names: str) -> object:
-        if not isinstance(cls, type) or not issubclass(cls, Enum):
+    @classmethod
+    def _get_member(cls, enum: object, *names: str) -> object:
+        if not isinstance(enum, type) or not issubclass(enum, Enum):
             raise pickle.UnpicklingError("not an enum")
         # Not getattr, which gives what is no member as well.
-        return functools.reduce(operator.or_, [cls.__members__[name] for name in names])
+        return functools.reduce(operator.or_, [enum.__members__[name] for name in names])
 
 
 class _Unpickler(Reading, pickle.Unpickler):

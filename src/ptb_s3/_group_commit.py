@@ -194,7 +194,7 @@ class GroupCommit:
     def _stage(self, update: _Update) -> None:
         kind, values = update.kind, update.values
         for key in [*update.dropped, *(self._gone(kind, values) if update.whole else ())]:
-            self.repository.stage(kind, key, None)
+            self.repository.staged.drop(kind, key)
         for key, value in values.items():
             try:
                 data = self._dump(kind, key, value)

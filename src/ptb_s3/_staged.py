@@ -58,7 +58,12 @@ class Staged:
         return overtaken[key] if key in overtaken else self.get(kind, key)
 
     def catch_up(self, kind: Kind, keys: Iterable[Key] | None = None) -> None:
-        """Note that the caller has seen entities of a kind as they are now; None: all of them."""
+        """Note that the caller has seen entities of a kind as they are now, or are not there now.
+
+        Args:
+            kind: The kind.
+            keys: Which of them; None: all.
+        """
         overtaken = self.overtaken[kind]
         for key in list(overtaken if keys is None else keys):
             overtaken.pop(key, None)
@@ -82,6 +87,12 @@ class Staged:
             overtaken[key] = given
         if value != now:
             self.dirty[kind][key] = value
+
+    def drop(self, kind: Kind, key: Key) -> None:
+        """Note that an entity is deleted, whatever others have made of it."""
+        self.overtaken[kind].pop(key, None)
+        if self.get(kind, key) is not None:
+            self.dirty[kind][key] = None
 
     def discard(self) -> None:
         """Take back all that is staged: from now on, the caller's objects are overtaken."""

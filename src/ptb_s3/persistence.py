@@ -355,9 +355,10 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         """
         staged = (await self._open()).repository.staged
         entities = cast("Any", staged.entities(Kind.CONVERSATIONS))
-        items = [((name, key), value) for (own, key), value in entities.items() if own == name]
-        values = await self._load_values(Kind.CONVERSATIONS, items)
-        return {key: value for (_, key), value in values.items()}
+        items = [(key, value) for (own, key), value in entities.items() if own == name]
+        seen = [key for key in cast("Any", staged.overtaken[Kind.CONVERSATIONS]) if key[0] == name]
+        staged.catch_up(Kind.CONVERSATIONS, seen)
+        return await self._load_values(Kind.CONVERSATIONS, items)
 
     # What PTB writes every interval -------------------------------------------------------------
 
@@ -612,6 +613,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
 
     async def _values(self, kind: Kind) -> dict[Key, Any]:
         staged = (await self._open()).repository.staged
+        staged.catch_up(kind)
         return await self._load_values(kind, list(staged.entities(kind).items()))
 
     async def _load_values(self, kind: Kind, items: list[tuple[Any, bytes]]) -> dict[Any, Any]:
@@ -621,7 +623,6 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         except PersistenceError:
             await repository.close()  # the bot does not start, and nobody else would
             raise
-        repository.staged.catch_up(kind, [key for key, _ in items])
         return values
 
     async def _refresh(

@@ -1,0 +1,142 @@
+"""An event loop without I/O, whose time is virtual, and processes on it that can die at any await."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+_process: contextvars.ContextVar[Process | None] = contextvars.ContextVar("process", default=None)
+
+
+class Process:
+    """Whatever runs on the loop on behalf of one process, and ends with it.
+
+    Args:
+        dies_at: Which of its steps is not carried out any more, nor any that follows; None: it does
+            not die by itself. A step is what happens between two awaits.
+
+    Attributes:
+        dead: Whether it has died.
+        died: Set when it has.
+    """
+
+    def __init__(self, dies_at: int | None = None) -> None:
+        self.dead = False
+        self.died = asyncio.Event()
+        self._steps = 0
+        self._dies_at = dies_at
+
+    def kill(self) -> None:
+        self.dead = True
+        self.died.set()
+
+    def step(self, callback: Callable[..., object], *args: object) -> None:
+        self._steps += 1
+        if self._steps == self._dies_at:
+            self.kill()
+        if not self.dead:
+            callback(*args)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start a task that belongs to this process, and so do those that it starts."""
+        context = contextvars.copy_context()
+        context.run(_process.set, self)
+        return asyncio.get_running_loop().create_task(work, context=context)
+
+
+class _NoIO:
+    """Waits by making time go on."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._loop = loop
+
+    def select(self, timeout: float | None) -> list[object]:
+        if self._loop.fault is not None:
+            raise self._loop.fault
+        if timeout is None:
+            raise RuntimeError("everything waits for something that nobody is going to do")
+        self._loop.now += timeout
+        return []
+
+
+class VirtualLoop(asyncio.BaseEventLoop):
+    """Runs what is ready in the order in which it became so, and skips the time in between.
+
+    Attributes:
+        now: Seconds since it began.
+        fault: What a callback has raised: a bug of the simulation's own.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self._selector = _NoIO(self)
+        self._clock_resolution = 1e-9
+        self.fault: BaseException | None = None
+        self.set_exception_handler(self._note_fault)
+
+    def time(self) -> float:
+        return self.now
+
+    def call_soon(
+        self,
+        callback: Callable[..., Any],
+        *args: Any,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.Handle:
+        return super().call_soon(*_owned(callback, args, context), context=context)
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[..., Any],
+        *args: Any,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        return super().call_at(when, *_owned(callback, args, context), context=context)
+
+    def _note_fault(self, _: object, context: dict[str, Any]) -> None:
+        self.fault = self.fault or context.get("exception")  # there is none where a task was killed
+
+    def _process_events(self, _: object) -> None: ...
+
+    def _write_to_self(self) -> None: ...
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    """Run to the end on a loop of its own, and clear away what dead processes have left."""
+    loop = VirtualLoop()
+    tasks: list[asyncio.Task[Any]] = []
+
+    def note(on: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
+        task: asyncio.Task[Any] = asyncio.Task(work, loop=on, **options)
+        tasks.append(task)
+        return task
+
+    loop.set_task_factory(note)
+    try:
+        loop.run_until_complete(work)
+    finally:
+        for task in tasks:
+            if not task.done():
+                task._log_destroy_pending = False  # type: ignore[attr-defined]  # it was killed
+                _close(task.get_coro())
+        loop.close()
+
+
+def _close(work: Any) -> None:
+    try:
+        work.close()
+    except RuntimeError:
+        pass  # it awaits something on its way out; nobody is there to wait any more
+
+
+def _owned(
+    callback: Callable[..., Any], args: tuple[Any, ...], context: contextvars.Context | None
+) -> tuple[Any, ...]:
+    if context is None:  # an empty one is false
+        context = contextvars.copy_context()
+    process = context.get(_process)
+    return (callback, *args) if process is None else (process.step, callback, *args)
