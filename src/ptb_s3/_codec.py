@@ -23,9 +23,10 @@ import pickle
 import reprlib
 import types
 import warnings
+import weakref
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
-from typing import Any, Final, NoReturn, Protocol, TypeVar, cast
+from typing import Any, Final, NoReturn, Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
 from telegram import Bot, TelegramObject
@@ -309,34 +310,32 @@ class Reading:
         if found is None:
             return self._missing(module, name)
         mark = _MARKS.get(found)
-        return cast("Callable[..., object]", getattr(self, mark)) if mark else found
+        if mark is None:
+            return found
+        # The pickle's stack holds what it is to call, and the collector does not look into that of
+        # a reader in C: one that fails, and so never empties it, must not be held by it for good.
+        return types.MethodType(getattr(type(self), mark), weakref.proxy(self))
 
     def _missing(self, module: str, name: str) -> type:
         self.unknown += (f"{module}.{name}",)
         return _Missing
 
-    # What a pickle is given to call is bound to the class. Bound to the reader, on whose stack it
-    # lies, it would keep a reader that fails for good: the collector does not look into that stack.
-
-    @classmethod
-    def _set_bot(cls, obj: object, state: dict[str, object]) -> None:
+    def _set_bot(self, obj: object, state: dict[str, object]) -> None:
         if not isinstance(obj, TelegramObject) or isinstance(obj, Bot):
             raise pickle.UnpicklingError("not an object that has a bot")
         obj.__setstate__(state)
-        obj.set_bot(cls.bot())
+        obj.set_bot(self.bot())
 
-    @classmethod
-    def _get_bot(cls, own: object) -> Bot | None:
-        if not cls.careful:
+    def _get_bot(self, own: object) -> Bot | None:
+        if not self.careful:
             raise _HoldsBotError
-        return cls.bot() if own is True else None
+        return self.bot() if own is True else None
 
-    @classmethod
-    def _get_member(cls, enum: object, *names: str) -> object:
-        if not isinstance(enum, type) or not issubclass(enum, Enum):
+    def _get_member(self, cls: object, *names: str) -> object:
+        if not isinstance(cls, type) or not issubclass(cls, Enum):
             raise pickle.UnpicklingError("not an enum")
         # Not getattr, which gives what is no member as well.
-        return functools.reduce(operator.or_, [enum.__members__[name] for name in names])
+        return functools.reduce(operator.or_, [cls.__members__[name] for name in names])
 
 
 class _Unpickler(Reading, pickle.Unpickler):

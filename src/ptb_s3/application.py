@@ -46,6 +46,21 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
             await self.persistence.look(self._internals)
         await super().process_update(update)
 
+    def drop_user_data(self, user_id: int) -> None:
+        """Drop a user's data, here and for other instances: as `Application.drop_user_data`."""
+        super().drop_user_data(user_id)
+        self._note_drop(Kind.USER_DATA, user_id)
+
+    def drop_chat_data(self, chat_id: int) -> None:
+        """Drop a chat's data, here and for other instances: as `Application.drop_chat_data`."""
+        super().drop_chat_data(chat_id)
+        self._note_drop(Kind.CHAT_DATA, chat_id)
+
+    def _note_drop(self, kind: Kind, key: int) -> None:
+        persistence = self.persistence
+        if isinstance(persistence, S3Persistence) and getattr(persistence.store_data, kind):
+            persistence.note_drop(kind, key)
+
     async def update_persistence(self) -> None:
         """Hand everything that has changed to the persistence; errors go to the error handlers."""
         if self.persistence is None:
@@ -62,6 +77,9 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         assert self.persistence is not None  # noqa: S101 - for mypy; the only caller has looked
         persistence, stores = self.persistence, self.persistence.store_data
         marks = self._internals.take_marks()
+        told = isinstance(persistence, S3Persistence)  # of drops, as they were made
+        if isinstance(persistence, S3Persistence):
+            yield persistence.join()
         cache = self.bot.callback_data_cache if stores.callback_data else None
         if cache is not None:
             for data in _copied(Kind.CALLBACK_DATA, None, cache.persistence_data, failures):
@@ -84,7 +102,7 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
             ),
         ):
             if stored:
-                yield from map(drop, marks.dropped[kind])
+                yield from map(drop, () if told else marks.dropped[kind])
                 live = self._internals.data(kind)
                 for key in marks.changed[kind] & live.keys():
                     yield from (update(key, v) for v in _copied(kind, key, live[key], failures))

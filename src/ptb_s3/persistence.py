@@ -509,6 +509,27 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             chats = {update.effective_chat.id} if update.effective_chat else set()
             internals.reset(self._commits.objects, users, chats)
 
+    def note_drop(self, kind: Kind, key: int) -> None:
+        """Delete a user's or chat's data with the next commit: at once, as far as is seen here.
+
+        PTB tells of a drop when it saves. What another instance has made of the data must not come
+        back to life in between.
+
+        Args:
+            kind (:class:`ptb_s3._state.Kind`): Which of the two.
+            key (:obj:`int`): The user or chat.
+        """
+        if self._commits is not None:
+            self._commits.repository.staged.drop(kind, key)
+
+    async def join(self) -> None:
+        """Wait for the commit of this interval, with nothing to add to it.
+
+        Raises:
+            PersistenceError: The commit failed; it is made up for by the next one.
+        """
+        await (await self._writing()).record(Kind.BOT_DATA, {})
+
     def has_delivered(self, update_id: int) -> bool:
         """Tell whether the effects of an update are committed, or staged to be.
 

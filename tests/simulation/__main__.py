@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections import Counter
@@ -18,6 +19,7 @@ _CHUNK = 20
 
 def attempt(seed: int) -> tuple[Counter[str], str | None]:
     """Run one schedule; return what happened in it, and what was wrong, if anything."""
+    logging.getLogger("ptb_s3").disabled = True
     try:
         return simulate(seed), None
     except Violation as violation:
@@ -27,7 +29,11 @@ def attempt(seed: int) -> tuple[Counter[str], str | None]:
 def main() -> int:
     """Run the schedules that the command line asks for; exit 1 if one fails."""
     options = _options()
-    seeds = [options.seed] if options.seed is not None else range(options.first, options.first + options.seeds)
+    seeds = (
+        [options.seed]
+        if options.seed is not None
+        else range(options.first, options.first + options.seeds)
+    )
     tally: Counter[str] = Counter()
     failures = 0
     with ProcessPoolExecutor(options.jobs) as pool:

@@ -5,12 +5,18 @@ from __future__ import annotations
 import asyncio
 import copy
 import random
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Container
+from types import SimpleNamespace
 from typing import Any
+
+from telegram.ext import ContextTypes
+from telegram.ext._utils.trackingdict import TrackingDict
 
 from tests.simulation.model import ABSENT, Field, Fields, Model, Write, fields_of
 from tests.support import Persistence
 
+from ptb_s3._ptb import Internals
 from ptb_s3._state import Kind
 from ptb_s3.errors import DamagedObjectError, StorageUnavailableError
 
@@ -39,9 +45,13 @@ class Bot:
     ) -> None:
         self.persistence = persistence
         self._model, self._rng, self._token = model, rng, token
-        self._live: dict[str, dict[Any, Any]] = {"user_data": {}, "chat_data": {}}
+        self._mended = rng.random() < 0.5
+        self._live: dict[str, defaultdict[Any, Any]] = {
+            "user_data": defaultdict(dict),
+            "chat_data": defaultdict(dict),
+        }
         self._bot_data: dict[str, Any] = {}
-        self._states: dict[Any, Any] = {}
+        self._states: TrackingDict[Any, Any] = TrackingDict()
         self._keyboards: dict[str, Any] = {}
         self._touched: dict[str, set[Any]] = {"user_data": set(), "chat_data": set()}
         self._dropped: dict[str, set[Any]] = {"user_data": set(), "chat_data": set()}
@@ -55,15 +65,37 @@ class Bot:
             PersistenceError: It cannot be read.
         """
         persistence = self.persistence
-        self._live = {
-            "user_data": await persistence.get_user_data(),
-            "chat_data": await persistence.get_chat_data(),
-        }
+        self._live["user_data"].update(await persistence.get_user_data())
+        self._live["chat_data"].update(await persistence.get_chat_data())
         self._bot_data = await persistence.get_bot_data()
         callback_data = await persistence.get_callback_data() or ([], {})
         self._keyboards = {uuid: (time, data) for uuid, time, data in callback_data[0]}
-        self._states = await persistence.get_conversations(CONVERSATION)
+        self._states.update_no_track(await persistence.get_conversations(CONVERSATION))
         return self.fields()
+
+    def _load_keyboards(self, data: Any) -> None:
+        """Do as `CallbackDataCache.load_persistence_data`."""
+        self._keyboards |= {uuid: (time, buttons) for uuid, time, buttons in data[0]}
+
+    async def _look(self) -> None:
+        """Do as `PersistentApplication` before an update, if this is one."""
+        if not self._mended:
+            return
+        cache = SimpleNamespace(load_persistence_data=self._load_keyboards)
+        application: Any = SimpleNamespace(
+            _user_data=self._live["user_data"],
+            _chat_data=self._live["chat_data"],
+            _conversation_handler_conversations={CONVERSATION: self._states},
+            _user_ids_to_be_updated_in_persistence=set(),
+            _chat_ids_to_be_updated_in_persistence=set(),
+            _user_ids_to_be_deleted_in_persistence=set(),
+            _chat_ids_to_be_deleted_in_persistence=set(),
+            bot_data=self._bot_data,
+            bot=SimpleNamespace(callback_data_cache=cache),
+            persistence=self.persistence,
+            context_types=ContextTypes(),
+        )
+        await self.persistence.look(Internals(application))
 
     def fields(self) -> Fields:
         """Return what its live objects hold."""
@@ -71,7 +103,7 @@ class Bot:
             *fields_of("user_data", self._live["user_data"]),
             *fields_of("chat_data", self._live["chat_data"]),
             *fields_of("bot_data", {0: self._bot_data}),
-            *fields_of("conversations", self._states),
+            *fields_of("conversations", self._states.data),
             *fields_of("callback_data", self._keyboards),
         ]
         return dict(values)
@@ -81,6 +113,7 @@ class Bot:
     async def work(self) -> None:
         """Do one thing, at random."""
         rng = self._rng
+        await self._look()
         act: Callable[[], Awaitable[None]] = rng.choices(
             [self._handle, self._drop, self._move, self._press, self.save, self._flush],
             weights=[40, 4, 10, 6, 25, 3],
@@ -92,7 +125,9 @@ class Bot:
         kind, keys = self._rng.choice([("user_data", USERS), ("chat_data", CHATS)])
         key, persistence = self._rng.choice(keys), self.persistence
         await persistence.refresh_bot_data(self._bot_data)
-        data = self._live[kind].setdefault(key, {})
+        if key in self._dropped[kind] and not self._mended:
+            return  # PTB would lose it: what comes back within an interval is dropped alone
+        data = self._live[kind][key]
         refresh: Any = getattr(persistence, f"refresh_{kind}")
         await refresh(key, data)
         if self._live[kind].get(key) is not data:
@@ -118,7 +153,10 @@ class Bot:
         key = self._rng.choice(keys)
         seen = self._live[kind].pop(key, {})
         self._touched[kind].discard(key)
-        self._dropped[kind].add(key)
+        if self._mended:
+            self.persistence.note_drop(Kind(kind), key)
+        else:
+            self._dropped[kind].add(key)
         self._note({(kind, key, name): ABSENT for name in NAMES}, sure=seen)
 
     async def _move(self) -> None:
@@ -172,6 +210,7 @@ class Bot:
         unsaved, persistence = dict(self._unsaved), self.persistence
         keyboards = [(uuid, time, data) for uuid, (time, data) in self._keyboards.items()]
         calls: list[Awaitable[None]] = [
+            persistence.join(),
             persistence.update_bot_data(copy.deepcopy(self._bot_data)),
             persistence.update_callback_data(copy.deepcopy((keyboards, {}))),
         ]
@@ -179,7 +218,8 @@ class Bot:
             drop, update = (getattr(persistence, f"{verb}_{kind}") for verb in ("drop", "update"))
             calls += map(drop, self._dropped[kind])
             calls += [
-                update(key, copy.deepcopy(self._live[kind][key])) for key in self._touched[kind]
+                update(key, copy.deepcopy(self._live[kind][key]))
+                for key in self._touched[kind] & self._live[kind].keys()
             ]
             self._dropped[kind], self._touched[kind] = set(), set()
         calls += [

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from ptb_s3._store import Fetched, MemoryStore, Version, Written
+from ptb_s3._store import Fetched, MemoryStore, PreconditionFailed, Version, Written
 from ptb_s3.errors import StorageUnavailableError
 
 # Seconds after which a client gives up, as ours does.
@@ -26,6 +26,7 @@ class Weather:
         late: It is carried out long after its sender has given up.
         twice: It is carried out twice, and the second answer is the one that counts.
         busy: The storage says 409 or 503.
+        refused: It says 412 to what it should have taken.
         truncated: The body of what is read breaks off.
         delay: Mean of the time on the way, there and back.
     """
@@ -35,6 +36,7 @@ class Weather:
     late: float = 0.0
     twice: float = 0.0
     busy: float = 0.0
+    refused: float = 0.0
     truncated: float = 0.0
     delay: float = 0.02
 
@@ -50,6 +52,7 @@ def draw_weather(rng: random.Random) -> Weather:
         late=rate * rng.random(),
         twice=rate * rng.random(),
         busy=rate * rng.random(),
+        refused=rate * rng.random() / 4,
         truncated=rate * rng.random() / 4,
         delay=rng.choice([0.001, 0.05, 0.5]),
     )
@@ -139,6 +142,9 @@ class Line:
         if befalls(weather.busy):
             await asyncio.sleep(there + back)
             raise StorageUnavailableError("Busy.")
+        if written is not None and befalls(weather.refused):
+            await asyncio.sleep(there + back)
+            raise PreconditionFailed(written)
         unanswered, twice = befalls(weather.unanswered), befalls(weather.twice)
         loop.call_later(there, carry_out, **sent)
         result = await outcome

@@ -128,7 +128,9 @@ class World:
         keys = rng.sample(KEYS, len(KEYS))
         persistence = make_persistence(
             Line(self._storage, rng, weather, self._written),
-            keyring=Keyring(keys[0], keys[1:]) if rng.random() < 0.2 else Keyring(KEYS[0], KEYS[1:]),
+            keyring=Keyring(keys[0], keys[1:])
+            if rng.random() < 0.2
+            else Keyring(KEYS[0], KEYS[1:]),
             compression_level=1,
             sync=rng.choice(["auto", "auto", 0.0, 5.0, None]),
             flush_timeout=rng.choice([0.5, 8.0]),
