@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any, NamedTuple, cast
 
 from telegram.ext import ExtBot
@@ -10,7 +11,7 @@ from telegram.ext import ExtBot
 from ptb_s3 import Keyring, S3Persistence
 from ptb_s3._keyring import Key
 from ptb_s3._state import Changes, Kind
-from ptb_s3._store import Store
+from ptb_s3._store import Fetched, Store, Version, Written
 
 KEY = Key(bytes(range(32)))
 OTHER_KEY = Key(bytes(range(1, 33)))
@@ -22,6 +23,31 @@ class _Bot(NamedTuple):
     """As much of a bot as a persistence asks for before it has met Telegram."""
 
     id: int
+
+
+class StoreAround:
+    """A store that does as another one does: what a double of a store begins as."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    async def get(self, name: str, **options: Any) -> Fetched | None:
+        return await self.store.get(name, **options)
+
+    async def put(self, name: str, body: bytes | bytearray, *, if_match: str | None) -> Written:
+        return await self.store.put(name, body, if_match=if_match)
+
+    async def overwrite(self, name: str, body: bytes | bytearray) -> Written:
+        return await self.store.overwrite(name, body)
+
+    def versions(self, name: str) -> AsyncIterator[Version]:
+        return self.store.versions(name)
+
+    async def place(self) -> str:
+        return await self.store.place()
+
+    async def close(self) -> None:
+        await self.store.close()
 
 
 def make_persistence(

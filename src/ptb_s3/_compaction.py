@@ -108,7 +108,7 @@ class Compactor:
                 self._sealer.blob, base.identity, kind, revision, commit, entities
             )
             self._undecided[commit] = ref
-            blob = await self._put(base, kind, replaced, ref, body, commit)
+            blob = await self._put(base, kind, replaced, ref, body=body, commit=commit)
             known = base.blobs.get(kind)  # head may have gone on meanwhile
             if known is None or known.ref.revision <= blob.ref.revision:
                 base.blobs[kind] = blob
@@ -116,7 +116,7 @@ class Compactor:
             return len(body)
 
     async def _put(
-        self, base: Base, kind: Kind, blob: Blob | None, ref: Ref, body: bytes, commit: str
+        self, base: Base, kind: Kind, blob: Blob | None, ref: Ref, *, body: bytes, commit: str
     ) -> Blob:
         """Replace a blob, unless there is a newer one; return the one that is there then."""
         for _ in range(TRIES):

@@ -1,4 +1,4 @@
-"""The objects that PTB holds and handlers change: bring in, in place, what other writers made of them.
+"""The objects that PTB holds and handlers change: brought up to date in place.
 
 Handlers may hold on to these objects, so they are not replaced by others. And one that differs from
 what was last seen of it holds changes that nobody has saved yet: it is left alone until they are.
@@ -115,7 +115,7 @@ class Objects:
             return False  # something was put into it that cannot be saved
 
     def fetch(self, kind: Kind, key: Key) -> object | None:
-        """Return what an entity is now, as a fresh object, and count it as seen; None: there is none.
+        """Return what an entity is now, as a fresh object, and count it as seen; None: it is gone.
 
         Raises:
             PersistenceError: It cannot be loaded; it stays unseen.

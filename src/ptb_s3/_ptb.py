@@ -68,8 +68,8 @@ class Internals:
         missing = [name for name in names if not hasattr(application, name)]
         if missing:
             raise SettingsError(
-                f"This version of python-telegram-bot has no Application.{missing[0]}, which ptb-s3 "
-                "needs here. Use a version that ptb-s3 was tested with, or another ptb-s3."
+                f"This version of python-telegram-bot has no Application.{missing[0]}, which "
+                "ptb-s3 needs here. Use a version that ptb-s3 was tested with, or another ptb-s3."
             )
         self._application = application
 
@@ -157,7 +157,7 @@ class Internals:
             _set_state(states, own, objects.fetch(Kind.CONVERSATIONS, key))
 
     def _bring_in_keyboards(self, objects: Objects) -> None:
-        """Add buttons of others, so that it matters not who gets the answer; PTB forgets by itself."""
+        """Add the buttons of others, since anybody may be sent the answer; PTB drops old ones."""
         cache = self._application.bot.callback_data_cache
         new = [
             k

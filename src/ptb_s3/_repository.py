@@ -280,7 +280,7 @@ class Repository:
         """Take over what other writers have committed, unless a commit, which does, is under way.
 
         Raises:
-            PersistenceError: It cannot be read or, with what is staged, merged. Nothing has changed.
+            PersistenceError: It cannot be read or, with what is staged, merged.
         """
         if not self._committing.locked():
             async with self._committing:

@@ -349,8 +349,9 @@ class S3Store:
             client = await self._client()
             session = client._endpoint.http_session  # noqa: SLF001 - there is no public way to it
             url = await self._signed_address(client, question.key)
-            owner = {"x-amz-expected-bucket-owner": id_ for id_ in self._owner.values()}
-            headers = {"If-None-Match": etag, **owner}
+            headers = {"If-None-Match": etag}
+            if self.expected_owner is not None:
+                headers["x-amz-expected-bucket-owner"] = self.expected_owner
             request = AWSPreparedRequest("GET", url, headers, body=None, stream_output=True)
             async with asyncio.timeout(self._patience):
                 response = await session.send(request)

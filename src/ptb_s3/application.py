@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from copy import deepcopy
 from typing import Any, TypeVar
 
 from telegram.ext import Application
 
-from ptb_s3._ptb import Internals, settled_states
+from ptb_s3._ptb import Internals, Marks, settled_states
 from ptb_s3._state import BOT_DATA_KEY, Key, Kind
 from ptb_s3.errors import SerializationError
 from ptb_s3.persistence import S3Persistence
@@ -77,7 +77,6 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         assert self.persistence is not None  # noqa: S101 - for mypy; the only caller has looked
         persistence, stores = self.persistence, self.persistence.store_data
         marks = self._internals.take_marks()
-        told = isinstance(persistence, S3Persistence)  # of drops, as they were made
         if isinstance(persistence, S3Persistence):
             yield persistence.join()
         cache = self.bot.callback_data_cache if stores.callback_data else None
@@ -87,28 +86,41 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         if stores.bot_data:
             for data in _copied(Kind.BOT_DATA, BOT_DATA_KEY, self.bot_data, failures):
                 yield persistence.update_bot_data(data)
-        for kind, stored, drop, update in (
-            (
+        if stores.chat_data:
+            yield from self._of_each(
                 Kind.CHAT_DATA,
-                stores.chat_data,
+                marks,
                 persistence.drop_chat_data,
                 persistence.update_chat_data,
-            ),
-            (
+                failures,
+            )
+        if stores.user_data:
+            yield from self._of_each(
                 Kind.USER_DATA,
-                stores.user_data,
+                marks,
                 persistence.drop_user_data,
                 persistence.update_user_data,
-            ),
-        ):
-            if stored:
-                yield from map(drop, () if told else marks.dropped[kind])
-                live = self._internals.data(kind)
-                for key in marks.changed[kind] & live.keys():
-                    yield from (update(key, v) for v in _copied(kind, key, live[key], failures))
+                failures,
+            )
         for name, keys in marks.conversations.items():
             for key, state in settled_states(self._internals.conversations[name], keys):
                 yield persistence.update_conversation(name, key, state)
+
+    def _of_each(
+        self,
+        kind: Kind,
+        marks: Marks,
+        drop: Callable[[int], Awaitable[None]],
+        update: Callable[[int, Any], Awaitable[None]],
+        failures: list[Exception],
+    ) -> Iterator[Awaitable[None]]:
+        """Make the calls for users or for chats: a drop first, and then what came after it."""
+        if not isinstance(self.persistence, S3Persistence):  # which was told at once
+            yield from map(drop, marks.dropped[kind])
+        live = self._internals.data(kind)
+        for key in marks.changed[kind] & live.keys():
+            for copy in _copied(kind, key, live[key], failures):
+                yield update(key, copy)
 
 
 def _copied(kind: Kind, key: Key | None, value: _T, failures: list[Exception]) -> Iterator[_T]:

@@ -181,5 +181,6 @@ def _update(application: App, data: dict[str, Any]) -> Update:
     except Exception:  # noqa: BLE001 - PTB raises whatever the wrong shape leads to
         update_id = data["update_id"]
     raise UpdateFormatError(
-        f"Update {update_id} is not of the form that python-telegram-bot knows. Nothing was changed."
+        f"Update {update_id} is not of the form that python-telegram-bot knows. Nothing was "
+        "changed."
     )

@@ -115,11 +115,11 @@ class Settings(KeySettings):
     )
     sync: Literal["auto"] | float | None = Field(
         default="auto",
-        description="Seconds between looks for commits of other instances; `auto`: 1, if there are any.",
+        description="Seconds between looks for other instances' commits; `auto`: 1, if any.",
     )
     single_writer: bool = Field(
         default=False,
-        description="`true` vouches for one instance at a time: for storage without conditional PUT.",
+        description="`true` vouches for a single instance: for storage without conditional PUT.",
     )
     flush_timeout: float = Field(
         default=8,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from telegram.ext import Application, ApplicationBuilder, PersistenceInput, PicklePersistence
+from tests.support import StoreAround
 
 from ptb_s3 import Keyring, S3Persistence
 from ptb_s3._keyring import Key
@@ -68,7 +69,7 @@ class Setting:
         }
 
 
-class CountingStore:
+class CountingStore(StoreAround):
     """A store that counts the calls of another.
 
     Attributes:
@@ -76,25 +77,20 @@ class CountingStore:
     """
 
     def __init__(self, store: Store) -> None:
+        super().__init__(store)
         self.calls: Counter[str] = Counter()
-        self._store = store
 
-    async def get(
-        self, name: str, *, version_id: str | None = None, first_bytes: int | None = None
-    ) -> Fetched | None:
+    async def get(self, name: str, **options: Any) -> Fetched | None:
         self.calls[f"get {name}"] += 1
-        return await self._store.get(name, version_id=version_id, first_bytes=first_bytes)
+        return await super().get(name, **options)
 
     async def put(self, name: str, body: bytes | bytearray, *, if_match: str | None) -> Written:
         self.calls[f"put {name}"] += 1
-        return await self._store.put(name, body, if_match=if_match)
+        return await super().put(name, body, if_match=if_match)
 
     def versions(self, name: str) -> AsyncIterator[Version]:
         self.calls[f"versions {name}"] += 1
-        return self._store.versions(name)
-
-    async def close(self) -> None:
-        await self._store.close()
+        return super().versions(name)
 
 
 class CountingPickle(PicklePersistence[Any, Any, Any]):

@@ -11,38 +11,33 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import aioboto3  # noqa: F401 - imported once, before the forks
 from tests.session import STEPS, Session, state_after
-from tests.support import make_persistence, state_of
+from tests.support import StoreAround, make_persistence, state_of
 
 from ptb_s3._s3 import S3Store
-from ptb_s3._store import Fetched, Store, Version, Written
+from ptb_s3._store import Fetched, Store, Written
 
 MAX_CALLS = 100
 _T = TypeVar("_T")
 
 
-class LethalStore:
+class LethalStore(StoreAround):
     """A store that kills its process at one of its calls, before or after it took effect."""
 
     def __init__(self, store: Store, number: int, when: str) -> None:
-        self._store, self._number, self._when = store, number, when
+        super().__init__(store)
+        self._number, self._when = number, when
         self._calls = 0
 
     async def get(self, name: str, **options: Any) -> Fetched | None:
-        return await self._call(lambda: self._store.get(name, **options))
+        return await self._call(lambda: super(LethalStore, self).get(name, **options))
 
     async def put(self, name: str, body: bytes | bytearray, *, if_match: str | None) -> Written:
-        return await self._call(lambda: self._store.put(name, body, if_match=if_match))
-
-    def versions(self, name: str) -> AsyncIterator[Version]:
-        return self._store.versions(name)
-
-    async def close(self) -> None:
-        await self._store.close()
+        return await self._call(lambda: super(LethalStore, self).put(name, body, if_match=if_match))
 
     async def _call(self, call: Callable[[], Awaitable[_T]]) -> _T:
         self._calls += 1

@@ -41,9 +41,9 @@ from tests.integration.bots import (
     sent,
 )
 from tests.servers import S3Client
-from tests.support import settled
+from tests.support import StoreAround, settled
 
-from ptb_s3._store import Store, Version, Written
+from ptb_s3._store import Store, Written
 from ptb_s3.errors import SerializationError, StorageUnavailableError
 
 STREET = 2  # after NAME and CITY
@@ -419,7 +419,7 @@ async def test_a_failed_commit_is_told_once_and_made_up_for(
     assert app.bot_data == {"count": 6}
 
 
-class Gate:
+class Gate(StoreAround):
     """A store on which every `put` waits until it is let through.
 
     Attributes:
@@ -429,20 +429,15 @@ class Gate:
     """
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        super().__init__(store)
         self.reached = asyncio.Event()
         self.opened = asyncio.Event()
         self.passed = asyncio.Event()
-        self.get = store.get
-        self.close = store.close
-
-    def versions(self, name: str) -> AsyncIterator[Version]:
-        return self._store.versions(name)
 
     async def put(self, name: str, body: bytes | bytearray, *, if_match: str | None) -> Written:
         self.reached.set()
         await self.opened.wait()
-        written = await self._store.put(name, body, if_match=if_match)
+        written = await super().put(name, body, if_match=if_match)
         self.passed.set()
         return written
 

@@ -10,7 +10,6 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 
 from rich.progress import track
-
 from tests.simulation.model import Violation
 from tests.simulation.world import simulate
 

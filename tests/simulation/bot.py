@@ -12,7 +12,6 @@ from typing import Any
 
 from telegram.ext import ContextTypes
 from telegram.ext._utils.trackingdict import TrackingDict
-
 from tests.simulation.model import ABSENT, Field, Fields, Model, Write, fields_of
 from tests.support import Persistence
 
@@ -127,7 +126,7 @@ class Bot:
         await persistence.refresh_bot_data(self._bot_data)
         if key in self._dropped[kind] and not self._mended:
             return  # PTB would lose it: what comes back within an interval is dropped alone
-        data = self._live[kind][key]
+        data: dict[str, Any] = self._live[kind][key]
         refresh: Any = getattr(persistence, f"refresh_{kind}")
         await refresh(key, data)
         if self._live[kind].get(key) is not data:

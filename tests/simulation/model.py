@@ -19,7 +19,7 @@ Fields = dict[Field, object]
 ABSENT = None
 
 
-class Violation(AssertionError):
+class Violation(AssertionError):  # noqa: N818 - of what must be true, rather than an error
     """Something that must be true is not."""
 
 

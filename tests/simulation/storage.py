@@ -1,4 +1,4 @@
-"""The storage, as several processes reach it: late, twice, or not at all. And who watches over it."""
+"""The storage, as several processes reach it: late, twice, or not at all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import contextvars
 import random
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from ptb_s3._store import Fetched, MemoryStore, PreconditionFailed, Version, Written
 from ptb_s3.errors import StorageUnavailableError
@@ -111,14 +111,39 @@ class Line:
     async def _request(
         self, act: Callable[[], Coroutine[Any, Any, Any]], written: str | None = None
     ) -> Any:
-        rng, weather = self._rng, self.weather
-        fate = rng.random()
+        delay = self.weather.delay
+        there, back = (self._rng.expovariate(1 / delay) if delay else 0.0 for _ in range(2))
+        fate = self._fate()
+        if fate == "lost":
+            await self._give_up("Lost on its way.")
+        if fate == "late":
+            self._send(act, written, _PATIENCE * (1 + 9 * self._rng.random()))
+            await self._give_up("It takes too long.")
+        if fate == "busy" or (fate == "refused" and written is None):
+            await asyncio.sleep(there + back)
+            raise StorageUnavailableError("Busy.")
+        if fate == "refused":
+            raise PreconditionFailed(written)
+        result = await self._send(act, written, there)
+        if fate == "twice":
+            result = await self._send(act, written, self._rng.expovariate(1.0))
+        if fate == "unanswered":
+            await self._give_up("The answer was lost.")
+        await asyncio.sleep(back)
+        if isinstance(result, BaseException):
+            raise result
+        return result
 
-        def befalls(rate: float) -> bool:
-            nonlocal fate
-            fate -= rate
-            return -rate <= fate < 0
+    def _fate(self) -> str | None:
+        """Draw what befalls a request; None: nothing."""
+        fates = ("lost", "late", "busy", "refused", "twice", "unanswered")
+        rates = [getattr(self.weather, fate) for fate in fates]
+        return self._rng.choices([*fates, None], weights=[*rates, 1 - sum(rates)])[0]
 
+    def _send(
+        self, act: Callable[[], Coroutine[Any, Any, Any]], written: str | None, delay: float
+    ) -> asyncio.Future[Any]:
+        """Have the storage carry out a request after a while, whatever becomes of its sender."""
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[Any] = loop.create_future()
 
@@ -129,36 +154,13 @@ class Line:
             if not outcome.done():
                 outcome.set_result(result)
 
-        there, back = (rng.expovariate(1 / weather.delay) if weather.delay else 0.0 for _ in "ab")
         # In a context of its own: what is on its way belongs to no process any more.
-        sent = {"context": contextvars.Context()}
-        if befalls(weather.lost):
-            await asyncio.sleep(_PATIENCE)
-            raise StorageUnavailableError("Lost on its way.")
-        if befalls(weather.late):
-            loop.call_later(_PATIENCE * (1 + 9 * rng.random()), carry_out, **sent)
-            await asyncio.sleep(_PATIENCE)
-            raise StorageUnavailableError("It takes too long.")
-        if befalls(weather.busy):
-            await asyncio.sleep(there + back)
-            raise StorageUnavailableError("Busy.")
-        if written is not None and befalls(weather.refused):
-            await asyncio.sleep(there + back)
-            raise PreconditionFailed(written)
-        unanswered, twice = befalls(weather.unanswered), befalls(weather.twice)
-        loop.call_later(there, carry_out, **sent)
-        result = await outcome
-        if twice:
-            outcome = loop.create_future()
-            loop.call_later(rng.expovariate(1.0), carry_out, **sent)
-            result = await outcome
-        if unanswered:
-            await asyncio.sleep(_PATIENCE)
-            raise StorageUnavailableError("The answer was lost.")
-        await asyncio.sleep(back)
-        if isinstance(result, BaseException):
-            raise result
-        return result
+        loop.call_later(delay, carry_out, context=contextvars.Context())
+        return outcome
+
+    async def _give_up(self, why: str) -> NoReturn:
+        await asyncio.sleep(_PATIENCE)
+        raise StorageUnavailableError(why)
 
 
 def _outcome(act: Callable[[], Coroutine[Any, Any, Any]]) -> Any:

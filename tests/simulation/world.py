@@ -6,14 +6,14 @@ import asyncio
 import itertools
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest import mock
 
 from tests.simulation import loop
-from tests.simulation.bot import BAD_WEATHER, CONVERSATION, Bot
+from tests.simulation.bot import BAD_WEATHER, Bot
 from tests.simulation.loop import Process
 from tests.simulation.model import Field, Fields, Model, Violation, Write, fields_of
 from tests.simulation.storage import Line, Weather, draw_weather
@@ -25,8 +25,8 @@ from ptb_s3._container import HEAD, read_header
 from ptb_s3._head import Head
 from ptb_s3._keyring import Key
 from ptb_s3._repository import Repository
-from ptb_s3._state import Changes, Entities, Kind
-from ptb_s3._store import Fetched, MemoryStore
+from ptb_s3._state import Entities, Kind
+from ptb_s3._store import MemoryStore
 from ptb_s3.errors import ConflictError, RestorePointError
 
 KEYS = [Key(bytes([number]) * 32) for number in range(1, 4)]
@@ -51,7 +51,7 @@ class World:
 
     def __init__(self, seed: int) -> None:
         self.tally: Counter[str] = Counter()
-        self._rng = random.Random(seed)
+        self._rng = random.Random(seed)  # noqa: S311 - to be repeatable is the point
         self._weather = draw_weather(self._rng)
         self._storage = MemoryStore(versioned=self._rng.random() < 0.8, clock=self.now)
         self._model = Model()
@@ -88,7 +88,7 @@ class World:
             mortal = self._rng.random() < 0.6
             process = Process(self._rng.randint(1, 1500) if mortal else None)
             stays = now + self._rng.uniform(1, DURATION / 2)
-            task = process.spawn(self._incarnation(process, min(stays, end)))
+            task = process.spawn(self._incarnation(min(stays, end)))
             died = asyncio.ensure_future(process.died.wait())
             await asyncio.wait([task, died], return_when=asyncio.FIRST_COMPLETED)
             self.tally["killed" if process.dead else "ended"] += 1
@@ -97,10 +97,10 @@ class World:
                 task.result()
             await asyncio.sleep(self._rng.choice([0.0, 0.1, 2.0]))
 
-    async def _incarnation(self, process: Process, until: float) -> None:
+    async def _incarnation(self, until: float) -> None:
         clock = asyncio.get_running_loop().time
         with self._watched():
-            bot = await self._started(process)
+            bot = await self._started()
             while bot is not None and clock() < until and self._violation is None:
                 await bot.work()
             if bot is not None and self._rng.random() < 0.8:
@@ -108,7 +108,7 @@ class World:
                 await bot.flush()
                 self._count(bot)
 
-    async def _started(self, process: Process) -> Bot | None:
+    async def _started(self) -> Bot | None:
         restore = self._restore_point()
         bot = self._bot(self._weather, restore)
         write = self._begin_restore(restore)
@@ -124,7 +124,7 @@ class World:
         return bot
 
     def _bot(self, weather: Weather, restore: str | None = None) -> Bot:
-        rng = random.Random(self._rng.random())
+        rng = random.Random(self._rng.random())  # noqa: S311 - as above
         keys = rng.sample(KEYS, len(KEYS))
         persistence = make_persistence(
             Line(self._storage, rng, weather, self._written),
@@ -280,7 +280,7 @@ def simulate(seed: int) -> Counter[str]:
         Violation: Something is not as it must be.
     """
     world = World(seed)
-    randomness = random.Random(seed)
+    randomness = random.Random(seed)  # noqa: S311 - as above
 
     async def offload(work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Take a while, as a thread would, and do the work before or after it."""

@@ -119,7 +119,7 @@ async def test_the_same_update_in_two_instances_takes_effect_once() -> None:
         await process(given)
         assert await deliver(fast, update)
 
-    slow.process_update = overtaken  # type: ignore[method-assign]  # the other is quicker
+    slow.process_update = overtaken  # type: ignore[method-assign, assignment]  # the other is quicker
     await deliver(slow, update)
     slow.process_update = process  # type: ignore[method-assign]
     assert (await users(store))[1] == {"n": 1}
@@ -180,7 +180,7 @@ async def test_a_timeout_while_committing_loses_nothing() -> None:
             await p(given)
             e.set()
 
-        app.process_update = notify  # type: ignore[method-assign]  # to know when it is done
+        app.process_update = notify  # type: ignore[method-assign, assignment]  # to know when it is done
         task = asyncio.create_task(deliver(app, update))
         await processed.wait()
         for _ in range(delay):
@@ -262,7 +262,7 @@ async def test_close_saves_and_a_later_call_begins_anew() -> None:
 async def test_what_is_no_update_is_refused(body: str) -> None:
     """An error that says so, and no commit."""
     store = MemoryStore()
-    with pytest.raises(UpdateFormatError, match="[Uu]pdate"):
+    with pytest.raises(UpdateFormatError, match=r"[Uu]pdate"):
         await deliver(application(store), body)
     assert store.current() == {}
 
