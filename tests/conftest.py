@@ -28,6 +28,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="S3 server of the integration tests: seaweedfs (the default), minio, or the URL of "
         "any other, with credentials in AWS_*",
     )
+    parser.addoption(
+        "--long",
+        action="store_true",
+        help="let the two bots of tests/integration/test_two_bots.py count for ten minutes, in "
+        "place of half of one",
+    )
+    parser.addoption(
+        "--seed",
+        default="1",
+        metavar="TEXT",
+        help="what is drawn from it: when those bots are killed, and what befalls their requests",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

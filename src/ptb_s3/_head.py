@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import GenericAlias
 from typing import Annotated, NamedTuple
 
 import msgspec
 
 from ptb_s3._container import Changed
 from ptb_s3._erasure import DIGEST_BYTES, SECRET_BYTES, Erasures
-from ptb_s3._state import KEY_TYPES, Changes, Key, Kind, pages
+from ptb_s3._state import KEY_TYPES, Changes, Key, Kind, page_of, pages
 from ptb_s3.errors import DamagedObjectError
 
 # Writers whose last commit a head lists. An outcome is settled within seconds of the attempt; so
@@ -163,14 +162,17 @@ _Secret = Annotated[bytes, msgspec.Meta(min_length=SECRET_BYTES, max_length=SECR
 _Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
 
 
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
+
+
 class _PartRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ref: Ref | None
-    cost: int
+    cost: _Count
 
 
 class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bot: int
-    writers: list[Writer]
+    writers: Annotated[list[Writer], msgspec.Meta(min_length=1, max_length=MAX_WRITERS)]
     restored: str | None
     keys: dict[str, int]
     erasures: tuple[_Secret, list[tuple[_Digest, int]]] | None
@@ -183,9 +185,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _record_decoder = msgspec.msgpack.Decoder(_Record)
 _page_decoder = msgspec.msgpack.Decoder(tuple[Kind, msgspec.Raw])
 _entry_decoders: Mapping[Kind, msgspec.msgpack.Decoder[list[tuple[Key, int, bytes | None]]]] = {
-    kind: msgspec.msgpack.Decoder(
-        GenericAlias(list, GenericAlias(tuple, (key_type, int, bytes | None)))
-    )
+    kind: msgspec.msgpack.Decoder(page_of(key_type, int, bytes | None))
     for kind, key_type in KEY_TYPES.items()
 }
 
@@ -276,7 +276,7 @@ def decode(head_pages: Iterator[bytes], *, revision: int, commit: str, count: in
     try:
         record = _record_decoder.decode(next(head_pages, b""))
         differentials = _decode_differentials(head_pages)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise _damaged("a page is not as the format says") from None
     if record.kinds.keys() != set(Kind):
         raise _damaged("its record does not name each kind once")

@@ -152,7 +152,7 @@ class _Merging:
             return self._clash(ours, theirs)
         was = (_fields(base, whole=whole) or {}) if type(base) is type(ours) else {}
         other = _fields(theirs, whole=whole) or {}
-        for name in [*fields, *(name for name in [*other, *was] if name not in fields)]:
+        for name in {**fields, **other, **was}:
             sides = (side.get(name, _MISSING) for side in (was, fields, other))
             merged = self.combine(*sides, whole=False)
             if merged is _MISSING:

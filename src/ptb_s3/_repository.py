@@ -290,12 +290,13 @@ class Repository:
         if self._undecided:
             await self._settle(rebase=occasion is None)
         for number in range(COMMIT_TRIES):
+            if number > 1:  # and look again: what was seen before a wait is old by now
+                await self._pause(self._jitter(number))
+                await self._settle(rebase=occasion is None)
             changes = self._changes()
             needed = changes or self.staged.updates or occasion is not None
             if not (needed or (publish and self.base.unpublished)):
                 return
-            if number > 1:
-                await self._pause(self._jitter(number))
             if await self._attempt(changes, occasion):
                 return
         raise self._conflict(
@@ -315,10 +316,12 @@ class Repository:
 
     async def _attempt(self, changes: Changes, occasion: Occasion | None) -> bool:
         """Try once; tell whether it is committed, or has to be built anew on what is by now."""
+        base, seen = self.base, self.base.head
         if self._conditions is None and await self._probe(changes, occasion):
             return True
+        if base.head is not seen:
+            return False
         self.require_conditions()
-        base, seen = self.base, self.base.head
         attempt, body = await self._sealed(changes, occasion)
         try:
             written = await self._guarded.put(HEAD, body, if_match=base.etag)
@@ -396,10 +399,14 @@ class Repository:
         """Find out whether the storage keeps to conditions; tell whether that was a commit.
 
         What is sent is the commit itself, on a condition that cannot be true, and with the record
-        that the storage does not keep to it. If it takes that, what is there is true; and it has
-        overwritten no more than an unconditional write would have.
+        that the storage does not keep to it. If it takes that, what is there is true; and nothing
+        was overwritten but what has come since a look that was the last thing before.
         """
-        place = await self._store.place()
+        base, place = self.base, await self._store.place()
+        found = await self._store.get(HEAD, unless=base.etag)
+        if (found and found.etag) != base.etag:
+            await self._settle(rebase=occasion is None)
+            return False
         attempt, body = await self._sealed(changes, occasion, Conditions(place, kept=False))
         try:
             written = await self._store.put(HEAD, body, if_match=NO_ETAG)
@@ -413,7 +420,7 @@ class Repository:
             return False
         except StorageUnavailableError as failure:
             await self._settle_after(failure, rebase=occasion is None)
-            if self.base.head is not attempt.head:
+            if base.head is not attempt.head:
                 raise
         else:
             self._adopt(attempt, written.etag)

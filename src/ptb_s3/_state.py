@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
 from types import GenericAlias
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 
 import msgspec
 
@@ -52,10 +52,19 @@ _Entry = TypeVar("_Entry", bound=tuple[Any, ...])
 # MessagePack's own bytes for one entry, at most about this many.
 _ENTRY_OVERHEAD = 32
 
+# Entries of one page, at most: no more than this many fit where each counts for at least that much.
+_MAX_ENTRIES = PAGE_SIZE // _ENTRY_OVERHEAD
+
+
+def page_of(*members: object) -> Any:  # noqa: ANN401 - a type, for msgspec
+    """Return the type of a page whose entries have these members."""
+    entries = GenericAlias(list, GenericAlias(tuple, members))
+    return Annotated[entries, msgspec.Meta(max_length=_MAX_ENTRIES)]
+
+
 _encode = msgspec.msgpack.Encoder().encode
 _blob_decoders: Mapping[Kind, msgspec.msgpack.Decoder[list[tuple[Key, bytes]]]] = {
-    kind: msgspec.msgpack.Decoder(GenericAlias(list, GenericAlias(tuple, (key_type, bytes))))
-    for kind, key_type in KEY_TYPES.items()
+    kind: msgspec.msgpack.Decoder(page_of(key_type, bytes)) for kind, key_type in KEY_TYPES.items()
 }
 
 

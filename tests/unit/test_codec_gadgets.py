@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import functools
+import logging
 import pickle
-import pickletools
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from telegram import Bot, Chat, Message
 from telegram.constants import ChatType
 from telegram.ext import ExtBot
+from tests.support import make_persistence, state_of
+from tests.vectors import reference
 
+from ptb_s3 import Key, Keyring
 from ptb_s3._codec import PickleSerializer, load_all
 from ptb_s3._fence import SetBot, TheBot
+from ptb_s3._state import Kind
+from ptb_s3._store import MemoryStore
 from ptb_s3.errors import DamagedObjectError, PersistenceError, UnknownTypeError
 
 BOT: ExtBot[None] = ExtBot("123:ABC")
@@ -311,50 +315,172 @@ SAMPLES = [
 ]
 
 
-def is_small(data: bytes) -> bool:
-    """Tell whether a pickle makes no memo bigger than its own size explains.
-
-    Python before 3.14 allocates, and writes, as many entries as the highest index that a pickle
-    names: gigabytes for six bytes. That is the limit stated in `_codec`, and not for a test to hit.
-    """
-    try:
-        for operation, argument, _ in pickletools.genops(data):
-            if operation.name in {"PUT", "LONG_BINPUT"} and int(str(argument)) > 100_000:
-                return False
-    except Exception:  # noqa: BLE001 - it stops where the unpickler stops
-        return True
-    return True
-
-
-@given(data=st.binary(max_size=60).filter(is_small))
-@settings(max_examples=150, deadline=None, database=None)
-def test_random_bytes(data: bytes) -> None:
-    """Any bytes give a value or an error of ours."""
-    try:
-        load(data)
-    except PersistenceError:
-        assert not tripped
-
-
-@given(data=st.data())
-@settings(max_examples=150, deadline=None, database=None)
-def test_mutated_pickles(data: st.DataObject) -> None:
-    """A pickle of ours that lost, gained or changed bytes gives a value or an error of ours."""
-    sample = bytearray(data.draw(st.sampled_from(SAMPLES)))
-    for _ in range(data.draw(st.integers(1, 4))):
-        start = data.draw(st.integers(0, len(sample)))
-        end = start + data.draw(st.integers(0, 2))
-        sample[start:end] = data.draw(st.binary(max_size=2))
-    if is_small(bytes(sample)):
-        try:
-            load(bytes(sample))
-        except PersistenceError:
-            assert not tripped
-
-
 @pytest.mark.parametrize("sample", SAMPLES)
 def test_truncated_pickles(sample: bytes) -> None:
     """A pickle that ends early is never a value."""
     for size in range(len(sample)):
         with pytest.raises(PersistenceError):
             load(sample[:size])
+
+
+# From here on the gadgets are live, and their bytes lie in a store, sealed by one who has the key.
+
+
+def plain(value: object) -> bytes:
+    """Return the operations that make a plain value, to be part of a pickle."""
+    return pickle.dumps(value, 2)[2:-1]
+
+
+def named(module: str, name: str) -> bytes:
+    """Return those that look up a name, dotted or not."""
+    return plain(module) + plain(name) + pickle.STACK_GLOBAL
+
+
+def call(function: bytes, *arguments: bytes) -> bytes:
+    """Return those that call what others make."""
+    return function + pickle.MARK + b"".join(arguments) + pickle.TUPLE + pickle.REDUCE
+
+
+def touch(path: str) -> None:
+    """Leave a mark that can be seen."""
+    Path(path).touch()
+
+
+def live(marker: Path) -> dict[str, tuple[bytes, list[str]]]:
+    """Return gadgets that make a file, by what they do it with, and the names that they need."""
+    path, shell = plain(str(marker)), plain(f"echo > {marker}")
+    module = call(named("importlib", "import_module"), plain("os"))
+    handler = named("logging", "FileHandler")
+    made: dict[str, tuple[bytes, list[str]]] = {
+        "os.system": (call(named("os", "system"), shell), []),
+        "builtins.eval": (
+            call(named("builtins", "eval"), plain(f"open({str(marker)!r}, 'w').close()")),
+            [],
+        ),
+        "subprocess.Popen": (
+            call(
+                named("subprocess", "Popen"),
+                *(shell, *map(plain, (-1, None, None, None, None, None, True, True))),
+            ),
+            [],
+        ),
+        "functools.partial": (
+            call(call(named("functools", "partial"), named("os", "system"), shell)),
+            ["os.system"],
+        ),
+        "operator.attrgetter": (
+            call(
+                call(call(named("operator", "attrgetter"), plain("path.os.system")), module), shell
+            ),
+            ["importlib.import_module"],
+        ),
+        "copyreg._reconstructor": (
+            call(named("copyreg", "_reconstructor"), handler, handler, path),
+            ["logging.FileHandler"],
+        ),
+        "uuid.os.system": (call(named("uuid", "os.system"), shell), []),
+        "__main__.touch": (call(named("__main__", "touch"), path), []),
+    }
+    return {
+        name: (b"\x80\x05" + operations + b".", sorted([name, *others]))
+        for name, (operations, others) in made.items()
+    }
+
+
+LIVE = tuple(live(Path()))
+ENTITY: dict[Kind, Any] = {
+    Kind.USER_DATA: 1,
+    Kind.CHAT_DATA: -5,
+    Kind.BOT_DATA: 0,
+    Kind.CALLBACK_DATA: ("q", "5"),
+    Kind.CONVERSATIONS: ("order", (1, 2)),
+}
+
+
+def holding(place: str, kind: Kind, entities: dict[Any, bytes]) -> MemoryStore:
+    """Return a store that has entities, correctly sealed, in a blob or in head's differential."""
+    store, record = MemoryStore(), reference.record()
+    if place == "blob":
+        record["kinds"][kind.value] = {"ref": reference.REF, "cost": 0}
+        store.replace(kind, reference.blob(kind.value, list(entities.items())))
+        store.replace("head", reference.head(record))
+    else:
+        entries = [(key, 7, data) for key, data in entities.items()]
+        store.replace("head", reference.head(record, [kind.value, entries]))
+    return store
+
+
+async def start(store: MemoryStore) -> dict[str, Any]:
+    """Load all that a store holds as a bot does when it starts, and stop."""
+    keyring = Keyring(Key(reference.SECRET))
+    persistence = make_persistence(store, keyring=keyring, bot=reference.BOT)
+    try:
+        return await state_of(persistence, "order")
+    finally:
+        await persistence.flush()
+
+
+@pytest.fixture
+def main_touch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a function of the main module, as a bot's own are."""
+    monkeypatch.setattr(touch, "__module__", "__main__")
+    monkeypatch.setattr(sys.modules["__main__"], "touch", touch, raising=False)
+
+
+@pytest.mark.usefixtures("main_touch")
+@pytest.mark.parametrize("name", LIVE)
+def test_gadgets_are_live(tmp_path: Path, name: str) -> None:
+    """Where no fence stands, each of them leaves its mark: that it does not is no accident."""
+    marker = tmp_path / "marker"
+    loaded = pickle.loads(live(marker)[name][0])  # noqa: S301 - that is the test
+    if isinstance(loaded, subprocess.Popen):
+        loaded.wait()
+    if isinstance(loaded, logging.FileHandler):
+        loaded.close()
+    assert marker.exists()
+
+
+@pytest.mark.usefixtures("main_touch")
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("place", ["blob", "head"])
+@pytest.mark.parametrize("name", LIVE)
+async def test_sealed_gadgets_are_refused(
+    tmp_path: Path, name: str, place: str, kind: Kind
+) -> None:
+    """A gadget in an intact object stops the start with an error that names it, and does nothing.
+
+    It is not run, what it names is not called, and nothing in the store changes.
+    """
+    marker = tmp_path / "marker"
+    data, types = live(marker)[name]
+    store = holding(place, kind, {ENTITY[kind]: data})
+    before = store.current()
+    with pytest.raises(UnknownTypeError) as caught:
+        await start(store)
+    assert caught.value.kind == kind
+    assert caught.value.types == tuple(types)
+    assert not marker.exists()
+    assert store.current() == before
+    assert {made.operation for made in store.calls} == {"get"}
+
+
+@pytest.mark.parametrize("place", ["blob", "head"])
+async def test_all_gadgets_sealed(place: str) -> None:
+    """So do all names that are no classes on the list, at once, beside data that is fine."""
+    entities = dict(enumerate((by_stack(*gadget) for gadget in GADGETS), start=1))
+    store = holding(place, Kind.USER_DATA, entities | {0: CODEC.dumps({"fine": 1})})
+    before = store.current()
+    with pytest.raises(UnknownTypeError) as caught:
+        await start(store)
+    assert caught.value.types == tuple(sorted(".".join(gadget) for gadget in GADGETS))
+    assert list(caught.value.keys) == list(entities)
+    assert not tripped
+    assert store.current() == before
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("place", ["blob", "head"])
+async def test_what_is_harmless_is_read_from_there(place: str, kind: Kind) -> None:
+    """It is the gadget that is refused: another value, sealed in the same way, comes back."""
+    data = CODEC.dumps("fine")
+    assert "fine" in str((await start(holding(place, kind, {ENTITY[kind]: data})))[kind])

@@ -28,7 +28,7 @@ from ptb_s3.errors import (
         ({"compression_level": 0}, "from 1 to 19"),
         ({"compression_level": 22}, "from 1 to 19"),
         ({"flush_timeout": 0}, "flush_timeout is 0"),
-        ({"sync": -1}, "give \"auto\", a number of seconds, or None"),
+        ({"sync": -1}, 'give "auto", a number of seconds, or None'),
         ({"sync": "always"}, "sync is 'always'"),
     ],
 )

@@ -122,6 +122,17 @@ def head(rec: dict[str, Any], *diffs: list[Any], **changes: object) -> bytes:
     return build(head_header(**{"entities": count, **changes}), text)
 
 
+def head_of(*pages: bytes) -> bytes:
+    """A head whose pages are given as they are."""
+    return build(head_header(), plaintext(*map(page, pages)))
+
+
+def _costly(cost: int) -> dict[str, Any]:
+    rec = record()
+    rec["kinds"]["user_data"] = {"ref": None, "cost": cost}
+    return rec
+
+
 def raw(text: bytes, **changes: object) -> bytes:
     """An object whose plaintext is given as it is."""
     return build(header("user_data", **{"entities": 1, **changes}), text)
@@ -246,6 +257,7 @@ def damaged_bodies() -> dict[str, bytes]:
         "user_data.key-of-other-type": blob("user_data", [["1", b"one"]]),
         "user_data.value-of-other-type": blob("user_data", [[1, "one"]]),
         "user_data.key-twice": blob("user_data", [*ONE, *ONE]),
+        "user_data.page-too-long": blob("user_data", [[i, b""] for i in range(32_769)]),
         "user_data.count": blob("user_data", ONE, entities=2),
     }
 
@@ -268,6 +280,10 @@ def damaged_heads() -> dict[str, bytes]:
         "head.entry-of-unknown-kind": head(record(), ["secrets", [[1, 7, b"a"]]]),
         "head.entry-key-of-other-type": head(record(), ["conversations", [[1, 7, b"a"]]]),
         "head.page-empty": head(record(), ["user_data", []]),
+        "head.no-writer": head(record(writers=[])),
+        "head.cost-too-large": head(_costly(2**64 - 1)),
+        "head.kind-not-utf8": head_of(pack(record()), b"\x92\xa1\xff\x90"),
+        "head.page-too-long": head(record(), ["user_data", [[i, 7, b""] for i in range(32_769)]]),
         "head.count": head(record(), DIFF, entities=3),
         "head.changed-missing": build(header("head"), plaintext(page(pack(record())))),
         "head.changed-unknown-kind": head(record(), changed={"secrets": 1}),

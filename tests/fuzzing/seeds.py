@@ -1,0 +1,73 @@
+"""Where fuzzing starts: for each target inputs that get far, most of them from the test vectors."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import operator
+import os
+import pickle
+import subprocess
+from collections.abc import Iterator
+
+from tests.fuzzing.targets import OBJECTS, READER, SAMPLES, joined
+from tests.vectors import reference
+
+from ptb_s3 import _container
+from ptb_s3._keyring import Key
+from ptb_s3.errors import PersistenceError
+
+# Functions, by all ways there are to name one: no random bytes would get as far.
+_GADGETS = (
+    b"cos\nsystem\n(S'true'\ntR.",
+    b"(S'true'\nios\nsystem\n.",
+    b"cpathlib\nos.system\n(S'true'\ntR.",
+    b"\x80\x04\x8c\x08builtins\x8c\x04eval\x93\x8c\x011\x85R.",
+    b"\x80\x04\x8c\x08__main__\x8c\x04main\x93)R.",
+    b"\x80\x05ctelegram._chat\nChat\n)\x81}b.",
+    pickle.dumps(functools.partial(os.system, "true")),
+    pickle.dumps(operator.attrgetter("__class__.__base__")),
+    pickle.dumps([subprocess.Popen, eval]),
+)
+
+
+# Bytes of a page whose length takes more than the two bytes that `joined` has for it.
+_LONG = 2**16
+
+
+def seeds(target: str) -> list[bytes]:
+    """Return the inputs that a target starts with."""
+    if target == "any_pickle":
+        return [*SAMPLES, *_GADGETS]
+    if target == "mutated_pickle":
+        return [bytes([number, 9, 0, 3, 0x80]) for number in range(len(SAMPLES))]
+    vectors = {path.stem: path.read_bytes() for path in sorted(reference.FOLDER.glob("*.bin"))}
+    # But for the vectors whose fault is a long header: a start that is slow leads nowhere.
+    vectors = {name: data for name, data in vectors.items() if len(data) < _container.MAX_HEADER}
+    if target in {"any_header", "any_object"}:
+        return list(vectors.values())
+    as_input = _as_pages if target == "sealed_pages" else _as_plaintext
+    return [
+        made
+        for stem, data in vectors.items()
+        for made in as_input(stem.split(".", maxsplit=1)[0], data)
+    ]
+
+
+def _as_plaintext(name: str, data: bytes) -> Iterator[bytes]:
+    with contextlib.suppress(PersistenceError):
+        header, start = _container.read_header(name, data)
+        key = Key(reference.SECRET).seal_key
+        yield _start(name, header) + _container._decrypt(name, memoryview(data), start, key)
+
+
+def _as_pages(name: str, data: bytes) -> Iterator[bytes]:
+    with contextlib.suppress(PersistenceError):
+        header, opened = _container.open_sealed(name, data, READER.keys)
+        pages = list(opened)
+        if all(len(page) < _LONG for page in pages):
+            yield _start(name, header) + joined(pages)
+
+
+def _start(name: str, header: _container.Header) -> bytes:
+    return bytes([OBJECTS.index(name), header.entities % 256])
