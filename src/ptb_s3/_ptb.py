@@ -7,6 +7,7 @@ these attributes is refused when the application is built, rather than when data
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ _DROPPED: Final = {
     Kind.CHAT_DATA: "_chat_ids_to_be_deleted_in_persistence",
 }
 _CONVERSATIONS: Final = "_conversation_handler_conversations"
+_TASK: Final = "Application.__create_task_callback"
 _ABSENT: Final = object()
 
 _LOGGER = logging.getLogger("ptb_s3")
@@ -202,6 +204,15 @@ class Internals:
             data.pop(key, None)
         else:
             become(data[key], value)
+
+
+def tasks() -> set[asyncio.Task[Any]]:
+    """Return the tasks that `Application.create_task` has made, such as of ``block=False``.
+
+    By the name of what they run: an application that is not running keeps no list of them.
+    """
+    running = asyncio.all_tasks()
+    return {task for task in running if getattr(task.get_coro(), "__qualname__", "") == _TASK}
 
 
 def settled_states(states: Conversation, keys: set[Any]) -> Iterator[tuple[Any, object | None]]:

@@ -119,6 +119,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         expected_bucket_owner (:obj:`str`, optional): Id of the AWS account that owns the bucket.
 
     Attributes:
+        flush_timeout (:obj:`float`): Seconds that :meth:`flush` may take.
         store_data (:class:`telegram.ext.PersistenceInput`): Which kinds are saved.
         context_types (:class:`telegram.ext.ContextTypes`): The types of the data.
 
@@ -216,7 +217,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             trusted=trusted, aliases=aliases, bot=lambda: self.bot
         )
         self._level = compression_level
-        self._flush_timeout = flush_timeout
+        self.flush_timeout = flush_timeout
         self._restore = restore
         self._resolve = Merger(self._serializer, merge)
         self._sync: Sync = sync
@@ -555,6 +556,10 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         """
         await (await self._writing()).repository.commit()
 
+    async def close(self) -> None:
+        """Close connections, whatever became of what was to be saved; they open again if needed."""
+        await self._store.close()
+
     async def settle(self, seconds: float) -> None:
         """Wait for blobs that are being written; give them up after a while.
 
@@ -578,7 +583,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         if self._commits is None:
             return
         try:
-            await self._commits.flush(self._flush_timeout)
+            await self._commits.flush(self.flush_timeout)
             self._flushed = True
         finally:
             await self._commits.repository.close()

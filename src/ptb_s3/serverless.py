@@ -20,11 +20,11 @@ from weakref import WeakKeyDictionary
 from telegram import Update
 from telegram.ext import Application
 
-from ptb_s3._ptb import Internals
-from ptb_s3.errors import SettingsError, UpdateFormatError
+from ptb_s3._ptb import Internals, tasks
+from ptb_s3.errors import SettingsError, StorageUnavailableError, UpdateFormatError
 from ptb_s3.persistence import S3Persistence
 
-__all__ = ["close", "deliver"]
+__all__ = ["begin", "close", "deliver"]
 
 App: TypeAlias = Application[Any, Any, Any, Any, Any, Any]
 _Persistence: TypeAlias = S3Persistence[Any, Any, Any]
@@ -72,38 +72,67 @@ async def deliver(application: App, update: str | bytes | Mapping[str, Any]) -> 
             Telegram sends the update again, and the next call goes on from there.
     """
     persistence = _persistence_of(application)
-    host = _hosts.setdefault(persistence, _Host())
-    if host.loop is not asyncio.get_running_loop():
-        await _move(application, host)
+    host = await _host_of(application, persistence)
     data = _parsed(update)
     async with host.turn:
         internals = await _begin(application, persistence, host)
         return await _deliver(application, persistence, internals, _update(application, data))
 
 
+async def begin(application: App) -> None:
+    """Initialise the application and load the state, ahead of the first update.
+
+    For hosts on which a start that fails is better seen before requests are sent there.
+
+    Raises:
+        PersistenceError: The state cannot be read.
+    """
+    persistence = _persistence_of(application)
+    host = await _host_of(application, persistence)
+    async with host.turn:
+        if not host.begun:
+            await _begin(application, persistence, host)
+
+
 async def close(application: App) -> None:
     """Save what is left, close connections, and let a later `deliver` begin anew.
 
-    For hosts that say when they end the process, such as by SIGTERM.
+    For hosts that say when they end the process, such as by SIGTERM. Takes little longer than the
+    persistence's `flush_timeout`, whatever the storage does.
 
     Raises:
         PersistenceError: What changed is not durable.
     """
-    host = _hosts.get(_persistence_of(application))
-    if host is not None and host.begun:
-        async with host.turn:
-            host.begun = False
+    persistence = _persistence_of(application)
+    host = _hosts.get(persistence)
+    if host is None or not host.begun:
+        return
+    host.begun = False
+    try:
+        async with asyncio.timeout(persistence.flush_timeout), host.turn:
             await application.shutdown()
+    except TimeoutError:
+        raise StorageUnavailableError(
+            f"The storage did not take what was left within {persistence.flush_timeout} s "
+            "(flush_timeout). An update that was not answered is sent again by Telegram."
+        ) from None
+    finally:
+        await persistence.close()
 
 
-async def _move(application: App, host: _Host) -> None:
-    """Leave behind what is bound to the event loop of the last call, which may be closed."""
-    if host.loop is not None:
-        request = application.bot.request
-        with suppress(RuntimeError):  # its connections belong to a loop that is closed
-            await request.shutdown()
-        await request.initialize()
-    host.loop, host.turn = asyncio.get_running_loop(), asyncio.Lock()
+async def _host_of(application: App, persistence: _Persistence) -> _Host:
+    """Return what there is to know; leave behind what belongs to a loop that may be closed."""
+    host, loop = _hosts.setdefault(persistence, _Host()), asyncio.get_running_loop()
+    if host.loop is not loop:
+        begun_elsewhere = host.loop is not None
+        host.loop, host.turn = loop, asyncio.Lock()  # at once: calls may come meanwhile
+        if begun_elsewhere:
+            async with host.turn:
+                request = application.bot.request
+                with suppress(RuntimeError):  # its connections are of the other loop
+                    await request.shutdown()
+                await request.initialize()
+    return host
 
 
 async def _begin(application: App, persistence: _Persistence, host: _Host) -> Internals:
@@ -143,12 +172,12 @@ async def _deliver(
 
 
 async def _process(application: App, update: Update) -> None:
-    """Process an update to the end, handlers that do not block included."""
+    """Process an update to the end, what `Application.create_task` was given included."""
     if application.bot.callback_data_cache is not None:
         application.bot.insert_callback_data(update)
-    before = asyncio.all_tasks()
+    before = tasks()
     await application.process_update(update)
-    while spawned := asyncio.all_tasks() - before:
+    while spawned := tasks() - before:
         await asyncio.wait(spawned)
 
 
@@ -165,9 +194,10 @@ def _persistence_of(application: App) -> _Persistence:
 def _parsed(update: str | bytes | Mapping[str, Any]) -> dict[str, Any]:
     try:
         data = json.loads(update) if isinstance(update, (str, bytes)) else dict(update)
-    except ValueError:
+    except (ValueError, RecursionError):
         data = None
-    if not isinstance(data, dict) or not isinstance(data.get("update_id"), int):
+    number = data.get("update_id") if isinstance(data, dict) else None
+    if not isinstance(data, dict) or type(number) is not int or not 0 <= number < 2**53:
         raise UpdateFormatError(
             "What was delivered is not an update: it must be a JSON object with an update_id. Pass "
             "the body of Telegram's request, decoded if the host has encoded it (base64)."

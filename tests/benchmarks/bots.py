@@ -123,14 +123,15 @@ class S3Bot(NamedTuple):
         self.store.calls.clear()
 
 
-def s3_bot(setting: Setting) -> S3Bot:
+def s3_bot(setting: Setting, prefix: str = "bot/", **options: Any) -> S3Bot:
     """Make a bot on S3."""
     persistence: S3Persistence[Any, Any, Any] = S3Persistence(
         BUCKET,
-        "bot/",
+        prefix,
         keyring=Keyring(_KEY),
         endpoint_url=setting.endpoint_url,
         store_data=_STORED,
+        **options,
     )
     store = CountingStore(persistence._store)
     persistence._store = store

@@ -10,11 +10,15 @@ from tests.benchmarks.bots import Setting
 from tests.benchmarks.fresh import Imports
 from tests.benchmarks.intervals import Intervals, PickleIntervals
 from tests.benchmarks.start import Memory, Start
+from tests.benchmarks.writers import COMMITS, SLOW, Writers
 
 STALL = 0.020  # seconds
 COLD_START = 2.5  # times the yardstick
 MEMORY = 0.25  # of the live objects
 IMPORT = 0.120  # seconds
+CONFLICTS = 3.0  # times the time without
+INVOCATION = 2  # one conditional GET and one PUT
+FLUSH = 1.0  # seconds
 
 
 @dataclass
@@ -31,6 +35,7 @@ class Measured:
     pickle_memory: list[Memory] = field(default_factory=list)
     imports: list[Imports] = field(default_factory=list)
     first_requests: list[float] = field(default_factory=list)
+    writers: list[Writers] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,7 @@ def figures(setting: Setting, measured: Measured) -> list[Figure]:
         *_starts(measured),
         *_memory(measured),
         *_imports(measured),
+        *_writers(setting, measured.writers[0]),
     ]
 
 
@@ -214,6 +220,40 @@ def _imports(measured: Measured) -> list[Figure]:
     return [
         Figure("import of S3Persistence, median", "s", statistics.median(ours), 0, IMPORT, note),
         Figure("import of S3Persistence, best", "s", min(ours), 0, IMPORT),
+    ]
+
+
+def _writers(setting: Setting, measured: Writers) -> list[Figure]:
+    return [
+        Figure(
+            f"{COMMITS} commits of two writers in turn, by those of one",
+            "x",
+            measured.in_turn / measured.alone,
+            bound=CONFLICTS,
+            note=f"{measured.conflicts} conflicts; {measured.in_turn:.2f} s, and "
+            f"{measured.alone:.2f} s without",
+        ),
+        Figure(
+            "requests of a warm serverless invocation",
+            "",
+            sum(measured.invocation.values()),
+            bound=INVOCATION,
+            note=", ".join(f"{count} x {call}" for call, count in measured.invocation.items()),
+        ),
+        Figure(
+            "saving and flushing an interval's changes",
+            "s",
+            measured.flush,
+            bound=FLUSH,
+            note=f"{setting.changed} of {setting.users} users changed",
+        ),
+        Figure(
+            f"the same where each request takes {SLOW:.0f} s",
+            "s",
+            measured.slow_flush,
+            bound=measured.allowed + SLOW,
+            note="the commit, and then flush() within flush_timeout: blobs only if time is left",
+        ),
     ]
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from tests.benchmarks import fresh, intervals, prepare, start
+from tests.benchmarks import fresh, intervals, prepare, start, writers
 from tests.benchmarks.bots import Setting
 from tests.benchmarks.figures import Measured
 
@@ -20,7 +20,7 @@ _Probe = Callable[[Setting], Coroutine[Any, Any, _Result]]
 
 # Imported once: each process is a copy of one that has done so.
 _PRELOADED = ["aioboto3", __name__]
-_STEPS_ONCE = 6
+_STEPS_ONCE = 7
 _STEPS_A_ROUND = 5
 
 
@@ -45,6 +45,7 @@ def measure(setting: Setting, rounds: int) -> Measured:
         # After the starts, since these change what is stored.
         measured.memory.append(probe("memory, on S3", start.memory_on_s3))
         measured.pickle_memory.append(probe("memory, on a pickle file", start.memory_on_pickle))
+        measured.writers.append(probe("two writers, serverless, flush", writers.writers))
         measured.intervals.append(probe("intervals on S3", intervals.on_s3))
         measured.pickle_intervals.append(probe("intervals on a pickle file", intervals.on_pickle))
         measured.pickle_flushes.append(

@@ -151,7 +151,7 @@ async def test_an_import_is_counted_and_verified(empty: Operator) -> None:
         *("kind", "found", "to", "import", "there", "already")
     ]
     assert outcome.stdout.endswith("Imported 6 entities as revision 2; read back, the same.\n")
-    assert outcome.stderr == "A bot that is running does not see this: restart it.\n"
+    assert outcome.stderr == "A bot that is running takes this over with its next commit.\n"
     kinds = (await empty.done("status", "--json")).json["kinds"]
     assert {kind["differential"] for kind in kinds.values()} == {0}
     await empty.done("verify", "--history")

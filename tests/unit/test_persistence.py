@@ -205,7 +205,7 @@ async def test_flush_gives_up_in_time_and_keeps_what_it_has() -> None:
     with pytest.raises(StorageUnavailableError, match="flush_timeout"):
         await persistence.flush()
     answer.set()
-    persistence._flush_timeout = 5
+    persistence.flush_timeout = 5
     await persistence.flush()
     assert "head" in store.current()
 
@@ -228,7 +228,7 @@ async def test_flush_ends_a_commit_that_hangs() -> None:
     with pytest.raises(StorageUnavailableError, match="given up when the bot was stopped"):
         await updated
     store.put = put  # type: ignore[method-assign]  # it answers again
-    persistence._flush_timeout = 5
+    persistence.flush_timeout = 5
     await persistence.flush()
     assert await make_persistence(store).get_user_data() == {1: {"a": 1}}
 

@@ -92,10 +92,10 @@ async def test_a_value_changed_back_costs_nothing() -> None:
 
 async def test_a_lost_reply_is_settled_as_success() -> None:
     """The PUT took effect and its reply was lost: head lists our commit, so it is committed."""
-    store = MemoryStore(faults=fault_at(8, Fault.FAIL_AFTER))
+    store = MemoryStore(faults=fault_at(9, Fault.FAIL_AFTER))
     repository = await opened(store)
     await committed(repository, u1=b"a")
-    assert store.calls[7] == Call(8, "put", "head")
+    assert store.calls[8] == Call(9, "put", "head")
     assert repository.revision == 1
     assert not repository.dirty
     await committed(repository, u1=b"b")
@@ -185,6 +185,7 @@ async def test_settling_does_not_take_for_ever(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(_repository, "SETTLE_PATIENCE", 0.01)
     store = MemoryStore()
     repository = await opened(store)
+    await committed(repository, u9=b"first")
     get = store.get
 
     async def hang(*_: Any, **__: Any) -> Any:
@@ -196,7 +197,7 @@ async def test_settling_does_not_take_for_ever(monkeypatch: pytest.MonkeyPatch) 
         await committed(repository, u1=b"a")
     store.get, store.faults = get, lambda _: None  # type: ignore[method-assign]  # it is back
     await repository.commit()
-    assert repository.revision == 1
+    assert repository.revision == 2
     assert not repository.dirty
 
 

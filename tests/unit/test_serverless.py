@@ -15,7 +15,7 @@ from tests.support import make_persistence
 from ptb_s3 import PersistentApplication
 from ptb_s3._store import Fault, MemoryStore
 from ptb_s3.errors import SettingsError, StorageUnavailableError, UpdateFormatError
-from ptb_s3.serverless import close, deliver
+from ptb_s3.serverless import begin, close, deliver
 
 _ids = itertools.count(1000)
 
@@ -237,6 +237,53 @@ async def test_handlers_that_do_not_block_are_waited_for() -> None:
     assert await users(store) == {1: {"n": 1}}
 
 
+async def test_a_handler_may_deliver_another_update() -> None:
+    """A task that waits for its turn is not waited for by whoever has it."""
+    store, tasks = MemoryStore(), list[asyncio.Task[bool]]()
+
+    async def forward(update: Any, context: Any) -> None:
+        await count(update, context)
+        if not tasks:
+            tasks.append(asyncio.create_task(deliver(context.application, message(user=2))))
+            await asyncio.sleep(0)
+
+    app = application(store, MessageHandler(filters.TEXT, forward))
+    async with asyncio.timeout(5):
+        assert await deliver(app, message())
+        assert await tasks[0]
+    assert await users(store) == {1: {"n": 1}, 2: {"n": 1}}
+
+
+async def test_close_does_not_wait_for_ever() -> None:
+    """A storage that has gone silent: `flush_timeout` is what it may cost."""
+    store = MemoryStore()
+    app = application(store, flush_timeout=0.05)
+    await deliver(app, message())
+    app.bot_data["late"] = True
+
+    async def hang(*_: Any, **__: Any) -> Any:
+        await asyncio.Event().wait()
+
+    store.put = hang  # type: ignore[method-assign]  # a storage that has gone silent
+    async with asyncio.timeout(5):
+        with pytest.raises(StorageUnavailableError, match="flush_timeout"):
+            await close(app)
+
+
+async def test_begin_loads_the_state_ahead_of_the_first_update() -> None:
+    """A start that cannot read its state fails there; one that can has nothing left to load."""
+    store = MemoryStore(faults=lambda _: Fault.FAIL_BEFORE)
+    app = application(store)
+    with pytest.raises(StorageUnavailableError):
+        await begin(app)
+    store.faults = lambda _: None
+    await begin(app)
+    await begin(app)
+    before = len(store.calls)
+    assert await deliver(app, message())
+    assert ("get", "user_data") not in calls_of(store, before)
+
+
 async def test_calls_at_once_take_their_turn() -> None:
     """A web server calls as requests come: each update is whole, and none is lost."""
     store = MemoryStore()
@@ -257,7 +304,12 @@ async def test_close_saves_and_a_later_call_begins_anew() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", ["", "nonsense", "[]", "{}", '{"update_id": "1"}', '{"update_id": 1, "message": 5}']
+    "body",
+    [
+        *("", "nonsense", "[]", "[" * 5000, "{}"),
+        *(f'{{"update_id": {number}}}' for number in ('"1"', "true", "-1", str(2**64))),
+        '{"update_id": 1, "message": 5}',
+    ],
 )
 async def test_what_is_no_update_is_refused(body: str) -> None:
     """An error that says so, and no commit."""

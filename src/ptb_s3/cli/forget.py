@@ -22,7 +22,7 @@ from ptb_s3.errors import ConflictError, PersistenceError
 _NOT_LOOKED_INTO = (
     "Not looked into: what bot_data, callback_data and the data of others say of that id. Not "
     "reached: replicas and backups of the bucket, and what the bot's memory and logs hold. Restart "
-    "the bot if it is running: its next commit is refused."
+    "the bot if it is running, so that it does not save again what it still remembers."
 )
 _AGAIN = "Run the same command again to go on; what is done stays done."
 

@@ -27,7 +27,14 @@ from ptb_s3.cli._opened import (
 from ptb_s3.cli._output import count, interruptible, when, when_json
 from ptb_s3.errors import ConflictError, SettingsError
 
-_RESTART = "Restart the bot if it is running: it does not see this, and its next commit is refused."
+_RUNNING = (
+    "A bot that is running takes this over with its next commit, with what it has changed itself on "
+    "top. Restart it to have it go on from here at once."
+)
+_RUNNING_ROTATED = (
+    "A bot that is running needs the new key to go on: restart it with these settings. Nothing is "
+    "lost meanwhile."
+)
 _ROTATE_AGAIN = "What is sealed anew stays so; run ptb-s3 rotate again to go on."
 
 
@@ -77,7 +84,7 @@ def restore(
         _output.result_json(_restore_json(header, changes, made))
     elif made is not None:
         _output.result(f"Restored as revision {made}.")
-        _output.note(f"{_RESTART} To undo it: ptb-s3 restore {before}")
+        _output.note(f"{_RUNNING} To undo it: ptb-s3 restore {before}")
     elif any(changes.values()):
         _output.result("Nothing was changed.")
     else:
@@ -168,7 +175,7 @@ def rotate(*, dry_run: DryRun = False, json: Json = False) -> None:
     elif names and not dry_run:
         _output.result(f"Everything current is sealed with key {sealing} now.")
         _output.note(
-            f"{_RESTART} Older versions are still sealed with the keys that they were: ptb-s3 "
+            f"{_RUNNING_ROTATED} Older versions are still sealed with the keys that they were: ptb-s3 "
             "status says up to which revision. Keep those keys as long as you want to go back."
         )
     elif not names:

@@ -192,7 +192,7 @@ async def _commit(place: Place, repository: Repository, changes: Changes, *, jso
     if again.base.entities != repository.base.entities:
         raise DamagedObjectError("head", "what was imported is not what is read back")
     if not json:
-        _output.note("A bot that is running does not see this: restart it.")
+        _output.note("A bot that is running takes this over with its next commit.")
 
 
 def _refuse_other_serializer(serializer: str) -> None:

@@ -1,0 +1,366 @@
+"""`PersistentApplication` mends what PTB's own loses on the way, and knows of other instances."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from telegram import InlineKeyboardButton, InlineKeyboardMarkup
+from telegram.ext import (
+    ApplicationBuilder,
+    CallbackQueryHandler,
+    ContextTypes,
+    DictPersistence,
+    MessageHandler,
+    PersistenceInput,
+    filters,
+)
+from tests.integration.bots import (
+    TOKEN,
+    App,
+    Handler,
+    OfflineTelegram,
+    asking,
+    gather_errors,
+    persistence_of,
+    press,
+    remembering,
+    say,
+    sent,
+)
+from tests.support import make_persistence, state_of
+
+from ptb_s3 import PersistentApplication
+from ptb_s3._ptb import Internals, tasks
+from ptb_s3._store import MemoryStore
+from ptb_s3.errors import SerializationError, SettingsError
+
+
+def application(
+    store: MemoryStore | None,
+    *handlers: Handler,
+    persistence: Any = None,
+    plain: bool = False,
+    **options: Any,
+) -> App:
+    builder: Any = ApplicationBuilder().token(TOKEN).request(OfflineTelegram(TOKEN))
+    if not plain:
+        builder = builder.application_class(PersistentApplication)
+    if persistence is None and store is not None:
+        persistence = make_persistence(store, **options)
+    if context_types := options.get("context_types"):
+        builder = builder.context_types(context_types)
+    app: App = (
+        builder.updater(None)
+        .job_queue(None)
+        .arbitrary_callback_data(True)  # noqa: FBT003 - PTB's own
+        .persistence(persistence)
+        .build()
+    )
+    app.add_handlers({group: [handler] for group, handler in enumerate(handlers)})
+    return app
+
+
+async def users(store: MemoryStore) -> dict[int, Any]:
+    return await make_persistence(store).get_user_data()
+
+
+# The traps ----------------------------------------------------------------------------------------
+
+
+async def test_a_value_that_cannot_be_copied_is_named_and_all_else_is_saved() -> None:
+    """Trap 1: the updates go on, and the error handlers hear of whose value it is."""
+    store = MemoryStore()
+    app = application(store, remembering())
+    errors = gather_errors(app)
+    await app.initialize()
+    await say(app, "tea", user=1)
+    await say(app, "milk", user=2)
+    app.user_data[1]["lock"] = threading.Lock()
+    await app.update_persistence()
+    (error,) = errors
+    assert isinstance(error, SerializationError)
+    assert (error.kind, error.key) == ("user_data", 1)
+    assert "it cannot be copied (TypeError)" in str(error)
+    assert error.__context__ is error.__cause__ is None
+    assert await users(store) == {2: {"said": "milk"}}
+    del app.user_data[1]["lock"]
+    await say(app, "coffee", user=1)
+    await app.update_persistence()
+    assert await users(store) == {1: {"said": "coffee"}, 2: {"said": "milk"}}
+
+
+async def test_the_updater_task_survives_it() -> None:
+    """PTB's own task, which calls it in each interval, does not end."""
+    store = MemoryStore()
+    app = application(store, remembering(), update_interval=0.01)
+    failed = asyncio.Semaphore(0)
+
+    async def note(*_: object) -> None:
+        failed.release()
+
+    app.add_error_handler(note)
+    async with app:
+        await app.start()
+        app.bot_data["lock"] = threading.Lock()
+        await failed.acquire()
+        await failed.acquire()
+        del app.bot_data["lock"]
+        app.bot_data["well"] = True
+        await app.stop()
+    assert await make_persistence(store).get_bot_data() == {"well": True}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_ptb_itself_still_has_the_trap() -> None:
+    """What is mended here is there: if PTB mends it, this class can go."""
+    store = MemoryStore()
+    app = application(store, remembering(), plain=True)
+    await app.initialize()
+    app.bot_data["lock"] = threading.Lock()
+    with pytest.raises(TypeError, match="cannot pickle"):
+        await app.update_persistence()
+
+
+async def test_a_drop_and_a_new_beginning_both_arrive() -> None:
+    """Trap 3: what came after the drop is there, and nothing of what was before."""
+    store = MemoryStore()
+    app = application(store, remembering())
+    await app.initialize()
+    await say(app, "tea")
+    app.user_data[1]["old"] = True
+    await app.update_persistence()
+    app.drop_user_data(1)
+    app.drop_chat_data(1)
+    await say(app, "milk")
+    await app.update_persistence()
+    assert await users(store) == {1: {"said": "milk"}}
+    assert await make_persistence(store).get_chat_data() == {1: {"heard": "milk"}}
+
+
+async def test_a_drop_alone_is_saved_though_nothing_else_changed() -> None:
+    """With `store_data` that has no bot_data, nothing but the drop is there to be saved."""
+    store = MemoryStore()
+    stored = PersistenceInput(bot_data=False, callback_data=False)
+    app = application(store, remembering(), store_data=stored)
+    await app.initialize()
+    await say(app, "tea")
+    await app.update_persistence()
+    app.drop_user_data(1)
+    await app.update_persistence()
+    assert await users(store) == {}
+
+
+async def test_any_persistence_may_be_used() -> None:
+    """Traps 1 and 3 are PTB's, and mended for whichever persistence."""
+    persistence = DictPersistence()
+    app = application(None, remembering(), asking("order"), persistence=persistence)
+    gather_errors(app)
+    await app.initialize()
+    await say(app, "tea")
+    app.drop_user_data(1)
+    await say(app, "/start")
+    await say(app, "milk", user=2)
+    app.user_data[2]["lock"] = threading.Lock()
+    await app.update_persistence()
+    assert persistence.user_data == {1: {}}
+    assert persistence.conversations == {"order": {(1, 1): 0}}
+
+
+async def test_without_a_persistence_it_is_an_application() -> None:
+    """There is nothing to save, and nothing to fail."""
+    app = application(None, remembering())
+    async with app:
+        await say(app, "tea")
+        await app.update_persistence()
+    assert app.user_data == {1: {"said": "tea"}}
+
+
+# Other instances ----------------------------------------------------------------------------------
+
+
+async def test_users_and_chats_of_another_instance_appear_and_disappear() -> None:
+    """In `application.user_data`, and not only in the handler of whoever writes."""
+    store = MemoryStore()
+    one, other = (application(store, remembering(), sync=0) for _ in range(2))
+    for app in (one, other):
+        await app.initialize()
+    await say(one, "tea", user=1)
+    await one.update_persistence()
+    await say(other, "hello", user=9)
+    assert other.user_data == {1: {"said": "tea"}, 9: {"said": "hello"}}
+    assert other.chat_data[1] == {"heard": "tea"}
+    one.drop_user_data(1)
+    await one.update_persistence()
+    await say(other, "hello", user=9)
+    assert 1 not in other.user_data
+    assert other.chat_data[1] == {"heard": "tea"}
+
+
+async def test_who_is_changed_here_does_not_disappear() -> None:
+    """A live object that holds what nobody has saved is left alone, and saved."""
+    store = MemoryStore()
+    one, other = (application(store, remembering(), sync=0) for _ in range(2))
+    for app in (one, other):
+        await app.initialize()
+    await say(one, "tea", user=1)
+    await one.update_persistence()
+    await say(other, "hello", user=9)
+    other.user_data[1]["mine"] = True
+    other.mark_data_for_update_persistence(user_ids=1)
+    one.drop_user_data(1)
+    await one.update_persistence()
+    await say(other, "hello", user=9)
+    assert other.user_data[1] == {"said": "tea", "mine": True}
+    await other.update_persistence()
+    assert (await users(store))[1] == {"mine": True}
+
+
+async def test_conversations_of_another_instance_are_brought_in() -> None:
+    """Entered there, gone on with here, ended there."""
+    store = MemoryStore()
+    one, other = (application(store, asking("order"), sync=0) for _ in range(2))
+    for app in (one, other):
+        await app.initialize()
+    await say(one, "/start")
+    await one.update_persistence()
+    await say(other, "Alice")
+    await other.update_persistence()
+    await say(one, "Berlin")
+    await one.update_persistence()
+    assert await make_persistence(store).get_conversations("order") == {}
+    await say(other, "nothing that it would still wait for")
+    assert dict(Internals(other).conversations["order"]) == {}
+
+
+async def test_a_conversation_of_a_handler_that_is_not_registered_is_left_alone() -> None:
+    """It is carried along, as `store_data` that is switched off is."""
+    store = MemoryStore()
+    one, other = application(store, asking("order"), sync=0), application(store, sync=0)
+    for app in (one, other):
+        await app.initialize()
+    await say(one, "/start")
+    await one.update_persistence()
+    await say(other, "hello")
+    await other.update_persistence()
+    assert await make_persistence(store).get_conversations("order") == {(1, 1): 0}
+
+
+async def test_a_button_of_another_instance_works() -> None:
+    """Whoever is sent the answer knows what the button meant."""
+    store = MemoryStore()
+    pressed: list[Any] = []
+
+    async def offer(update: Any, _: Any) -> None:
+        button = InlineKeyboardButton("Buy", callback_data={"product": 5})
+        await update.message.reply_text("?", reply_markup=InlineKeyboardMarkup([[button]]))
+
+    one = application(store, MessageHandler(filters.TEXT, offer), sync=0)
+    other = application(store, remembering(), sync=0)
+    for app in (one, other):
+        await app.initialize()
+    await say(one, "offer")
+    await one.update_persistence()
+    await say(other, "hello", user=9)
+    markup = sent(one)[0]["reply_markup"]
+    button = markup["inline_keyboard"][0][0]
+
+    async def buy(update: Any, _: Any) -> None:
+        pressed.append(update.callback_query.data)
+
+    other.add_handler(CallbackQueryHandler(buy))
+    await press(other, button)
+    assert pressed == [{"product": 5}]
+
+
+async def test_own_context_types_appear_as_objects_of_their_class() -> None:
+    """PTB's own way makes them, and they are filled in place."""
+
+    store = MemoryStore()
+    types: Any = ContextTypes(user_data=Basket)
+    options: dict[str, Any] = {"context_types": types, "trusted": (__name__,), "sync": 0}
+
+    async def put(update: Any, context: Any) -> None:
+        context.user_data.items.append(update.message.text)
+
+    one, other = (application(store, MessageHandler(filters.TEXT, put), **options) for _ in "ab")
+    for app in (one, other):
+        await app.initialize()
+    await say(one, "tea", user=1)
+    await one.update_persistence()
+    await say(other, "milk", user=2)
+    assert {user: basket.items for user, basket in other.user_data.items()} == {
+        1: ["tea"],
+        2: ["milk"],
+    }
+
+
+class Basket:
+    def __init__(self) -> None:
+        self.items: list[str] = []
+
+
+# PTB's private names ------------------------------------------------------------------------------
+
+
+def test_every_private_name_is_there() -> None:
+    """With this PTB, they are: a PTB that renames one fails here, and says which."""
+    Internals(application(MemoryStore()))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "_user_data",
+        "_chat_data",
+        "_user_ids_to_be_updated_in_persistence",
+        "_chat_ids_to_be_deleted_in_persistence",
+        "_conversation_handler_conversations",
+    ],
+)
+def test_a_ptb_that_renames_one_is_refused(name: str) -> None:
+    """The error names the attribute that is gone."""
+    app = application(MemoryStore())
+    others = [
+        attribute
+        for attribute in dir(app)
+        if attribute.startswith(("_user_", "_chat_", "_conversation_")) and attribute != name
+    ]
+    renamed: Any = SimpleNamespace(**{other: getattr(app, other) for other in others})
+    with pytest.raises(SettingsError, match=f"has no Application.{name}"):
+        Internals(renamed)
+
+
+async def test_tasks_of_ptb_are_known_by_name() -> None:
+    """`deliver` waits for them: a PTB that renames what they run fails here."""
+    store = MemoryStore()
+    done: list[bool] = []
+
+    async def later(*_: Any) -> None:
+        await asyncio.sleep(0.01)
+        done.append(True)
+
+    app = application(store, MessageHandler(filters.TEXT, later, block=False))
+    await app.initialize()
+    await say(app, "tea")
+    found = tasks()
+    assert len(found) == 1
+    await asyncio.wait(found)
+    assert done == [True]
+    assert persistence_of(app).stats.failures == 0
+
+
+async def test_state_is_what_a_plain_application_leaves_too() -> None:
+    """Both classes hand over the same."""
+    stores = []
+    for plain in (True, False):
+        store = MemoryStore()
+        app = application(store, remembering(), asking("order"), plain=plain)
+        async with app:
+            await say(app, "tea", user=1)
+            await say(app, "/start", user=2)
+        stores.append(await state_of(make_persistence(store), "order"))
+    assert stores[0] == stores[1]
