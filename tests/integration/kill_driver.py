@@ -44,10 +44,11 @@ class LethalStore(StoreAround):
         fatal = self._calls == self._number
         if fatal and self._when == "before":
             os.kill(os.getpid(), signal.SIGKILL)
-        result = await call()
-        if fatal:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return result
+        try:
+            return await call()
+        finally:  # to be told no is an answer, too
+            if fatal:
+                os.kill(os.getpid(), signal.SIGKILL)
 
 
 def store_for(bucket: str, endpoint: str, number: int, when: str) -> S3Store:

@@ -195,6 +195,9 @@ async def test_endpoint_down_during_a_commit(stored: Bots, fault_proxy: FaultPro
     """The error reaches the error handlers once, and the next commit has what this one had."""
     async with stored.run(remembering(), endpoint_url=fault_proxy.endpoint_url) as app:
         errors = gather_errors(app)
+        await say(app, "honey", user=3)  # the first commit by way of the proxy asks more
+        await app.update_persistence()
+        await settled(persistence_of(app))
         before = await stored.versions()
         await fault_proxy.refuse()
         await say(app, "sugar")
@@ -207,7 +210,7 @@ async def test_endpoint_down_during_a_commit(stored: Bots, fault_proxy: FaultPro
     assert f"no connection to {fault_proxy.endpoint_url}" in str(error)
     assert "The write may have taken effect or not" in str(error)
     app = await stored.load()
-    assert app.user_data == {1: {"said": "sugar"}, 2: {"said": "milk"}}
+    assert app.user_data == {1: {"said": "sugar"}, 2: {"said": "milk"}, 3: {"said": "honey"}}
 
 
 @pytest.mark.parametrize("replies", [1, 3], ids=["one", "of-all-tries"])
