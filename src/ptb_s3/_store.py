@@ -76,8 +76,8 @@ class Store(Protocol):
             name: The object, such as ``head``.
             version_id: A version to read in place of the current one.
             first_bytes: Read no more than this many bytes, from the start.
-            unless: An ETag. Where it is still the object's, there is no need for the body, and it
-                is left out.
+            unless: An ETag. Where it is still the object's, there is no need for the body, which
+                is left out, and perhaps the version's id.
         """
         ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import os
 import socket
 import time
@@ -343,3 +344,51 @@ async def test_a_loop_for_each_call(s3_server: S3Server, bucket: str, *, closed:
     assert fetched.body == b"2"
     await store.close()
     gc.collect()  # now, while that is no error
+
+
+async def test_an_unchanged_object_is_one_request(
+    s3_server: S3Server, bucket: str, fault_proxy: FaultProxy
+) -> None:
+    """Asked by a signed address; a changed object comes with the same request."""
+    store = open_store(s3_server, bucket, endpoint_url=fault_proxy.endpoint_url)
+    one = await store.put("head", b"one", if_match=None)
+    before = len(fault_proxy.requests)
+    same = await store.get("head", unless=one.etag)
+    assert same is not None
+    assert same[:2] == (b"", one.etag)
+    two = await store.put("head", b"two", if_match=one.etag)
+    assert await store.get("head", unless=one.etag) == (b"two", *two)
+    lines = fault_proxy.requests[before:]
+    assert [line.split()[0] for line in lines] == ["GET", "PUT", "GET"]
+    assert "X-Amz-Signature" in lines[0]
+    await store.close()
+
+
+async def test_a_short_way_that_fails_is_made_up_for(
+    s3_server: S3Server, bucket: str, fault_proxy: FaultProxy
+) -> None:
+    """An address that has expired, a reply that is lost or breaks off: the usual way is left."""
+    store = open_store(s3_server, bucket, endpoint_url=fault_proxy.endpoint_url)
+    one = await store.put("head", os.urandom(100_000), if_match=None)
+    address, until = f"{fault_proxy.endpoint_url}/{bucket}/bot/head?X-Amz-Expires=1", math.inf
+    store._addresses["bot/head"] = (address, until)
+    assert (await store.get("head", unless='"other"')) == (await store.get("head"))
+    assert store._addresses == {}
+    fault_proxy.lose(Lost.REPLY)
+    found = await store.get("head", unless=one.etag)
+    assert found is not None
+    assert found.etag == one.etag
+    fault_proxy.cut_reply_after(50_000)
+    whole = await store.get("head", unless='"other"')
+    assert whole is not None
+    assert len(whole.body) == 100_000
+    await store.close()
+
+
+async def test_a_denied_look_is_denied(s3_server: S3Server, bucket: str) -> None:
+    """The short way takes no "no" for an answer: the usual way says what it means."""
+    wrong = s3_server.session(aws_secret_access_key="wrong")  # noqa: S106 - that is the test
+    store = open_store(s3_server, bucket, session=wrong)
+    with pytest.raises(AccessDeniedError):
+        await store.get("head", unless='"any"')
+    await store.close()

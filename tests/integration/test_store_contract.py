@@ -165,6 +165,32 @@ async def test_history_has_times(store: Store) -> None:
     assert abs(datetime.now(UTC) - times[0]) < timedelta(minutes=1)
 
 
+async def test_a_read_unless_it_is_as_it_was(store: Store) -> None:
+    """With the ETag last seen, an unchanged object comes without its body, a changed one whole."""
+    assert await store.get("head", unless='"none"') is None
+    one = await store.put("head", b"one", if_match=None)
+    for _ in range(2):
+        same = await store.get("head", unless=one.etag)
+        assert same is not None
+        assert same[:2] == (b"", one.etag)
+    two = await store.put("head", os.urandom(300_000), if_match=one.etag)
+    fetched = await store.get("head", unless=one.etag)
+    assert fetched is not None
+    assert (len(fetched.body), *fetched[1:]) == (300_000, *two)
+
+
+async def test_overwriting_asks_nothing(store: Store) -> None:
+    """For storage without conditions, a write takes effect whatever is there."""
+    await store.overwrite("head", b"one")
+    written = await store.overwrite("head", b"two")
+    assert await store.get("head") == (b"two", *written)
+
+
+async def test_a_place_is_the_same_each_time(store: Store) -> None:
+    """It tells where it was found out what the storage can do."""
+    assert await store.place() == await store.place()
+
+
 async def test_first_bytes(store: Store) -> None:
     """No more than was asked for comes back, and no less where there is as much."""
     body = bytes(range(256)) * 4

@@ -28,8 +28,8 @@ from ptb_s3.cli._output import count, interruptible, when, when_json
 from ptb_s3.errors import ConflictError, SettingsError
 
 _RUNNING = (
-    "A bot that is running takes this over with its next commit, with what it has changed itself on "
-    "top. Restart it to have it go on from here at once."
+    "A bot that is running takes this over with its next commit, with what it has changed itself "
+    "on top. Restart it to have it go on from here at once."
 )
 _RUNNING_ROTATED = (
     "A bot that is running needs the new key to go on: restart it with these settings. Nothing is "
@@ -175,8 +175,9 @@ def rotate(*, dry_run: DryRun = False, json: Json = False) -> None:
     elif names and not dry_run:
         _output.result(f"Everything current is sealed with key {sealing} now.")
         _output.note(
-            f"{_RUNNING_ROTATED} Older versions are still sealed with the keys that they were: ptb-s3 "
-            "status says up to which revision. Keep those keys as long as you want to go back."
+            f"{_RUNNING_ROTATED} Older versions are still sealed with the keys that they "
+            "were: ptb-s3 status says up to which revision. Keep those keys as long as you want "
+            "to go back."
         )
     elif not names:
         _output.result("Nothing to do.")
