@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeVar
 
 from ptb_s3 import _codec
 from ptb_s3._codec import Serializer
-from ptb_s3._live import Objects
+from ptb_s3._live import Lookout, Objects, Sync
 from ptb_s3._repository import Repository
 from ptb_s3._state import MAX_ENTITY, Key, Kind, is_key
 from ptb_s3.errors import (
@@ -71,6 +71,7 @@ class GroupCommit:
     Args:
         repository: Where it goes, loaded.
         serializer: Turns values into bytes.
+        sync: How often to look for what other instances have committed.
 
     Attributes:
         repository: The same.
@@ -80,14 +81,32 @@ class GroupCommit:
         compaction: The blobs being written, if there are any.
     """
 
-    def __init__(self, repository: Repository, serializer: Serializer) -> None:
+    def __init__(self, repository: Repository, serializer: Serializer, sync: Sync = "auto") -> None:
         self.repository = repository
         self.objects = Objects(repository.staged, serializer)
+        self._lookout = Lookout(repository, sync)
         self.pristine: dict[tuple[Kind, Key], bytes] = {}
         self.compaction: asyncio.Task[None] | None = None
         self._serializer = serializer
         self._group: _Group | None = None
         self._committing: asyncio.Task[None] | None = None
+
+    async def look(self) -> None:
+        """Take over what other instances have committed, if it is time to look."""
+        await self._lookout.look(asyncio.get_running_loop().time())
+
+    async def catch_up(self) -> None:
+        """Take over what other instances have committed, now.
+
+        Raises:
+            PersistenceError: It cannot be read or, with what is staged, merged.
+        """
+        self._lookout.looked(asyncio.get_running_loop().time())
+        await self.repository.sync()
+
+    async def join(self) -> None:
+        """Wait for the commit of this interval, with nothing to add to it; see `record`."""
+        await self.record(Kind.BOT_DATA, {})
 
     async def record(
         self,

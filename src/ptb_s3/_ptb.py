@@ -13,6 +13,7 @@ from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
+from telegram import Update
 from telegram.ext import Application
 from telegram.ext._handlers.conversationhandler import PendingState
 from telegram.ext._utils.trackingdict import TrackingDict
@@ -173,15 +174,16 @@ class Internals:
 
     # What broke off -----------------------------------------------------------------------------
 
-    def reset(self, objects: Objects, users: set[int], chats: set[int]) -> None:
+    def reset(self, objects: Objects, update: Update) -> None:
         """Make live objects again what they were before an update that broke off in the middle.
 
         Args:
             objects: What they were.
-            users: Whose data the update may have changed, besides those who were marked.
-            chats: The same of chats.
+            update: The update.
         """
         marks = self.take_marks()
+        users = {update.effective_user.id} if update.effective_user else set()
+        chats = {update.effective_chat.id} if update.effective_chat else set()
         for kind, ids in ((Kind.USER_DATA, users), (Kind.CHAT_DATA, chats)):
             for key in ids | marks.changed[kind] | marks.dropped[kind]:
                 if self._stores(kind):

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from telegram.ext import Application
 
+from ptb_s3._group_commit import GroupCommit
 from ptb_s3._ptb import Internals, Marks, settled_states
 from ptb_s3._state import BOT_DATA_KEY, Key, Kind
 from ptb_s3.errors import SerializationError
@@ -40,10 +41,17 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         self._internals = Internals(self)
         self._saving = asyncio.Lock()
 
+    @property
+    def _commits(self) -> GroupCommit | None:
+        persistence = self.persistence
+        return persistence.open_already if isinstance(persistence, S3Persistence) else None
+
     async def process_update(self, update: object) -> None:
         """Bring in what other instances have committed; then as `Application.process_update`."""
-        if isinstance(self.persistence, S3Persistence):
-            await self.persistence.look(self._internals)
+        commits = self._commits
+        if commits is not None:
+            await commits.look()
+            self._internals.bring_in(commits.objects)
         await super().process_update(update)
 
     def drop_user_data(self, user_id: int) -> None:
@@ -57,9 +65,11 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         self._note_drop(Kind.CHAT_DATA, chat_id)
 
     def _note_drop(self, kind: Kind, key: int) -> None:
-        persistence = self.persistence
-        if isinstance(persistence, S3Persistence) and getattr(persistence.store_data, kind):
-            persistence.note_drop(kind, key)
+        # Of a drop, PTB tells when it saves. What another instance has made of the data must not
+        # come back to life in between.
+        commits = self._commits
+        if commits is not None and self.persistence and getattr(self.persistence.store_data, kind):
+            commits.repository.staged.drop(kind, key)
 
     async def update_persistence(self) -> None:
         """Hand everything that has changed to the persistence; errors go to the error handlers."""
@@ -77,8 +87,8 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         assert self.persistence is not None  # noqa: S101 - for mypy; the only caller has looked
         persistence, stores = self.persistence, self.persistence.store_data
         marks = self._internals.take_marks()
-        if isinstance(persistence, S3Persistence):
-            yield persistence.join()
+        if self._commits is not None:
+            yield self._commits.join()  # there may be nothing but a drop, which it knows of
         cache = self.bot.callback_data_cache if stores.callback_data else None
         if cache is not None:
             for data in _copied(Kind.CALLBACK_DATA, None, cache.persistence_data, failures):
@@ -115,7 +125,7 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         failures: list[Exception],
     ) -> Iterator[Awaitable[None]]:
         """Make the calls for users or for chats: a drop first, and then what came after it."""
-        if not isinstance(self.persistence, S3Persistence):  # which was told at once
+        if self._commits is None:  # else it was told at once
             yield from map(drop, marks.dropped[kind])
         live = self._internals.data(kind)
         for key in marks.changed[kind] & live.keys():

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast, overload
 
-from telegram import Bot, Update
+from telegram import Bot
 from telegram.ext import BasePersistence, ContextTypes, PersistenceInput
 
 from ptb_s3 import _callback_data, _codec
@@ -21,10 +21,10 @@ from ptb_s3._callback_data import CallbackData
 from ptb_s3._codec import PickleSerializer, Serializer
 from ptb_s3._group_commit import GroupCommit
 from ptb_s3._keyring import KeySource
-from ptb_s3._live import Lookout, Sync
+from ptb_s3._live import Sync
+from ptb_s3._means import Counters
 from ptb_s3._merge import Merge, Merger
-from ptb_s3._ptb import Internals
-from ptb_s3._repository import Counters, Repository
+from ptb_s3._repository import Repository
 from ptb_s3._s3 import S3Store
 from ptb_s3._state import BOT_DATA_KEY, Key, Kind
 from ptb_s3._store import Store
@@ -222,7 +222,6 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         self._resolve = Merger(self._serializer, merge)
         self._sync: Sync = sync
         self._single_writer = single_writer
-        self._lookout: Lookout | None = None
         self._commits: GroupCommit | None = None
         self._counters = Counters()
         self._opening: asyncio.Task[GroupCommit] | None = None
@@ -374,7 +373,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             SerializationError: It cannot be saved; its last good value stays.
             PersistenceError: The commit failed; it is made up for by the next one.
         """
-        await (await self._writing()).record(Kind.USER_DATA, {user_id: data})
+        await (await self.opened()).record(Kind.USER_DATA, {user_id: data})
 
     async def update_chat_data(self, chat_id: int, data: CD) -> None:
         """Save a chat's data; otherwise as :meth:`update_user_data`.
@@ -383,7 +382,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             chat_id (:obj:`int`): The chat.
             data (:obj:`dict` | :attr:`telegram.ext.ContextTypes.chat_data`): The data.
         """
-        await (await self._writing()).record(Kind.CHAT_DATA, {chat_id: data})
+        await (await self.opened()).record(Kind.CHAT_DATA, {chat_id: data})
 
     async def update_bot_data(self, data: BD) -> None:
         """Save the bot's data; otherwise as :meth:`update_user_data`.
@@ -391,7 +390,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         Args:
             data (:obj:`dict` | :attr:`telegram.ext.ContextTypes.bot_data`): The data.
         """
-        await (await self._writing()).record(Kind.BOT_DATA, {BOT_DATA_KEY: data})
+        await (await self.opened()).record(Kind.BOT_DATA, {BOT_DATA_KEY: data})
 
     async def update_callback_data(self, data: CallbackData) -> None:
         """Save the arbitrary callback data; otherwise as :meth:`update_user_data`.
@@ -399,7 +398,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         Args:
             data (:obj:`tuple`): As :meth:`get_callback_data` returns it.
         """
-        await (await self._writing()).record(
+        await (await self.opened()).record(
             Kind.CALLBACK_DATA, _callback_data.split(data), whole=True
         )
 
@@ -415,9 +414,9 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         """
         entity = (name, tuple(key))
         if new_state is None:
-            await (await self._writing()).record(Kind.CONVERSATIONS, {}, dropped=[entity])
+            await (await self.opened()).record(Kind.CONVERSATIONS, {}, dropped=[entity])
         else:
-            await (await self._writing()).record(Kind.CONVERSATIONS, {entity: new_state})
+            await (await self.opened()).record(Kind.CONVERSATIONS, {entity: new_state})
 
     async def drop_user_data(self, user_id: int) -> None:
         """Delete a user's data; returns when that is durable.
@@ -425,7 +424,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         Args:
             user_id (:obj:`int`): The user.
         """
-        await (await self._writing()).record(Kind.USER_DATA, {}, dropped=[user_id])
+        await (await self.opened()).record(Kind.USER_DATA, {}, dropped=[user_id])
 
     async def drop_chat_data(self, chat_id: int) -> None:
         """Delete a chat's data; returns when that is durable.
@@ -433,7 +432,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         Args:
             chat_id (:obj:`int`): The chat.
         """
-        await (await self._writing()).record(Kind.CHAT_DATA, {}, dropped=[chat_id])
+        await (await self.opened()).record(Kind.CHAT_DATA, {}, dropped=[chat_id])
 
     # What PTB asks before each update -----------------------------------------------------------
 
@@ -466,108 +465,44 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         """
         await self._refresh(Kind.BOT_DATA, BOT_DATA_KEY, bot_data, self.context_types.bot_data)
 
-    # What a host without a loop of its own asks for, and an application that knows of others ----
-
-    async def look(self, internals: Internals) -> None:
-        """Bring what other instances have committed into an application, if it is time to look.
-
-        Args:
-            internals (:class:`ptb_s3._ptb.Internals`): The application.
-        """
-        if self._lookout is not None:
-            await self._lookout.look(asyncio.get_running_loop().time())
-            self.bring_in(internals)
+    # What code of one's own may ask for -----------------------------------------------------------
 
     async def catch_up(self) -> None:
         """Take over what other instances have committed, now.
 
+        Live objects get it when PTB refreshes them, or with a `PersistentApplication`.
+
         Raises:
             PersistenceError: It cannot be read or, with what is unsaved here, merged.
         """
-        commits = await self._writing()
-        if self._lookout is not None:
-            self._lookout.looked(asyncio.get_running_loop().time())
-        await commits.repository.sync()
-
-    def bring_in(self, internals: Internals) -> None:
-        """Bring what was taken over into the live objects of an application.
-
-        Args:
-            internals (:class:`ptb_s3._ptb.Internals`): The application.
-        """
-        if self._commits is not None:
-            internals.bring_in(self._commits.objects)
-
-    def reset(self, internals: Internals, update: Update) -> None:
-        """Make live objects again what they were before an update that broke off in the middle.
-
-        Args:
-            internals (:class:`ptb_s3._ptb.Internals`): The application.
-            update (:class:`telegram.Update`): The update.
-        """
-        if self._commits is not None:
-            users = {update.effective_user.id} if update.effective_user else set()
-            chats = {update.effective_chat.id} if update.effective_chat else set()
-            internals.reset(self._commits.objects, users, chats)
-
-    def note_drop(self, kind: Kind, key: int) -> None:
-        """Delete a user's or chat's data with the next commit: at once, as far as is seen here.
-
-        PTB tells of a drop when it saves. What another instance has made of the data must not come
-        back to life in between.
-
-        Args:
-            kind (:class:`ptb_s3._state.Kind`): Which of the two.
-            key (:obj:`int`): The user or chat.
-        """
-        if self._commits is not None:
-            self._commits.repository.staged.drop(kind, key)
-
-    async def join(self) -> None:
-        """Wait for the commit of this interval, with nothing to add to it.
-
-        Raises:
-            PersistenceError: The commit failed; it is made up for by the next one.
-        """
-        await (await self._writing()).record(Kind.BOT_DATA, {})
-
-    def has_delivered(self, update_id: int) -> bool:
-        """Tell whether the effects of an update are committed, or staged to be.
-
-        Args:
-            update_id (:obj:`int`): The update.
-        """
-        return self._commits is not None and self._commits.repository.has_delivered(update_id)
-
-    def note_delivered(self, update_id: int) -> None:
-        """Note with the next commit that it holds the effects of an update.
-
-        Args:
-            update_id (:obj:`int`): The update.
-        """
-        if self._commits is not None:
-            self._commits.repository.staged.updates.append(update_id)
+        await (await self.opened()).catch_up()
 
     async def commit(self) -> None:
-        """Commit what is staged; return when it is durable.
+        """Commit what was handed over and is not durable; return when it is.
 
         Raises:
             PersistenceError: The commit failed; what is not durable is kept in memory.
         """
-        await (await self._writing()).repository.commit()
+        await (await self.opened()).repository.commit()
+
+    async def opened(self) -> GroupCommit:
+        """Return what takes changes, loaded: for the classes of this package.
+
+        After a flush, it goes on from what is in memory.
+
+        Raises:
+            PersistenceError: The state cannot be read.
+        """
+        return self._commits or await self._open()
+
+    @property
+    def open_already(self) -> GroupCommit | None:
+        """The same, unless nothing is loaded."""
+        return self._commits
 
     async def close(self) -> None:
         """Close connections, whatever became of what was to be saved; they open again if needed."""
         await self._store.close()
-
-    async def settle(self, seconds: float) -> None:
-        """Wait for blobs that are being written; give them up after a while.
-
-        Args:
-            seconds (:obj:`float`): How long to wait.
-        """
-        if self._commits is not None:
-            await self._commits.settle(seconds)
 
     # What PTB calls at the end ------------------------------------------------------------------
 
@@ -625,8 +560,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         except BaseException:
             await repository.close()
             raise
-        self._lookout = Lookout(repository, self._sync)
-        return GroupCommit(repository, self._serializer)
+        return GroupCommit(repository, self._serializer, self._sync)
 
     def _bot_id(self) -> int:
         # PTB sets the bot when it builds the application; it learns its own id in initialize().
@@ -654,13 +588,9 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
     async def _refresh(
         self, kind: Kind, key: Key, live: object, pristine: Callable[[], object]
     ) -> None:
-        if self._commits is not None and self._lookout is not None:
-            await self._lookout.look(asyncio.get_running_loop().time())
+        if self._commits is not None:
+            await self._commits.look()
             self._commits.objects.refresh(kind, key, live, pristine)
-
-    async def _writing(self) -> GroupCommit:
-        """Return what takes changes, which after a flush goes on from what is in memory."""
-        return self._commits or await self._open()
 
 
 def _check(update_interval: float, level: int, flush_timeout: float, sync: object) -> None:

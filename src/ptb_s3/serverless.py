@@ -139,8 +139,9 @@ async def _begin(application: App, persistence: _Persistence, host: _Host) -> In
     """Initialise the application, or bring its state up to date."""
     if host.begun:
         internals = Internals(application)
-        await persistence.catch_up()
-        persistence.bring_in(internals)
+        commits = await persistence.opened()
+        await commits.catch_up()
+        internals.bring_in(commits.objects)
         return internals
     await application.initialize()
     host.begun = True
@@ -152,22 +153,23 @@ async def _begin(application: App, persistence: _Persistence, host: _Host) -> In
 async def _deliver(
     application: App, persistence: _Persistence, internals: Internals, update: Update
 ) -> bool:
-    new = not persistence.has_delivered(update.update_id)
+    commits = await persistence.opened()
+    new = not commits.repository.has_delivered(update.update_id)
     if new:
         try:
             await _process(application, update)
         except BaseException:  # out of time, for one: Telegram sends it again
-            persistence.reset(internals, update)
+            internals.reset(commits.objects, update)
             raise
-        persistence.note_delivered(update.update_id)
+        commits.repository.note_delivered(update.update_id)
     marks = internals.marks()
     try:
         await application.update_persistence()
-        await persistence.commit()
+        await commits.repository.commit()
     except BaseException:
         internals.put_back(marks)  # it may have been cut short before anything was handed over
         raise
-    await persistence.settle(BLOBS_PATIENCE)
+    await commits.settle(BLOBS_PATIENCE)
     return new
 
 

@@ -22,7 +22,7 @@ from ptb_s3._callback_data import CallbackData
 from ptb_s3._container import HEAD
 from ptb_s3._group_commit import GroupCommit
 from ptb_s3._keyring import Key, Keyring
-from ptb_s3._repository import Counters
+from ptb_s3._means import Counters
 from ptb_s3._state import BOT_DATA_KEY, Kind
 from ptb_s3._store import Fetched, MemoryStore
 from ptb_s3.persistence import ConversationKey, S3Persistence

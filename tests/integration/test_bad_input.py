@@ -36,7 +36,7 @@ from tests.integration.bots import (
 from tests.servers import S3Client, S3Server
 from tests.support import BOT_ID, KEY, OTHER_KEY, make_persistence, settled, update
 
-from ptb_s3 import Keyring, _container, _repository
+from ptb_s3 import Keyring, _container
 from ptb_s3._base import Reader
 from ptb_s3._container import HEAD, MAGIC, MAX_HEADER, MAX_PAGE
 from ptb_s3._keyring import SealingKey
@@ -63,7 +63,7 @@ OTHER_PREFIX = "other-bot/"
 @pytest.fixture(autouse=True)
 def _no_pause_between_two_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     """What does not fit together is read again after a pause; nobody needs to sit it out here."""
-    monkeypatch.setattr(_repository, "LOAD_PAUSE", 0)
+    monkeypatch.setattr("ptb_s3._repository.LOAD_PAUSE", 0)
 
 
 @pytest.fixture

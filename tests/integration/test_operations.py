@@ -27,8 +27,6 @@ from tests.integration.operator import (
 from tests.servers import S3Server
 from tests.support import BOT_ID, KEY, OTHER_KEY
 
-from ptb_s3 import _repository
-
 POLICY = ("--keep-last", "2")
 ON_A_STORE: list[tuple[str, ...]] = [
     ("status",),
@@ -53,7 +51,9 @@ READING_ALL = [command for command in OPENING if command[0] != "verify"]
 @pytest.fixture(autouse=True)
 def _in_a_folder(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(_repository, "LOAD_PAUSE", 0)  # what does not fit together is read again
+    monkeypatch.setattr(
+        "ptb_s3._repository.LOAD_PAUSE", 0
+    )  # what does not fit together is read again
 
 
 @pytest.fixture

@@ -27,7 +27,6 @@ from tests.integration.operator import (
 from tests.servers import S3Server
 from tests.support import KEY, OTHER_KEY
 
-from ptb_s3 import _repository
 from ptb_s3._keyring import Key
 
 # Revision n is made n minutes after this, by the bot's clock. The storage's says now of all of
@@ -42,7 +41,9 @@ def made(revision: int) -> datetime:
 
 @pytest.fixture(autouse=True)
 def _without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_repository, "LOAD_PAUSE", 0)  # what does not fit together is read again
+    monkeypatch.setattr(
+        "ptb_s3._repository.LOAD_PAUSE", 0
+    )  # what does not fit together is read again
 
 
 @pytest.fixture

@@ -120,7 +120,7 @@ async def prepare(server: S3Server, folder: Path) -> None:
     assert persistence._commits is not None
     # As if the bot had run for some hours.
     now = datetime.now(UTC) - timedelta(hours=3)
-    persistence._commits.repository._sealer._clock = lambda: now
+    persistence._commits.repository._means.sealer._clock = lambda: now
     for step in _days():
         await update(persistence, step)
         await settled(persistence)

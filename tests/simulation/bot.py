@@ -94,7 +94,9 @@ class Bot:
             persistence=self.persistence,
             context_types=ContextTypes(),
         )
-        await self.persistence.look(Internals(application))
+        commits = await self.persistence.opened()
+        await commits.look()
+        Internals(application).bring_in(commits.objects)
 
     def fields(self) -> Fields:
         """Return what its live objects hold."""
@@ -153,7 +155,7 @@ class Bot:
         seen = self._live[kind].pop(key, {})
         self._touched[kind].discard(key)
         if self._mended:
-            self.persistence.note_drop(Kind(kind), key)
+            (await self.persistence.opened()).repository.staged.drop(Kind(kind), key)
         else:
             self._dropped[kind].add(key)
         self._note({(kind, key, name): ABSENT for name in NAMES}, sure=seen)
@@ -209,7 +211,7 @@ class Bot:
         unsaved, persistence = dict(self._unsaved), self.persistence
         keyboards = [(uuid, time, data) for uuid, (time, data) in self._keyboards.items()]
         calls: list[Awaitable[None]] = [
-            persistence.join(),
+            (await persistence.opened()).join(),
             persistence.update_bot_data(copy.deepcopy(self._bot_data)),
             persistence.update_callback_data(copy.deepcopy((keyboards, {}))),
         ]

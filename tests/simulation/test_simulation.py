@@ -78,11 +78,13 @@ def _without_tombstones(part: Any, changes: Any, revision: int, ref: Ref | None)
 
 
 async def _fetch_older(self: Repository) -> dict[str, Fetched | None]:
-    found: dict[str, Fetched | None] = {HEAD: await self._store.get(HEAD)}
+    found: dict[str, Fetched | None] = {HEAD: await self._means.store.get(HEAD)}
     for kind in Kind:
-        versions = [version async for version in self._store.versions(kind)]
+        versions = [version async for version in self._means.store.versions(kind)]
         older = versions[1].version_id if len(versions) > 1 else None
-        found[kind] = await self._store.get(kind, version_id=older if older != "null" else None)
+        found[kind] = await self._means.store.get(
+            kind, version_id=older if older != "null" else None
+        )
     return found
 
 

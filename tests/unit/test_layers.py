@@ -27,6 +27,8 @@ LAYERS = (
     "_live",
     "_merge",
     "_repository",
+    "_committer",
+    "_means",
     "_staged",
     "_rebase",
     "_thinning",

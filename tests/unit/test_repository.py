@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from tests.support import BOT_ID, KEY, OTHER_KEY
 
-from ptb_s3 import _repository
+from ptb_s3 import _committer
 from ptb_s3._container import read_header
 from ptb_s3._head import COMPACTION_SLACK
 from ptb_s3._keyring import Keyring, KeySource
-from ptb_s3._repository import LOAD_TRIES, Repository
+from ptb_s3._means import LOAD_TRIES
+from ptb_s3._repository import Repository
 from ptb_s3._state import Kind
 from ptb_s3._store import Call, Fault, MemoryStore, PreconditionFailed
 from ptb_s3.errors import (
@@ -182,7 +183,7 @@ async def test_an_attempt_that_arrives_late_is_the_new_base() -> None:
 
 async def test_settling_does_not_take_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """If head gives no answer either, the commit fails in good time, and is settled later."""
-    monkeypatch.setattr(_repository, "SETTLE_PATIENCE", 0.01)
+    monkeypatch.setattr(_committer, "SETTLE_PATIENCE", 0.01)
     store = MemoryStore()
     repository = await opened(store)
     await committed(repository, u9=b"first")

@@ -22,9 +22,10 @@ from tests.support import (
 )
 
 from ptb_s3 import Keyring, PickleSerializer, merge_values
+from ptb_s3._committer import COMPANY
 from ptb_s3._live import AUTO_INTERVAL, Lookout
 from ptb_s3._merge import Merger
-from ptb_s3._repository import COMPANY, Repository
+from ptb_s3._repository import Repository
 from ptb_s3._state import Kind
 from ptb_s3._store import Fault, MemoryStore
 from ptb_s3.errors import ConflictError, StorageUnavailableError
