@@ -64,7 +64,7 @@ def worth_flushing(base: Base) -> list[tuple[int, Kind]]:
     return sorted(
         (sum(map(len, base.entities[kind].values())), kind)
         for kind, part in base.head.parts.items()
-        if part.differential and (kind not in base.blobs or base.blobs[kind].ref == part.ref)
+        if part.has_changed and (kind not in base.blobs or base.blobs[kind].ref == part.ref)
     )
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from ptb_s3._container import Changed
 from ptb_s3._erasure import DIGEST_BYTES, SECRET_BYTES, Erasures
-from ptb_s3._state import KEY_TYPES, Changes, Key, Kind, page_of, pages
+from ptb_s3._state import KEY_TYPES, Changes, Key, Kind, is_full, page_of, pages
 from ptb_s3.errors import DamagedObjectError
 
 # Writers whose last commit a head lists. An outcome is settled within seconds of the attempt; so
@@ -75,19 +75,51 @@ class Conditions(NamedTuple):
     kept: bool
 
 
+class Page(NamedTuple):
+    """A full page of the differential, which goes into every head as it is.
+
+    Attributes:
+        entries: What is in it.
+        newest: The newest revision of these.
+        frame: The same, compressed.
+    """
+
+    entries: Mapping[Key, Entry]
+    newest: int
+    frame: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """What a head says of one kind.
 
+    The differential is cut into pages, and only the last one is packed anew with each commit: so
+    what a commit costs does not grow with how much has changed before.
+
     Attributes:
         ref: Its blob, or None where there is none yet.
         cost: Bytes that its differential has taken in heads since that blob was written.
-        differential: Every entity changed since.
+        recent: What has changed last, and is in no full page yet.
+        full: The pages before.
     """
 
     ref: Ref | None = None
     cost: int = 0
-    differential: Mapping[Key, Entry] = field(default_factory=dict)
+    recent: Mapping[Key, Entry] = field(default_factory=dict)
+    full: tuple[Page, ...] = ()
+
+    @property
+    def differential(self) -> Mapping[Key, Entry]:
+        """Every entity changed since the blob, with its last change."""
+        entries: dict[Key, Entry] = {}
+        for page in self.full:
+            entries.update(page.entries)
+        return {**entries, **self.recent}
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether the differential holds anything."""
+        return bool(self.recent or self.full)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,15 +152,25 @@ class Head:
 
     @property
     def entries(self) -> int:
-        """Number of entries in the differential, all kinds together."""
-        return sum(len(part.differential) for part in self.parts.values())
+        """Number of entries in the differential, all kinds and pages together."""
+        return sum(
+            len(part.recent) + sum(len(page.entries) for page in part.full)
+            for part in self.parts.values()
+        )
 
     @property
     def changed(self) -> Changed:
         """How many entities of each kind this very commit changed."""
         return Changed(
             **{
-                kind.value: sum(e.revision == self.revision for e in part.differential.values())
+                kind.value: sum(
+                    entry.revision == self.revision
+                    for entries in (
+                        part.recent,
+                        *(page.entries for page in part.full if page.newest == self.revision),
+                    )
+                    for entry in entries.values()
+                )
                 for kind, part in self.parts.items()
             }
         )
@@ -242,14 +284,20 @@ def encode(head: Head, compress: Callable[[bytes], bytes], key_id: str) -> tuple
         key_id: Id of the key that is going to seal them.
 
     Returns:
-        The head, each kind's cost increased by what its differential takes, and the keys that it
-        needs noted; and the frames.
+        The head, each kind's cost increased by what its differential takes, its full pages kept,
+        and the keys that it needs noted; and the frames.
     """
     parts: dict[Kind, Part] = {}
     frames: list[bytes] = []
     for kind, part in head.parts.items():
-        own = [compress(_encode((kind, page))) for page in pages(_entries(part))]
-        parts[kind] = replace(part, cost=part.cost + sum(map(len, own)))
+        full, recent, own = list(part.full), part.recent, [page.frame for page in part.full]
+        for entries, complete in _cut(part.recent):
+            frame = compress(_encode((kind, [(key, *entry) for key, entry in entries.items()])))
+            own.append(frame)
+            recent = {} if complete else entries
+            if complete:
+                full.append(Page(entries, max(e.revision for e in entries.values()), frame))
+        parts[kind] = Part(part.ref, part.cost + sum(map(len, own)), recent, tuple(full))
         frames += own
     needed = {key_id, *(part.ref.key for part in parts.values() if part.ref)}
     keys = {**head.keys, **dict.fromkeys(sorted(needed), head.revision)}
@@ -275,7 +323,7 @@ def decode(head_pages: Iterator[bytes], *, revision: int, commit: str, count: in
     """
     try:
         record = _record_decoder.decode(next(head_pages, b""))
-        differentials = _decode_differentials(head_pages)
+        differentials, entries = _decode_differentials(head_pages)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise _damaged("a page is not as the format says") from None
     if record.kinds.keys() != set(Kind):
@@ -295,48 +343,61 @@ def decode(head_pages: Iterator[bytes], *, revision: int, commit: str, count: in
             for kind in Kind
         },
     )
-    _check(head, count)
+    if entries != count:
+        raise _damaged(f"its differential has {entries} entries and should have {count}")
+    _check(head)
     return head
 
 
 def due(part: Part) -> bool:
     """Tell whether writing a kind's blob anew has paid for itself."""
     if part.ref is None:
-        return bool(part.differential)
+        return part.has_changed
     return part.cost >= part.ref.size + COMPACTION_SLACK
 
 
 def _follow_part(
     part: Part, changes: Mapping[Key, bytes | None], revision: int, ref: Ref | None
 ) -> Part:
-    differential: Mapping[Key, Entry] = part.differential
-    cost = part.cost
     if ref is not None and (part.ref is None or ref.revision > part.ref.revision):
         # A newer blob holds what changed up to its revision; only what came after is left.
-        differential = {k: e for k, e in differential.items() if e.revision > ref.revision}
-        cost = 0
+        left = {k: e for k, e in part.differential.items() if e.revision > ref.revision}
+        part = Part(ref, 0, left)
     if changes:
         new = {key: Entry(revision, value) for key, value in changes.items()}
-        differential = {**differential, **new}
-    return Part(ref, cost, differential)
+        part = replace(part, recent={**part.recent, **new})
+    return replace(part, ref=ref)
 
 
-def _entries(part: Part) -> Iterator[tuple[Key, int, bytes | None]]:
-    return ((key, *entry) for key, entry in part.differential.items())
+def _cut(recent: Mapping[Key, Entry]) -> Iterator[tuple[dict[Key, Entry], bool]]:
+    """Cut entries into pages, and tell of each whether it is full."""
+    for page in pages((key, *entry) for key, entry in recent.items()):
+        entries = {key: Entry(revision, value) for key, revision, value in page}
+        yield entries, is_full(page)
 
 
-def _decode_differentials(head_pages: Iterator[bytes]) -> dict[Kind, dict[Key, Entry]]:
+def _decode_differentials(
+    head_pages: Iterator[bytes],
+) -> tuple[dict[Kind, dict[Key, Entry]], int]:
     differentials: dict[Kind, dict[Key, Entry]] = {kind: {} for kind in Kind}
+    count = 0
     for page in head_pages:
         kind, raw = _page_decoder.decode(page)
         entries = _entry_decoders[kind].decode(raw)
         if not entries:
             raise _damaged("a page is empty")
-        for key, revision, value in entries:
-            if key in differentials[kind]:
-                raise _damaged("its differential names an entity twice")
-            differentials[kind][key] = Entry(revision, value)
-    return differentials
+        page_entries = {key: Entry(revision, value) for key, revision, value in entries}
+        if len(page_entries) != len(entries):
+            raise _damaged("a page of its differential names an entity twice")
+        known = differentials[kind]
+        if any(
+            known[key].revision >= page_entries[key].revision
+            for key in known.keys() & page_entries.keys()
+        ):
+            raise _damaged("its differential names an older change after a newer one")
+        known.update(page_entries)
+        count += len(entries)
+    return differentials, count
 
 
 def _encode_erasures(erasures: Erasures | None) -> tuple[bytes, list[tuple[bytes, int]]] | None:
@@ -355,9 +416,7 @@ def _decode_erasures(record: _Record, newest: int) -> Erasures | None:
     return erasures
 
 
-def _check(head: Head, count: int) -> None:
-    if head.entries != count:
-        raise _damaged(f"its differential has {head.entries} entries and should have {count}")
+def _check(head: Head) -> None:
     if len(set(head.updates)) != len(head.updates):
         raise _damaged("it names an update twice")
     if any(revision > head.revision for revision in head.keys.values()):

@@ -293,9 +293,7 @@ class Repository:
         """Return the kinds of which a blob or the head holds anything."""
         base = self.base
         return [
-            kind
-            for kind, part in base.head.parts.items()
-            if kind in base.blobs or part.differential
+            kind for kind, part in base.head.parts.items() if kind in base.blobs or part.has_changed
         ]
 
     async def seal_anew(

@@ -84,12 +84,21 @@ def pages(entries: Iterable[_Entry]) -> Iterator[list[_Entry]]:
     size = 0
     for entry in entries:
         page.append(entry)
-        size += len(entry[-1] or b"") + _ENTRY_OVERHEAD
+        size += _size(entry)
         if size >= PAGE_SIZE:
             yield page
             page, size = [], 0
     if page:
         yield page
+
+
+def is_full(page: Iterable[_Entry]) -> bool:
+    """Tell whether nothing more goes into a page."""
+    return sum(map(_size, page)) >= PAGE_SIZE
+
+
+def _size(entry: tuple[Any, ...]) -> int:
+    return len(entry[-1] or b"") + _ENTRY_OVERHEAD
 
 
 def encode_blob(entities: Entities) -> Iterator[bytes]:

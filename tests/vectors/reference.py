@@ -178,6 +178,7 @@ def intact() -> dict[str, bytes]:
         "user_data.ok-wrapped-key": _wrapped(),
         "head.ok": head(with_ref(), DIFF, changed={"user_data": 1}),
         "head.ok-erasures": head(record(erasures=[SECRET, [[DIGEST, 3], [OTHER_DIGEST, 7]]])),
+        "head.ok-pages": head(record(), DIFF, ["user_data", [[2, 7, b"two"], [3, 7, b"three"]]]),
         "head.ok-updates": head(record(conditions=["http://s3/b", True], updates=[9, 12, 11])),
         "head.ok-first": head(record(restored="5"), revision=1),
     }
@@ -275,6 +276,8 @@ def damaged_heads() -> dict[str, bytes]:
         "head.record-missing-kind": head(missing),
         "head.ref-newer": head(with_ref(revision=8)),
         "head.entry-twice": head(record(), ["user_data", [[1, 7, b"a"], [1, 7, b"a"]]]),
+        "head.entry-older-later": head(record(), DIFF, ["user_data", [[1, 6, b"a"]]]),
+        "head.entry-again-later": head(record(), DIFF, ["user_data", [[1, 7, b"a"]]]),
         "head.entry-too-old": head(with_ref(), ["user_data", [[1, 5, b"a"]]]),
         "head.entry-too-new": head(with_ref(), ["user_data", [[1, 8, b"a"]]]),
         "head.entry-of-unknown-kind": head(record(), ["secrets", [[1, 7, b"a"]]]),
