@@ -20,6 +20,9 @@ from ptb_s3.errors import DamagedObjectError
 # Writers whose last commit a head lists. An outcome is settled within seconds of the attempt; so
 # many other processes do not start and commit in between.
 MAX_WRITERS = 64
+# Bytes of entries that go into one page of the differential: what a commit packs anew at most, where
+# a larger page would compress by a few per cent more.
+PAGE = 256 * 1024
 # Ids of updates whose effects a head is known to hold. Telegram sends an update again for a day, to
 # one bot over at most 100 connections (Bot API, "setWebhook"); a retry comes within minutes.
 MAX_UPDATES = 256
@@ -371,9 +374,9 @@ def _follow_part(
 
 def _cut(recent: Mapping[Key, Entry]) -> Iterator[tuple[dict[Key, Entry], bool]]:
     """Cut entries into pages, and tell of each whether it is full."""
-    for page in pages((key, *entry) for key, entry in recent.items()):
+    for page in pages(((key, *entry) for key, entry in recent.items()), PAGE):
         entries = {key: Entry(revision, value) for key, revision, value in page}
-        yield entries, is_full(page)
+        yield entries, is_full(page, PAGE)
 
 
 def _decode_differentials(

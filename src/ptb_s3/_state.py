@@ -78,23 +78,23 @@ def is_key(kind: Kind, key: object) -> bool:
     return True
 
 
-def pages(entries: Iterable[_Entry]) -> Iterator[list[_Entry]]:
-    """Cut entries, whose last item is the value, into pages of about `PAGE_SIZE` bytes."""
+def pages(entries: Iterable[_Entry], limit: int = PAGE_SIZE) -> Iterator[list[_Entry]]:
+    """Cut entries, whose last item is the value, into pages of about so many bytes."""
     page: list[_Entry] = []
     size = 0
     for entry in entries:
         page.append(entry)
         size += _size(entry)
-        if size >= PAGE_SIZE:
+        if size >= limit:
             yield page
             page, size = [], 0
     if page:
         yield page
 
 
-def is_full(page: Iterable[_Entry]) -> bool:
-    """Tell whether nothing more goes into a page."""
-    return sum(map(_size, page)) >= PAGE_SIZE
+def is_full(page: Iterable[_Entry], limit: int = PAGE_SIZE) -> bool:
+    """Tell whether nothing more goes into a page of about so many bytes."""
+    return sum(map(_size, page)) >= limit
 
 
 def _size(entry: tuple[Any, ...]) -> int:

@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support import changes
 
-from ptb_s3._container import PAGE_SIZE
 from ptb_s3._head import (
     COMPACTION_SLACK,
     MAX_WRITERS,
+    PAGE,
     Entry,
     Head,
     Part,
@@ -102,15 +102,15 @@ def test_a_full_page_goes_on_as_it_is() -> None:
     for number in range(30):
         changed: dict[Key, bytes | None] = {
             -1 - number % 7: None,
-            **{100 * number + i: bytes(PAGE_SIZE // 40) for i in range(10)},
+            **{100 * number + i: bytes(PAGE // 40) for i in range(10)},
         }
         head, frames = encode(after(head, {Kind.USER_DATA: changed}), compress, KEY_ID)
         assert head.changed.user_data == 11
     part = head.parts[Kind.USER_DATA]
     assert len(part.full) == 7
     assert frames[1:8] == [page.frame for page in part.full]
-    assert max(compressed) < 1.3 * PAGE_SIZE
-    assert sum(compressed) < 30 * 0.9 * PAGE_SIZE
+    assert max(compressed) < 1.3 * PAGE
+    assert sum(compressed) < 30 * 0.9 * PAGE
     read = decode(iter(frames), revision=30, commit=head.commit, count=head.entries)
     differential = read.parts[Kind.USER_DATA].differential
     assert differential == part.differential
