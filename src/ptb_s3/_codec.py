@@ -306,11 +306,15 @@ class Reading:
 
     def find_class(self, module: str, name: str, /) -> Callable[..., object]:
         """Return what the pickle gets for the name of a class."""
+        plain = self.fence.plain.get((module, name))  # asked three times for each user
+        if plain is not None:
+            return plain
         found = self.fence.find(module, name)
         if found is None:
             return self._missing(module, name)
         mark = _MARKS.get(found)
         if mark is None:
+            self.fence.plain[module, name] = found
             return found
         # The pickle's stack holds what it is to call, and the collector does not look into that of
         # a reader in C: one that fails, and so never empties it, must not be held by it for good.
@@ -479,7 +483,8 @@ def load_all(
     """Return the values of a kind, by key, made from their bytes by any serializer.
 
     Python's cyclic garbage collector is paused meanwhile. With it, this takes two to four times as
-    long, since it walks through all that is there again and again and finds nothing.
+    long, since it walks through all that is there again and again and finds nothing. At many values
+    it does not look later, either (`gc.freeze`): they go when nobody refers to them any more.
 
     Args:
         serializer: What made the bytes.
@@ -505,11 +510,10 @@ def load_all(
                 damage.append(type(error).__name__)
     finally:
         if was_enabled:
-            if len(values) >= _MANY and not gc.get_freeze_count():
-                # To the oldest generation with all that was built: young passes would walk through
-                # it for garbage twice, and there is none.
+            if len(values) >= _MANY:
+                # PTB's deep copies bring about a full pass every few intervals, and that would walk
+                # through all of this for 3 s at a million users, on the loop, and find nothing.
                 gc.freeze()
-                gc.unfreeze()
             gc.enable()
     if damage:
         what = f"{len(damage)} of its values do not load ({', '.join(sorted(set(damage)))})"

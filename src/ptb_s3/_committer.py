@@ -205,7 +205,7 @@ class Committer:
 
     async def _sealed(
         self, changes: Changes, occasion: Occasion | None, conditions: Conditions | None = None
-    ) -> tuple[Attempt, bytes]:
+    ) -> tuple[Attempt, bytearray]:
         """Make a head that commits these changes, and remember it until its outcome is known.
 
         Even if the storage says no: it may have been sent twice, and refused the second time alone.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated
 
@@ -113,8 +113,8 @@ def compress(page: bytes, level: int) -> bytes:
     return zstandard.ZstdCompressor(level=level).compress(page)
 
 
-def seal(header: Header, frames: Sequence[bytes], key: SealingKey) -> bytes:
-    """Seal frames under a header, whose key and size are filled in here."""
+def seal(header: Header, frames: list[bytes], key: SealingKey) -> bytearray:
+    """Seal frames under a header, whose key and size are filled in here; uses the frames up."""
     length = sum(_LENGTH.size + len(frame) for frame in frames) + len(_END)
     size = padded(length)
     header = msgspec.structs.replace(header, key=key.key_id, wrapped_key=key.wrapped_key, size=size)
@@ -127,7 +127,7 @@ def seal(header: Header, frames: Sequence[bytes], key: SealingKey) -> bytes:
     for piece in _plaintext(frames, size - length):
         at += encryptor.update_into(piece, view[at:])
     view[at:] = encryptor.finalize()
-    return bytes(out)
+    return out
 
 
 def read_header(name: str, data: bytes) -> tuple[Header, int]:
@@ -179,8 +179,10 @@ def _context(preamble: bytes | memoryview) -> bytes:
     return hashlib.sha256(preamble).digest()
 
 
-def _plaintext(frames: Sequence[bytes], padding: int) -> Iterator[bytes | memoryview]:
-    for frame in frames:
+def _plaintext(frames: list[bytes], padding: int) -> Iterator[bytes | memoryview]:
+    frames.reverse()
+    while frames:  # each is let go of as soon as it is sealed
+        frame = frames.pop()
         yield _LENGTH.pack(len(frame))
         view = memoryview(frame)
         for at in range(0, len(frame), _PIECE):

@@ -87,6 +87,9 @@ class Fence:
     Args:
         trusted: Modules whose classes may be used, and those of their submodules.
         aliases: Classes, each by the full name that older pickles know it by.
+
+    Attributes:
+        plain: Classes that a reader has found here, and that are none of the format's marks.
     """
 
     def __init__(self, trusted: Sequence[str], aliases: Mapping[str, type]) -> None:
@@ -97,6 +100,7 @@ class Fence:
             raise SettingsError("aliases= takes classes by their old full names, never a bot's")
         self._trusted = tuple(trusted)
         self._named = {**_NAMED, **{full_name(cls): cls for cls in aliases.values()}, **aliases}
+        self.plain: dict[tuple[str, str], type] = {}
         self._known: dict[tuple[str, str], type] = {}
         self._allowed: set[type] = set()
 

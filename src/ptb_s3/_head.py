@@ -20,8 +20,8 @@ from ptb_s3.errors import DamagedObjectError
 # Writers whose last commit a head lists. An outcome is settled within seconds of the attempt; so
 # many other processes do not start and commit in between.
 MAX_WRITERS = 64
-# Bytes of entries that go into one page of the differential: what a commit packs anew at most, where
-# a larger page would compress by a few per cent more.
+# Bytes of entries that go into one page of the differential: the most that a commit packs anew. A
+# larger page would compress by a few per cent more.
 PAGE = 256 * 1024
 # Ids of updates whose effects a head is known to hold. Telegram sends an update again for a day, to
 # one bot over at most 100 connections (Bot API, "setWebhook"); a retry comes within minutes.

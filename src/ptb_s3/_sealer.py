@@ -50,7 +50,7 @@ class Sealer:
         """Return the id of the key that the next object is sealed with."""
         return self._keys.sealing_key().key_id
 
-    def head(self, identity: Identity, head: Head) -> tuple[Head, bytes]:
+    def head(self, identity: Identity, head: Head) -> tuple[Head, bytearray]:
         """Seal a head; return it with its costs counted, and the object."""
         key = self._keys.sealing_key()
         head, frames = _head.encode(head, self._compress, key.key_id)
@@ -61,7 +61,7 @@ class Sealer:
 
     def blob(
         self, identity: Identity, kind: Kind, revision: int, commit: str, entities: Entities
-    ) -> tuple[Ref, bytes]:
+    ) -> tuple[Ref, bytearray]:
         """Seal a blob; return what a head says of it, but for its version, and the object."""
         frames = [self._compress(page) for page in _state.encode_blob(entities)]
         header = self._header(kind, identity, revision, commit, len(entities))
@@ -69,7 +69,7 @@ class Sealer:
         body = self._seal(header, frames, key)
         return Ref(revision, None, len(body), len(entities), key.key_id), body
 
-    def _seal(self, header: Header, frames: list[bytes], key: SealingKey) -> bytes:
+    def _seal(self, header: Header, frames: list[bytes], key: SealingKey) -> bytearray:
         self.key_id = key.key_id
         return _container.seal(header, frames, key)
 

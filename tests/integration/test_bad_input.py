@@ -318,7 +318,7 @@ async def _bomb(bots: Bots) -> None:
     # RFC 8878: magic, a content size of 8 bytes, a last block that repeats one byte (1 MiB is cut).
     frame = struct.pack("<IBQ", 0xFD2FB528, 0b11100000, 10 * 2**30) + b"\x03\x00\x10\x00"
     key = SealingKey(KEY.id, KEY.seal_key)
-    await bots.write("user_data", _container.seal(header, [frame], key))
+    await bots.write("user_data", bytes(_container.seal(header, [frame], key)))
 
 
 async def _head_deleted(bots: Bots) -> None:

@@ -31,7 +31,7 @@ HEADER = Header(
 
 
 def sealed(*pages: bytes) -> bytes:
-    return seal(HEADER, [compress(page, 3) for page in pages], KEYS.sealing_key())
+    return bytes(seal(HEADER, [compress(page, 3) for page in pages], KEYS.sealing_key()))
 
 
 def opened(data: bytes, keys: Keyring = KEYS) -> list[bytes]:
@@ -68,7 +68,7 @@ def test_any_flipped_bit_is_an_error() -> None:
 def test_a_size_is_believed_only_within_the_limit() -> None:
     """A frame that declares 10 GiB is refused for what it declares, before it is decompressed."""
     frame = bytes.fromhex("28b52ffde0") + (10 * 2**30).to_bytes(8, "little") + b"\1\0\0"
-    data = seal(HEADER, [frame], KEYS.sealing_key())
+    data = bytes(seal(HEADER, [frame], KEYS.sealing_key()))
     with pytest.raises(DamagedObjectError, match="declares 10737418240 bytes; at most 268435456"):
         opened(data)
 
