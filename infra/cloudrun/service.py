@@ -14,7 +14,8 @@ import sys
 
 import bot
 from aiohttp import web
-from webhook import HEADER, Webhook
+from telegram.error import TelegramError
+from webhook import HEADER, Webhook, describe
 
 from ptb_s3.errors import PersistenceError, StorageUnavailableError
 from ptb_s3.settings import load_settings
@@ -54,13 +55,16 @@ async def serve(webhook: Webhook, host: str | None, port: int, seconds: float) -
         seconds: That it may take to save what is left.
 
     Raises:
-        PersistenceError: Something could not be saved. No update that was answered 200 is lost.
+        PersistenceError: The state cannot be read; or something could not be saved. No update that
+            was answered 200 is lost.
+        TelegramError: Telegram does not answer, or does not know the token.
     """
     terminated = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, terminated.set)
     # aiohttp waits for requests under way twice that long, and then cancels them. What a cancelled
     # one has changed is taken back, and Telegram sends it again.
+    await webhook.begin()  # one that cannot read its state is not to be sent any requests
     runner = web.AppRunner(routes(webhook), access_log=None, shutdown_timeout=seconds / 3)
     await runner.setup()
     await web.TCPSite(runner, host, port).start()
@@ -84,13 +88,13 @@ def main() -> int:
     try:
         seconds = load_settings().flush_timeout
         asyncio.run(serve(Webhook(bot.build), host, port, seconds))
-    except PersistenceError as error:
+    except (PersistenceError, TelegramError) as error:
         failure = error
     else:
         _LOGGER.info("Saved all, and ended.")
         return 0
-    _LOGGER.error("%s", failure)
-    return failure.exit_code
+    _LOGGER.error("%s", describe(failure))
+    return failure.exit_code if isinstance(failure, PersistenceError) else 1
 
 
 if __name__ == "__main__":

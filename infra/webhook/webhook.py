@@ -24,7 +24,7 @@ from telegram.ext import Application, ApplicationBuilder
 
 from ptb_s3 import PersistentApplication
 from ptb_s3.errors import PersistenceError, SettingsError, UpdateFormatError
-from ptb_s3.serverless import close, deliver
+from ptb_s3.serverless import begin, close, deliver
 
 __all__ = ["HEADER", "Webhook", "describe"]
 
@@ -67,6 +67,15 @@ class Webhook:
         """Tell whether a request with this in its header is Telegram's. If not, answer 401."""
         # In constant time; and as bytes, since texts that are not ASCII cannot be compared so.
         return hmac.compare_digest((secret or "").encode(errors="replace"), self._secret)
+
+    async def begin(self) -> None:
+        """Load the state ahead of the first update.
+
+        Raises:
+            PersistenceError: It cannot be read.
+            TelegramError: Telegram does not answer, or does not know the token.
+        """
+        await begin(self._application)
 
     async def take(self, update: str | bytes, within: float | None = None) -> HTTPStatus:
         """Process an update, and return what to answer when its effects are durable.

@@ -20,8 +20,9 @@ from tests.faultproxy import FaultProxy, Lost
 from tests.integration.bots import Bots
 from tests.integration.hosts import INFRA, PATIENCE, SECRET, USER, BotApi, Host, message
 from tests.servers import S3Server
+from tests.support import OTHER_KEY
 
-from ptb_s3.errors import SettingsError, StorageUnavailableError
+from ptb_s3.errors import SettingsError, StorageUnavailableError, UnknownKeyError
 
 WINDOW = 10.0
 """Seconds between SIGTERM and SIGKILL on Cloud Run."""
@@ -230,6 +231,20 @@ async def test_settings_that_are_wrong_are_named(
     (line,) = cloud_run.host.log(process).splitlines()
     assert line.startswith(f"ERROR service: {name} is ")
     assert not value or value not in line
+
+
+async def test_a_state_that_cannot_be_read_is_no_start(cloud_run: CloudRun) -> None:
+    """A new revision with a wrong key is not healthy, and says which key it would need."""
+    service = await cloud_run.start()
+    assert await service.post(message("tea")) == OK
+    assert await service.end() == 0
+    process = await cloud_run.launch(PTB_S3_KEY=OTHER_KEY.reveal())
+    async with asyncio.timeout(PATIENCE):
+        assert await process.wait() == UnknownKeyError.exit_code
+    lines = cloud_run.host.log(process).splitlines()
+    assert lines[-1].startswith("ERROR service: Object 'head' is sealed with key ")
+    assert "Listening" not in cloud_run.host.log(process)
+    assert await cloud_run.host.lists() == {USER: ["tea"]}
 
 
 async def refuses(service: Service) -> None:
