@@ -371,7 +371,9 @@ class Committer:
     def _take_over(self, theirs: Base, changes: Changes) -> None:
         base, staged, head = self.base, self.staged, theirs.head
         if not set(staged.updates).isdisjoint(head.updates):
-            staged.discard()  # another instance was sent the same update, and was first
+            # Another instance was sent the same update, and was first. Whoever waits for a later one
+            # finds that it is not among those that were delivered.
+            staged.discard()
         rebased = staged.rebase(changes, self._merging)
         base.blobs = _rebase.blobs_after(base, theirs)
         base.identity, base.head, base.etag = theirs.identity, head, theirs.etag

@@ -6,6 +6,7 @@ what was last seen of it holds changes that nobody has saved yet: it is left alo
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
@@ -22,6 +23,10 @@ Sync: TypeAlias = Literal["auto"] | float | None
 
 # Seconds between two looks at head, while another writer is about.
 AUTO_INTERVAL = 1.0
+# Seconds for which an update waits at most for a look, and that are let go by after one that failed:
+# a storage which is silent is not to hold up every update.
+PATIENCE = 2.0
+PAUSE = 10.0
 
 _LOGGER = logging.getLogger("ptb_s3")
 
@@ -60,11 +65,14 @@ class Lookout:
             return
         self._looked = now
         try:
-            await self._repository.sync()
-        except PersistenceError as error:
+            async with asyncio.timeout(PATIENCE):
+                await self._repository.sync()
+        except (PersistenceError, TimeoutError) as error:
             if not self._failed:  # once: as often as it is asked would fill the log
-                _LOGGER.warning("Could not look for commits of other writers. %s", error)
+                why = str(error) or f"The storage gave no answer within {PATIENCE} s."
+                _LOGGER.warning("Could not look for commits of other writers. %s", why)
             self._failed = True
+            self._looked = now + PAUSE
         else:
             self._failed = False
 

@@ -21,7 +21,7 @@ from telegram import Update
 from telegram.ext import Application
 
 from ptb_s3._ptb import Internals, tasks
-from ptb_s3.errors import SettingsError, StorageUnavailableError, UpdateFormatError
+from ptb_s3.errors import ConflictError, SettingsError, StorageUnavailableError, UpdateFormatError
 from ptb_s3.persistence import S3Persistence
 
 __all__ = ["begin", "close", "deliver"]
@@ -169,6 +169,12 @@ async def _deliver(
     except BaseException:
         internals.put_back(marks)  # it may have been cut short before anything was handed over
         raise
+    if not commits.repository.has_delivered(update.update_id):
+        raise ConflictError(
+            "Another instance has processed an update whose effects could not be saved here. They "
+            "were taken back, and those of this update with them: have it sent again, as Telegram "
+            "does with what is not answered 200."
+        )
     await commits.settle(BLOBS_PATIENCE)
     return new
 

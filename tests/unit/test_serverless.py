@@ -14,7 +14,12 @@ from tests.support import make_persistence
 
 from ptb_s3 import PersistentApplication
 from ptb_s3._store import Fault, MemoryStore
-from ptb_s3.errors import SettingsError, StorageUnavailableError, UpdateFormatError
+from ptb_s3.errors import (
+    ConflictError,
+    SettingsError,
+    StorageUnavailableError,
+    UpdateFormatError,
+)
 from ptb_s3.serverless import begin, close, deliver
 
 _ids = itertools.count(1000)
@@ -140,6 +145,32 @@ async def test_a_storage_that_fails_is_an_error_and_the_retry_commits() -> None:
     assert await users(store) == {1: {"n": 1}}
     assert not await deliver(app, update)
     assert await users(store) == {1: {"n": 2}}
+
+
+async def test_what_is_taken_back_with_a_duplicate_is_not_acknowledged() -> None:
+    """One update that was saved elsewhere, and a later one on top of it: that one is sent again."""
+    store = MemoryStore()
+    app, other = application(store), application(store)
+    for each in (app, other):
+        await deliver(each, message(user=9))
+    first, second = message(), message()
+    store.faults = lambda call: Fault.FAIL_BEFORE if call.operation == "put" else None
+    with pytest.raises(StorageUnavailableError):
+        await deliver(app, first)
+    store.faults = lambda _: None
+    process = app.process_update
+
+    async def overtaken(given: object) -> None:
+        await process(given)
+        assert await deliver(other, first)
+
+    app.process_update = overtaken  # type: ignore[method-assign, assignment]  # the other is quicker
+    with pytest.raises(ConflictError, match="have it sent again"):
+        await deliver(app, second)
+    app.process_update = process  # type: ignore[method-assign]
+    assert (await users(store))[1] == {"n": 1}
+    assert await deliver(app, second)
+    assert (await users(store))[1] == {"n": 2}
 
 
 async def test_a_timeout_while_processing_leaves_nothing_half_done() -> None:

@@ -21,7 +21,7 @@ from tests.support import (
     update,
 )
 
-from ptb_s3 import Keyring, PickleSerializer, merge_values
+from ptb_s3 import Keyring, PickleSerializer, _live, merge_values
 from ptb_s3._committer import COMPANY
 from ptb_s3._live import AUTO_INTERVAL, Lookout
 from ptb_s3._merge import Merger
@@ -448,14 +448,37 @@ async def test_a_look_that_fails_is_no_failure_of_the_update(
     store = MemoryStore()
     lookout, _, _ = await _lookout(store, 0)
     store.faults = lambda _: Fault.FAIL_BEFORE
-    for second in range(3):
+    before = head_reads(store)
+    for second in range(12):  # and then it is left alone for a while
         await lookout.look(float(second))
+    assert head_reads(store) - before == 2
     assert caplog.text.count("Could not look for commits of other writers") == 1
     store.faults = lambda _: None
-    await lookout.look(5.0)
+    await lookout.look(25.0)
     store.faults = lambda _: Fault.FAIL_BEFORE
-    await lookout.look(6.0)
+    await lookout.look(26.0)
     assert caplog.text.count("Could not look for commits of other writers") == 2
+
+
+async def test_a_look_does_not_wait_for_a_silent_storage(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An update is not held up for as long as a commit may take."""
+    monkeypatch.setattr(_live, "PATIENCE", 0.01)
+    store = MemoryStore()
+    lookout, repository, _ = await _lookout(store, 0)
+
+    async def hang(*_: Any, **__: Any) -> Any:
+        await asyncio.Event().wait()
+
+    get, store.get = store.get, hang  # type: ignore[method-assign]  # it has gone silent
+    async with asyncio.timeout(5):
+        await lookout.look(0.0)
+    assert "no answer within 0.01 s" in caplog.text
+    store.get = get  # type: ignore[method-assign]  # and is back
+    repository.stage(USER, 1, b"a")
+    await repository.commit()
+    assert repository.revision == 1
 
 
 async def test_catching_up_fails_loudly() -> None:
