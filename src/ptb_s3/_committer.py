@@ -371,8 +371,8 @@ class Committer:
     def _take_over(self, theirs: Base, changes: Changes) -> None:
         base, staged, head = self.base, self.staged, theirs.head
         if not set(staged.updates).isdisjoint(head.updates):
-            # Another instance was sent the same update, and was first. Whoever waits for a later one
-            # finds that it is not among those that were delivered.
+            # Another instance was sent the same update, and was first. Whoever waits for a later
+            # one finds that it is not among those that were delivered.
             staged.discard()
         rebased = staged.rebase(changes, self._merging)
         base.blobs = _rebase.blobs_after(base, theirs)

@@ -23,8 +23,8 @@ Sync: TypeAlias = Literal["auto"] | float | None
 
 # Seconds between two looks at head, while another writer is about.
 AUTO_INTERVAL = 1.0
-# Seconds for which an update waits at most for a look, and that are let go by after one that failed:
-# a storage which is silent is not to hold up every update.
+# Seconds for which an update waits at most for a look, and that are let go by after a failure: a
+# storage which is silent is not to hold up every update.
 PATIENCE = 2.0
 PAUSE = 10.0
 
