@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from tests.support import BOT_ID, KEY, OTHER_KEY
 
-from ptb_s3 import _committer
+from ptb_s3 import _committer, _compaction
+from ptb_s3._base import Reader
 from ptb_s3._container import read_header
 from ptb_s3._head import COMPACTION_SLACK
 from ptb_s3._keyring import Keyring, KeySource
@@ -280,6 +281,26 @@ async def test_a_blob_never_holds_what_is_not_committed() -> None:
     repository.stage(USER, 2, b"staged")
     await repository.compact(USER)
     assert (await opened(store)).staged.entities(USER) == {1: b"a"}
+
+
+async def test_a_blob_is_of_one_revision_though_it_is_copied_in_slices(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A commit in the middle of the copy begins it anew: a blob is a state that was committed."""
+    monkeypatch.setattr(_compaction, "COPIED_AT_ONCE", 3)
+    store = MemoryStore()
+    repository = await opened(store)
+    await committed(repository, **{f"u{number}": b"old" for number in range(1, 21)})
+    compaction = asyncio.create_task(repository.compact(USER))
+    for number in range(3):
+        await asyncio.sleep(0)
+        await committed(repository, u1=b"new%d" % number, **{f"u{30 + number}": b"added"})
+    await compaction
+    blob = store.current()[USER]
+    header, entities = Reader(Keyring(KEY)).open_blob(USER, blob, repository.base.identity.store)
+    older = await opened(store)
+    assert await older.restore(str(header.revision))
+    assert older.staged.entities(USER) == entities
 
 
 async def test_a_blob_deleted_meanwhile_is_written_again() -> None:
