@@ -64,7 +64,7 @@ async def test_rotate_again_has_nothing_to_do(operator: Operator) -> None:
     assert "none." in (await operator.done("rotate")).stdout
     outcome = await operator.done("rotate", **ROTATED)
     assert f"is sealed with key {OTHER_KEY.id} now." in outcome.stdout
-    assert "Restart the bot" in outcome.stderr
+    assert "needs the new key to go on: restart it" in outcome.stderr
     before = await operator.listing()
     again = await operator.done("rotate", **ROTATED)
     assert again.stdout.endswith("Nothing to do.\n")
