@@ -20,9 +20,10 @@ from ptb_s3.errors import DamagedObjectError
 # Writers whose last commit a head lists. An outcome is settled within seconds of the attempt; so
 # many other processes do not start and commit in between.
 MAX_WRITERS = 64
-# Bytes of entries that go into one page of the differential: the most that a commit packs anew. A
-# larger page would compress by a few per cent more.
+# Bytes of entries that go into one page of the differential: the most that a commit packs anew.
 PAGE = 256 * 1024
+# So many full pages become one, which compresses better, and holds an entity but once.
+MERGED = 4
 # Ids of updates whose effects a head is known to hold. Telegram sends an update again for a day, to
 # one bot over at most 100 connections (Bot API, "setWebhook"); a retry comes within minutes.
 MAX_UPDATES = 256
@@ -84,11 +85,13 @@ class Page(NamedTuple):
     Attributes:
         entries: What is in it.
         newest: The newest revision of these.
-        frame: The same, compressed.
+        size: Bytes of the same, packed.
+        frame: These, compressed.
     """
 
     entries: Mapping[Key, Entry]
     newest: int
+    size: int
     frame: bytes
 
 
@@ -293,14 +296,7 @@ def encode(head: Head, compress: Callable[[bytes], bytes], key_id: str) -> tuple
     parts: dict[Kind, Part] = {}
     frames: list[bytes] = []
     for kind, part in head.parts.items():
-        full, recent, own = list(part.full), part.recent, [page.frame for page in part.full]
-        for entries, complete in _cut(part.recent):
-            frame = compress(_encode((kind, [(key, *entry) for key, entry in entries.items()])))
-            own.append(frame)
-            recent = {} if complete else entries
-            if complete:
-                full.append(Page(entries, max(e.revision for e in entries.values()), frame))
-        parts[kind] = Part(part.ref, part.cost + sum(map(len, own)), recent, tuple(full))
+        parts[kind], own = _pack(kind, part, compress)
         frames += own
     needed = {key_id, *(part.ref.key for part in parts.values() if part.ref)}
     keys = {**head.keys, **dict.fromkeys(sorted(needed), head.revision)}
@@ -370,6 +366,32 @@ def _follow_part(
         new = {key: Entry(revision, value) for key, value in changes.items()}
         part = replace(part, recent={**part.recent, **new})
     return replace(part, ref=ref)
+
+
+def _pack(kind: Kind, part: Part, compress: Callable[[bytes], bytes]) -> tuple[Part, list[bytes]]:
+    """Pack what is in no full page yet; return the part as it is then, and all its frames."""
+
+    def page(entries: Mapping[Key, Entry]) -> Page:
+        packed = _encode((kind, [(key, *entry) for key, entry in entries.items()]))
+        newest = max(entry.revision for entry in entries.values())
+        return Page(entries, newest, len(packed), compress(packed))
+
+    full, recent, last = list(part.full), {}, []
+    for entries, complete in _cut(part.recent):
+        if not complete:
+            recent, last = entries, [page(entries).frame]
+            continue
+        full.append(page(entries))
+        if _may_be_merged(full[-MERGED:]):
+            changes = [entry for one in full[-MERGED:] for entry in one.entries.items()]
+            full[-MERGED:] = [page(dict(changes))]
+    frames = [one.frame for one in full] + last
+    return Part(part.ref, part.cost + sum(map(len, frames)), recent, tuple(full)), frames
+
+
+def _may_be_merged(last: Sequence[Page]) -> bool:
+    # Neither those that were, nor one of a single huge entity: a page may hold only so much.
+    return len(last) == MERGED and all(page.size < 2 * PAGE for page in last)
 
 
 def _cut(recent: Mapping[Key, Entry]) -> Iterator[tuple[dict[Key, Entry], bool]]:
