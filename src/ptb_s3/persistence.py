@@ -8,6 +8,7 @@ commit is `_group_commit`'s; how that is made safe is `_repository`'s; what a va
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -213,8 +214,9 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             expected_bucket_owner=expected_bucket_owner,
         )
         self._keyring = keyring
+        this = weakref.ref(self)  # a cycle would outlive the persistence, with all that it holds
         self._serializer = serializer or PickleSerializer(
-            trusted=trusted, aliases=aliases, bot=lambda: self.bot
+            trusted=trusted, aliases=aliases, bot=lambda: getattr(this(), "bot", None)
         )
         self._level = compression_level
         self.flush_timeout = flush_timeout
