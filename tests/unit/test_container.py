@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from datetime import UTC, datetime
 from random import Random
 
@@ -63,6 +64,19 @@ def test_any_flipped_bit_is_an_error() -> None:
         changed[bit // 8] ^= 1 << bit % 8
         with pytest.raises(PersistenceError):
             opened(bytes(changed))
+
+
+def test_a_frame_takes_no_more_memory_than_its_bytes() -> None:
+    """A blob's frames are all there at once, and what compression might have needed is not."""
+    page = b"0123456789abcdef" * 65_536
+    tracemalloc.start()
+    try:
+        frame = compress(page, 3)
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(frame) < 10_000
+    assert taken < 50_000
 
 
 def test_a_size_is_believed_only_within_the_limit() -> None:
