@@ -111,7 +111,7 @@ def sealed_size(size: int) -> int:
 def compress(page: bytes, level: int) -> bytes:
     """Make a page's zstd frame, which declares its content size."""
     frame = zstandard.ZstdCompressor(level=level).compress(page)
-    # A copy: what it gives keeps the memory that the worst case would have taken, five times as much.
+    # A copy: what it gives holds the memory that the worst case would have taken, five times that.
     return bytes(memoryview(frame))
 
 

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import NamedTuple, TypeVar
 
 from ptb_s3 import _codec
@@ -29,6 +30,8 @@ from ptb_s3.errors import (
 SLICE = 0.004
 # Calls of PTB that go on in one tick of the loop once they are saved; each takes some 10 us.
 AT_ONCE = 250
+# Values that are serialised before somebody looks at the clock; each takes some 10 us.
+PART = 50
 # Seconds of a flush that are kept for the head that refers to blobs just written.
 PUBLISH_RESERVE = 1.0
 # Bytes a second that a host is trusted to compress, encrypt and upload while it is being stopped.
@@ -138,21 +141,43 @@ class GroupCommit:
             PersistenceError: The commit failed. Only the group's first member raises it, so that
                 PTB's error handlers see it once; what failed goes with the next commit.
         """
+        update = _Update(kind, values, dropped, whole, [])
+        failure = await self._hand_over(update)
+        if update.faults:
+            raise update.faults[0] from failure
+        if failure is not None:
+            raise failure
+
+    async def record_many(self, kind: Kind, values: Mapping[Key, object]) -> list[PersistenceError]:
+        """Hand over what many entities have become, in one call; return when that is durable.
+
+        Returns:
+            What could not be saved, and why. Everything else is.
+
+        Raises:
+            PersistenceError: The commit failed; see `record`.
+        """
+        entries = iter(values.items())
+        updates = []
+        while part := dict(islice(entries, PART)):
+            updates.append(_Update(kind, part, (), whole=False, faults=[]))
+        failure = await self._hand_over(*updates)
+        if failure is not None:
+            raise failure
+        return [fault for update in updates for fault in update.faults]
+
+    async def _hand_over(self, *updates: _Update) -> BaseException | None:
+        """Return when the commit of these is done; and why it failed, if this call is to say so."""
         group, leads = self._group, self._group is None
         if group is None:
             group = self._group = _Group()
             # A task of its own: if one of PTB's calls is cancelled, the others still commit.
             self._committing = asyncio.create_task(self._commit(group))
         done = asyncio.get_running_loop().create_future()
-        update = _Update(kind, values, dropped, whole, [])
-        group.updates.append(update)
+        group.updates.extend(updates)
         group.waiting.append(done)
         await done
-        failure = group.failure if leads else None
-        if update.faults:
-            raise update.faults[0] from failure
-        if failure is not None:
-            raise failure
+        return group.failure if leads else None
 
     async def flush(self, seconds: float) -> None:
         """Commit what is left, and write blobs if there is time.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from copy import deepcopy
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from telegram.ext import Application
 
@@ -43,6 +43,7 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
 
     @property
     def _commits(self) -> GroupCommit | None:
+        """What takes changes, where the persistence is ours, and loaded."""
         persistence = self.persistence
         return persistence.open_already if isinstance(persistence, S3Persistence) else None
 
@@ -128,9 +129,22 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         if self._commits is None:  # else it was told at once
             yield from map(drop, marks.dropped[kind])
         live = self._internals.data(kind)
-        for key in marks.changed[kind] & live.keys():
-            for copy in _copied(kind, key, live[key], failures):
-                yield update(key, copy)
+        copies: dict[Key, Any] = {
+            key: copy
+            for key in marks.changed[kind] & live.keys()
+            for copy in _copied(kind, key, live[key], failures)
+        }
+        if self._commits is not None:
+            yield _record(self._commits, kind, copies, failures)
+        else:
+            yield from (update(cast("int", key), copy) for key, copy in copies.items())
+
+
+async def _record(
+    commits: GroupCommit, kind: Kind, copies: Mapping[Key, object], failures: list[Exception]
+) -> None:
+    """Hand over many values in one call: ten thousand of these would hold up the loop."""
+    failures += await commits.record_many(kind, copies)
 
 
 def _copied(kind: Kind, key: Key | None, value: _T, failures: list[Exception]) -> Iterator[_T]:

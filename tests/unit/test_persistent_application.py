@@ -35,8 +35,8 @@ from tests.support import make_persistence, state_of
 
 from ptb_s3 import PersistentApplication
 from ptb_s3._ptb import Internals, tasks
-from ptb_s3._store import MemoryStore
-from ptb_s3.errors import SerializationError, SettingsError
+from ptb_s3._store import Fault, MemoryStore
+from ptb_s3.errors import SerializationError, SettingsError, StorageUnavailableError
 
 
 def application(
@@ -91,6 +91,28 @@ async def test_a_value_that_cannot_be_copied_is_named_and_all_else_is_saved() ->
     await say(app, "coffee", user=1)
     await app.update_persistence()
     assert await users(store) == {1: {"said": "coffee"}, 2: {"said": "milk"}}
+
+
+async def test_each_value_that_cannot_be_saved_is_named() -> None:
+    """Handed over together, and still told one by one; a failed commit is told once."""
+    store = MemoryStore()
+    app = application(store, remembering())
+    errors = gather_errors(app)
+    await app.initialize()
+    for user in range(1, 5):
+        await say(app, "tea", user=user)
+    for user in (2, 4):
+        app.user_data[user]["bad"] = print
+    await app.update_persistence()
+    named = sorted((e.kind, e.key) for e in errors if isinstance(e, SerializationError))
+    assert named == [("user_data", 2), ("user_data", 4)]
+    assert sorted(await users(store)) == [1, 3]
+    errors.clear()
+    store.faults = lambda call: Fault.FAIL_BEFORE if call.operation == "put" else None
+    for user in (1, 3):
+        await say(app, "milk", user=user)
+    await app.update_persistence()
+    assert [type(error) for error in errors] == [StorageUnavailableError]
 
 
 async def test_the_updater_task_survives_it() -> None:
