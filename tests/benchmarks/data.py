@@ -8,6 +8,12 @@ from typing import Any
 
 User = dict[str, Any]
 
+REALISTIC = "realistic"
+"""A shop's users: nested carts, times, few words, of which some are frequent; a few large ones."""
+INCOMPRESSIBLE = "incompressible"
+"""Random bytes, so that no figure flatters: nothing can be compressed, and no word be shared."""
+KINDS = [REALISTIC, INCOMPRESSIBLE]
+
 FIRST_ID = 100_000_000
 _EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 _YEAR = 365 * 24 * 3600
@@ -25,10 +31,11 @@ _HISTORY = 500
 _SKEW = 4
 
 
-def make_users(count: int) -> dict[int, User]:
-    """Return so many users' data, by id."""
+def make_users(count: int, kind: str) -> dict[int, User]:
+    """Return so many users' data of one kind, by id."""
     rng = random.Random(8)  # noqa: S311 - to be repeatable is the point
-    return {FIRST_ID + 37 * number: _user(rng, number) for number in range(count)}
+    make = _user if kind == REALISTIC else _noise
+    return {FIRST_ID + 37 * number: make(rng, number) for number in range(count)}
 
 
 def make_bot_data() -> dict[str, Any]:
@@ -50,7 +57,10 @@ def active(ids: list[int], count: int, rng: random.Random) -> list[int]:
 
 
 def touch(user: User, rng: random.Random) -> None:
-    """Change a user as a visit to the shop does."""
+    """Change a user as a visit to the shop does or, where all is noise, make some anew."""
+    if "noise" in user:
+        user["noise"] = rng.randbytes(len(user["noise"]))
+        return
     user["visits"] += 1
     user["seen"] = _time(rng)
     user["step"] = rng.choice(_STEPS)
@@ -73,6 +83,11 @@ def _user(rng: random.Random, number: int) -> User:
     if number % _BUSY_SHARE == 7:
         user["history"] = [_item(rng) | {"at": _time(rng)} for _ in range(_HISTORY)]
     return user
+
+
+def _noise(rng: random.Random, number: int) -> User:
+    size = rng.randrange(100, 500)
+    return {"noise": rng.randbytes(size * (100 if number % _BUSY_SHARE == 7 else 1))}
 
 
 def _item(rng: random.Random) -> dict[str, Any]:

@@ -7,14 +7,14 @@ import subprocess
 import sys
 from typing import NamedTuple
 
-from tests.benchmarks.bots import BUCKET, Setting
+from tests.benchmarks.setting import BUCKET, Setting
 
 _IMPORTS = """
-import time
+import importlib, sys, time
 begun = time.perf_counter()
 import telegram.ext
 theirs = time.perf_counter()
-from ptb_s3 import S3Persistence
+importlib.import_module(sys.argv[1])
 ours = time.perf_counter()
 print(theirs - begun, ours - theirs)
 """
@@ -34,15 +34,15 @@ asyncio.run(ask())
 
 
 class Imports(NamedTuple):
-    """Seconds for `import telegram.ext`, and for `from ptb_s3 import S3Persistence` after it."""
+    """Seconds for `import telegram.ext`, and for a persistence's module after it."""
 
     telegram: float
-    ptb_s3: float
+    module: float
 
 
-def imports() -> Imports:
+def imports(module: str) -> Imports:
     """Import in a fresh interpreter."""
-    return Imports(*_run(_IMPORTS))
+    return Imports(*_run(_IMPORTS, module))
 
 
 def first_request(setting: Setting) -> float:

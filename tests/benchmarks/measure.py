@@ -1,4 +1,7 @@
-"""Run all measurements, each in a process of its own: what was in memory before would count."""
+"""Run measurements, each in a process of its own: what was in memory before would count.
+
+Each is made once, when a row first asks for it, and on data that was written before.
+"""
 
 from __future__ import annotations
 
@@ -7,76 +10,128 @@ import multiprocessing
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
 from typing import Any, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from tests.benchmarks import fresh, intervals, prepare, start, writers
-from tests.benchmarks.bots import Setting
-from tests.benchmarks.figures import Measured
+from rich.status import Status
+from tests.benchmarks import fresh, prepare, start
+from tests.benchmarks.contestants import CONTESTANTS, OURS
+from tests.benchmarks.setting import Setting
+from tests.benchmarks.start import Start
 
 _Result = TypeVar("_Result")
-_Probe = Callable[[Setting], Coroutine[Any, Any, _Result]]
+_Probe = Callable[[Setting, str], Coroutine[Any, Any, _Result]]
+_Plain = Callable[[Setting], Coroutine[Any, Any, _Result]]
 
 # Imported once: each process is a copy of one that has done so.
 _PRELOADED = ["aioboto3", __name__]
-_STEPS_ONCE = 7
-_STEPS_A_ROUND = 5
 
 
-def measure(setting: Setting, rounds: int) -> Measured:
-    """Measure everything; the starts so many times, in turns."""
-    measured = Measured()
-    with _steps(_STEPS_ONCE + _STEPS_A_ROUND * rounds) as step, _processes() as processes:
+class Bench:
+    """Where rows get what was measured.
 
-        def probe(name: str, work: _Probe[_Result]) -> _Result:
-            step(name)
-            return processes.submit(_run, work, setting).result()
+    Args:
+        setting: Size and data do not matter: each row has its own.
+        rounds: How often starts and imports are measured.
+        line: URL that leads to the S3 server over a slow line.
+        alternatives: Whether any but ours is measured.
+        processes: Runs the measurements.
+        status: Where it says what it does.
+    """
 
-        probe("making the data", prepare.fill)
-        for _ in range(rounds):
-            measured.yardsticks.append(probe("pickle.loads", start.loads))
-            measured.starts.append(probe("a start on S3", start.on_s3))
-            measured.pickle_starts.append(probe("a start on a pickle file", start.on_pickle))
-            step("imports")
-            measured.imports.append(fresh.imports())
-            step("the first request of a process")
-            measured.first_requests.append(fresh.first_request(setting))
-        # After the starts, since these change what is stored.
-        measured.memory.append(probe("memory, on S3", start.memory_on_s3))
-        measured.pickle_memory.append(probe("memory, on a pickle file", start.memory_on_pickle))
-        measured.writers.append(probe("two writers, serverless, flush", writers.writers))
-        measured.intervals.append(probe("intervals on S3", intervals.on_s3))
-        measured.pickle_intervals.append(probe("intervals on a pickle file", intervals.on_pickle))
-        measured.pickle_flushes.append(
-            probe("a shutdown on a pickle file", intervals.on_pickle_flush)
-        )
-    return measured
+    def __init__(
+        self,
+        setting: Setting,
+        rounds: int,
+        line: str,
+        processes: ProcessPoolExecutor,
+        status: Status,
+        *,
+        alternatives: bool,
+    ) -> None:
+        self.setting = setting
+        self.rounds = rounds
+        self.contestants = list(CONTESTANTS) if alternatives else [OURS]
+        self._line = line
+        self._processes = processes
+        self._status = status
+        self._filled: set[Setting] = set()
+        self.take = cache(self._take)
+        self.starts = cache(self._starts)
+        self.yardstick = cache(self._yardstick)
+        self._run(prepare.make_bucket, setting)
+
+    def take_all(self, probe: _Probe[_Result], setting: Setting) -> dict[str, _Result]:
+        """Measure all contestants; return what it gave, by their names."""
+        return {name: self.take(probe, setting, name) for name in self.contestants}
+
+    def plain(self, probe: _Plain[_Result], setting: Setting) -> _Result:
+        """Measure what no contestant has a part in."""
+        self._fill(setting)
+        return self._run(probe, setting)
+
+    def imports(self, module: str) -> list[fresh.Imports]:
+        """Import a module in as many fresh interpreters as there are rounds."""
+        self._status.update(f"import of {module}")
+        return [fresh.imports(module) for _ in range(self.rounds)]
+
+    def first_request(self) -> float:
+        """Return the seconds until a fresh process has its first answer, at best."""
+        self._status.update("the first request of a process")
+        return min(fresh.first_request(self.setting) for _ in range(self.rounds))
+
+    def _take(self, probe: _Probe[_Result], setting: Setting, name: str) -> _Result:
+        self._fill(setting)
+        return self._run(probe, setting, name)
+
+    def _starts(self, setting: Setting, name: str, *, slow: bool = False) -> list[Start]:
+        """Start a bot as often as there are rounds, over the slow line or without it."""
+        self._fill(setting)
+        place = replace(setting, endpoint_url=self._line) if slow else setting
+        return [self._run(start.start, place, name) for _ in range(self.rounds)]
+
+    def _yardstick(self, setting: Setting) -> float:
+        """Return the seconds of `pickle.loads`, at best."""
+        runs = [self.plain(start.loads, setting) for _ in range(self.rounds)]
+        return min(run.seconds for run in runs)
+
+    def _fill(self, setting: Setting) -> None:
+        if setting in self._filled:
+            return
+        self._filled.add(setting)
+        self._run(prepare.fill_yardstick, setting)
+        self._run(prepare.fill, setting)
+        if self.contestants != [OURS]:
+            self._run(prepare.fill_alternatives, setting)
+
+    def _run(
+        self, work: Callable[..., Coroutine[Any, Any, _Result]], setting: Setting, *name: str
+    ) -> _Result:
+        what = work.__name__.replace("_", " ")
+        self._status.update(f"{setting.users:,} {setting.data}: {what} {', '.join(name)}")
+        return self._processes.submit(_in_process, work, setting, name).result()
 
 
-def _run(work: _Probe[_Result], setting: Setting) -> _Result:
-    """Measure in a process of its own."""
+def _in_process(
+    work: Callable[..., Coroutine[Any, Any, _Result]], setting: Setting, name: tuple[str, ...]
+) -> _Result:
     setting.enter()
-    return asyncio.run(work(setting))
+    return asyncio.run(work(setting, *name))
 
 
 @contextmanager
-def _processes() -> Iterator[ProcessPoolExecutor]:
+def processes() -> Iterator[ProcessPoolExecutor]:
     """Give each call a process of its own."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
-    with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as processes:
-        yield processes
+    with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as pool:
+        yield pool
 
 
 @contextmanager
-def _steps(count: int) -> Iterator[Callable[[str], None]]:
-    """Show on standard error how far we are."""
-    columns = (TextColumn("{task.description:<32}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=count, completed=-1)
-
-        def step(name: str) -> None:
-            progress.update(task, advance=1, description=name)
-
-        yield step
+def status() -> Iterator[Status]:
+    """Show on standard error what is going on."""
+    with Console(stderr=True).status("") as shown:
+        yield shown

@@ -1,4 +1,4 @@
-"""What a second writer costs, what a serverless invocation asks of the storage, and a flush."""
+"""What a second writer costs, a serverless invocation, a look at `head`, and a slow storage."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ import itertools
 import json
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from tests.benchmarks import data
-from tests.benchmarks.bots import S3Bot, Setting, s3_bot
+from tests.benchmarks.contestants import OnS3
+from tests.benchmarks.setting import Setting
 from tests.support import StoreAround
 
-from ptb_s3._store import Fetched, Store, Written
+from ptb_s3._container import HEAD
+from ptb_s3._store import Fetched, Written
 from ptb_s3.serverless import deliver
 
 COMMITS = 200
 _WARM_UP = 3
+_LOOKS = 300
 # Seconds that a storage which answers slowly takes for each request.
 SLOW = 2.0
 
@@ -31,8 +35,9 @@ class Writers(NamedTuple):
         in_turn: That as many of two take, each after one of the other, so that each conflicts.
         conflicts: How many of these did.
         invocation: Requests of a warm serverless invocation, by operation and object.
-        flush: Saving and flushing an interval's changes.
-        slow_flush: The same where the storage answers slowly.
+        look: CPU time of a conditional GET of head that finds nothing new.
+        botocore_look: The same by botocore's own `get_object`.
+        slow_flush: Saving and flushing an interval's changes where the storage answers slowly.
         allowed: `flush_timeout`.
     """
 
@@ -40,7 +45,8 @@ class Writers(NamedTuple):
     in_turn: float
     conflicts: int
     invocation: dict[str, int]
-    flush: float
+    look: float
+    botocore_look: float
     slow_flush: float
     allowed: float
 
@@ -64,20 +70,27 @@ async def writers(setting: Setting) -> Writers:
     two = [await _started(setting, "in-turn/"), await _started(setting, "in-turn/")]
     in_turn = await _commit(two)
     conflicts = sum(bot.persistence.stats.conflicts for bot in two)
-    flush, _ = await _flush(setting)
-    slow_flush, allowed = await _flush(setting, slow=True)
+    look, botocore_look = await _looks(one[0])
+    slow_flush, allowed = await _slow_flush(setting)
     return Writers(
-        alone, in_turn, conflicts, await _invocation(setting), flush, slow_flush, allowed
+        alone,
+        in_turn,
+        conflicts,
+        await _invocation(setting),
+        look=look,
+        botocore_look=botocore_look,
+        slow_flush=slow_flush,
+        allowed=allowed,
     )
 
 
-async def _started(setting: Setting, prefix: str) -> S3Bot:
-    bot = s3_bot(setting, prefix, sync=None)
+async def _started(setting: Setting, prefix: str) -> OnS3:
+    bot = OnS3(setting, prefix, sync=None)
     await bot.app.initialize()
     return bot
 
 
-async def _commit(bots: Sequence[S3Bot]) -> float:
+async def _commit(bots: Sequence[OnS3]) -> float:
     """Let bots commit in turn; return what all but the first few commits take."""
     turns = itertools.cycle(range(len(bots)))
     begun = time.perf_counter()
@@ -90,7 +103,7 @@ async def _commit(bots: Sequence[S3Bot]) -> float:
 
 
 async def _invocation(setting: Setting) -> dict[str, int]:
-    bot = s3_bot(setting, "serverless/")
+    bot = OnS3(setting, "serverless/")
     for number in range(_WARM_UP):
         await deliver(bot.app, _update(number))
     bot.store.calls.clear()
@@ -105,22 +118,47 @@ def _update(number: int) -> str:
     return json.dumps({"update_id": number, "message": {**message, "text": "hello"}})
 
 
-async def _flush(setting: Setting, *, slow: bool = False) -> tuple[float, float]:
+async def _looks(bot: OnS3) -> tuple[float, float]:
+    """Return the seconds of CPU time of a look at head: by the store, and by botocore alone."""
+    from botocore.exceptions import ClientError  # noqa: PLC0415 - as long to import as aioboto3
+
+    store: Any = bot.store.store
+    client = await store._client()
+    found = await store.get(HEAD)
+    place = {"Bucket": store.bucket, "Key": store.prefix + HEAD, "IfNoneMatch": found.etag}
+
+    async def by_store() -> None:
+        unchanged = await store.get(HEAD, unless=found.etag)
+        assert (unchanged.body, unchanged.etag) == (b"", found.etag)
+
+    async def by_botocore() -> None:
+        with suppress(ClientError):  # which is how botocore says that it is the same
+            await client.get_object(**place)
+            raise AssertionError("head has changed meanwhile")
+
+    return await _cpu(by_store), await _cpu(by_botocore)
+
+
+async def _cpu(call: Callable[[], Awaitable[None]]) -> float:
+    """Return the seconds of CPU time of one call, on average."""
+    for _ in range(_WARM_UP):
+        await call()
+    begun = time.process_time()
+    for _ in range(_LOOKS):
+        await call()
+    return (time.process_time() - begun) / _LOOKS
+
+
+async def _slow_flush(setting: Setting) -> tuple[float, float]:
     """Save and flush an interval's changes, as a host that ends the process makes a bot do."""
-    bot = s3_bot(setting)
+    bot = OnS3(setting)
     await bot.app.initialize()
     rng = random.Random(4)  # noqa: S311 - to be repeatable is the point
-    for user_id in data.active(list(bot.app.user_data), setting.changed, rng):
+    for user_id in data.active(list(bot.app.user_data), setting.one_per_cent, rng):
         data.touch(bot.app.user_data[user_id], rng)
         bot.app.mark_data_for_update_persistence(user_ids=user_id)
-    if slow:
-        _slow_down(bot)
+    bot.store.store = SlowStore(bot.store.store)
     begun = time.perf_counter()
     await bot.app.update_persistence()
     await bot.persistence.flush()
     return time.perf_counter() - begun, bot.persistence.flush_timeout
-
-
-def _slow_down(bot: S3Bot) -> None:
-    quick: Store = bot.store.store
-    bot.store.store = SlowStore(quick)
