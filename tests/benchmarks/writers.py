@@ -71,6 +71,8 @@ async def writers(setting: Setting) -> Writers:
     in_turn = await _commit(two)
     conflicts = sum(bot.persistence.stats.conflicts for bot in two)
     look, botocore_look = await _looks(one[0])
+    for bot in (*one, *two):
+        await bot.store.close()
     slow_flush, allowed = await _slow_flush(setting)
     return Writers(
         alone,
@@ -108,7 +110,9 @@ async def _invocation(setting: Setting) -> dict[str, int]:
         await deliver(bot.app, _update(number))
     bot.store.calls.clear()
     await deliver(bot.app, _update(_WARM_UP))
-    return dict(bot.store.calls)
+    calls = dict(bot.store.calls)
+    await bot.store.close()
+    return calls
 
 
 def _update(number: int) -> str:
