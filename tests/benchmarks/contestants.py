@@ -20,7 +20,7 @@ from tests.benchmarks.naive import NaiveS3Persistence
 from tests.benchmarks.setting import BUCKET, STORED, App, Setting, application
 from tests.support import StoreAround
 
-from ptb_s3 import Keyring, S3Persistence
+from ptb_s3 import Keyring, PersistentApplication, S3Persistence
 from ptb_s3._container import HEAD
 from ptb_s3._keyring import Key
 from ptb_s3._state import Kind
@@ -148,6 +148,14 @@ class OnS3:
         self.app.persistence = None
         del self.persistence
         await self.store.close()
+
+
+class OnS3Mended(OnS3):
+    """The same with a `PersistentApplication`, which hands over all users in one call."""
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
+        self.app = application(self.persistence, PersistentApplication)
 
 
 class OnNothing(OnS3):

@@ -9,7 +9,7 @@ from functools import partial
 from tests.benchmarks.contestants import NAIVE, OURS
 from tests.benchmarks.data import REALISTIC
 from tests.benchmarks.figures import MULTIPLIED, Figure, each, is_large
-from tests.benchmarks.intervals import floor, intervals
+from tests.benchmarks.intervals import floor, intervals, mended
 from tests.benchmarks.measure import Bench
 from tests.benchmarks.prices import AS_OF, PRICES, month
 from tests.benchmarks.setting import Setting
@@ -36,6 +36,12 @@ def stall(bench: Bench, setting: Setting) -> list[Figure]:
             name="longest stall in an interval, maximum",
             values=each(runs, lambda run: max(run.stalls)),
             bound=STALL,
+        ),
+        row(
+            name="the same with PersistentApplication, median",
+            values={OURS: bench.plain(mended, setting)},
+            bound=STALL,
+            note="which hands over all users in one call",
         ),
         row(
             name="the same if nothing is saved, median",

@@ -6,7 +6,7 @@ import statistics
 import time
 from typing import NamedTuple
 
-from tests.benchmarks.contestants import CONTESTANTS, OURS, Entrant, OnNothing
+from tests.benchmarks.contestants import CONTESTANTS, OURS, Entrant, OnNothing, OnS3, OnS3Mended
 from tests.benchmarks.setting import Setting
 from tests.benchmarks.shop import Saved, Shop
 
@@ -69,7 +69,15 @@ async def intervals(setting: Setting, name: str) -> Intervals:
 
 async def floor(setting: Setting) -> float:
     """Return the longest stall, at the median, of intervals in which nothing is saved."""
-    bot = OnNothing(setting)
+    return await _median_stall(setting, OnNothing(setting))
+
+
+async def mended(setting: Setting) -> float:
+    """Return the same with a `PersistentApplication`, which saves."""
+    return await _median_stall(setting, OnS3Mended(setting))
+
+
+async def _median_stall(setting: Setting, bot: OnS3) -> float:
     shop = Shop(bot)
     await shop.open()
     saved, _ = await _work(shop, setting.one_per_cent, setting.samples)

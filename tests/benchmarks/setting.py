@@ -84,10 +84,11 @@ class Setting:
         }
 
 
-def application(persistence: Any) -> App:
+def application(persistence: Any, cls: type[App] = Application) -> App:
     """Make a bot that never meets Telegram, on a persistence."""
-    return (
+    app: App = (
         ApplicationBuilder()
+        .application_class(cls)
         .token(TOKEN)
         .request(OfflineTelegram())
         .get_updates_request(OfflineTelegram())
@@ -95,3 +96,4 @@ def application(persistence: Any) -> App:
         .persistence(persistence)
         .build()
     )
+    return app

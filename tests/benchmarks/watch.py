@@ -45,7 +45,10 @@ class Others:
         """Time them meanwhile."""
         gc.callbacks.append(self._collect)
         try:
-            with mock.patch("telegram.ext._application.deepcopy", self._copy):
+            with (
+                mock.patch("telegram.ext._application.deepcopy", self._copy),
+                mock.patch("ptb_s3.application.deepcopy", self._copy),
+            ):
                 yield
         finally:
             gc.callbacks.remove(self._collect)

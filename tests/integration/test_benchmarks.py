@@ -20,6 +20,7 @@ ROWS = {
 BOUNDED = {
     "longest stall in an interval, median",
     "longest stall in an interval, maximum",
+    "the same with PersistentApplication, median",
     "longest stall while a blob is written anew",
     "requests when nothing changed",
     "requests on the commit path",
@@ -44,6 +45,7 @@ SOME = {
     "cold start, by that of PicklePersistence": {"ptb-s3"},
     "cold start over a slow line, by transfer and opening in turn": {"ptb-s3"},
     "first request of a process": {"ptb-s3"},
+    "the same with PersistentApplication, median": {"ptb-s3"},
     "the same if nothing is saved, median": {"ptb-s3"},
     "PTB's deep copies in an interval, median": {"ptb-s3"},
     "200 commits of two writers in turn, by those of one": {"ptb-s3"},
