@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ptb_s3 import _container, _head, _state
+from ptb_s3 import _container, _head_pages, _state
 from ptb_s3._container import HEAD, Header
 from ptb_s3._head import Head, Part, Ref
 from ptb_s3._keyring import KeySource
@@ -151,7 +151,7 @@ class Reader:
     def open_head(self, body: bytes) -> tuple[Header, Head]:
         """Open a head, of whatever revision."""
         header, pages = _container.open_sealed(HEAD, body, self.keys)
-        head = _head.decode(
+        head = _head_pages.decode(
             pages, revision=header.revision, commit=header.commit, count=header.entities
         )
         if self.bot not in (None, head.bot):

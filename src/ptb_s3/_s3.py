@@ -15,10 +15,19 @@ import random
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 from urllib.parse import urlsplit
 
-from ptb_s3._s3_answers import Answer, Question, means_absent, to_error, to_failure
+from ptb_s3._s3_answers import (
+    Answer,
+    Question,
+    means_absent,
+    to_error,
+    to_failure,
+    version_of,
+)
+from ptb_s3._s3_glance import Glance
 from ptb_s3._store import Fetched, Version, Written
 from ptb_s3.errors import SettingsError, StorageError, StorageUnavailableError
 
@@ -51,11 +60,6 @@ _CONFLICTS = frozenset({"ConditionalRequestConflict", "OperationAborted"})
 _WAIT = 0.25
 """Seconds: upper bound of the first wait of our own; it doubles with each further one."""
 _RANGE_NOT_SATISFIABLE = 416
-_NOT_MODIFIED = 304
-_OK = 200
-_VERSION = "x-amz-version-id"
-_SIGNED_FOR = 300
-"""Seconds that a signed address is good for; used for a fifth of it, since clocks differ."""
 _NOT_S3 = Answer("200", 200)
 """What we make of a success without what S3 adds to it: some web server said it."""
 
@@ -126,7 +130,7 @@ class S3Store:
         self._patience = _ATTEMPTS * (connect_timeout + read_timeout + _BACKOFF)
         self._session: Any = session
         self._link: _Link | None = None
-        self._addresses: dict[str, tuple[str, float]] = {}
+        self._glance = Glance(bucket, expected_bucket_owner)
 
     @property
     def expected_owner(self) -> str | None:
@@ -199,7 +203,7 @@ class S3Store:
         )
         if isinstance(response, Answer):
             raise to_error(question, response)
-        return Written(_etag(question, response), _version_id(response))
+        return Written(_etag(question, response), version_of(response))
 
     async def versions(self, name: str) -> AsyncIterator[Version]:
         """See `Store.versions`. Without versioning there is one, with the id ``null``."""
@@ -307,7 +311,7 @@ class S3Store:
 
     async def close(self) -> None:
         """See `Store.close`."""
-        self._addresses.clear()
+        self._glance.forget()
         link, self._link = self._link, None
         if link is not None:
             await link.close()
@@ -332,56 +336,17 @@ class S3Store:
                 await asyncio.sleep(_jitter(attempt))
                 attempt += 1
             else:
-                return Fetched(body, _etag(question, response), _version_id(response))
+                return Fetched(body, _etag(question, response), version_of(response))
 
     async def _get_unless(self, question: Question, etag: str) -> Fetched | None:
-        """Read an object unless it has this ETag, and then its body; None: ask in the usual way.
-
-        botocore takes 1.5 to 2 ms of CPU for a request and its answer, which is too much for what
-        is asked as often as once a second. So it is told to sign alone, and the rest is left to the
-        HTTP session of its client, with the same connections, proxies and certificates. Whatever
-        comes but "not modified" and the object is for the usual way to understand.
-        """
-        from aiobotocore.response import StreamingBody  # noqa: PLC0415 - not before the first call
-        from botocore.awsrequest import AWSPreparedRequest  # noqa: PLC0415 - as above
-
+        """Read an object unless it has this ETag, the short way; None: ask in the usual one."""
         try:
             client = await self._client()
-            session = client._endpoint.http_session  # noqa: SLF001 - there is no public way to it
-            url = await self._signed_address(client, question.key)
-            headers = {"If-None-Match": etag}
-            if self.expected_owner is not None:
-                headers["x-amz-expected-bucket-owner"] = self.expected_owner
-            request = AWSPreparedRequest("GET", url, headers, body=None, stream_output=True)
             async with asyncio.timeout(self._patience):
-                response = await session.send(request)
-                async with response.raw:
-                    found = response.headers
-                    if response.status_code == _NOT_MODIFIED:
-                        return Fetched(b"", etag, _version_id({"VersionId": found.get(_VERSION)}))
-                    if response.status_code != _OK or not found.get("etag"):
-                        self._addresses.clear()
-                        return None
-                    size = int(found.get("content-length", 0))
-                    answer = {"ContentLength": size, "Body": StreamingBody(response.raw, size)}
-                    body = await _read(question, answer)
+                return await self._glance.ask(client, question.key, etag, partial(_read, question))
         except Exception as exc:  # noqa: BLE001 - it is only a short cut
             _LOGGER.debug("Could not ask in the short way: %s", type(exc).__name__)
             return None
-        return Fetched(body, found["etag"], _version_id({"VersionId": found.get(_VERSION)}))
-
-    async def _signed_address(self, client: _Untyped, key: str) -> str:
-        """Return an address that lets whoever knows it read an object for a while."""
-        now = asyncio.get_running_loop().time()
-        address, until = self._addresses.get(key, ("", now))
-        if now >= until:
-            address = await client.generate_presigned_url(
-                "get_object",
-                Params={"Bucket": self.bucket, "Key": key, **self._owner},
-                ExpiresIn=_SIGNED_FOR,
-            )
-            self._addresses[key] = address, now + _SIGNED_FOR / 5
-        return address
 
     async def _ask(
         self, question: Question, operation: str, within: float | None = None, **request: object
@@ -582,12 +547,6 @@ def _etag(question: Question, response: dict[str, Any]) -> str:
     if not etag:
         raise to_error(question, _NOT_S3)
     return str(etag)
-
-
-def _version_id(response: dict[str, Any]) -> str | None:
-    """Return the version's id; None without versioning (``null`` where it is suspended)."""
-    version_id = response.get("VersionId")
-    return None if version_id in {None, "", "null"} else str(version_id)
 
 
 def _check_endpoint(endpoint_url: str | None) -> None:

@@ -12,7 +12,8 @@ missing key). Where other servers differ, the row says which.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from ptb_s3._store import PreconditionFailed
 from ptb_s3.errors import (
@@ -335,3 +336,9 @@ def _row(question: Question, answer: Answer) -> _Row:
     if answer.status >= 500:  # noqa: PLR2004 - HTTP's
         return _WEATHER
     return _Row(StorageError, "It refuses the request as it is; trying again will not help.")
+
+
+def version_of(response: Mapping[str, Any]) -> str | None:
+    """Return the version's id; None without versioning (``null`` where it is suspended)."""
+    version_id = response.get("VersionId")
+    return None if version_id in {None, "", "null"} else str(version_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from ptb_s3 import _container, _head, _state
+from ptb_s3 import _container, _head_pages, _state
 from ptb_s3._base import Identity
 from ptb_s3._container import HEAD, Changed, Header
 from ptb_s3._head import Head, Ref
@@ -53,7 +53,7 @@ class Sealer:
     def head(self, identity: Identity, head: Head) -> tuple[Head, bytearray]:
         """Seal a head; return it with its costs counted, and the object."""
         key = self._keys.sealing_key()
-        head, frames = _head.encode(head, self._compress, key.key_id)
+        head, frames = _head_pages.encode(head, self._compress, key.key_id)
         header = self._header(
             HEAD, identity, head.revision, head.commit, head.entries, changed=head.changed
         )

@@ -9,16 +9,14 @@ from tests.support import changes
 from ptb_s3._head import (
     COMPACTION_SLACK,
     MAX_WRITERS,
-    PAGE,
     Entry,
     Head,
     Part,
     Ref,
-    decode,
     due,
-    encode,
     follow,
 )
+from ptb_s3._head_pages import PAGE, decode, encode
 from ptb_s3._state import Changes, Key, Kind
 
 NEW = Head(revision=0, commit="", bot=1)
