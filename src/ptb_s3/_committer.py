@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from datetime import datetime, timedelta
+from functools import partial
 from typing import NamedTuple
 
 from ptb_s3 import _head, _rebase
@@ -212,7 +213,8 @@ class Committer:
         """
         base, updates = self.base, tuple(self.staged.updates)
         occasion = occasion or Occasion()
-        head = _head.follow(
+        follow = partial(
+            _head.follow,
             base.head,
             changes,
             commit=self._means.sealer.new_commit(),
@@ -223,7 +225,8 @@ class Committer:
             conditions=conditions or self._conditions,
             updates=updates,
         )
-        head, body = await self._means.offload(self._means.sealer.head, base.identity, head)
+        identity, sealer = base.identity, self._means.sealer
+        head, body = await self._means.offload(lambda: sealer.head(identity, follow()))
         attempt = Attempt(head, changes, updates)
         self._undecided[head.commit] = attempt
         if len(self._undecided) > MAX_UNDECIDED:

@@ -114,11 +114,19 @@ class Staged:
         return changes
 
     def advance(self, changes: Changes) -> None:
-        """Take over what is committed now, by ourselves."""
-        self._move(changes, self.dirty)
-        for kind in self.dirty:
-            base = self.base.entities[kind]
-            self.dirty[kind] = {k: v for k, v in self.dirty[kind].items() if v != base.get(k)}
+        """Take over what is committed now, by ourselves.
+
+        What is still staged looks the same to the caller as before. What is not is moved with care.
+        """
+        gone: Changes = {
+            kind: {key: entities[key] for key in entities.keys() - self.dirty[kind].keys()}
+            for kind, entities in changes.items()
+        }
+        self._move(gone, self.dirty)
+        for kind, entities in changes.items():
+            base, dirty = self.base.entities[kind], self.dirty[kind]
+            _state.apply(base, entities)
+            self.dirty[kind] = {k: v for k, v in dirty.items() if v != base.get(k)}
 
     def rebase(self, theirs: Changes, resolve: Resolve) -> Rebased:
         """Take over what another writer has committed, and put what is staged on top of it.
