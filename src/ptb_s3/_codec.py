@@ -5,9 +5,10 @@ fence, an allow-list of classes; functions are on no list. What may not be read 
 so that a value which could not come back is refused when it is first saved, not when it is needed.
 
 What the fence cannot do is bound what allowed classes are told to do. A hostile pickle can ask for
-a petabyte, nest tuples until hashing them ends the process, or set attributes of trusted classes to
-values that are themselves allowed. That no hostile bytes get here is the business of the container,
-which authenticates them; the fence is there for the day when a key has leaked.
+a petabyte, reserve a gigabyte by the number of a memo, nest tuples until hashing them ends the
+process, or set attributes of trusted classes to values that are themselves allowed. That no hostile
+bytes get here is the business of the container, which authenticates them; the fence is there for
+the day when a key has leaked.
 """
 
 from __future__ import annotations
