@@ -40,6 +40,7 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         super().__init__(**arguments)
         self._internals = Internals(self)
         self._saving = asyncio.Lock()
+        self._told: dict[Kind, set[int]] = {Kind.USER_DATA: set(), Kind.CHAT_DATA: set()}
 
     @property
     def _commits(self) -> GroupCommit | None:
@@ -71,6 +72,7 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         commits = self._commits
         if commits is not None and self.persistence and getattr(self.persistence.store_data, kind):
             commits.repository.staged.drop(kind, key)
+            self._told[kind].add(key)
 
     async def update_persistence(self) -> None:
         """Hand everything that has changed to the persistence; errors go to the error handlers."""
@@ -126,8 +128,8 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         failures: list[Exception],
     ) -> Iterator[Awaitable[None]]:
         """Make the calls for users or for chats: a drop first, and then what came after it."""
-        if self._commits is None:  # else it was told at once
-            yield from map(drop, marks.dropped[kind])
+        told, self._told[kind] = self._told[kind], set()
+        yield from map(drop, marks.dropped[kind] - told)
         live = self._internals.data(kind)
         copies: dict[Key, Any] = {
             key: copy

@@ -163,6 +163,19 @@ async def test_a_drop_and_a_new_beginning_both_arrive() -> None:
     assert await make_persistence(store).get_chat_data() == {1: {"heard": "milk"}}
 
 
+async def test_a_drop_before_the_state_is_loaded_is_not_forgotten() -> None:
+    """There was nobody to tell at once, so it is told when it is saved."""
+    store = MemoryStore()
+    async with application(store, remembering()) as app:
+        await say(app, "tea", user=1)
+        await say(app, "milk", user=2)
+    app = application(store, remembering())
+    app.drop_user_data(1)
+    await app.initialize()
+    await app.update_persistence()
+    assert await users(store) == {2: {"said": "milk"}}
+
+
 async def test_a_drop_alone_is_saved_though_nothing_else_changed() -> None:
     """With `store_data` that has no bot_data, nothing but the drop is there to be saved."""
     store = MemoryStore()
