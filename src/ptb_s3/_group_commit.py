@@ -273,8 +273,9 @@ class GroupCommit:
     def _gone(self, kind: Kind, values: Mapping[Key, object]) -> list[Key]:
         """Return what is not among all values any more, and was, as far as PTB has seen."""
         staged = self.repository.staged
-        gone = staged.entities(kind).keys() - values.keys()
-        return [key for key in gone if staged.seen(kind, key) is not None]
+        # What others have deleted as well: if it comes back, PTB is not to be taken to have it.
+        known = staged.entities(kind).keys() | staged.overtaken[kind].keys()
+        return [key for key in known - values.keys() if staged.seen(kind, key) is not None]
 
     def _dump(self, kind: Kind, key: Key, value: object) -> bytes:
         if not is_key(kind, key):

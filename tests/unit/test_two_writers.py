@@ -279,6 +279,21 @@ async def test_keyboards_of_another_instance_stay() -> None:
     assert found == ([("other", 2.0, {"b": 2})], {"q": "other"})
 
 
+async def test_a_keyboard_that_both_dropped_may_come_back() -> None:
+    """Restored with the very same content: whoever dropped it has not seen it, and lets it be."""
+    store, keyboard = MemoryStore(), ("one", 1.0, {"b": 1})
+    one, other = await two(store)
+    await update(one, {"callback_data": ([keyboard], {})})
+    one, other = await two(store)
+    await update(other, {"callback_data": ([], {})})
+    await one.catch_up()
+    await update(one, {"callback_data": ([], {}), "bot_data": {"n": 1}})
+    await update(other, {"callback_data": ([keyboard], {})})
+    await one.catch_up()
+    await update(one, {"callback_data": ([], {}), "bot_data": {"n": 2}})
+    assert await make_persistence(store).get_callback_data() == ([keyboard], {})
+
+
 async def test_a_restore_asked_of_two_instances_is_carried_out_once() -> None:
     """A rolling deploy starts both with `PTB_S3_RESTORE`: the second finds it done."""
     store = MemoryStore()
