@@ -17,6 +17,8 @@ from ptb_s3.persistence import S3Persistence
 
 _T = TypeVar("_T")
 
+_NOTHING = object()  # was staged: not `None`, which is a drop
+
 
 class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
     """PTB's `Application`, mended where what it does to a persistence loses data.
@@ -40,7 +42,8 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         super().__init__(**arguments)
         self._internals = Internals(self)
         self._saving = asyncio.Lock()
-        self._told: dict[Kind, set[int]] = {Kind.USER_DATA: set(), Kind.CHAT_DATA: set()}
+        # The drops that the persistence has been told of, each with what was staged before it.
+        self._told: dict[Kind, dict[int, Any]] = {Kind.USER_DATA: {}, Kind.CHAT_DATA: {}}
 
     @property
     def _commits(self) -> GroupCommit | None:
@@ -71,8 +74,22 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         # come back to life in between.
         commits = self._commits
         if commits is not None and self.persistence and getattr(self.persistence.store_data, kind):
-            commits.repository.staged.drop(kind, key)
-            self._told[kind].add(key)
+            staged = commits.repository.staged
+            self._told[kind].setdefault(key, staged.dirty[kind].get(key, _NOTHING))
+            staged.drop(kind, key)
+
+    def take_back_drops(self) -> None:
+        """Take back the drops since the last save: the update that made them broke off."""
+        commits = self._commits
+        if commits is None:
+            return
+        for kind, told in self._told.items():
+            dirty = commits.repository.staged.dirty[kind]
+            for key, before in told.items():
+                dirty.pop(key, None)
+                if before is not _NOTHING:
+                    dirty[key] = before
+            told.clear()
 
     async def update_persistence(self) -> None:
         """Hand everything that has changed to the persistence; errors go to the error handlers."""
@@ -128,8 +145,8 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         failures: list[Exception],
     ) -> Iterator[Awaitable[None]]:
         """Make the calls for users or for chats: a drop first, and then what came after it."""
-        told, self._told[kind] = self._told[kind], set()
-        yield from map(drop, marks.dropped[kind] - told)
+        told, self._told[kind] = self._told[kind], {}
+        yield from map(drop, marks.dropped[kind] - told.keys())
         live = self._internals.data(kind)
         copies: dict[Key, Any] = {
             key: copy

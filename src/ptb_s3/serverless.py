@@ -21,6 +21,7 @@ from telegram import Update
 from telegram.ext import Application
 
 from ptb_s3._ptb import Internals, tasks
+from ptb_s3.application import PersistentApplication
 from ptb_s3.errors import ConflictError, SettingsError, StorageUnavailableError, UpdateFormatError
 from ptb_s3.persistence import S3Persistence
 
@@ -159,6 +160,8 @@ async def _deliver(
         try:
             await _process(application, update)
         except BaseException:  # out of time, for one: Telegram sends it again
+            if isinstance(application, PersistentApplication):
+                application.take_back_drops()
             internals.reset(commits.objects, update)
             raise
         commits.repository.note_delivered(update.update_id)

@@ -198,6 +198,33 @@ async def test_a_timeout_while_processing_leaves_nothing_half_done() -> None:
     assert (await users(store))[1] == {"n": 2}
 
 
+async def test_a_drop_in_an_update_that_broke_off_is_taken_back() -> None:
+    """It is part of what the retry does anew: nothing of it is saved before."""
+    store, stuck = MemoryStore(), asyncio.Event()
+
+    async def drop(update: Any, context: Any) -> None:
+        if update.message.text == "drop":
+            context.bot_data["had"] = context.user_data["n"]
+            context.application.drop_user_data(1)
+            await stuck.wait()
+        else:
+            await count(update, context)
+
+    app = application(store, MessageHandler(filters.TEXT, drop))
+    await deliver(app, message())
+    update = message("drop")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await deliver(app, update)
+    await deliver(app, message(user=2))
+    assert await users(store) == {1: {"n": 1}, 2: {"n": 1}}
+    assert app.user_data[1] == {"n": 1}
+    stuck.set()
+    assert await deliver(app, update)
+    assert await make_persistence(store).get_bot_data() == {"n": 2, "had": 1}
+    assert 1 not in await users(store)
+
+
 async def test_a_timeout_while_committing_loses_nothing() -> None:
     """Cancelled at any await after the update was processed: the retry makes it durable, once."""
     for delay in range(12):
