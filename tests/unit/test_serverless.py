@@ -198,8 +198,9 @@ async def test_a_timeout_while_processing_leaves_nothing_half_done() -> None:
     assert (await users(store))[1] == {"n": 2}
 
 
-async def test_a_drop_in_an_update_that_broke_off_is_taken_back() -> None:
-    """It is part of what the retry does anew: nothing of it is saved before."""
+@pytest.mark.parametrize("saved", [True, False])
+async def test_a_drop_in_an_update_that_broke_off_is_taken_back(saved: bool) -> None:  # noqa: FBT001 - a case
+    """It is part of what the retry does anew: what was there before stays, saved or not."""
     store, stuck = MemoryStore(), asyncio.Event()
 
     async def drop(update: Any, context: Any) -> None:
@@ -212,16 +213,22 @@ async def test_a_drop_in_an_update_that_broke_off_is_taken_back() -> None:
 
     app = application(store, MessageHandler(filters.TEXT, drop))
     await deliver(app, message())
+    store.faults = lambda call: Fault.FAIL_BEFORE if call.operation == "put" else None
+    if not saved:
+        with pytest.raises(StorageUnavailableError):
+            await deliver(app, message())
+    store.faults = lambda _: None
+    had = 1 if saved else 2
     update = message("drop")
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
             await deliver(app, update)
     await deliver(app, message(user=2))
-    assert await users(store) == {1: {"n": 1}, 2: {"n": 1}}
-    assert app.user_data[1] == {"n": 1}
+    assert await users(store) == {1: {"n": had}, 2: {"n": 1}}
+    assert app.user_data[1] == {"n": had}
     stuck.set()
     assert await deliver(app, update)
-    assert await make_persistence(store).get_bot_data() == {"n": 2, "had": 1}
+    assert await make_persistence(store).get_bot_data() == {"n": had + 1, "had": had}
     assert 1 not in await users(store)
 
 
