@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import copy
 import copyreg
 import functools
 import gc
@@ -27,13 +28,15 @@ import warnings
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
-from typing import Any, Final, NoReturn, Protocol, TypeVar
+from itertools import islice
+from typing import Any, Final, NoReturn, Protocol, Self, TypeVar
 from zoneinfo import ZoneInfo
 
 from telegram import Bot, TelegramObject
 from telegram.warnings import PTBUserWarning
 
 from ptb_s3._fence import Fence, Member, SetBot, TheBot, full_name, is_value_type
+from ptb_s3._words import Memo, Words, is_bare, strip
 from ptb_s3.errors import (
     DamagedObjectError,
     SerializationError,
@@ -63,6 +66,8 @@ _FUNCTIONS: Final = (types.FunctionType, types.BuiltinFunctionType, types.Method
 # Values at a time from which on their objects are better put past the collector. To do that starts
 # its count anew, and so a bot that reads one value after another would never collect anything.
 _MANY: Final = 1_000
+# Values that are loaded in one go.
+_AT_ONCE: Final = 250
 # Keys in a path: whole, if they are of a usual length.
 _REPR: Final = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 100
@@ -298,12 +303,18 @@ class Reading:
         bot: Returns the bot that loaded objects are to belong to.
         unknown: Full names of the classes that were asked for and not found.
         careful: Whether it is safe to put a bot where the pickle can reach it.
+        words: What bare values refer to.
     """
 
     fence: Fence
     bot: Callable[[], Bot | None]
     unknown: tuple[str, ...] = ()
     careful = False
+    words: Words
+
+    def persistent_load(self, number: Any) -> object:  # noqa: ANN401 - whatever a pickle says
+        """Return a word of the store by its number."""
+        return self.words.objects[number]
 
     def find_class(self, module: str, name: str, /) -> Callable[..., object]:
         """Return what the pickle gets for the name of a class."""
@@ -373,6 +384,25 @@ class _CarefulUnpickler(Reading, pickle._Unpickler):  # noqa: SLF001 - the C one
     }
 
 
+class _Bounded:
+    """A file that takes so many bytes, and no more."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+        self.data = b""
+
+    def write(self, data: bytes) -> None:
+        """Append; raise where that is too much."""
+        self._left -= len(data)
+        if self._left < 0:
+            raise OverflowError
+        self.data += data
+
+
+def _no_words() -> tuple[str, ...]:
+    return ()
+
+
 class PickleSerializer:
     """Pickle, fenced: the serializer that is used unless `serializer=` names another.
 
@@ -400,12 +430,37 @@ class PickleSerializer:
         aliases: Mapping[str, type] | None = None,
         bot: Callable[[], Bot | None] = lambda: None,
     ) -> None:
-        # Bound to classes: to set them on each of a hundred thousand unpicklers takes a while.
-        bound = {"fence": Fence(trusted, aliases or {}), "bot": staticmethod(bot)}
-        self._pickler = type("_Pickler", (_Pickler,), {**bound, "reductions": {}})
+        self._bound = {"fence": Fence(trusted, aliases or {}), "bot": staticmethod(bot)}
+        self._share = _no_words
+        self._bind(Words(()))
+        self._warned = False
+
+    def sharing(self, words: Callable[[], tuple[str, ...]]) -> Self:
+        """Return a serializer for one store, of values that share its words.
+
+        Args:
+            words: Returns the words that the store's head names. There may be more of them each
+                time, and those that were there stay as they are.
+        """
+        serializer = copy.copy(self)
+        serializer._share = words  # noqa: SLF001 - of this class
+        serializer._bind(Words(()))  # noqa: SLF001 - as above
+        return serializer
+
+    def _bind(self, words: Words) -> None:
+        # To classes: to set all that on each of a hundred thousand unpicklers takes a while.
+        self._bound_words = words
+        self._pickler = type("_Pickler", (_Pickler,), {**self._bound, "reductions": {}})
+        bound = {**self._bound, "words": words}
         self._unpickler = type("_Unpickler", (_Unpickler,), bound)
         self._careful = type("_CarefulUnpickler", (_CarefulUnpickler,), bound)
-        self._warned = False
+
+    @property
+    def _words(self) -> Words:
+        spelled = self._share()
+        if spelled != self._bound_words.spelled:
+            self._bind(Words(spelled))
+        return self._bound_words
 
     def dumps(self, value: object) -> bytes:
         """Return a value as bytes.
@@ -414,8 +469,17 @@ class PickleSerializer:
             UntrustedTypeError: It holds an object of a class that is not on the list.
             SerializationError: It holds something else that cannot be saved.
         """
+        words = self._words
+        if not words.spelled:
+            return self._dump(value)
+        noted = self._dump(value, memo=words.noting)
+        return self._bare(value, noted, words) or self._dump(value)
+
+    def _dump(self, value: object, memo: Memo | None = None) -> bytes:
         file = io.BytesIO()
         pickler = self._pickler(file, _PROTOCOL)
+        if memo is not None:
+            pickler.memo = memo
         try:
             pickler.dump(value)
         except Exception as error:  # noqa: BLE001 - objects' own code may raise anything
@@ -423,10 +487,22 @@ class PickleSerializer:
         else:
             if pickler.foreign and not self._warned:
                 self._warned = True
-                warnings.warn(_FOREIGN_BOT, PTBUserWarning, stacklevel=2)
+                warnings.warn(_FOREIGN_BOT, PTBUserWarning, stacklevel=3)
             return file.getvalue()
         # Here, where no exception is being handled: a chained one would show values in a log.
         raise failure
+
+    def _bare(self, value: object, noted: bytes, words: Words) -> bytes | None:
+        # What has parts in it more than once may take a thousand times as much when they are not
+        # noted, or never end. What has none takes no more.
+        file = _Bounded(len(noted))
+        pickler = self._pickler(file, _PROTOCOL)
+        pickler.memo, pickler.fast = words.memo, True
+        try:
+            pickler.dump(value)
+        except Exception:  # noqa: BLE001 - as above; what the one form is not for, the other is
+            return None
+        return strip(noted, file.data)
 
     def loads(self, data: bytes) -> object:
         """Return the value that these bytes were made from.
@@ -436,6 +512,27 @@ class PickleSerializer:
             Exception: The bytes are damaged, or a class does not take its own old state. See
                 `load_all`, which tells these from one another.
         """
+        if is_bare(data):
+            (value,) = self._load_bare([data])
+            return value
+        return self._load_pickle(data)
+
+    def loads_many(self, data: Sequence[bytes]) -> list[object]:
+        """Return the values of many, in one go.
+
+        Raises:
+            Exception: One does not load. See `loads`, which tells why if it is asked for each.
+        """
+        bare = iter(self._load_bare([one for one in data if is_bare(one)]))
+        return [next(bare) if is_bare(one) else self._load_pickle(one) for one in data]
+
+    def _load_bare(self, data: Sequence[bytes]) -> list[object]:
+        values = self._load_pickle(self._words.complete(data)) if data else []
+        if not isinstance(values, list) or len(values) != len(data):
+            raise pickle.UnpicklingError("not as many values as there should be")
+        return values
+
+    def _load_pickle(self, data: bytes) -> object:
         try:
             return self._load(self._unpickler, data)
         except _HoldsBotError:
@@ -499,16 +596,23 @@ def load_all(
     values: dict[K, object] = {}
     unknown: dict[K, frozenset[str]] = {}
     damage: list[str] = []
+    entries = iter(items)
     was_enabled = gc.isenabled()
     gc.disable()
     try:
-        for key, data in items:
-            try:
-                values[key] = serializer.loads(data)
-            except UnknownClassError as error:
-                unknown[key] = error.names
-            except Exception as error:  # noqa: BLE001 - bad bytes may raise anything
-                damage.append(type(error).__name__)
+        while part := list(islice(entries, _AT_ONCE)):
+            if isinstance(serializer, PickleSerializer):
+                with contextlib.suppress(Exception):  # then each is asked for its reason
+                    loaded = serializer.loads_many([data for _, data in part])
+                    values.update(zip((key for key, _ in part), loaded, strict=True))
+                    continue
+            for key, data in part:
+                try:
+                    values[key] = serializer.loads(data)
+                except UnknownClassError as error:
+                    unknown[key] = error.names
+                except Exception as error:  # noqa: BLE001 - bad bytes may raise anything
+                    damage.append(type(error).__name__)
     finally:
         if was_enabled:
             if len(values) >= _MANY:

@@ -78,10 +78,12 @@ class Committer:
 
     Attributes:
         staged: The same.
+        words: The store's, as far as this process knows; never fewer.
     """
 
     def __init__(self, means: Means, staged: Staged) -> None:
         self.staged = staged
+        self.words = staged.base.head.words
         self._means = means
         self._conditions: Conditions | None = None
         self._undecided: dict[str, Attempt] = {}
@@ -224,6 +226,7 @@ class Committer:
             erasures=self._erasures_with(occasion.erased),
             conditions=conditions or self._conditions,
             updates=updates,
+            words=self.staged.words,
         )
         identity, sealer = base.identity, self._means.sealer
         head, body = await self._means.offload(lambda: sealer.head(identity, follow()))
@@ -340,6 +343,7 @@ class Committer:
         base, staged = self.base, self.staged
         base.head = attempt.head
         base.etag = etag
+        self.words = base.head.words
         self._undecided.clear()
         staged.updates = [update for update in staged.updates if update not in attempt.updates]
         staged.advance(attempt.changes)
@@ -377,6 +381,7 @@ class Committer:
             # Another instance was sent the same update, and was first. Whoever waits for a later
             # one finds that it is not among those that were delivered.
             staged.discard()
+        self.words = head.words  # what they have changed may refer to them
         rebased = staged.rebase(changes, self._merging)
         base.blobs = _rebase.blobs_after(base, theirs)
         base.identity, base.head, base.etag = theirs.identity, head, theirs.etag

@@ -8,6 +8,7 @@ all of them wait for it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -19,6 +20,7 @@ from ptb_s3._codec import Serializer
 from ptb_s3._live import Lookout, Objects, Sync
 from ptb_s3._repository import Repository
 from ptb_s3._state import MAX_ENTITY, Key, Kind, is_key
+from ptb_s3._words import common_words
 from ptb_s3.errors import (
     ConflictError,
     PersistenceError,
@@ -32,6 +34,10 @@ SLICE = 0.004
 AT_ONCE = 250
 # Values that are serialised before somebody looks at the clock; each takes some 10 us.
 PART = 50
+# Values looked at for words that they have in common; each takes some 10 us.
+SAMPLE = 250
+# Kinds of which there are many values, and much the same in each.
+_MANY_VALUES = (Kind.USER_DATA, Kind.CHAT_DATA)
 # Seconds of a flush that are kept for the head that refers to blobs just written.
 PUBLISH_RESERVE = 1.0
 # Bytes a second that a host is trusted to compress, encrypt and upload while it is being stopped.
@@ -292,9 +298,22 @@ class GroupCommit:
     async def _compact(self) -> None:
         for kind in self.repository.due():
             try:
-                await self.repository.compact(kind)
+                await self._write_blob(kind)
             except PersistenceError as exc:
                 _LOGGER.warning("Could not write blob %s yet; nothing is lost. %s", kind, exc)
+
+    async def _write_blob(self, kind: Kind) -> None:
+        await self.repository.compact(kind)
+        if kind in _MANY_VALUES and not self.repository.words:
+            self._look_for_words(kind)
+
+    def _look_for_words(self, kind: Kind) -> None:
+        """Have what many values have in common stand once in head, from the next commit on."""
+        entities = list(self.repository.base.entities[kind].items())
+        sample = entities[:: len(entities) // SAMPLE + 1]
+        with contextlib.suppress(PersistenceError):  # whoever asks for such a value, learns of it
+            values = _codec.load_all(self._serializer, kind, sample)
+            self.repository.suggest(common_words(values.values()))
 
     async def _write_blobs(self, deadline: float) -> None:
         """Make the next cold start cheaper. What fails here costs nothing: all is durable."""
@@ -305,7 +324,7 @@ class GroupCommit:
                     await compaction
                 for size, kind in self.repository.worth_flushing():
                     if size <= (deadline - PUBLISH_RESERVE - clock()) * FLUSH_RATE:
-                        await self.repository.compact(kind)
+                        await self._write_blob(kind)
             async with asyncio.timeout_at(deadline):
                 await self.repository.commit(publish=True)
         except (TimeoutError, PersistenceError) as exc:

@@ -15,6 +15,7 @@ import msgspec
 from ptb_s3._container import Changed
 from ptb_s3._erasure import Erasures
 from ptb_s3._state import Changes, Key, Kind
+from ptb_s3._words import MAX_WORDS
 
 # Writers whose last commit a head lists. An outcome is settled within seconds of the attempt; so
 # many other processes do not start and commit in between.
@@ -137,6 +138,7 @@ class Head:
         erasures: Who was erased; None as long as nobody was.
         conditions: Whether the storage keeps to conditions; None as long as nobody has tried.
         updates: Ids of the updates that were delivered last, where that is noted; oldest first.
+        words: What values refer to by number: those of the head before, and new ones after them.
         parts: One for each kind.
     """
 
@@ -149,6 +151,7 @@ class Head:
     erasures: Erasures | None = None
     conditions: Conditions | None = None
     updates: tuple[int, ...] = ()
+    words: tuple[str, ...] = ()
     parts: Mapping[Kind, Part] = field(default_factory=lambda: {kind: Part() for kind in Kind})
 
     @property
@@ -192,6 +195,8 @@ class Head:
         """
         if base.revision == 0:
             return True
+        if self.words[: len(base.words)] != base.words:
+            return False
         last = base.writers[-1]
         noted = next((w for w in self.writers if w.writer == last.writer), None)
         if noted is None:
@@ -212,6 +217,7 @@ def follow(
     erasures: Erasures | None = None,
     conditions: Conditions | None = None,
     updates: Sequence[int] = (),
+    words: Sequence[str] = (),
 ) -> Head:
     """Make the head that commits changes on top of a base.
 
@@ -225,6 +231,8 @@ def follow(
         erasures: What is to be recorded of the erased, if this commit adds to it.
         conditions: What the storage makes of conditional PUT, if it was tried for this commit.
         updates: Ids of the updates whose effects are committed.
+        words: What values are to refer to from the next commit on. None of those of this one does:
+            if it is not the one that takes effect, there are other words by then.
     """
     revision = base.revision + 1
     others = [w for w in base.writers if w.writer != writer]
@@ -237,6 +245,7 @@ def follow(
         erasures=erasures or base.erasures,
         conditions=conditions or base.conditions,
         updates=(*base.updates, *updates)[-MAX_UPDATES:],
+        words=tuple(dict.fromkeys((*base.words, *words)))[:MAX_WORDS],
         parts={
             kind: _follow_part(part, changes.get(kind, {}), revision, refs.get(kind))
             for kind, part in base.parts.items()

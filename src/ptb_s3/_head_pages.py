@@ -15,6 +15,7 @@ import msgspec
 from ptb_s3._erasure import DIGEST_BYTES, SECRET_BYTES, Erasures
 from ptb_s3._head import MAX_UPDATES, MAX_WRITERS, Conditions, Entry, Head, Page, Part, Ref, Writer
 from ptb_s3._state import KEY_TYPES, Key, Kind, is_full, page_of, pages
+from ptb_s3._words import MAX_LENGTH, MAX_WORDS
 from ptb_s3.errors import DamagedObjectError
 
 # Bytes of entries that go into one page of the differential: the most that a commit packs anew.
@@ -26,6 +27,7 @@ _Secret = Annotated[bytes, msgspec.Meta(min_length=SECRET_BYTES, max_length=SECR
 _Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
 
 
+_Word = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_LENGTH)]
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 
 
@@ -42,6 +44,7 @@ class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     erasures: tuple[_Secret, list[tuple[_Digest, int]]] | None
     conditions: Conditions | None
     updates: Annotated[list[int], msgspec.Meta(max_length=MAX_UPDATES)]
+    words: Annotated[list[_Word], msgspec.Meta(max_length=MAX_WORDS)]
     kinds: dict[Kind, _PartRecord]
 
 
@@ -82,6 +85,7 @@ def encode(head: Head, compress: Callable[[bytes], bytes], key_id: str) -> tuple
         erasures=_encode_erasures(head.erasures),
         conditions=head.conditions,
         updates=list(head.updates),
+        words=list(head.words),
         kinds={kind: _PartRecord(part.ref, part.cost) for kind, part in parts.items()},
     )
     return head, [compress(_encode(record)), *frames]
@@ -110,6 +114,7 @@ def decode(head_pages: Iterator[bytes], *, revision: int, commit: str, count: in
         erasures=_decode_erasures(record, revision),
         conditions=record.conditions,
         updates=tuple(record.updates),
+        words=tuple(record.words),
         parts={
             kind: Part(record.kinds[kind].ref, record.kinds[kind].cost, differentials[kind])
             for kind in Kind
@@ -197,6 +202,8 @@ def _decode_erasures(record: _Record, newest: int) -> Erasures | None:
 def _check(head: Head) -> None:
     if len(set(head.updates)) != len(head.updates):
         raise _damaged("it names an update twice")
+    if len(set(head.words)) != len(head.words):
+        raise _damaged("it names a word twice")
     if any(revision > head.revision for revision in head.keys.values()):
         raise _damaged("it says that a key is needed by a later one")
     for part in head.parts.values():

@@ -19,7 +19,7 @@ from ptb_s3._compaction import Compactor, Offload
 from ptb_s3._container import HEAD
 from ptb_s3._erasure import subjects
 from ptb_s3._guarded import Guarded
-from ptb_s3._history import History
+from ptb_s3._history import History, Snapshot
 from ptb_s3._keyring import KeySource
 from ptb_s3._means import LOAD_PAUSE, LOAD_TRIES, Counters, Means
 from ptb_s3._rebase import Resolve
@@ -27,9 +27,7 @@ from ptb_s3._sealer import Sealer
 from ptb_s3._staged import Staged
 from ptb_s3._state import Changes, Entities, Key, Kind
 from ptb_s3._store import Fetched, Store
-from ptb_s3.errors import (
-    ConflictError,
-)
+from ptb_s3.errors import ConflictError, RestorePointError
 
 _LOGGER = logging.getLogger("ptb_s3")
 
@@ -134,6 +132,15 @@ class Repository:
     def in_company(self) -> bool:
         """Whether another writer has been at work within the last ten minutes."""
         return self._begun.in_company
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Words that values may refer to by number; there may be more each time."""
+        return self._begun.words
+
+    def suggest(self, words: Iterable[str]) -> None:
+        """Have words go with the next commit, if there is one; see `ptb_s3._words`."""
+        self.staged.words = tuple(words)
 
     def stage(self, kind: Kind, key: Key, value: bytes | None) -> None:
         """Note what an entity has become (None: deleted), to go with the next commit.
@@ -250,7 +257,7 @@ class Repository:
             RestorePointError: No commit that history still holds answers to it.
         """
         while self.base.head.restored != request:
-            snapshot = await self.history.state_at(request)
+            snapshot = await self.restorable(request)
             changes = self.changes_to(snapshot.entities)
             try:
                 await self.commit_only(changes, Occasion(restored=request))
@@ -264,6 +271,22 @@ class Repository:
                 )
                 return True
         return False
+
+    async def restorable(self, request: str) -> Snapshot:
+        """Return the whole state as of the commit that a request names, to be committed again.
+
+        Raises:
+            RestorePointError: No commit that history still holds, and that can be, answers to it.
+        """
+        snapshot = await self.history.state_at(request)
+        words = snapshot.head.words
+        if self.base.head.words[: len(words)] != words:
+            raise RestorePointError(
+                f"Cannot go back to {request!r}: its values refer to words that the current head "
+                "has not, since an older head was put back after it. Write it to a file (ptb-s3 "
+                "export --at), and import that. Nothing was changed."
+            )
+        return snapshot
 
     def changes_to(self, entities: Mapping[Kind, Entities]) -> Changes:
         """Return what turns the committed state of the kinds given into these entities."""

@@ -29,12 +29,14 @@ class Staged:
         dirty: What is staged, and not known to be committed.
         overtaken: The bytes, as the caller last saw them, of entities that are others by now.
         updates: Ids of the updates whose effects are staged.
+        words: Words to go with the next commit, if there is one.
     """
 
     base: Base
     dirty: Changes = field(default_factory=_nothing)
     overtaken: Changes = field(default_factory=_nothing)
     updates: list[int] = field(default_factory=list)
+    words: tuple[str, ...] = ()
 
     @property
     def clean(self) -> bool:

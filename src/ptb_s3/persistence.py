@@ -218,12 +218,15 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         self._serializer = serializer or PickleSerializer(
             trusted=trusted, aliases=aliases, bot=lambda: getattr(this(), "bot", None)
         )
+        if isinstance(self._serializer, PickleSerializer):
+            self._serializer = self._serializer.sharing(lambda: _words_of(this()))
         self._level = compression_level
         self.flush_timeout = flush_timeout
         self._restore = restore
         self._resolve = Merger(self._serializer, merge)
         self._sync: Sync = sync
         self._single_writer = single_writer
+        self._repository: Repository | None = None
         self._commits: GroupCommit | None = None
         self._counters = Counters()
         self._opening: asyncio.Task[GroupCommit] | None = None
@@ -556,6 +559,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         )
         try:
             await repository.load()
+            self._repository = repository
             repository.require_conditions()
             if self._restore is not None:
                 await repository.restore(self._restore)
@@ -593,6 +597,11 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         if self._commits is not None:
             await self._commits.look()
             self._commits.objects.refresh(kind, key, live, pristine)
+
+
+def _words_of(persistence: S3Persistence[Any, Any, Any] | None) -> tuple[str, ...]:
+    repository = persistence and persistence._repository  # noqa: SLF001 - of this module
+    return repository.words if repository else ()
 
 
 def _check(update_interval: float, level: int, flush_timeout: float, sync: object) -> None:

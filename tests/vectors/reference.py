@@ -111,6 +111,7 @@ def record(**changes: object) -> dict[str, Any]:
         "erasures": None,
         "conditions": None,
         "updates": [],
+        "words": [],
         "kinds": {kind: {"ref": None, "cost": 0} for kind in KINDS},
         **changes,
     }
@@ -180,6 +181,7 @@ def intact() -> dict[str, bytes]:
         "head.ok-erasures": head(record(erasures=[SECRET, [[DIGEST, 3], [OTHER_DIGEST, 7]]])),
         "head.ok-pages": head(record(), DIFF, ["user_data", [[2, 7, b"two"], [3, 7, b"three"]]]),
         "head.ok-updates": head(record(conditions=["http://s3/b", True], updates=[9, 12, 11])),
+        "head.ok-words": head(record(words=["cart", "straße", "w" * 32])),
         "head.ok-first": head(record(restored="5"), revision=1),
     }
 
@@ -299,6 +301,10 @@ def damaged_heads() -> dict[str, bytes]:
         "head.conditions-of-other-type": head(record(conditions=["http://s3/b", 1])),
         "head.updates-too-many": head(record(updates=list(range(257)))),
         "head.update-twice": head(record(updates=[9, 12, 9])),
+        "head.word-twice": head(record(words=["cart", "name", "cart"])),
+        "head.word-empty": head(record(words=["cart", ""])),
+        "head.word-too-long": head(record(words=["w" * 33])),
+        "head.words-too-many": head(record(words=[str(number) for number in range(62)])),
         "head.erasure-secret-short": head(record(erasures=[SECRET[:-1], []])),
     }
 

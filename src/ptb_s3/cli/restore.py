@@ -66,7 +66,7 @@ def restore(
     async def work(place: Place) -> tuple[int, Header, Changes, int | None]:
         repository = await place.load()
         before = repository.revision
-        snapshot = await repository.history.state_at(request)
+        snapshot = await repository.restorable(request)
         changes = repository.changes_to(_chosen(repository, snapshot, only, key))
         if not json:
             _say_plan(snapshot.header, count_changes(repository, changes))

@@ -14,6 +14,7 @@ import typer
 
 from ptb_s3._repository import Repository
 from ptb_s3._state import Entities, Key, Kind
+from ptb_s3._words import spell_out
 from ptb_s3.cli import _output
 from ptb_s3.cli._opened import POINT, Json, Place, key_of, key_text, kind_of, point, run
 from ptb_s3.cli._output import count, when_json
@@ -32,15 +33,22 @@ class _State(NamedTuple):
     revision: int
     created: str
     serializer: str
+    words: tuple[str, ...]
     entities: Mapping[Kind, Entities]
 
 
 async def _state(repository: Repository, at: str | None) -> _State:
     if at is None:
-        header, entities = repository.base.objects["head"].header, repository.base.entities
+        base = repository.base
+        header, head, entities = base.objects["head"].header, base.head, base.entities
     else:
-        header, _, entities = await repository.history.state_at(at)
-    return _State(header.revision, when_json(header.created), header.serializer, entities)
+        header, head, entities = await repository.history.state_at(at)
+    when = when_json(header.created)
+    return _State(header.revision, when, header.serializer, head.words, entities)
+
+
+def _shown(state: _State, data: bytes) -> Readable:
+    return _value(state.serializer, state.words, data)
 
 
 def show(
@@ -73,8 +81,7 @@ def show(
             shown[each.value] = [_key_json(entity) for entity in entities]
         else:
             shown[each.value] = {
-                key_text(entity): _value(state.serializer, data)
-                for entity, data in entities.items()
+                key_text(entity): _shown(state, data) for entity, data in entities.items()
             }
     _output.result(_output.readable_json(shown, indent=2))
 
@@ -89,7 +96,7 @@ def _key_json(key: Key) -> Any:  # noqa: ANN401 - JSON
     return json_.loads(key_text(key))
 
 
-def _value(serializer: str, data: bytes) -> Readable:
+def _value(serializer: str, words: tuple[str, ...], data: bytes) -> Readable:
     # These import telegram.ext, which takes a second.
     from ptb_s3._readable import readable  # noqa: PLC0415 - see above
     from ptb_s3._transcoder import Transcoder  # noqa: PLC0415 - as above
@@ -97,7 +104,7 @@ def _value(serializer: str, data: bytes) -> Readable:
     if serializer != Transcoder.id:
         return readable(data)  # only who made it can read it
     try:
-        return readable(Transcoder().loads(data))
+        return readable(Transcoder().loads(spell_out(data, words)))
     except Exception as error:  # noqa: BLE001 - bad bytes may raise anything
         return {"$unreadable": type(error).__name__}
 
@@ -150,9 +157,7 @@ def _differences(kind: Kind, before: _State, after: _State, values: bool) -> lis
         what = "changed" if key in old and key in new else "removed" if key in old else "added"
         fields = []
         if values and what == "changed":
-            fields = changed_fields(
-                _value(before.serializer, old[key]), _value(after.serializer, new[key])
-            )
+            fields = changed_fields(_shown(before, old[key]), _shown(after, new[key]))
         found.append(_Difference(kind, key, what, fields))
     return found
 

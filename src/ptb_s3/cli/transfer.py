@@ -9,8 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from ptb_s3._base import Base
+from ptb_s3._head import Head
 from ptb_s3._repository import Repository
 from ptb_s3._state import Changes, Entities, Kind
+from ptb_s3._words import spell_out
 from ptb_s3.cli import _output
 from ptb_s3.cli._opened import POINT, DryRun, Json, Place, elsewhere, point, run
 from ptb_s3.cli._output import count, interruptible
@@ -64,9 +66,12 @@ def import_(
         raise SettingsError("--replace says how to merge: give --merge as well.")
 
     async def work(place: Place) -> dict[str, Any]:
-        state, owner = await _read(place, source, trusted or ["__main__"])
+        state, head = await _read(place, source, trusted or ["__main__"])
+        owner = None if head is None else head.bot
         repository = place.repository(bot or owner, _SERIALIZER)
         await _load(repository, known=bot or owner)
+        if head is not None:
+            state = _with_words(repository, state, head.words)
         changes = _changes(repository, state, merge=merge, replace=replace)
         outcome = _counted(state, changes)
         if not json:
@@ -87,12 +92,12 @@ def import_(
         _output.result(f"Imported {what} as revision {outcome['revision']}; read back, the same.")
 
 
-async def _read(place: Place, source: str, trusted: list[str]) -> tuple[State, int | None]:
-    """Return what is to be imported, and whose it is, where that can be known."""
+async def _read(place: Place, source: str, trusted: list[str]) -> tuple[State, Head | None]:
+    """Return what is to be imported, and the head if it is another store's."""
     if source.startswith(_S3):
         base = await _base_of(place, source)
         _refuse_other_serializer(base.identity.serializer)
-        return base.entities, base.head.bot
+        return base.entities, base.head
     # These import telegram.ext, which takes a second.
     from ptb_s3._json_files import read_json  # noqa: PLC0415 - see above
     from ptb_s3._pickle_files import read_pickle_persistence  # noqa: PLC0415 - as above
@@ -101,6 +106,21 @@ async def _read(place: Place, source: str, trusted: list[str]) -> tuple[State, i
         if source.endswith(_JSON):
             return read_json(Path(source), progress=advance), None
         return read_pickle_persistence(Path(source), trusted=trusted, progress=advance), None
+
+
+def _with_words(repository: Repository, state: State, words: tuple[str, ...]) -> State:
+    """Return another store's values with the words that they refer to, in this one or in each."""
+    if repository.revision == 0:
+        repository.suggest(words)
+        return state
+    return state if repository.words[: len(words)] == words else _spelled_out(state, words)
+
+
+def _spelled_out(state: State, words: tuple[str, ...]) -> State:
+    return {
+        kind: {key: spell_out(value, words) for key, value in entities.items()}
+        for kind, entities in state.items()
+    }
 
 
 async def _base_of(place: Place, source: str) -> Base:
@@ -220,12 +240,14 @@ def export(
     request = None if at is None else point(at)
 
     async def work(place: Place) -> tuple[int, State]:
+        state: State
         repository = await place.load()
         _refuse_other_serializer(repository.base.identity.serializer)
         if request is None:
-            return repository.revision, repository.base.entities
-        snapshot = await repository.history.state_at(request)
-        return snapshot.head.revision, snapshot.entities
+            head, state = repository.base.head, repository.base.entities
+        else:
+            _, head, state = await repository.history.state_at(request)
+        return head.revision, _spelled_out(state, head.words)
 
     revision, state = run(work)
     _write(file, state, trusted or ["__main__"], overwrite=overwrite)

@@ -1,0 +1,160 @@
+"""Words: what many values of a store have in common, and so stands once in its head.
+
+A bot's dictionaries have the same keys for every user. A pickle by itself spells them out each
+time, and each that is loaded has strings of its own. A *bare* value refers to the words of its
+store instead, so that a hundred thousand of them load as fast as one large pickle, and share what
+is the same. FORMAT.md, section 6.1, is the specification.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import sys
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, TypeAlias
+
+# Words of a store, at most: a bare value that is loaded alone has to look up each of them first.
+MAX_WORDS: Final = 61
+# Characters of a word, at most: longer ones are text, and that is not for many values the same.
+MAX_LENGTH: Final = 32
+# Every store's first three, and how a pickle spells them. To make this time zone takes three calls,
+# and most times that a bot keeps have it. There is but one empty text, so that it often stands in a
+# value twice.
+_FIXED: Final[Mapping[Hashable, bytes]] = {
+    datetime: b"cdatetime\ndatetime\n",
+    UTC: b"cdatetime\ntimezone\ncdatetime\ntimedelta\nK\x00\x85R\x85R",
+    "": b"\x8c\x00",
+}
+# Values to judge by, at least, and the share of them that a word is to stand in.
+_SAMPLE: Final = 64
+_SHARE: Final = 1 / 8
+
+# Numbers of what a pickler has noted from which on it has another operation code to refer to it.
+_OWN: Final = 256
+# What a small pickle begins with: protocol 5, and one frame of so many bytes.
+_OPENING: Final = pickle.PROTO + b"\x05" + pickle.FRAME
+_LENGTH_BYTES: Final = 8
+_PREAMBLE: Final = len(_OPENING) + _LENGTH_BYTES
+
+# What a pickler has noted, as its `memo` gives it.
+Memo: TypeAlias = Any
+
+
+class Words:
+    """The words of one store, as picklers and unpicklers take them.
+
+    Args:
+        spelled: The words that its head names.
+
+    Attributes:
+        spelled: The same.
+        objects: What the numbers in a bare value stand for.
+        memo: For a pickler: makes it refer to these.
+        noting: The same, for one that notes what it writes, so that it refers to that by another
+            operation code.
+    """
+
+    def __init__(self, spelled: Sequence[str]) -> None:
+        self.spelled = tuple(spelled)
+        # Interned, as names in a program are: a pickler knows a word by its identity.
+        self.objects = (*_FIXED, *map(sys.intern, spelled))
+        self.memo = _memo(self.objects)
+        self.noting = _memo((*self.objects, *(object() for _ in range(len(self.objects), _OWN))))
+        self._looked_up = b"".join(map(_look_up, range(len(self.objects))))
+
+    def complete(self, bare: Sequence[bytes]) -> bytes:
+        """Make one pickle of bare values: a list of them, for an unpickler that has the words."""
+        return _framed(self._looked_up + pickle.MARK + b"".join(bare) + pickle.LIST)
+
+
+def is_bare(data: bytes) -> bool:
+    """Tell whether a value refers to words: every pickle begins with its protocol."""
+    return not data.startswith(pickle.PROTO)
+
+
+def spell_out(data: bytes, words: Sequence[str]) -> bytes:
+    """Make a pickle of a value that needs no words, for readers without them."""
+    if not is_bare(data):
+        return data
+    spelled = [*_FIXED.values(), *map(_spell, words)]
+    noted = [word + _note(number) for number, word in enumerate(spelled)]
+    return _framed(b"".join(noted) + data)
+
+
+def strip(pickled: bytes, fast: bytes) -> bytes | None:
+    """Return the bare form of a value; None where it has none.
+
+    It has one if it is small, and no part of it stands in it twice. Then the two pickles differ in
+    nothing but that the first notes each part: where it refers to one, it has an operation code
+    which the second has nowhere.
+
+    Args:
+        pickled: The value, with `Words.noting`.
+        fast: The same, with `Words.memo`, by a pickler that is `fast`, which notes nothing.
+    """
+    one, other = _single_frame(pickled), _single_frame(fast)
+    if one is None or other is None:
+        return None
+    noted = pickle.MEMOIZE
+    return other if one.replace(noted, b"") == other.replace(noted, b"") else None
+
+
+def common_words(values: Iterable[object]) -> list[str]:
+    """Return the words that many of these values have, the most frequent first."""
+    counted: Counter[str] = Counter()
+    number = 0
+    for number, value in enumerate(values, 1):  # noqa: B007 - how many there were
+        counted.update(_strings(value))
+    if number < _SAMPLE:
+        return []
+    least = number * _SHARE
+    return [word for word, times in counted.most_common(MAX_WORDS) if times >= least]
+
+
+def _memo(objects: Sequence[object]) -> Memo:
+    pickler = pickle.Pickler(io.BytesIO())
+    pickler.memo = {id(one): (number, one) for number, one in enumerate(objects)}
+    return pickler.memo
+
+
+def _strings(value: object) -> set[str]:
+    found: set[str] = set()
+    left = [value]
+    while left:
+        part = left.pop()
+        if type(part) is str:
+            if 0 < len(part) <= MAX_LENGTH and part.isprintable():
+                found.add(part)
+        elif type(part) is dict:
+            left += part
+            left += part.values()
+        elif type(part) in {list, tuple}:
+            left += part  # type: ignore[arg-type]
+    return found
+
+
+def _look_up(number: int) -> bytes:
+    return pickle.BININT1 + bytes([number]) + pickle.BINPERSID + _note(number)
+
+
+def _note(number: int) -> bytes:
+    return pickle.BINPUT + bytes([number]) + pickle.POP
+
+
+def _spell(word: str) -> bytes:
+    text = word.encode()
+    return pickle.SHORT_BINUNICODE + bytes([len(text)]) + text
+
+
+def _framed(body: bytes) -> bytes:
+    body += pickle.STOP
+    return _OPENING + len(body).to_bytes(_LENGTH_BYTES, "little") + body
+
+
+def _single_frame(pickled: bytes) -> bytes | None:
+    """Return what is between the preamble and the end of a pickle that has one frame."""
+    length = (len(pickled) - _PREAMBLE).to_bytes(_LENGTH_BYTES, "little", signed=True)
+    return pickled[_PREAMBLE:-1] if pickled.startswith(_OPENING + length) else None
