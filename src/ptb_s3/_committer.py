@@ -344,6 +344,7 @@ class Committer:
         base.head = attempt.head
         base.etag = etag
         self.words = base.head.words
+        staged.words = tuple(word for word in staged.words if word not in self.words)
         self._undecided.clear()
         staged.updates = [update for update in staged.updates if update not in attempt.updates]
         staged.advance(attempt.changes)

@@ -16,11 +16,11 @@ from itertools import islice
 from typing import NamedTuple, TypeVar
 
 from ptb_s3 import _codec
-from ptb_s3._codec import Serializer
+from ptb_s3._codec import PickleSerializer, Serializer
 from ptb_s3._live import Lookout, Objects, Sync
 from ptb_s3._repository import Repository
 from ptb_s3._state import MAX_ENTITY, Key, Kind, is_key
-from ptb_s3._words import common_words
+from ptb_s3._words import MAX_BARE, MAX_WORDS, common_words
 from ptb_s3.errors import (
     ConflictError,
     PersistenceError,
@@ -304,16 +304,19 @@ class GroupCommit:
 
     async def _write_blob(self, kind: Kind) -> None:
         await self.repository.compact(kind)
-        if kind in _MANY_VALUES and not self.repository.words:
+        if kind in _MANY_VALUES and isinstance(self._serializer, PickleSerializer):
             self._look_for_words(kind)
 
     def _look_for_words(self, kind: Kind) -> None:
         """Have what many values have in common stand once in head, from the next commit on."""
-        entities = list(self.repository.base.entities[kind].items())
-        sample = entities[:: len(entities) // SAMPLE + 1]
+        if len(self.repository.words) == MAX_WORDS:
+            return
+        entities = self.repository.base.entities[kind]
+        some = islice(entities.items(), 0, None, len(entities) // SAMPLE + 1)
+        small = [(key, data) for key, data in some if len(data) < MAX_BARE]
         with contextlib.suppress(PersistenceError):  # whoever asks for such a value, learns of it
-            values = _codec.load_all(self._serializer, kind, sample)
-            self.repository.suggest(common_words(values.values()))
+            values = _codec.load_all(self._serializer, kind, small)
+            self.repository.suggest(common_words(list(values.values())))
 
     async def _write_blobs(self, deadline: float) -> None:
         """Make the next cold start cheaper. What fails here costs nothing: all is durable."""

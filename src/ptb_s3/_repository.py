@@ -140,7 +140,7 @@ class Repository:
 
     def suggest(self, words: Iterable[str]) -> None:
         """Have words go with the next commit, if there is one; see `ptb_s3._words`."""
-        self.staged.words = tuple(words)
+        self.staged.words += tuple(words)
 
     def stage(self, kind: Kind, key: Key, value: bytes | None) -> None:
         """Note what an entity has become (None: deleted), to go with the next commit.

@@ -12,7 +12,7 @@ import io
 import pickle
 import sys
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
 
@@ -28,8 +28,10 @@ _FIXED: Final[Mapping[Hashable, bytes]] = {
     UTC: b"cdatetime\ntimezone\ncdatetime\ntimedelta\nK\x00\x85R\x85R",
     "": b"\x8c\x00",
 }
+# Bytes from which on a value has no bare form: a pickler cuts into frames what is larger.
+MAX_BARE: Final = 64 * 1024
 # Values to judge by, at least, and the share of them that a word is to stand in.
-_SAMPLE: Final = 64
+MIN_VALUES = 64
 _SHARE: Final = 1 / 8
 
 # Numbers of what a pickler has noted from which on it has another operation code to refer to it.
@@ -102,15 +104,10 @@ def strip(pickled: bytes, fast: bytes) -> bytes | None:
     return other if one.replace(noted, b"") == other.replace(noted, b"") else None
 
 
-def common_words(values: Iterable[object]) -> list[str]:
+def common_words(values: Sequence[object]) -> list[str]:
     """Return the words that many of these values have, the most frequent first."""
-    counted: Counter[str] = Counter()
-    number = 0
-    for number, value in enumerate(values, 1):  # noqa: B007 - how many there were
-        counted.update(_strings(value))
-    if number < _SAMPLE:
-        return []
-    least = number * _SHARE
+    counted = Counter(word for value in values for word in _strings(value))
+    least = max(len(values), MIN_VALUES) * _SHARE
     return [word for word, times in counted.most_common(MAX_WORDS) if times >= least]
 
 

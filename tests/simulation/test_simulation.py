@@ -36,7 +36,7 @@ def test_schedules_hold_what_was_promised() -> None:
     failures = [failure for _, failure in results if failure]
     assert not failures, "\n".join(failures)
     tally = sum((happened for happened, _ in results), Counter[str]())
-    for what in ("killed", "conflicts", "merged", "overridden", "compactions", "restored"):
+    for what in ("killed", "conflicts", "merged", "overridden", "compactions", "restored", "words"):
         assert tally[what] >= SCHEDULES / 50, f"hardly any schedule had {what}: {tally}"
     assert tally["expired"] >= SCHEDULES
     assert tally["commits"] >= 5 * SCHEDULES
@@ -47,7 +47,7 @@ def test_a_schedule_is_the_same_each_time() -> None:
     assert simulate(3) == simulate(3)
 
 
-# Five ways to break the engine -------------------------------------------------------------------
+# Six ways to break the engine -------------------------------------------------------------------
 
 
 async def _without_condition(self: Guarded, name: str, body: bytes, **_: Any) -> Written:
@@ -95,12 +95,17 @@ def _place_any(_: Reader, base: Base, kind: Kind, __: Any, fetched: Fetched | No
         base.blobs[kind] = Blob(fetched.etag, ref)
 
 
+def _words_at_once(self: Repository) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*self._begun.words, *self.staged.words)))
+
+
 FOLLOW_PART: Callable[..., Any] = _head._follow_part
 MUTANTS: dict[str, list[tuple[object, str, object]]] = {
     "skip the precondition": [(Guarded, "put", _without_condition)],
     "treat 412 as success": [(Guarded, "put", _412_is_success)],
     "write a blob ahead of its commit": [(Repository, "compact", _compact_ahead)],
     "forget a tombstone": [(_head, "_follow_part", _without_tombstones)],
+    "use words before they are committed": [(Repository, "words", property(_words_at_once))],
     "take an older blob": [
         (Repository, "_fetch_all", _fetch_older),
         (Reader, "_place_blob", _place_any),

@@ -27,7 +27,7 @@ from ptb_s3._keyring import Key
 from ptb_s3._repository import Repository
 from ptb_s3._state import Entities, Kind
 from ptb_s3._store import MemoryStore
-from ptb_s3.errors import ConflictError, RestorePointError
+from ptb_s3.errors import ConflictError, PersistenceError, RestorePointError
 
 KEYS = [Key(bytes([number]) * 32) for number in range(1, 4)]
 EPOCH = datetime(2026, 11, 25, tzinfo=UTC)
@@ -59,8 +59,13 @@ class World:
         self._opened: dict[str, tuple[str, Any]] = {}
         self._committed: dict[int, State] = {0: {kind: {} for kind in Kind}}
         self._reader = Reader(Keyring(KEYS[0], KEYS[1:]), BOT_ID, "pickle5")
-        self._serializer = PickleSerializer()
+        self._serializer = PickleSerializer().sharing(self._words)
         self._violation: Violation | None = None
+
+    def _words(self) -> tuple[str, ...]:
+        """The current head's will do for all values that were ever committed."""
+        head = self._open(HEAD)
+        return head.words if head is not None else ()
 
     def now(self) -> datetime:
         return EPOCH + timedelta(seconds=asyncio.get_running_loop().time())
@@ -221,6 +226,7 @@ class World:
         self._committed[head.revision] = state
         self._model.check(self._fields(state), f"revision {head.revision}")
         self.tally["commits"] += 1
+        self.tally["words"] += len(head.words) > 0
 
     def _check_blobs(self, head: Head) -> None:
         for kind, part in head.parts.items():
@@ -251,7 +257,10 @@ class World:
     def _fields(self, state: State) -> Fields:
         fields: list[tuple[Field, object]] = []
         for kind, entities in state.items():
-            values: Any = _codec.load_all(self._serializer, kind, entities.items())
+            try:
+                values: Any = _codec.load_all(self._serializer, kind, entities.items())
+            except PersistenceError as error:
+                raise Violation(f"values of {kind} do not load: {error}") from None
             if kind is Kind.CALLBACK_DATA:
                 keyboards, _ = _callback_data.join(values)
                 values = {uuid: (time, data) for uuid, time, data in keyboards}
@@ -301,6 +310,7 @@ def simulate(seed: int) -> Counter[str]:
     with (
         mock.patch.dict(Repository.__init__.__kwdefaults__ or {}, effects),
         mock.patch("ptb_s3._head.COMPACTION_SLACK", 400),
+        mock.patch("ptb_s3._words.MIN_VALUES", randomness.choice([1, 64])),
     ):
         loop.run(world.run())
     return world.tally
