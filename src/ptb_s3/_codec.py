@@ -36,7 +36,7 @@ from telegram import Bot, TelegramObject
 from telegram.warnings import PTBUserWarning
 
 from ptb_s3._fence import Fence, Member, SetBot, TheBot, full_name, is_value_type
-from ptb_s3._words import Memo, Words, is_bare, strip
+from ptb_s3._words import Memo, Words, has_bare_form, is_bare, strip
 from ptb_s3.errors import (
     DamagedObjectError,
     SerializationError,
@@ -384,21 +384,6 @@ class _CarefulUnpickler(Reading, pickle._Unpickler):  # noqa: SLF001 - the C one
     }
 
 
-class _Bounded:
-    """A file that takes so many bytes, and no more."""
-
-    def __init__(self, size: int) -> None:
-        self._left = size
-        self.data = b""
-
-    def write(self, data: bytes) -> None:
-        """Append; raise where that is too much."""
-        self._left -= len(data)
-        if self._left < 0:
-            raise OverflowError
-        self.data += data
-
-
 def _no_words() -> tuple[str, ...]:
     return ()
 
@@ -470,16 +455,19 @@ class PickleSerializer:
             SerializationError: It holds something else that cannot be saved.
         """
         words = self._words
-        if not words.spelled:
-            return self._dump(value)
-        noted = self._dump(value, memo=words.noting)
-        return self._bare(value, noted, words) or self._dump(value)
+        if words.spelled:
+            noted = self._dump(value, memo=words.noting)
+            if has_bare_form(noted):
+                bare = strip(noted, self._dump(value, memo=words.memo, fast=True))
+                if bare is not None:
+                    return bare
+        return self._dump(value)
 
-    def _dump(self, value: object, memo: Memo | None = None) -> bytes:
+    def _dump(self, value: object, *, memo: Memo | None = None, fast: bool = False) -> bytes:
         file = io.BytesIO()
         pickler = self._pickler(file, _PROTOCOL)
         if memo is not None:
-            pickler.memo = memo
+            pickler.memo, pickler.fast = memo, fast
         try:
             pickler.dump(value)
         except Exception as error:  # noqa: BLE001 - objects' own code may raise anything
@@ -491,18 +479,6 @@ class PickleSerializer:
             return file.getvalue()
         # Here, where no exception is being handled: a chained one would show values in a log.
         raise failure
-
-    def _bare(self, value: object, noted: bytes, words: Words) -> bytes | None:
-        # What has parts in it more than once may take a thousand times as much when they are not
-        # noted, or never end. What has none takes no more.
-        file = _Bounded(len(noted))
-        pickler = self._pickler(file, _PROTOCOL)
-        pickler.memo, pickler.fast = words.memo, True
-        try:
-            pickler.dump(value)
-        except Exception:  # noqa: BLE001 - as above; what the one form is not for, the other is
-            return None
-        return strip(noted, file.data)
 
     def loads(self, data: bytes) -> object:
         """Return the value that these bytes were made from.

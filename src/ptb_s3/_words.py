@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import re
 import sys
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
@@ -34,8 +35,10 @@ MAX_BARE: Final = 64 * 1024
 MIN_VALUES = 64
 _SHARE: Final = 1 / 8
 
-# Numbers of what a pickler has noted from which on it has another operation code to refer to it.
+# Numbers of what a pickler has noted from which on it has another operation code to refer to it;
+# and what that looks like, with its number in four bytes, in a pickle of less than `MAX_BARE`.
 _OWN: Final = 256
+_OWN_PART: Final = re.compile(rb"(?s)j.(?:[^\x00]\x00|.\x01)\x00")
 # What a small pickle begins with: protocol 5, and one frame of so many bytes.
 _OPENING: Final = pickle.PROTO + b"\x05" + pickle.FRAME
 _LENGTH_BYTES: Final = 8
@@ -86,22 +89,28 @@ def spell_out(data: bytes, words: Sequence[str]) -> bytes:
     return _framed(b"".join(noted) + data)
 
 
-def strip(pickled: bytes, fast: bytes) -> bytes | None:
-    """Return the bare form of a value; None where it has none.
+def has_bare_form(noted: bytes) -> bool:
+    """Tell of a pickle, made with `Words.noting`, whether its value can be written bare.
 
-    It has one if it is small, and no part of it stands in it twice. Then the two pickles differ in
-    nothing but that the first notes each part: where it refers to one, it has an operation code
-    which the second has nowhere.
+    It cannot if it is large, or if it refers to what it holds, as it does where a part of the value
+    stands in it twice. Other bytes may look like that, too.
+    """
+    return len(noted) < MAX_BARE and _OWN_PART.search(noted) is None
+
+
+def strip(noted: bytes, fast: bytes) -> bytes | None:
+    """Return the bare form of a value that `has_bare_form`; None: it has none after all.
 
     Args:
-        pickled: The value, with `Words.noting`.
-        fast: The same, with `Words.memo`, by a pickler that is `fast`, which notes nothing.
+        noted: The value, with `Words.noting`.
+        fast: The same, with `Words.memo`, by a pickler that is `fast`, which notes nothing. There
+            is no other difference, unless an object gives another state each time.
     """
-    one, other = _single_frame(pickled), _single_frame(fast)
+    one, other = _single_frame(noted), _single_frame(fast)
     if one is None or other is None:
         return None
-    noted = pickle.MEMOIZE
-    return other if one.replace(noted, b"") == other.replace(noted, b"") else None
+    memoize = pickle.MEMOIZE
+    return other if one.replace(memoize, b"") == other.replace(memoize, b"") else None
 
 
 def common_words(values: Sequence[object]) -> list[str]:

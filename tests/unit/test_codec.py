@@ -149,9 +149,10 @@ class Json:
         return list(data)
 
 
-@pytest.fixture
-def codec() -> PickleSerializer:
-    return PickleSerializer(trusted=(__name__,), bot=lambda: OWN_BOT)
+@pytest.fixture(params=[(), ("items", "name", "price", "a", "Ada")], ids=["alone", "with words"])
+def codec(request: pytest.FixtureRequest) -> PickleSerializer:
+    codec = PickleSerializer(trusted=(__name__,), bot=lambda: OWN_BOT)
+    return codec.sharing(lambda: request.param) if request.param else codec
 
 
 @pytest.fixture(scope="module")
@@ -262,11 +263,12 @@ def plain_data() -> st.SearchStrategy[Any]:
     )
 
 
+@pytest.mark.parametrize("words", [(), ("items", "owner", "a", "0", "00")])
 @given(value=plain_data())
 @settings(max_examples=60, deadline=None, database=None)
-def test_any_plain_data(value: object) -> None:
+def test_any_plain_data(words: tuple[str, ...], value: object) -> None:
     """Any plain data comes back equal, and unchanged data gives the same bytes each time."""
-    codec = PickleSerializer(trusted=(__name__,))
+    codec = PickleSerializer(trusted=(__name__,)).sharing(lambda: words)
     data = codec.dumps(copy.deepcopy(value))
     assert codec.loads(data) == value
     assert codec.dumps(copy.deepcopy(value)) == data
