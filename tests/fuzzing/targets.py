@@ -32,6 +32,7 @@ from ptb_s3._container import HEAD, MAGIC, read_header
 from ptb_s3._head import Head
 from ptb_s3._keyring import Key, Keyring
 from ptb_s3._state import Kind, decode_blob, encode_blob
+from ptb_s3._words import is_bare
 from ptb_s3.errors import PersistenceError
 
 OBJECTS = (HEAD, *map(str, Kind))
@@ -69,7 +70,8 @@ class Sample:
     place: object = None
 
 
-CODEC: Final = PickleSerializer(trusted=("__main__", __name__), bot=lambda: BOT)
+PLAIN: Final = PickleSerializer(trusted=("__main__", __name__), bot=lambda: BOT)
+CODEC: Final = PLAIN.sharing(lambda: ("name", "cart", "text", "b"))
 
 
 class _Careful:
@@ -81,6 +83,8 @@ class _Careful:
         return CODEC.dumps(value)
 
     def loads(self, data: bytes) -> object:
+        if is_bare(data):
+            data = CODEC._words.complete([data])
         return CODEC._load(CODEC._careful, data)
 
 
@@ -91,7 +95,8 @@ def _chat() -> Chat:
 
 
 SAMPLES: Final = tuple(
-    CODEC.dumps(value)
+    codec.dumps(value)
+    for codec in (PLAIN, CODEC)
     for value in (
         {"name": "Ada", "cart": [1, 2.5, None, True, 10**30], "text": "ä" * 300},
         [Sample("a", ChatType.GROUP), {1, 2}, frozenset({3}), b"bytes", bytearray(b"b"), Sample],

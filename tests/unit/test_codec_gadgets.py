@@ -93,6 +93,11 @@ def by_stack(module: str, name: str) -> bytes:
     return b"\x80\x05" + texts + pickle.STACK_GLOBAL + b"(S'true'\ntR."
 
 
+def by_bare_value(module: str, name: str) -> bytes:
+    """Do so in a value that refers to the words of its store."""
+    return by_stack(module, name)[2:-1]
+
+
 def by_instance(module: str, name: str) -> bytes:
     """Do so with the operation that old-style classes had."""
     return f"(S'true'\ni{module}\n{name}\n.".encode()
@@ -182,7 +187,7 @@ def test_gadgets_are_not_found(monkeypatch: pytest.MonkeyPatch, module: str, nam
     monkeypatch.setattr(main, "popen", trip, raising=False)
     monkeypatch.setattr(main, "Popen", subprocess.Popen, raising=False)
     monkeypatch.setattr(main, "pickle", pickle, raising=False)
-    for forge in (by_global, by_stack, by_instance):
+    for forge in (by_global, by_stack, by_bare_value, by_instance):
         with pytest.raises(UnknownTypeError) as caught:
             load(forge(module, name))
         assert caught.value.types == (f"{module}.{name}",)

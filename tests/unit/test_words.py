@@ -99,6 +99,13 @@ def test_strings_are_shared_after_a_load() -> None:
     assert CODEC.dumps(first) == CODEC.dumps(user(1))
 
 
+def test_words_that_were_read_are_those_of_a_program() -> None:
+    """A pickler knows a word by its identity: it must be the one that stands in the bot's code."""
+    read = tuple("".join(list(word)) for word in WORDS)
+    codec = PickleSerializer().sharing(lambda: read)
+    assert codec.dumps(user(1)) == CODEC.dumps(user(1))
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -363,6 +370,23 @@ async def test_both_change_a_user_who_was_saved_before_there_were_words() -> Non
     await update(second, {"user_data": {9: theirs[9]}})
     merged = await make_persistence(store).get_user_data()
     assert merged[9] == {"name": "mine", "seen": NOW, "cart": ["theirs"]}
+
+
+async def test_what_another_writer_has_changed_may_have_words_that_are_new_here() -> None:
+    """They are known before anything is merged."""
+    store = MemoryStore()
+    first = await grown(store)
+    second = make_persistence(store)
+    theirs = await second.get_user_data()
+    commits = first._commits
+    assert commits is not None
+    commits.repository.suggest(["fresh"])
+    await update(first, {"user_data": {1: user(1)}})
+    await update(first, {"user_data": {9: user(9) | {"name": "fresh"}}})
+    theirs[9]["cart"] = ["theirs"]
+    await update(second, {"user_data": {9: theirs[9]}})
+    merged = await make_persistence(store).get_user_data()
+    assert merged[9] == {"name": "fresh", "seen": NOW, "cart": ["theirs"]}
 
 
 async def test_refresh_knows_an_old_value_again() -> None:
