@@ -22,8 +22,9 @@ from zoneinfo import ZoneInfo
 from telegram import Bot, TelegramObject
 from telegram.ext._picklepersistence import _reconstruct_to
 
-from ptb_s3._codec import PickleSerializer, Reading, Writing, explain
+from ptb_s3._codec import PickleSerializer
 from ptb_s3._fence import Fence, Member, SetBot
+from ptb_s3._pickling import Reading, Writing, explain
 from ptb_s3._standins import OWN_BOT, StandIn, StandIns, StandInType
 from ptb_s3.errors import SerializationError
 

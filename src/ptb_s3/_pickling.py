@@ -1,0 +1,343 @@
+"""What every pickler and unpickler of the project has in common.
+
+A pickle is a program: whoever writes it chooses what its reader calls. So both directions pass one
+fence, an allow-list of classes; functions are on no list. What may not be read may not be written,
+so that a value which could not come back is refused when it is first saved, not when it is needed.
+
+What the fence cannot do is bound what allowed classes are told to do. A hostile pickle can ask for
+a petabyte, reserve a gigabyte by the number of a memo, nest tuples until hashing them ends the
+process, set attributes of trusted classes to values that are themselves allowed, or put another
+word in a word's place for the values that are loaded together with it. That no hostile bytes get
+here is the business of the container, which authenticates them; the fence is there for the day when
+a key has leaked.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import copyreg
+import functools
+import operator
+import pickle
+import reprlib
+import types
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from enum import Enum
+from typing import Any, Final, NoReturn
+from zoneinfo import ZoneInfo
+
+from telegram import Bot, TelegramObject
+
+from ptb_s3._fence import Fence, Member, SetBot, TheBot, full_name, is_value_type
+from ptb_s3._words import Words
+from ptb_s3.errors import SerializationError, UntrustedTypeError
+
+PROTOCOL: Final = 5
+
+# Values looked at in search of a culprit before giving up: about 0.2 s.
+_MAX_VISITED: Final = 100_000
+# Steps from the top; a value this far down is taken for what made the recursion too deep.
+_TOO_DEEP: Final = 100
+# Characters of a path: enough to find the place, not enough to quote all that lies on the way.
+_MAX_PATH: Final = 200
+
+# Sets the state of an object, in the unpickler that is written in Python.
+_BUILD: Final = pickle._Unpickler.dispatch[pickle.BUILD[0]]  # noqa: SLF001 - no other way in
+_FUNCTIONS: Final = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
+# Keys in a path: whole, if they are of a usual length.
+_REPR: Final = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 100
+# Stands for whatever lies too deep, where a culprit is asked for.
+_DEEP: Final = object()
+# Objects whose attributes are not part of the data.
+_NO_PARTS: Final = (*_FUNCTIONS, type, types.ModuleType, Bot)
+# What a reader does where a pickle names one of the format's own marks.
+_MARKS: Final[Mapping[type, str]] = {SetBot: "_set_bot", TheBot: "_get_bot", Member: "_get_member"}
+
+
+class UnknownClassError(Exception):
+    """A pickle names classes that are gone or not trusted. `load_all` gathers these.
+
+    Attributes:
+        names: Full names of the classes.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = frozenset(names)
+        super().__init__(", ".join(sorted(self.names)))
+
+
+def _class_name(obj: object) -> str:
+    return full_name(obj if isinstance(obj, type) else type(obj))
+
+
+class Writing:
+    """What all picklers do: write what the fence allows.
+
+    Pickle asks `reducer_override` about each class, function and instance of other than plain
+    built-in types, so plain data costs no call. (`persistent_id` would be called for every object.)
+
+    Attributes:
+        fence: The allow-list.
+        bot: Returns the bot that the data belongs to.
+        reductions: Name of the method that reduces the instances of each class met so far; None:
+            it is done as usual.
+        last: What pickle asked about last: the culprit, should it fail.
+        refusal: Why we refused, if it was us.
+        foreign: Whether another bot was seen.
+    """
+
+    fence: Fence
+    bot: Callable[[], Bot | None]
+    reductions: dict[type, str | None]
+    last: object = None
+    refusal: SerializationError | None = None
+    foreign = False
+
+    def reducer_override(self, obj: object) -> Any:  # noqa: ANN401 - a dozen shapes
+        """Return how to rebuild an object, or NotImplemented to let pickle decide."""
+        self.last = obj
+        try:
+            reduce = self.reductions[type(obj)]
+        except KeyError:
+            reduce = self.reductions[type(obj)] = self._choose(obj)
+        return NotImplemented if reduce is None else getattr(self, reduce)(obj)
+
+    def _choose(self, obj: object) -> str | None:
+        cls = type(obj)  # not isinstance: a proxy lies about its class
+        if issubclass(cls, (type, Bot)):
+            return "_reduce_class" if issubclass(cls, type) else "_reduce_bot"
+        if not self.fence.allows(cls):
+            self._refuse(obj)
+        if issubclass(cls, (Enum, ZoneInfo)):
+            return "_reduce_enum" if issubclass(cls, Enum) else "_reduce_zone"
+        default = cls.__reduce_ex__ is object.__reduce_ex__ and cls.__reduce__ is object.__reduce__
+        if not is_value_type(cls):  # what these reduce to is known
+            if not default or cls in copyreg.dispatch_table:
+                return "_reduce_custom"
+            if issubclass(cls, TelegramObject):
+                return "_reduce_telegram"
+        return None
+
+    def _reduce_class(self, cls: type) -> object:
+        if not self.fence.allows(cls):
+            self._refuse(cls)
+        return NotImplemented
+
+    def _reduce_bot(self, bot: Bot) -> object:
+        own = bot is self.bot()
+        self.foreign = self.foreign or not own
+        return TheBot, (own,)
+
+    def _reduce_enum(self, member: Enum) -> object:
+        # By value, on every Python: some have a call of getattr in its place.
+        return type(member), (member._value_,)
+
+    def _reduce_zone(self, zone: ZoneInfo) -> object:
+        # Its own reduction is a class method, which takes getattr to load.
+        if zone.key is None:
+            self._stop(SerializationError("a time zone that has no key cannot be pickled"))
+        return type(zone), (zone.key,)
+
+    def _reduce_telegram(self, obj: TelegramObject) -> object:
+        # The state that it gives leaves out the bot, and without one message.reply_text fails after
+        # a restart. SetBot, called by the reader with object and state, adds it again.
+        bot = getattr(obj, "_bot", None)
+        if bot is not None and bot is self.bot():
+            return (*obj.__reduce_ex__(PROTOCOL)[:3], None, None, SetBot)
+        self.foreign = self.foreign or bot is not None
+        return NotImplemented
+
+    def _reduce_custom(self, obj: object) -> object:
+        reduce = copyreg.dispatch_table.get(type(obj))
+        reduction = reduce(obj) if reduce else obj.__reduce_ex__(PROTOCOL)
+        # A text is the name of a global that is not a class, or pickle would know how to write it.
+        # These two functions are not written: they have operation codes.
+        function = isinstance(reduction, str) or (
+            isinstance(reduction[0], _FUNCTIONS)
+            and reduction[0].__name__ not in {"__newobj__", "__newobj_ex__"}
+        )
+        if function:
+            name = _class_name(obj)
+            self._stop(SerializationError(f"to load class {name} takes a function, never called"))
+        return reduction
+
+    def _refuse(self, obj: object) -> NoReturn:
+        """Refuse a class, or an object of a class, that the fence keeps out."""
+        name = _class_name(obj)
+        if isinstance(obj, _FUNCTIONS):
+            self._stop(SerializationError("functions are never loaded, and so never saved"))
+        if "<locals>" in name:
+            self._stop(SerializationError(f"class {name} must be defined at the top of a module"))
+        if not isinstance(obj, type) and not _is_picklable(obj):
+            self._stop(SerializationError(f"an object of class {name} cannot be pickled"))
+        remedy = "if its module is yours, name it in trusted=(...)"
+        self._stop(UntrustedTypeError(f"class {name} is not trusted; {remedy}"))
+
+    def _stop(self, refusal: SerializationError) -> NoReturn:
+        # Not raised itself: pickle adds notes to what passes through it, and these quote keys.
+        self.refusal = refusal
+        raise pickle.PicklingError
+
+
+class Pickler(Writing, pickle.Pickler):
+    """Writes what the fence allows, fast."""
+
+
+def explain(error: Exception, pickler: Writing, value: object) -> SerializationError:
+    """Return what to raise instead of what came out of the pickler."""
+    culprit = pickler.last
+    if pickler.refusal is not None:
+        failure = pickler.refusal
+    elif isinstance(error, RecursionError):
+        failure, culprit = SerializationError("it is nested too deeply"), _DEEP
+    else:
+        what = "it" if culprit is None else f"{_class_name(culprit)} in it"
+        failure = SerializationError(f"{what} cannot be pickled ({type(error).__name__})")
+    with contextlib.suppress(Exception):  # objects' own code again: repr of a key, for one
+        failure.path = "" if culprit is None else _path_to(culprit, value)
+    return failure
+
+
+def _is_picklable(obj: object) -> bool:
+    try:
+        obj.__reduce_ex__(PROTOCOL)
+    except Exception:  # noqa: BLE001 - the object's own code may raise anything
+        return False
+    return True
+
+
+def _path_to(culprit: object, value: object) -> str:
+    """Return where in a value the culprit is; for `_DEEP`, where something lies too deep."""
+    queue: collections.deque[tuple[object, tuple[str, ...]]] = collections.deque([(value, ())])
+    seen = {id(value)}
+    while queue and len(seen) < _MAX_VISITED:
+        part, path = queue.popleft()
+        if part is culprit or (culprit is _DEEP and len(path) == _TOO_DEEP):
+            return "".join(path)[:_MAX_PATH]
+        for step, child in _parts(part) if len(path) < _TOO_DEEP else ():
+            if id(child) not in seen:
+                seen.add(id(child))
+                queue.append((child, (*path, step)))
+    return ""
+
+
+def _parts(value: object) -> Iterator[tuple[str, object]]:
+    """Yield what a value consists of, each part with the step that leads to it."""
+    if isinstance(value, Mapping):
+        for number, (key, part) in enumerate(value.items()):
+            yield f"[{_REPR.repr(key)}]", part
+            yield f"[key {number}]", key
+        yield ".default_factory", getattr(value, "default_factory", None)
+    elif isinstance(value, (list, tuple, collections.deque)):
+        yield from ((f"[{number}]", part) for number, part in enumerate(value))
+    elif isinstance(value, (set, frozenset)):
+        yield from (("[element]", part) for part in value)
+    if not isinstance(value, _NO_PARTS):
+        # The plain one: attributes and slots, whatever the object's own would say.
+        state = object.__getstate__(value)
+        for attributes in state if isinstance(state, tuple) else (state,):
+            yield from ((f".{name}", part) for name, part in (attributes or {}).items())
+
+
+class HoldsBotError(Exception):
+    """The pickle has a bot as a value by itself, which takes `CarefulUnpickler`."""
+
+
+class _Missing:
+    """Takes the place of a class that is not there, so that the rest gets read and named too."""
+
+    def __init__(self, *_args: object, **_kwargs: object) -> None: ...
+
+    def __setstate__(self, _state: object) -> None: ...
+
+
+class Reading:
+    """What all unpicklers do: look up classes on the list, and hand out the bot.
+
+    Attributes:
+        fence: The allow-list.
+        bot: Returns the bot that loaded objects are to belong to.
+        unknown: Full names of the classes that were asked for and not found.
+        careful: Whether it is safe to put a bot where the pickle can reach it.
+        words: What bare values refer to.
+    """
+
+    fence: Fence
+    bot: Callable[[], Bot | None]
+    unknown: tuple[str, ...] = ()
+    careful = False
+    words: Words
+
+    def persistent_load(self, number: Any) -> object:  # noqa: ANN401 - whatever a pickle says
+        """Return a word of the store by its number."""
+        return self.words.objects[number]
+
+    def find_class(self, module: str, name: str, /) -> Callable[..., object]:
+        """Return what the pickle gets for the name of a class."""
+        plain = self.fence.plain.get((module, name))  # asked three times for each user
+        if plain is not None:
+            return plain
+        found = self.fence.find(module, name)
+        if found is None:
+            return self._missing(module, name)
+        mark = _MARKS.get(found)
+        if mark is None:
+            self.fence.plain[module, name] = found
+            return found
+        # The pickle's stack holds what it is to call, and the collector does not look into that of
+        # a reader in C: one that fails, and so never empties it, must not be held by it for good.
+        return types.MethodType(getattr(type(self), mark), weakref.proxy(self))
+
+    def _missing(self, module: str, name: str) -> type:
+        self.unknown += (f"{module}.{name}",)
+        return _Missing
+
+    def _set_bot(self, obj: object, state: dict[str, object]) -> None:
+        if not isinstance(obj, TelegramObject) or isinstance(obj, Bot):
+            raise pickle.UnpicklingError("not an object that has a bot")
+        obj.__setstate__(state)
+        obj.set_bot(self.bot())
+
+    def _get_bot(self, own: object) -> Bot | None:
+        if not self.careful:
+            raise HoldsBotError
+        return self.bot() if own is True else None
+
+    def _get_member(self, cls: object, *names: str) -> object:
+        if not isinstance(cls, type) or not issubclass(cls, Enum):
+            raise pickle.UnpicklingError("not an enum")
+        # Not getattr, which gives what is no member as well.
+        return functools.reduce(operator.or_, [cls.__members__[name] for name in names])
+
+
+class Unpickler(Reading, pickle.Unpickler):
+    """Reads what the fence allows, fast."""
+
+
+def _build(reader: pickle.Unpickler) -> None:
+    if isinstance(vars(reader)["stack"][-2], Bot):
+        raise pickle.UnpicklingError("a bot's state is not for a pickle to set")
+    _BUILD(reader)
+
+
+def _bytearray(reader: pickle.Unpickler) -> None:
+    # The inherited one makes, and fills with zeros, as many bytes as the pickle says there are.
+    read, append = vars(reader)["read"], vars(reader)["append"]
+    append(bytearray(read(int.from_bytes(read(8), "little"))))
+
+
+class CarefulUnpickler(Reading, pickle._Unpickler):  # noqa: SLF001 - the C one cannot do this
+    """Reads pickles that hold a bot, without letting them change it.
+
+    A pickle can set any attribute of what it gets hold of, and it is a bot's attributes that say
+    where its messages go.
+    """
+
+    careful = True
+    dispatch = pickle._Unpickler.dispatch | {  # noqa: SLF001 - as above
+        pickle.BUILD[0]: _build,
+        pickle.BYTEARRAY8[0]: _bytearray,
+    }
