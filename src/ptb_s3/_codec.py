@@ -23,6 +23,7 @@ from ptb_s3._pickling import (
     PROTOCOL,
     CarefulUnpickler,
     HoldsBotError,
+    NumberingPickler,
     Pickler,
     UnknownClassError,
     Unpickler,
@@ -115,6 +116,11 @@ class PickleSerializer:
         # To classes: to set all that on each of a hundred thousand unpicklers takes a while.
         self._bound_words = words
         self._pickler = type("_Pickler", (Pickler,), {**self._bound, "reductions": {}})
+        self._numbering = type(
+            "_NumberingPickler",
+            (NumberingPickler,),
+            {**self._bound, "reductions": {}, "numbers": words.numbers},
+        )
         bound = {**self._bound, "words": words}
         self._unpickler = type("_Unpickler", (Unpickler,), bound)
         self._careful = type("_CarefulUnpickler", (CarefulUnpickler,), bound)
@@ -139,9 +145,23 @@ class PickleSerializer:
 
     def _dump_bare(self, value: object, words: Words) -> bytes | None:
         noted = self._dump(value, memo=words.noting)
+        if words.in_full.search(noted):
+            value = self._with_words(value)
+            noted = self._dump(value, memo=words.noting)
         if not has_bare_form(noted):
             return None
         return strip(noted, self._dump(value, memo=words.memo, fast=True))
+
+    def _with_words(self, value: object) -> object:
+        """Return a copy that has the words themselves where the value has strings of its own.
+
+        As it does if it was saved before its store had words, or if they come from elsewhere.
+        """
+        file = io.BytesIO()
+        with contextlib.suppress(Exception):  # what cannot be copied that way can yet be saved
+            self._numbering(file, PROTOCOL).dump(value)
+            return self._load_pickle(file.getvalue())
+        return value
 
     def _dump(self, value: object, *, memo: Memo | None = None, fast: bool = False) -> bytes:
         file = io.BytesIO()

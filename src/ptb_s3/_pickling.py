@@ -186,6 +186,20 @@ class Pickler(Writing, pickle.Pickler):
     """Writes what the fence allows, fast."""
 
 
+class NumberingPickler(Pickler):
+    """Writes the number of each word, even of a string that is only equal to one.
+
+    Attributes:
+        numbers: These, by word.
+    """
+
+    numbers: Mapping[str, int]
+
+    def persistent_id(self, obj: object) -> int | None:
+        """Return what an unpickler that has the words is to look up."""
+        return self.numbers.get(obj) if type(obj) is str else None
+
+
 def explain(error: Exception, pickler: Writing, value: object) -> SerializationError:
     """Return what to raise instead of what came out of the pickler."""
     culprit = pickler.last

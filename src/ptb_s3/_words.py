@@ -60,12 +60,16 @@ class Words:
         memo: For a pickler: makes it refer to these.
         noting: The same, for one that notes what it writes, so that it refers to that by another
             operation code.
+        numbers: Of each word that the head names.
+        in_full: Finds one of these in a pickle that spells it out.
     """
 
     def __init__(self, spelled: Sequence[str]) -> None:
         self.spelled = tuple(spelled)
         # Interned, as names in a program are: a pickler knows a word by its identity.
         self.objects = (*_FIXED, *map(sys.intern, spelled))
+        self.numbers = {word: number for number, word in enumerate(spelled, len(_FIXED))}
+        self.in_full = re.compile(b"|".join(re.escape(_spell(word)) for word in spelled))
         self.memo = _memo(self.objects)
         self.noting = _memo((*self.objects, *(object() for _ in range(len(self.objects), _OWN))))
         self._looked_up = b"".join(map(_look_up, range(len(self.objects))))

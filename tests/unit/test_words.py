@@ -7,7 +7,7 @@ import itertools
 import pickle
 import pickletools
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import given, settings
@@ -38,6 +38,13 @@ class Own:
 
     def __init__(self, part: object = None) -> None:
         self.part = part
+
+
+class Stubborn:
+    """Takes no state."""
+
+    def __setstate__(self, _: object) -> NoReturn:
+        raise ValueError
 
 
 class Moody:
@@ -104,6 +111,24 @@ def test_words_that_were_read_are_those_of_a_program() -> None:
     read = tuple("".join(list(word)) for word in WORDS)
     codec = PickleSerializer().sharing(lambda: read)
     assert codec.dumps(user(1)) == CODEC.dumps(user(1))
+
+
+def test_words_are_known_in_what_was_saved_before_there_were_any() -> None:
+    """Such a value has strings of its own, one for several places; they are words all the same."""
+    many = {**user(1), "cart": [{"product": f"tea {number}"} for number in range(3)]}
+    loaded = pickle.loads(pickle.dumps(many))  # noqa: S301 - as a value from before is loaded
+    (key, *_) = loaded["cart"][0]
+    assert key is not many["cart"][0]
+    assert CODEC.dumps(loaded) == CODEC.dumps(many)
+    assert is_bare(CODEC.dumps(many))
+    assert next(iter(loaded["cart"][0])) is key, "the bot's own object was changed"
+
+
+def test_what_does_not_load_again_is_saved_all_the_same() -> None:
+    """To find words in it, a value is copied; if that fails, they are spelled out."""
+    stubborn = Stubborn()
+    stubborn.__dict__["state"] = 1
+    assert b"\x8c\x04cart" in CODEC.dumps([stubborn, "".join(list("cart"))])
 
 
 @pytest.mark.parametrize(
