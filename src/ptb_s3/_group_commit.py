@@ -19,8 +19,8 @@ from ptb_s3 import _codec
 from ptb_s3._codec import PickleSerializer, Serializer
 from ptb_s3._live import Lookout, Objects, Sync
 from ptb_s3._repository import Repository
-from ptb_s3._state import MAX_ENTITY, Key, Kind, is_key
-from ptb_s3._words import MAX_BARE, MAX_WORDS, common_words
+from ptb_s3._state import MANY_ALIKE, MAX_ENTITY, Key, Kind, is_key
+from ptb_s3._words import MAX_WORDS, common_words, sample
 from ptb_s3.errors import (
     ConflictError,
     PersistenceError,
@@ -34,10 +34,6 @@ SLICE = 0.004
 AT_ONCE = 250
 # Values that are serialised before somebody looks at the clock; each takes some 10 us.
 PART = 50
-# Values looked at for words that they have in common; each takes some 10 us.
-SAMPLE = 250
-# Kinds of which there are many values, and much the same in each.
-_MANY_VALUES = (Kind.USER_DATA, Kind.CHAT_DATA)
 # Seconds of a flush that are kept for the head that refers to blobs just written.
 PUBLISH_RESERVE = 1.0
 # Bytes a second that a host is trusted to compress, encrypt and upload while it is being stopped.
@@ -304,18 +300,16 @@ class GroupCommit:
 
     async def _write_blob(self, kind: Kind) -> None:
         await self.repository.compact(kind)
-        if kind in _MANY_VALUES and isinstance(self._serializer, PickleSerializer):
+        if kind in MANY_ALIKE and isinstance(self._serializer, PickleSerializer):
             self._look_for_words(kind)
 
     def _look_for_words(self, kind: Kind) -> None:
         """Have what many values have in common stand once in head, from the next commit on."""
         if len(self.repository.words) == MAX_WORDS:
             return
-        entities = self.repository.base.entities[kind]
-        some = islice(entities.items(), 0, None, len(entities) // SAMPLE + 1)
-        small = [(key, data) for key, data in some if len(data) < MAX_BARE]
+        some = sample(self.repository.base.entities[kind])
         with contextlib.suppress(PersistenceError):  # whoever asks for such a value, learns of it
-            values = _codec.load_all(self._serializer, kind, small)
+            values = _codec.load_all(self._serializer, kind, some)
             self.repository.suggest(common_words(list(values.values())))
 
     async def _write_blobs(self, deadline: float) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -13,8 +14,10 @@ import msgspec
 
 from ptb_s3 import _callback_data
 from ptb_s3._callback_data import CallbackData
-from ptb_s3._codec import Serializer, load_all
-from ptb_s3._state import BOT_DATA_KEY, MAX_ENTITY, Entities, Key, Kind, is_key
+from ptb_s3._codec import PickleSerializer, Serializer, load_all
+from ptb_s3._fence import SetBot
+from ptb_s3._state import BOT_DATA_KEY, MANY_ALIKE, MAX_ENTITY, Entities, Key, Kind, is_key
+from ptb_s3._words import MAX_WORDS, common_words, sample
 from ptb_s3.errors import DamagedFileError, SerializationError
 
 _T = TypeVar("_T")
@@ -102,6 +105,33 @@ def serialise(
                 raise DamagedFileError(file, f"a value of its {kind} is too large to be saved")
             entities[kind][key] = data
     return entities
+
+
+def share_words(
+    state: Mapping[Kind, Entities], progress: Progress | None
+) -> tuple[dict[Kind, Entities], tuple[str, ...]]:
+    """Return the first entities of a store so that they share words, and these words.
+
+    Values with the bot in them, or with classes of one's own, stay as they are: nobody's code runs.
+    """
+    counted = _counter({kind: state[kind] for kind in MANY_ALIKE}, progress)
+    plain, shared = PickleSerializer(trusted=()), dict(state)
+    found = [common_words([*_loaded(plain, sample(state[kind])).values()]) for kind in MANY_ALIKE]
+    words = tuple(dict.fromkeys(chain(*found)))[:MAX_WORDS]
+    sharing = plain.sharing(lambda: words)
+    for kind in MANY_ALIKE if words else ():
+        values = _loaded(plain, counted(state[kind].items()))
+        shared[kind] = state[kind] | {key: sharing.dumps(value) for key, value in values.items()}
+    return shared, words
+
+
+def _loaded(serializer: PickleSerializer, items: Iterable[tuple[Key, bytes]]) -> dict[Key, object]:
+    values: dict[Key, object] = {}
+    for key, data in items:
+        if SetBot.__module__.encode() not in data:
+            with suppress(Exception):  # a class of one's own
+                values[key] = serializer.loads(data)
+    return values
 
 
 def load(

@@ -44,6 +44,8 @@ KEY_TYPES: Mapping[Kind, object] = {
     Kind.CONVERSATIONS: tuple[str, tuple[int | str, ...]],
 }
 BOT_DATA_KEY: Key = 0
+# Kinds of which there are many values, and much the same in each.
+MANY_ALIKE = (Kind.USER_DATA, Kind.CHAT_DATA)
 # Bytes of one value: with it, a page that was almost full stays within what a reader takes.
 MAX_ENTITY = MAX_PAGE - 2 * PAGE_SIZE
 

@@ -15,7 +15,10 @@ import sys
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, TypeAlias
+from itertools import islice
+from typing import Any, Final, TypeAlias, TypeVar
+
+K = TypeVar("K")
 
 # Words of a store, at most: a bare value that is loaded alone has to look up each of them first.
 MAX_WORDS: Final = 61
@@ -31,8 +34,9 @@ _FIXED: Final[Mapping[Hashable, bytes]] = {
 }
 # Bytes from which on a value has no bare form: a pickler cuts into frames what is larger.
 MAX_BARE: Final = 64 * 1024
-# Values to judge by, at least, and the share of them that a word is to stand in.
+# Values to judge by, at least and at most, and the share of them that a word is to stand in.
 MIN_VALUES = 64
+_SAMPLE: Final = 250
 _SHARE: Final = 1 / 8
 
 # Numbers of what a pickler has noted from which on it has another operation code to refer to it;
@@ -115,6 +119,12 @@ def strip(noted: bytes, fast: bytes) -> bytes | None:
         return None
     memoize = pickle.MEMOIZE
     return other if one.replace(memoize, b"") == other.replace(memoize, b"") else None
+
+
+def sample(entities: Mapping[K, bytes]) -> list[tuple[K, bytes]]:
+    """Return some entities to judge by; none of the large ones, which have no bare form."""
+    some = islice(entities.items(), 0, None, len(entities) // _SAMPLE + 1)
+    return [(key, data) for key, data in some if len(data) < MAX_BARE]
 
 
 def common_words(values: Sequence[object]) -> list[str]:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from telegram.ext import PicklePersistence
+from telegram import Chat
+from telegram.constants import ChatType
+from telegram.ext import ExtBot, PicklePersistence
 from tests.integration.operator import PREFIX, ROTATED, Operator, employed
 from tests.servers import S3Server
 from tests.support import BOT_ID, KEY, OTHER_KEY, make_persistence, settled, state_of, update
@@ -17,9 +19,14 @@ from ptb_s3._s3 import S3Store
 from ptb_s3._state import Kind
 from ptb_s3._words import MIN_VALUES, is_bare
 
+BOT: ExtBot[None] = ExtBot("123:ABC")
 USERS = range(1, MIN_VALUES + 1)
 NEW, NEWER = 3, 4
 """Revisions: the first whose values refer to words, and another one after it."""
+
+
+class Own:
+    """A class of a bot's own."""
 
 
 def user(number: int, *, key: str = "cart") -> dict[str, Any]:
@@ -93,6 +100,34 @@ async def test_a_store_is_merged_into_one_with_words(operator: Operator, key: st
     source, elsewhere = f"s3://{operator.bucket}/{PREFIX}", {"PTB_S3_PREFIX": "other/"}
     await operator.done("import", source, "--merge", "--replace", "--bot", BOT_ID, **elsewhere)
     assert (await operator.state(prefix="other/"))["user_data"] == grown()
+
+
+async def test_what_was_pickled_gets_words_on_the_way(s3_server: S3Server, tmp_path: Path) -> None:
+    """A bot that moves here starts as fast as one that has been here; nobody's classes are run."""
+    chat = Chat(1, ChatType.PRIVATE)
+    users = {
+        **{number: user(number) for number in USERS},
+        500: {"order": Own()},
+        501: {"chat": chat},
+    }
+    pickled = PicklePersistence[Any, Any, Any](tmp_path / "state")
+    pickled.set_bot(BOT)
+    chat.set_bot(BOT)
+    for number, data in users.items():
+        await pickled.update_user_data(number, data)
+    async with employed(s3_server) as operator:
+        path = tmp_path / "state"
+        await operator.done("import", path, "--bot", BOT_ID, "--trusted", __name__)
+        persistence = make_persistence(operator.store(), trusted=[__name__])
+        loaded = await persistence.get_user_data()
+        assert {number: loaded[number] for number in USERS} == {n: user(n) for n in USERS}
+        assert isinstance(loaded[500]["order"], Own)
+        assert loaded[501] == {"chat": chat}
+        assert loaded[501]["chat"]._bot is persistence.bot
+        assert persistence._commits is not None
+        entities = persistence._commits.repository.base.entities[Kind.USER_DATA]
+        assert [number for number, data in entities.items() if not is_bare(data)] == [500, 501]
+        await persistence.close()
 
 
 async def test_going_back_and_sealing_anew_keep_words(operator: Operator) -> None:

@@ -70,8 +70,7 @@ def import_(
         owner = None if head is None else head.bot
         repository = place.repository(bot or owner, _SERIALIZER)
         await _load(repository, known=bot or owner)
-        if head is not None:
-            state = _with_words(repository, state, head.words)
+        state = _with_words(repository, state, head)
         changes = _changes(repository, state, merge=merge, replace=replace)
         outcome = _counted(state, changes)
         if not json:
@@ -108,12 +107,25 @@ async def _read(place: Place, source: str, trusted: list[str]) -> tuple[State, H
         return read_pickle_persistence(Path(source), trusted=trusted, progress=advance), None
 
 
-def _with_words(repository: Repository, state: State, words: tuple[str, ...]) -> State:
-    """Return another store's values with the words that they refer to, in this one or in each."""
+def _with_words(repository: Repository, state: State, source: Head | None) -> State:
+    """Return values with the words that they refer to: a new store's, or those of each.
+
+    Args:
+        repository: Where they go.
+        state: The values.
+        source: The head of the store that they come from, if they do.
+    """
     if repository.revision == 0:
+        words = () if source is None else source.words
+        if source is None:
+            from ptb_s3._ptb_maps import share_words  # noqa: PLC0415 - as in `_read`
+
+            with _output.progress("Looking for words") as advance:
+                state, words = share_words(state, advance)
         repository.suggest(words)
-        return state
-    return state if repository.words[: len(words)] == words else _spelled_out(state, words)
+    elif source is not None and repository.words[: len(source.words)] != source.words:
+        state = _spelled_out(state, source.words)
+    return state
 
 
 def _spelled_out(state: State, words: tuple[str, ...]) -> State:
