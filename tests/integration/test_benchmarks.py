@@ -20,6 +20,7 @@ ROWS = {
 BOUNDED = {
     "longest stall in an interval, median",
     "longest stall in an interval, maximum",
+    "the same beyond what PTB takes if nothing is saved, median",
     "the same with PersistentApplication, median",
     "longest stall while a blob is written anew",
     "requests when nothing changed",
