@@ -301,15 +301,16 @@ class GroupCommit:
     async def _write_blob(self, kind: Kind) -> None:
         await self.repository.compact(kind)
         if kind in MANY_ALIKE and isinstance(self._serializer, PickleSerializer):
-            self._look_for_words(kind)
+            await self._look_for_words(kind)
 
-    def _look_for_words(self, kind: Kind) -> None:
+    async def _look_for_words(self, kind: Kind) -> None:
         """Have what many values have in common stand once in head, from the next commit on."""
         if len(self.repository.words) == MAX_WORDS:
             return
         some = sample(self.repository.base.entities[kind])
         with contextlib.suppress(PersistenceError):  # whoever asks for such a value, learns of it
             values = _codec.load_all(self._serializer, kind, some)
+            await asyncio.sleep(0)  # each of the two holds the loop for some milliseconds
             self.repository.suggest(common_words(list(values.values())))
 
     async def _write_blobs(self, deadline: float) -> None:

@@ -128,10 +128,14 @@ def sample(entities: Mapping[K, bytes]) -> list[tuple[K, bytes]]:
 
 
 def common_words(values: Sequence[object]) -> list[str]:
-    """Return the words that many of these values have, the most frequent first."""
-    counted = Counter(word for value in values for word in _strings(value))
+    """Return the names that many of these values have for their parts, the most frequent first.
+
+    Names only, keys of dictionaries and attributes: what they stand for comes from users, as new
+    strings each time, and to find words among them takes longer than it would save.
+    """
+    counted = Counter(name for value in values for name in _names(value))
     least = max(len(values), MIN_VALUES) * _SHARE
-    return [word for word, times in counted.most_common(MAX_WORDS) if times >= least]
+    return [name for name, times in counted.most_common(MAX_WORDS) if times >= least]
 
 
 def _memo(objects: Sequence[object]) -> Memo:
@@ -140,20 +144,26 @@ def _memo(objects: Sequence[object]) -> Memo:
     return pickler.memo
 
 
-def _strings(value: object) -> set[str]:
-    found: set[str] = set()
+def _names(value: object) -> set[str]:
+    names: set[object] = set()
+    seen: set[int] = set()
     left = [value]
     while left:
         part = left.pop()
-        if type(part) is str:
-            if 0 < len(part) <= MAX_LENGTH and part.isprintable():
-                found.add(part)
-        elif type(part) is dict:
-            left += part
-            left += part.values()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        parts = part if type(part) is dict else getattr(part, "__dict__", None)
+        if type(parts) is dict:
+            names |= parts.keys()
+            left += parts.values()
         elif type(part) in {list, tuple}:
             left += part  # type: ignore[arg-type]
-    return found
+    return {name for name in names if type(name) is str and _is_word(name)}
+
+
+def _is_word(name: str) -> bool:
+    return 0 < len(name) <= MAX_LENGTH and name.isprintable()
 
 
 def _look_up(number: int) -> bytes:

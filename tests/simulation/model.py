@@ -83,7 +83,8 @@ class Model:
             later = max((w.began for w in writes if w.ended < math.inf), default=-math.inf)
             if not any(source.ended >= later for source in sources):
                 lost = [w.gives(field) for w in writes if w.ended < math.inf and w.began == later]
-                raise Violation(f"{what}: {field} is {value!r}, and {lost[0]!r} was acknowledged")
+                known = f"{lost[0]!r} was acknowledged" if lost else "nobody wrote that"
+                raise Violation(f"{what}: {field} is {value!r}, and {known}")
 
 
 def fields_of(kind: str, entities: Mapping[Any, object]) -> Iterable[tuple[Field, object]]:

@@ -27,6 +27,7 @@ from ptb_s3._keyring import Key
 from ptb_s3._repository import Repository
 from ptb_s3._state import Entities, Kind
 from ptb_s3._store import MemoryStore
+from ptb_s3._words import MAX_WORDS
 from ptb_s3.errors import ConflictError, PersistenceError, RestorePointError
 
 KEYS = [Key(bytes([number]) * 32) for number in range(1, 4)]
@@ -310,10 +311,21 @@ def simulate(seed: int) -> Counter[str]:
     with (
         mock.patch.dict(Repository.__init__.__kwdefaults__ or {}, effects),
         mock.patch("ptb_s3._head.COMPACTION_SLACK", 400),
-        mock.patch("ptb_s3._words.MIN_VALUES", randomness.choice([1, 64])),
+        mock.patch(
+            "ptb_s3._group_commit.common_words", randomness.choice([_no_words, _many_words])
+        ),
     ):
         loop.run(world.run())
     return world.tally
+
+
+def _no_words(_: Any) -> list[str]:
+    return []
+
+
+def _many_words(values: list[Any]) -> list[str]:
+    """Take whatever there is: each writer finds others, so that their numbers clash."""
+    return [part for value in values for field in value.items() for part in field][:MAX_WORDS]
 
 
 def _set(entities: Entities, key: Any, value: bytes | None) -> None:

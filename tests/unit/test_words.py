@@ -294,11 +294,17 @@ def test_a_bare_value_that_is_none_is_damage(data: bytes) -> None:
 # Which words ------------------------------------------------------------------------------------
 
 
-def test_words_are_what_many_values_have() -> None:
-    """An eighth of them, and not what somebody has alone, however often."""
+def test_words_are_the_names_that_many_values_have() -> None:
+    """An eighth of them; not what somebody has alone, however often; not what they stand for."""
     values: list[object] = [user(number) for number in range(100)]
-    values += [{"solo": [f"solo {number}"] * 1000} for number in range(12)]
-    assert sorted(common_words(values)) == ["cart", "name", "product", "seen"]
+    values += [{"solo": [{f"solo {number}": "same"}] * 1000} for number in range(12)]
+    values += [Own({"name": "same"}) for _ in range(20)]
+    assert sorted(common_words(values)) == ["cart", "name", "part", "product", "seen"]
+
+
+def test_words_are_found_in_what_holds_itself() -> None:
+    """Each part is looked at once."""
+    assert sorted(common_words([within_itself(), twice()] * 32)) == ["cart", "name"]
 
 
 def test_of_few_values_nothing_is_said() -> None:
