@@ -124,7 +124,8 @@ class Staged:
             kind: {key: entities[key] for key in entities.keys() - self.dirty[kind].keys()}
             for kind, entities in changes.items()
         }
-        self._move(gone, self.dirty)
+        if any(gone.values()):  # not as a rule, and to look at all that is staged takes a while
+            self._move(gone, self.dirty)
         for kind, entities in changes.items():
             base, dirty = self.base.entities[kind], self.dirty[kind]
             _state.apply(base, entities)
