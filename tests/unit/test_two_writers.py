@@ -22,10 +22,13 @@ from tests.support import (
 )
 
 from ptb_s3 import Keyring, PickleSerializer, _live, merge_values
+from ptb_s3._base import Base, Identity
 from ptb_s3._committer import COMPANY
+from ptb_s3._head import Head
 from ptb_s3._live import AUTO_INTERVAL, Lookout
 from ptb_s3._merge import Merger
 from ptb_s3._repository import Repository
+from ptb_s3._staged import Staged
 from ptb_s3._state import Kind
 from ptb_s3._store import Fault, MemoryStore
 from ptb_s3.errors import ConflictError, StorageUnavailableError
@@ -504,3 +507,15 @@ async def test_catching_up_fails_loudly() -> None:
     store.faults = lambda _: Fault.FAIL_BEFORE
     with pytest.raises(StorageUnavailableError):
         await persistence.catch_up()
+
+
+def test_what_was_taken_back_and_turns_out_to_be_committed_is_seen() -> None:
+    """The caller's object is what is committed then: it is behind of nothing."""
+    staged = Staged(Base(Identity("store", "pickle5"), Head(1, "", BOT_ID)))
+    staged.stage(USER, 1, b"new", None)
+    sent = staged.changes({})
+    staged.discard()
+    assert staged.overtaken[USER] == {1: b"new"}
+    staged.advance(sent)
+    assert staged.get(USER, 1) == b"new"
+    assert staged.overtaken[USER] == {}
