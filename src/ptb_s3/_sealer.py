@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from itertools import chain
 
 from ptb_s3 import _container, _head_pages, _state
 from ptb_s3._base import Identity
@@ -60,14 +61,20 @@ class Sealer:
         return head, self._seal(header, frames, key)
 
     def blob(
-        self, identity: Identity, kind: Kind, revision: int, commit: str, entities: Entities
+        self, identity: Identity, kind: Kind, revision: int, commit: str, parts: list[Entities]
     ) -> tuple[Ref, bytearray]:
-        """Seal a blob; return what a head says of it, but for its version, and the object."""
-        frames = [self._compress(page) for page in _state.encode_blob(entities)]
-        header = self._header(kind, identity, revision, commit, len(entities))
+        """Seal a blob; return what a head says of it, but for its version, and the object.
+
+        Uses the parts up: to free a million entities takes 50 ms, better here than on the loop.
+        """
+        count = sum(map(len, parts))
+        entries = chain.from_iterable(part.items() for part in parts)
+        frames = [self._compress(page) for page in _state.encode_blob(entries)]
+        parts.clear()
+        header = self._header(kind, identity, revision, commit, count)
         key = self._keys.sealing_key()
         body = self._seal(header, frames, key)
-        return Ref(revision, None, len(body), len(entities), key.key_id), body
+        return Ref(revision, None, len(body), count, key.key_id), body
 
     def _seal(self, header: Header, frames: list[bytes], key: SealingKey) -> bytearray:
         self.key_id = key.key_id

@@ -103,9 +103,9 @@ def _size(entry: tuple[Any, ...]) -> int:
     return len(entry[-1] or b"") + _ENTRY_OVERHEAD
 
 
-def encode_blob(entities: Entities) -> Iterator[bytes]:
-    """Make the pages of a blob."""
-    return map(_encode, pages(entities.items()))
+def encode_blob(entries: Iterable[tuple[Key, bytes]]) -> Iterator[bytes]:
+    """Make the pages of a blob of these entities."""
+    return map(_encode, pages(entries))
 
 
 def decode_blob(kind: Kind, blob_pages: Iterable[bytes], count: int) -> Entities:

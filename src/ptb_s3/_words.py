@@ -36,7 +36,7 @@ _FIXED: Final[Mapping[Hashable, bytes]] = {
 MAX_BARE: Final = 64 * 1024
 # Values to judge by, at least and at most, and the share of them that a word is to stand in.
 MIN_VALUES = 64
-_SAMPLE: Final = 250
+_SAMPLE: Final = 200
 _SHARE: Final = 1 / 8
 
 # Numbers of what a pickler has noted from which on it has another operation code to refer to it;
@@ -121,10 +121,10 @@ def strip(noted: bytes, fast: bytes) -> bytes | None:
     return other if one.replace(memoize, b"") == other.replace(memoize, b"") else None
 
 
-def sample(entities: Mapping[K, bytes]) -> list[tuple[K, bytes]]:
-    """Return some entities to judge by; none of the large ones, which have no bare form."""
-    some = islice(entities.items(), 0, None, len(entities) // _SAMPLE + 1)
-    return [(key, data) for key, data in some if len(data) < MAX_BARE]
+def sample(entities: dict[K, bytes]) -> list[tuple[K, bytes]]:
+    """Return the newest entities, to judge by; none of the large ones, which have no bare form."""
+    newest = islice(reversed(entities.items()), _SAMPLE)
+    return [(key, data) for key, data in newest if len(data) < MAX_BARE]
 
 
 def common_words(values: Sequence[object]) -> list[str]:

@@ -227,4 +227,4 @@ def _open_sealed(number: int, count: int, text: bytes) -> None:
         if isinstance(opened, Head):
             assert opened.entries <= count  # an entity may stand in several pages
         else:  # and can be written again
-            assert decode_blob(Kind(name), encode_blob(opened), count) == opened
+            assert decode_blob(Kind(name), encode_blob(opened.items()), count) == opened
