@@ -244,13 +244,13 @@ class World:
                 )
             entities = dict(blob)
             overlay(entities, part)
-            if entities != self._committed[head.revision][kind]:
+            if entities != self._committed.get(head.revision, {}).get(kind):
                 raise Violation(f"{kind} does not load as revision {head.revision} was committed")
 
     def _check_load(self, bot: Bot, fields: Fields, *, restored: bool) -> None:
         commits: Any = bot.persistence._commits
         base = commits.repository.base
-        if base.entities != self._committed[base.head.revision]:
+        if base.entities != self._committed.get(base.head.revision):
             raise Violation(f"what was loaded is not revision {base.head.revision}")
         if fields != self._fields(base.entities) and not restored:
             raise Violation("live objects are not what was loaded")
