@@ -11,9 +11,9 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from ptb_s3 import _codec
 from ptb_s3._codec import PickleSerializer, Serializer
@@ -29,9 +29,12 @@ from ptb_s3.errors import (
 )
 
 # Seconds for which the event loop is held at a time, while an interval's values are serialised.
-SLICE = 0.004
+SLICE = 0.002
 # Calls of PTB that go on in one tick of the loop once they are saved; each takes some 10 us.
 AT_ONCE = 250
+# Ticks in which others go on who wait for the loop. What waits for a timer or a socket takes three:
+# one to see that it is there, one to tell the future, one to resume the task.
+TURNS = 3
 # Values that are serialised before somebody looks at the clock; each takes some 10 us.
 PART = 50
 # Seconds of a flush that are kept for the head that refers to blobs just written.
@@ -144,14 +147,19 @@ class GroupCommit:
                 PTB's error handlers see it once; what failed goes with the next commit.
         """
         update = _Update(kind, values, dropped, whole, [])
-        failure = await self._hand_over(update)
+        failure = await self._hand_over((update,))
         if update.faults:
             raise update.faults[0] from failure
         if failure is not None:
             raise failure
 
-    async def record_many(self, kind: Kind, values: Mapping[Key, object]) -> list[PersistenceError]:
+    async def record_many(self, kind: Kind, values: dict[Key, Any]) -> list[PersistenceError]:
         """Hand over what many entities have become, in one call; return when that is durable.
+
+        Args:
+            kind: Whose entities they are.
+            values: What they have become. Is emptied, so that each goes once it is serialised: to
+                let go of ten thousand at once would hold up the loop.
 
         Returns:
             What could not be saved, and why. Everything else is.
@@ -159,16 +167,13 @@ class GroupCommit:
         Raises:
             PersistenceError: The commit failed; see `record`.
         """
-        entries = iter(values.items())
-        updates = []
-        while part := dict(islice(entries, PART)):
-            updates.append(_Update(kind, part, (), whole=False, faults=[]))
-        failure = await self._hand_over(*updates)
+        faults: list[PersistenceError] = []
+        failure = await self._hand_over(_parts(kind, values, faults))
         if failure is not None:
             raise failure
-        return [fault for update in updates for fault in update.faults]
+        return faults
 
-    async def _hand_over(self, *updates: _Update) -> BaseException | None:
+    async def _hand_over(self, updates: Iterable[_Update]) -> BaseException | None:
         """Return when the commit of these is done; and why it failed, if this call is to say so."""
         group, leads = self._group, self._group is None
         if group is None:
@@ -238,19 +243,20 @@ class GroupCommit:
         try:
             while len(group.waiting) > AT_ONCE:
                 group.release(AT_ONCE)
-                await asyncio.sleep(0)
+                await _give_way()
         finally:
             group.release(len(group.waiting))
 
     async def _stage_all(self, group: _Group) -> None:
         """Serialise what was handed over, in slices between which the loop does other work."""
         clock = asyncio.get_running_loop().time
-        begun = clock()
         try:
+            await _give_way()  # PTB's copies, and the start of its calls, have held the loop enough
+            begun = clock()
             while group.updates:
                 self._stage(group.updates.popleft())
                 if clock() - begun > SLICE:
-                    await asyncio.sleep(0)
+                    await _give_way()
                     begun = clock()
         finally:
             self._group = None  # what comes from now on is for the next commit
@@ -327,6 +333,19 @@ class GroupCommit:
                 await self.repository.commit(publish=True)
         except (TimeoutError, PersistenceError) as exc:
             _LOGGER.info("Left blobs as they were at flush: %s", str(exc) or "no time was left")
+
+
+def _parts(kind: Kind, values: dict[Key, Any], faults: list[PersistenceError]) -> Iterator[_Update]:
+    """Cut many values into updates that share their list of faults, and empty the dict."""
+    entries = iter(values.items())
+    while part := dict(islice(entries, PART)):
+        yield _Update(kind, part, (), whole=False, faults=faults)
+    values.clear()
+
+
+async def _give_way() -> None:
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
 
 
 def _running(task: asyncio.Task[_T] | None) -> asyncio.Task[_T] | None:

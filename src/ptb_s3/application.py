@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from copy import deepcopy
 from typing import Any, TypeVar, cast
 
@@ -15,6 +15,7 @@ from ptb_s3._state import BOT_DATA_KEY, Key, Kind
 from ptb_s3.errors import SerializationError
 from ptb_s3.persistence import S3Persistence
 
+_K = TypeVar("_K")
 _T = TypeVar("_T")
 
 _NOTHING = object()  # was staged: not `None`, which is a drop
@@ -111,10 +112,12 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
             yield self._commits.join()  # there may be nothing but a drop, which it knows of
         cache = self.bot.callback_data_cache if stores.callback_data else None
         if cache is not None:
-            for data in _copied(Kind.CALLBACK_DATA, None, cache.persistence_data, failures):
+            buttons = [(None, cache.persistence_data)]
+            for data in _copies(Kind.CALLBACK_DATA, buttons, failures).values():
                 yield persistence.update_callback_data(data)
         if stores.bot_data:
-            for data in _copied(Kind.BOT_DATA, BOT_DATA_KEY, self.bot_data, failures):
+            own = [(BOT_DATA_KEY, self.bot_data)]
+            for data in _copies(Kind.BOT_DATA, own, failures).values():
                 yield persistence.update_bot_data(data)
         if stores.chat_data:
             yield from self._of_each(
@@ -148,11 +151,8 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         told, self._told[kind] = self._told[kind], {}
         yield from map(drop, marks.dropped[kind] - told.keys())
         live = self._internals.data(kind)
-        copies: dict[Key, Any] = {
-            key: copy
-            for key in marks.changed[kind] & live.keys()
-            for copy in _copied(kind, key, live[key], failures)
-        }
+        changed = ((key, live[key]) for key in marks.changed[kind] & live.keys())
+        copies: dict[Key, Any] = _copies(kind, changed, failures)
         if self._commits is not None:
             yield _record(self._commits, kind, copies, failures)
         else:
@@ -160,17 +160,20 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
 
 
 async def _record(
-    commits: GroupCommit, kind: Kind, copies: Mapping[Key, object], failures: list[Exception]
+    commits: GroupCommit, kind: Kind, copies: dict[Key, Any], failures: list[Exception]
 ) -> None:
     """Hand over many values in one call: ten thousand of these would hold up the loop."""
     failures += await commits.record_many(kind, copies)
 
 
-def _copied(kind: Kind, key: Key | None, value: _T, failures: list[Exception]) -> Iterator[_T]:
-    """Yield a copy of a value; or add to the failures that it cannot be copied."""
-    try:
-        yield deepcopy(value)
-    except Exception as error:  # noqa: BLE001 - objects' own code may raise anything
-        # Without the error itself: its text may quote what is in the value.
-        fault = SerializationError(f"it cannot be copied ({type(error).__name__})")
-        failures.append(fault.locate(kind.value, key))
+def _copies(kind: Kind, items: Iterable[tuple[_K, _T]], failures: list[Exception]) -> dict[_K, _T]:
+    """Return copies of values, by key; add to the failures what cannot be copied."""
+    copies: dict[_K, _T] = {}
+    for key, value in items:
+        try:
+            copies[key] = deepcopy(value)
+        except Exception as error:  # noqa: BLE001 - objects' own code may raise anything
+            # Without the error itself: its text may quote what is in the value.
+            fault = SerializationError(f"it cannot be copied ({type(error).__name__})")
+            failures.append(fault.locate(kind.value, key))
+    return copies

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from typing import Any
 
 import pytest
@@ -254,8 +255,55 @@ async def test_an_interval_is_serialised_in_slices(monkeypatch: pytest.MonkeyPat
     assert await reader.get_chat_data() == {7: {"late": 1}}
 
 
-async def test_a_commit_given_up_while_it_serialises_keeps_all(
+async def test_whoever_waits_for_the_loop_goes_on_between_two_slices(
     monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A timer that fires resumes its task two ticks later; no second slice comes in between."""
+    monkeypatch.setattr("ptb_s3._group_commit.SLICE", 0)
+    persistence = make_persistence(MemoryStore())
+    await state_of(persistence)
+    commits = await persistence.opened()
+    loop, stage = asyncio.get_running_loop(), commits._stage
+    log: list[str] = []
+
+    async def wait_for(timer: asyncio.Future[None]) -> None:
+        await timer
+        log.append("resumed")
+
+    def stage_one(update: Any) -> None:
+        stage(update)
+        log.append("staged")
+        loop.call_at(loop.time(), timers.pop().set_result, None)
+
+    timers: list[asyncio.Future[None]] = [loop.create_future() for _ in range(20)]
+    waiting = [asyncio.create_task(wait_for(timer)) for timer in timers]
+    monkeypatch.setattr(commits, "_stage", stage_one)
+    await update(persistence, {"user_data": {number: {} for number in range(20)}})
+    await asyncio.gather(*waiting)
+    assert log == ["staged", "resumed"] * 20
+
+
+async def test_values_go_as_soon_as_they_are_serialised() -> None:
+    """Of many that are handed over in one call, none is held until the commit is done."""
+    persistence = make_persistence(MemoryStore())
+    await state_of(persistence)
+    commits = await persistence.opened()
+    values: dict[Any, Any] = {number: {number} for number in range(120)}
+    alive = [weakref.ref(value) for value in values.values()]
+    commit, left = commits.repository.commit, []
+
+    async def look(**options: Any) -> None:
+        left.append(sum(value() is not None for value in alive))
+        await commit(**options)
+
+    commits.repository.commit = look  # type: ignore[method-assign]
+    assert await commits.record_many(Kind.USER_DATA, values) == []
+    assert left == [0]
+
+
+@pytest.mark.parametrize("ticks", [3, 4, 8])
+async def test_a_commit_given_up_while_it_serialises_keeps_all(
+    monkeypatch: pytest.MonkeyPatch, ticks: int
 ) -> None:
     """What PTB has handed over is staged even if the commit is cancelled half-way there."""
     monkeypatch.setattr("ptb_s3._group_commit.SLICE", 0)
@@ -263,7 +311,7 @@ async def test_a_commit_given_up_while_it_serialises_keeps_all(
     persistence = make_persistence(store)
     await state_of(persistence)
     updates = asyncio.create_task(update(persistence, {"user_data": {i: {} for i in range(20)}}))
-    for _ in range(4):
+    for _ in range(ticks):
         await asyncio.sleep(0)
     commits = persistence._commits
     assert commits is not None
