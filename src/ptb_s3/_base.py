@@ -9,13 +9,14 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
 from ptb_s3 import _container, _head_pages, _state
 from ptb_s3._container import HEAD, Header
 from ptb_s3._head import Head, Part, Ref
 from ptb_s3._keyring import KeySource
-from ptb_s3._state import Entities, Kind
+from ptb_s3._state import Entities, Entries, Kind
 from ptb_s3._store import Fetched
 from ptb_s3.errors import (
     DamagedObjectError,
@@ -96,6 +97,82 @@ class MovedError(Exception):
         super().__init__(fault)
 
 
+class Opening:
+    """A blob that is opened while it arrives.
+
+    Args:
+        kind: Whose blob it is.
+        size: Bytes that it is said to have.
+        keys: Opens it.
+        decoded: Told what is in each page. It is authentic, but not known to be all, or current,
+            before `result` has returned.
+
+    Attributes:
+        size: The same.
+    """
+
+    def __init__(
+        self,
+        kind: Kind,
+        size: int,
+        keys: KeySource,
+        decoded: Callable[[Entries], None] | None = None,
+    ) -> None:
+        self.size = size
+        self._decoded = decoded
+        self._unsealer = _container.Unsealer(kind, size, keys)
+        self._decoder = _state.BlobDecoder(kind)
+        self._fault: Exception | None = None
+
+    def feed(self, data: bytes) -> None:
+        """Open what is complete with these further bytes. What is wrong with it, `result` says."""
+        if self._fault is None:
+            try:
+                self._unsealer.feed(data)
+                self._decode()
+            except Exception as fault:  # noqa: BLE001 - to be raised in its turn
+                self._fault = fault
+
+    def result(self, store: str) -> tuple[Header, Entities]:
+        """Authenticate the end; return what it is, if it is a blob of the given store.
+
+        Raises:
+            PersistenceError: It is not, or it cannot be opened.
+        """
+        header = self._unsealer.header
+        if header is not None and header.store != store:
+            raise ForeignStoreError(
+                f"Object {header.object!r} belongs to store {header.store}, and head to {store}. "
+                "Bring back the version of it that belongs here. Nothing was changed."
+            )
+        if self._fault is not None:
+            raise self._fault
+        header = self._unsealer.finish()
+        self._decode()
+        return header, self._decoder.finish(header.entities)
+
+    def _decode(self) -> None:
+        for page in self._unsealer.pages():
+            entries = self._decoder.add(page)
+            if self._decoded is not None:
+                self._decoded(entries)
+
+
+class Arrived(NamedTuple):
+    """What was opened of a store's objects while they arrived.
+
+    Attributes:
+        head: The head, if it could be opened.
+        blobs: The blobs, but for their ends.
+    """
+
+    head: tuple[Header, Head] | None
+    blobs: Mapping[Kind, Opening]
+
+
+NOTHING_YET = Arrived(None, MappingProxyType({}))
+
+
 @dataclass(frozen=True, slots=True)
 class Reader:
     """Opens the objects of one bot.
@@ -111,9 +188,17 @@ class Reader:
     serializer: str | None = None
 
     def assemble(
-        self, objects: Mapping[str, Fetched | None], randomness: Callable[[int], bytes]
+        self,
+        objects: Mapping[str, Fetched | None],
+        randomness: Callable[[int], bytes],
+        arrived: Arrived = NOTHING_YET,
     ) -> Base:
         """Put a base together from the six objects (None: definitely not there).
+
+        Args:
+            objects: The objects. A blob that was opened while it arrived has no body.
+            randomness: Returns as many random bytes as it is asked for.
+            arrived: What was opened already.
 
         Raises:
             MovedError: They do not fit together; read them again before believing it.
@@ -129,11 +214,16 @@ class Reader:
                 raise no_state()
             store = str(uuid.UUID(bytes=randomness(16), version=4))
             return Base(Identity(store, self.serializer), Head(revision=0, commit="", bot=self.bot))
-        header, head = self.open_head(fetched.body)
-        return self.build(header, head, fetched, objects)
+        header, head = arrived.head or self.open_head(fetched.body)
+        return self.build(header, head, fetched, objects, arrived)
 
     def build(
-        self, header: Header, head: Head, fetched: Fetched, blobs: Mapping[str, Fetched | None]
+        self,
+        header: Header,
+        head: Head,
+        fetched: Fetched,
+        blobs: Mapping[str, Fetched | None],
+        arrived: Arrived = NOTHING_YET,
     ) -> Base:
         """Lay an opened head over the blobs of the kinds that are given.
 
@@ -144,7 +234,7 @@ class Reader:
         base.objects[HEAD] = Stored(header, len(fetched.body))
         for kind, part in head.parts.items():
             if kind in blobs:
-                self._place_blob(base, kind, part, blobs[kind])
+                self._place_blob(base, kind, part, blobs[kind], arrived.blobs.get(kind))
                 overlay(base.entities[kind], part)
         return base
 
@@ -175,22 +265,29 @@ class Reader:
 
     def open_blob(self, kind: Kind, body: bytes, store: str) -> tuple[Header, Entities]:
         """Open a blob of the given store, of whatever revision."""
-        header, _ = _container.read_header(kind, body)
-        if header.store != store:
-            raise ForeignStoreError(
-                f"Object {kind.value!r} belongs to store {header.store}, and head to {store}. "
-                "Bring back the version of it that belongs here. Nothing was changed."
-            )
-        header, pages = _container.open_sealed(kind, body, self.keys)
-        return header, _state.decode_blob(kind, pages, header.entities)
+        return self._opened(kind, body).result(store)
 
-    def _place_blob(self, base: Base, kind: Kind, part: Part, fetched: Fetched | None) -> None:
+    def opening(
+        self, kind: Kind, size: int, decoded: Callable[[Entries], None] | None = None
+    ) -> Opening:
+        """Begin to open a blob, which is about to arrive; see `Opening`."""
+        return Opening(kind, size, self.keys, decoded)
+
+    def _opened(self, kind: Kind, body: bytes) -> Opening:
+        opening = self.opening(kind, len(body))
+        opening.feed(body)
+        return opening
+
+    def _place_blob(
+        self, base: Base, kind: Kind, part: Part, fetched: Fetched | None, opening: Opening | None
+    ) -> None:
         if fetched is None:
             if part.ref is not None:
                 reason = "it is gone, while head refers to it"
                 raise MovedError(MissingObjectError(kind, reason))
             return
-        header, entities = self.open_blob(kind, fetched.body, base.identity.store)
+        opening = opening or self._opened(kind, fetched.body)
+        header, entities = opening.result(base.identity.store)
         oldest = part.ref.revision if part.ref else 0
         if not oldest <= header.revision <= base.head.revision:
             reason = (
@@ -198,10 +295,9 @@ class Reader:
                 f"to {base.head.revision}"
             )
             raise MovedError(DamagedObjectError(kind, reason))
-        base.objects[kind] = Stored(header, len(fetched.body))
+        base.objects[kind] = Stored(header, opening.size)
         base.entities[kind] = entities
-        size = len(fetched.body)
-        ref = Ref(header.revision, fetched.version_id, size, header.entities, header.key)
+        ref = Ref(header.revision, fetched.version_id, opening.size, header.entities, header.key)
         base.blobs[kind] = Blob(fetched.etag, ref)
 
 

@@ -11,7 +11,7 @@ import gc
 import io
 import pickle
 import warnings
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final, Protocol, Self, TypeVar
 
@@ -259,6 +259,18 @@ def _load_together(serializer: Serializer, data: Sequence[bytes]) -> list[object
     return []
 
 
+@contextlib.contextmanager
+def no_collection() -> Iterator[None]:
+    """Pause Python's cyclic collector while much is built; `load_all` says why."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 def load_all(
     serializer: Serializer, kind: str, items: Iterable[tuple[K, bytes]]
 ) -> dict[K, object]:
@@ -281,9 +293,7 @@ def load_all(
     unknown: dict[K, frozenset[str]] = {}
     damage: list[str] = []
     entries = iter(items)
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
+    with no_collection():
         while part := list(islice(entries, _AT_ONCE)):
             loaded = _load_together(serializer, [data for _, data in part])
             values.update(zip((key for key, _ in part), loaded, strict=False))
@@ -294,13 +304,10 @@ def load_all(
                     unknown[key] = error.names
                 except Exception as error:  # noqa: BLE001 - bad bytes may raise anything
                     damage.append(type(error).__name__)
-    finally:
-        if was_enabled:
-            if len(values) >= _MANY:
-                # PTB's deep copies bring about a full pass every few intervals, and that would walk
-                # through all of this for 3 s at a million users, on the loop, and find nothing.
-                gc.freeze()
-            gc.enable()
+        if len(values) >= _MANY:
+            # PTB's deep copies bring about a full pass every few intervals, and that would walk
+            # through all of this for 3 s at a million users, on the loop, and find nothing.
+            gc.freeze()
     if damage:
         what = f"{len(damage)} of its values do not load ({', '.join(sorted(set(damage)))})"
         raise DamagedObjectError(kind, f"{what}, or a class no longer takes what it once gave")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Annotated
 
@@ -160,7 +161,7 @@ def read_header(name: str, data: bytes) -> tuple[Header, int]:
 
 
 def open_sealed(name: str, data: bytes, keys: KeySource) -> tuple[Header, Iterator[bytes]]:
-    """Authenticate an object and give its pages.
+    """Authenticate an object that is there as a whole, and give its pages.
 
     All of it is authenticated before the first page is decompressed, one page at a time.
 
@@ -168,16 +169,142 @@ def open_sealed(name: str, data: bytes, keys: KeySource) -> tuple[Header, Iterat
         DamagedObjectError: It is not what was written; while iterating, too.
         UnknownKeyError: It is sealed with a key that is not at hand.
     """
-    header, start = read_header(name, data)
-    length, expected = len(data) - start, sealed_size(header.size)
-    if length != expected:
-        reason = f"its sealed part has {length} bytes, not {expected}: it was cut short or added to"
-        raise DamagedObjectError(name, reason)
-    plaintext = _decrypt(name, memoryview(data), start, keys.opening_key(header))
-    return header, _pages(name, plaintext)
+    unsealer = Unsealer(name, len(data), keys)
+    unsealer.feed(data)
+    return unsealer.finish(), unsealer.pages()
 
 
-def _context(preamble: bytes | memoryview) -> bytes:
+class Unsealer:
+    """Opens an object piece by piece, as it arrives.
+
+    Each chunk is authenticated before anything in it is decompressed. Whether these are all of them
+    shows at the end: nothing that `pages` gives may be used before `finish` has returned
+    (FORMAT.md, section 4).
+
+    Args:
+        name: Of the object.
+        size: Bytes that all of it is said to have.
+        keys: Opens it.
+
+    Attributes:
+        header: As soon as it has arrived; true once `finish` has returned.
+    """
+
+    def __init__(self, name: str, size: int, keys: KeySource) -> None:
+        self.header: Header | None = None
+        self._name, self._size, self._keys = name, size, keys
+        self._beginning = bytearray()  # until the preamble is there
+        self._begun: tuple[Header, Cobblestone256Decryptor] | None = None
+        self._sealed = 0  # bytes of ciphertext
+        self._plaintext = bytearray()  # authenticated, and not cut into pages yet
+        self._cut = 0  # bytes of plaintext that were
+        self._ended = self._finished = False
+
+    def feed(self, data: bytes) -> None:
+        """Authenticate what is complete with these further bytes, but for the last chunk.
+
+        Raises:
+            DamagedObjectError: It is not what was written.
+            UnknownKeyError: It is sealed with a key that is not at hand.
+        """
+        view = memoryview(data)
+        for at in range(0, len(data), _PIECE):
+            self._take(view[at : at + _PIECE])
+
+    def finish(self) -> Header:
+        """Authenticate the end, and so the whole.
+
+        Raises:
+            DamagedObjectError: It is not what was written.
+        """
+        header, decryptor = self._begun or self._begin()  # which refuses half a preamble
+        _check_length(header, self._sealed)
+        with _authentication(self._name):
+            self._plaintext += decryptor.finalize()
+        self._finished = True
+        return header
+
+    def pages(self) -> Iterator[bytes]:
+        """Give the pages that are complete, each once; at the end, see to the padding.
+
+        Raises:
+            DamagedObjectError: They are not as the format says.
+        """
+        while not self._ended and (frame := self._next_frame()) is not None:
+            self._ended = not frame
+            if frame:
+                yield _decompress(self._name, frame)
+        if self._finished:
+            self._check_end()
+
+    def _take(self, piece: memoryview) -> None:
+        if self._begun is None:
+            self._beginning += piece
+            if not self._has_preamble():
+                return
+            self._begun = self._begin()
+            piece, self._beginning = memoryview(self._beginning), bytearray()
+        header, decryptor = self._begun
+        self._sealed += len(piece)
+        if self._sealed > sealed_size(header.size):
+            _check_length(header, self._sealed)
+        with _authentication(self._name):
+            self._plaintext += decryptor.update(piece)
+
+    def _has_preamble(self) -> bool:
+        """Tell whether the preamble is there, or what is there cannot become one."""
+        ends = self._beginning.find(b"\n", len(MAGIC), MAX_PREAMBLE) >= 0
+        return ends or len(self._beginning) >= min(MAX_PREAMBLE, self._size)
+
+    def _begin(self) -> tuple[Header, Cobblestone256Decryptor]:
+        self.header, start = read_header(self._name, bytes(self._beginning))
+        _check_length(self.header, self._size - start)
+        key = self._keys.opening_key(self.header)
+        decryptor = Cobblestone256Decryptor(key, _context(self._beginning[:start]))
+        del self._beginning[:start]
+        return self.header, decryptor
+
+    def _next_frame(self) -> bytearray | None:
+        """Cut off the next frame, which is empty at the end of pages; None: it is not there yet."""
+        if self.header is None or len(self._plaintext) < _LENGTH.size:
+            return None
+        (length,) = _LENGTH.unpack_from(self._plaintext)
+        end = _LENGTH.size + length
+        if end > self.header.size - self._cut:
+            raise DamagedObjectError(self._name, "a page runs past the end")
+        if end > len(self._plaintext):
+            return None
+        frame = self._plaintext[_LENGTH.size : end]
+        del self._plaintext[:end]
+        self._cut += end
+        return frame
+
+    def _check_end(self) -> None:
+        if not self._ended:
+            raise DamagedObjectError(self._name, "its pages do not end")
+        padding = len(self._plaintext)
+        if padded(self._cut) != self._cut + padding or self._plaintext.count(0) != padding:
+            raise DamagedObjectError(self._name, "its padding is not as the format says")
+
+
+@contextmanager
+def _authentication(name: str) -> Iterator[None]:
+    try:
+        yield
+    except InvalidTag:
+        raise DamagedObjectError(
+            name, "it fails authentication: it was changed after it was written"
+        ) from None
+
+
+def _check_length(header: Header, sealed: int) -> None:
+    expected = sealed_size(header.size)
+    if sealed != expected:
+        reason = f"its sealed part has {sealed} bytes, not {expected}: it was cut short or added to"
+        raise DamagedObjectError(header.object, reason)
+
+
+def _context(preamble: bytes | bytearray) -> bytes:
     return hashlib.sha256(preamble).digest()
 
 
@@ -194,43 +321,7 @@ def _plaintext(frames: list[bytes], padding: int) -> Iterator[bytes | memoryview
         yield bytes(min(_PIECE, padding - at))
 
 
-def _decrypt(name: str, data: memoryview, start: int, key: bytes) -> memoryview:
-    decryptor = Cobblestone256Decryptor(key, _context(data[:start]))
-    out = memoryview(bytearray(len(data) - start))
-    done = 0
-    try:
-        for at in range(start, len(data), _PIECE):
-            done += decryptor.update_into(data[at : at + _PIECE], out[done:])
-        rest = decryptor.finalize()
-    except InvalidTag:
-        raise DamagedObjectError(
-            name, "it fails authentication: it was changed after it was written"
-        ) from None
-    out[done : done + len(rest)] = rest
-    return out[: done + len(rest)]
-
-
-def _pages(name: str, plaintext: memoryview) -> Iterator[bytes]:
-    at = 0
-    while length := _page_length(name, plaintext, at):
-        at += _LENGTH.size
-        if length > len(plaintext) - at:
-            raise DamagedObjectError(name, "a page runs past the end")
-        yield _decompress(name, plaintext[at : at + length])
-        at += length
-    at += len(_END)
-    if padded(at) != len(plaintext) or bytes(plaintext[at:]).strip(b"\0"):
-        raise DamagedObjectError(name, "its padding is not as the format says")
-
-
-def _page_length(name: str, plaintext: memoryview, at: int) -> int:
-    if len(plaintext) - at < _LENGTH.size:
-        raise DamagedObjectError(name, "its pages do not end")
-    (length,) = _LENGTH.unpack_from(plaintext, at)
-    return int(length)
-
-
-def _decompress(name: str, frame: memoryview) -> bytes:
+def _decompress(name: str, frame: bytearray) -> bytes:
     """Decompress one frame, no larger than it declares and than `MAX_PAGE`.
 
     `max_output_size` is no cap where a frame declares its size, so that size is looked at first.

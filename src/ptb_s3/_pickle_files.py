@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ptb_s3._codec import no_collection
 from ptb_s3._fence import is_within
 from ptb_s3._files import read_whole, refuse_existing, write_whole
-from ptb_s3._ptb_maps import Progress, join, load, no_collection, serialise, split
+from ptb_s3._ptb_maps import Progress, join, load, serialise, split
 from ptb_s3._state import Entities, Kind
 from ptb_s3._transcoder import Transcoder
 from ptb_s3.errors import (

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -26,18 +25,6 @@ _T = TypeVar("_T")
 Progress = Callable[[int, int], None]
 # The values of all entities.
 Values = dict[Kind, dict[Key, object]]
-
-
-@contextmanager
-def no_collection() -> Iterator[None]:
-    """Pause Python's cyclic collector while much is built; `_codec.load_all` says why."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def split(file: Path, maps: Mapping[Any, Any]) -> Values:

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime
 
 from ptb_s3 import _compaction, _state
+from ptb_s3._arrivals import Ahead, Arrivals
 from ptb_s3._base import Base, MovedError, Reader
 from ptb_s3._committer import Committer, Occasion
 from ptb_s3._compaction import Compactor, Offload
@@ -153,17 +154,22 @@ class Repository:
 
     # Loading ------------------------------------------------------------------------------------
 
-    async def load(self) -> None:
+    async def load(self, ahead: Ahead | None = None) -> None:
         """Read the committed state: once, before anything else.
+
+        Args:
+            ahead: Makes values of it while it arrives.
 
         Raises:
             PersistenceError: It cannot be read. Nothing was changed, here or in the store.
         """
         for number in range(1, LOAD_TRIES + 1):
-            objects = await self._fetch_all()
+            arrivals = Arrivals(self._means.reader, self._means.offload, ahead)
+            objects = await self._fetch_all(arrivals)
+            arrived = await arrivals.opened()
             try:
                 base = await self._means.offload(
-                    self._means.reader.assemble, objects, self._means.randomness
+                    self._means.reader.assemble, objects, self._means.randomness, arrived
                 )
                 break
             except MovedError as moved:
@@ -178,9 +184,17 @@ class Repository:
         """Release the store's connections."""
         await self._means.store.close()
 
-    async def _fetch_all(self) -> dict[str, Fetched | None]:
-        names = [HEAD, *Kind]
-        answers = await asyncio.gather(*map(self._means.store.get, names), return_exceptions=True)
+    async def _fetch_all(self, arrivals: Arrivals) -> dict[str, Fetched | None]:
+        names, get = [HEAD, *Kind], self._means.store.get
+        blobs = (get(kind, into=arrivals.into(kind)) for kind in Kind)
+
+        async def get_head() -> Fetched | None:
+            fetched = await get(HEAD)
+            if fetched is not None:
+                await arrivals.take_head(fetched.body)
+            return fetched
+
+        answers = await asyncio.gather(get_head(), *blobs, return_exceptions=True)
         found: dict[str, Fetched | None] = {}
         for name, answer in zip(names, answers, strict=True):
             if isinstance(answer, BaseException):

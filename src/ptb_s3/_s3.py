@@ -28,7 +28,7 @@ from ptb_s3._s3_answers import (
     version_of,
 )
 from ptb_s3._s3_glance import Glance
-from ptb_s3._store import Fetched, Version, Written
+from ptb_s3._store import Fetched, Into, Version, Written, hand_over
 from ptb_s3.errors import SettingsError, StorageError, StorageUnavailableError
 
 if TYPE_CHECKING:
@@ -150,6 +150,7 @@ class S3Store:
         version_id: str | None = None,
         first_bytes: int | None = None,
         unless: str | None = None,
+        into: Into | None = None,
     ) -> Fetched | None:
         """See `Store.get`. A version id that the storage knows nothing of gives None, too.
 
@@ -166,7 +167,7 @@ class S3Store:
             request["VersionId"] = version_id
         if first_bytes is not None:
             request["Range"] = f"bytes=0-{max(first_bytes, 1) - 1}"
-        fetched = await self._get(question, request)
+        fetched = await self._get(question, request, into)
         return fetched and fetched._replace(body=fetched.body[:first_bytes])
 
     async def put(self, name: str, body: bytes | bytearray, *, if_match: str | None) -> Written:
@@ -316,7 +317,9 @@ class S3Store:
         if link is not None:
             await link.close()
 
-    async def _get(self, question: Question, request: dict[str, Any]) -> Fetched | None:
+    async def _get(
+        self, question: Question, request: dict[str, Any], into: Into | None
+    ) -> Fetched | None:
         """Read an object; again where its body breaks off, which botocore does not see."""
         attempt = 1
         while True:
@@ -328,15 +331,17 @@ class S3Store:
                     request = {key: value for key, value in request.items() if key != "Range"}
                     continue  # the object is empty: it has no first byte, but an ETag
                 raise to_error(question, response)
+            early = into if response.get("ContentLength") else None  # its size is known
             try:
-                body = await _read(question, response)
+                body = await _read(question, response, early)
             except StorageUnavailableError:
                 if attempt == _ATTEMPTS:
                     raise
                 await asyncio.sleep(_jitter(attempt))
                 attempt += 1
             else:
-                return Fetched(body, _etag(question, response), version_of(response))
+                fetched = Fetched(body, _etag(question, response), version_of(response))
+                return fetched if early else hand_over(fetched, into)
 
     async def _get_unless(self, question: Question, etag: str) -> Fetched | None:
         """Read an object unless it has this ETag, the short way; None: ask in the usual one."""
@@ -520,10 +525,14 @@ def _readied(body: bytes | bytearray) -> tuple[io.BytesIO, str]:
     return stream, b64encode(digest.digest()).decode()
 
 
-async def _read(question: Question, response: dict[str, Any]) -> bytes:
-    """Return the whole body of a reply, which is as long as it was said to be."""
+async def _read(question: Question, response: dict[str, Any], into: Into | None = None) -> bytes:
+    """Return the whole body of a reply, which is as long as it was said to be.
+
+    If it goes somewhere as it arrives, nothing is returned.
+    """
     expected, size = response.get("ContentLength", 0), 0
     pieces: list[bytes] = []
+    take = into(expected) if into else pieces.append
     stream = response["Body"]
     try:
         async with stream:
@@ -531,7 +540,7 @@ async def _read(question: Question, response: dict[str, Any]) -> bytes:
                 piece = await stream.read(_PIECE)  # raises where less comes than was said
                 if not piece:
                     return b"".join(pieces)
-                pieces.append(piece)
+                take(piece)
                 size += len(piece)
     except Exception as exc:
         failure = to_failure(question, exc, "the storage, to the end")

@@ -32,6 +32,8 @@ Key = int | tuple[str, str] | tuple[str, tuple[int | str, ...]]
 
 # The bytes of each entity. Bytes are the truth; objects are made from them when asked for.
 Entities = dict[Key, bytes]
+# The same in order, as they stand in a page.
+Entries = list[tuple[Key, bytes]]
 
 # What became of entities: new bytes, or None for a deletion (a tombstone).
 Changes = dict[Kind, dict[Key, bytes | None]]
@@ -65,7 +67,7 @@ def page_of(*members: object) -> Any:  # noqa: ANN401 - a type, for msgspec
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_blob_decoders: Mapping[Kind, msgspec.msgpack.Decoder[list[tuple[Key, bytes]]]] = {
+_blob_decoders: Mapping[Kind, msgspec.msgpack.Decoder[Entries]] = {
     kind: msgspec.msgpack.Decoder(page_of(key_type, bytes)) for kind, key_type in KEY_TYPES.items()
 }
 
@@ -108,28 +110,53 @@ def encode_blob(entries: Iterable[tuple[Key, bytes]]) -> Iterator[bytes]:
     return map(_encode, pages(entries))
 
 
+class BlobDecoder:
+    """Reads the pages of a blob, one after another."""
+
+    def __init__(self, kind: Kind) -> None:
+        self._kind = kind
+        self._entities: Entities = {}
+        self._read = 0
+
+    def add(self, page: bytes) -> Entries:
+        """Read the next page; return its entries.
+
+        Raises:
+            DamagedObjectError: It is not what the format says.
+        """
+        try:
+            entries = _blob_decoders[self._kind].decode(page)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise DamagedObjectError(self._kind, "a page is not as the format says") from None
+        if not entries:
+            raise DamagedObjectError(self._kind, "a page is empty")
+        self._read += len(entries)
+        self._entities.update(entries)
+        return entries
+
+    def finish(self, count: int) -> Entities:
+        """Return the entities, of which there are to be so many.
+
+        Raises:
+            DamagedObjectError: There are not, or one stands there twice.
+        """
+        read, entities = self._read, self._entities
+        if not read == len(entities) == count:
+            reason = f"it holds {len(entities)} entities in {read} entries and should hold {count}"
+            raise DamagedObjectError(self._kind, reason)
+        return entities
+
+
 def decode_blob(kind: Kind, blob_pages: Iterable[bytes], count: int) -> Entities:
     """Read the pages of a blob that is to hold `count` entities.
 
     Raises:
         DamagedObjectError: They are not what the format says.
     """
-    entities: Entities = {}
-    read = 0
+    decoder = BlobDecoder(kind)
     for page in blob_pages:
-        try:
-            entries = _blob_decoders[kind].decode(page)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            raise DamagedObjectError(kind, "a page is not as the format says") from None
-        if not entries:
-            raise DamagedObjectError(kind, "a page is empty")
-        read += len(entries)
-        entities.update(entries)
-    if not read == len(entities) == count:
-        raise DamagedObjectError(
-            kind, f"it holds {len(entities)} entities in {read} entries and should hold {count}"
-        )
-    return entities
+        decoder.add(page)
+    return decoder.finish(count)
 
 
 def apply(entities: Entities, changes: Mapping[Key, bytes | None]) -> None:

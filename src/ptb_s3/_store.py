@@ -11,7 +11,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from enum import Enum, auto
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 from ptb_s3.errors import StorageUnavailableError
 
@@ -38,6 +38,18 @@ class Fetched(NamedTuple):
     body: bytes
     etag: str
     version_id: str | None
+
+
+Into: TypeAlias = Callable[[int], Callable[[bytes], None]]
+"""Where an object goes as it arrives: called with its size, gives what to call with each piece."""
+
+
+def hand_over(found: Fetched | None, into: Into | None) -> Fetched | None:
+    """Have an object that is there as a whole go where it is to go, if anywhere."""
+    if found is None or into is None:
+        return found
+    into(len(found.body))(found.body)
+    return found._replace(body=b"")
 
 
 class Version(NamedTuple):
@@ -69,6 +81,7 @@ class Store(Protocol):
         version_id: str | None = None,
         first_bytes: int | None = None,
         unless: str | None = None,
+        into: Into | None = None,
     ) -> Fetched | None:
         """Return an object's current version, or the one named; None if there is surely none.
 
@@ -78,6 +91,9 @@ class Store(Protocol):
             first_bytes: Read no more than this many bytes, from the start.
             unless: An ETag. Where it is still the object's, there is no need for the body, which
                 is left out, and perhaps the version's id.
+            into: Where the body goes, piece by piece, and is left out of what is returned; not
+                together with the two above. Called when a transfer begins, and again when it
+                begins anew: what has arrived before is void then. Must not raise.
         """
         ...
 
@@ -198,6 +214,7 @@ class MemoryStore:
         version_id: str | None = None,
         first_bytes: int | None = None,
         unless: str | None = None,
+        into: Into | None = None,
     ) -> Fetched | None:
         """See `Store.get`."""
         fault = self._begin("get", name)
@@ -206,7 +223,7 @@ class MemoryStore:
         if found is None:
             return None
         body = b"" if found.written.etag == unless else found.body[:first_bytes]
-        return Fetched(body, *found.written)
+        return hand_over(Fetched(body, *found.written), into)
 
     async def put(self, name: str, body: bytes | bytearray, *, if_match: str | None) -> Written:
         """See `Store.put`."""

@@ -18,8 +18,9 @@ from telegram import Bot
 from telegram.ext import BasePersistence, ContextTypes, PersistenceInput
 
 from ptb_s3 import _callback_data, _codec
+from ptb_s3._ahead import ValuesAhead
 from ptb_s3._callback_data import CallbackData
-from ptb_s3._codec import PickleSerializer, Serializer
+from ptb_s3._codec import PickleSerializer, Serializer, no_collection
 from ptb_s3._group_commit import GroupCommit
 from ptb_s3._keyring import KeySource
 from ptb_s3._live import Sync
@@ -27,7 +28,7 @@ from ptb_s3._means import Counters
 from ptb_s3._merge import Merge, Merger
 from ptb_s3._repository import Repository
 from ptb_s3._s3 import S3Store
-from ptb_s3._state import BOT_DATA_KEY, Key, Kind
+from ptb_s3._state import BOT_DATA_KEY, MANY_ALIKE, Key, Kind
 from ptb_s3._store import Store
 from ptb_s3.errors import PersistenceError, SettingsError
 
@@ -227,6 +228,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         self._sync: Sync = sync
         self._single_writer = single_writer
         self._repository: Repository | None = None
+        self._ahead: ValuesAhead | None = None
         self._commits: GroupCommit | None = None
         self._counters = Counters()
         self._opening: asyncio.Task[GroupCommit] | None = None
@@ -557,9 +559,13 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             resolve=self._resolve,
             single_writer=self._single_writer,
         )
+        ahead = ValuesAhead(
+            self._serializer, [k for k in MANY_ALIKE if getattr(self.store_data, k)]
+        )
         try:
-            await repository.load()
-            self._repository = repository
+            with no_collection():
+                await repository.load(ahead)
+            self._repository, self._ahead = repository, ahead
             repository.require_conditions()
             if self._restore is not None:
                 await repository.restore(self._restore)
@@ -580,7 +586,12 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
     async def _values(self, kind: Kind) -> dict[Key, Any]:
         staged = (await self._open()).repository.staged
         staged.catch_up(kind)
-        return await self._load_values(kind, list(staged.entities(kind).items()))
+        entities = staged.entities(kind)
+        values = self._ahead.take(kind, entities) if self._ahead is not None else {}
+        if len(values) < len(entities):
+            left = [(key, data) for key, data in entities.items() if key not in values]
+            values.update(await self._load_values(kind, left))
+        return values
 
     async def _load_values(self, kind: Kind, items: list[tuple[Any, bytes]]) -> dict[Any, Any]:
         repository = (await self._open()).repository

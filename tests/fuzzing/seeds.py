@@ -14,7 +14,6 @@ from tests.fuzzing.targets import OBJECTS, READER, SAMPLES, joined
 from tests.vectors import reference
 
 from ptb_s3 import _container
-from ptb_s3._keyring import Key
 from ptb_s3.errors import PersistenceError
 
 # Functions, by all ways there are to name one: no random bytes would get as far.
@@ -56,9 +55,9 @@ def seeds(target: str) -> list[bytes]:
 
 def _as_plaintext(name: str, data: bytes) -> Iterator[bytes]:
     with contextlib.suppress(PersistenceError):
-        header, start = _container.read_header(name, data)
-        key = Key(reference.SECRET).seal_key
-        yield _start(name, header) + _container._decrypt(name, memoryview(data), start, key)
+        unsealer = _container.Unsealer(name, len(data), READER.keys)
+        unsealer.feed(data)
+        yield _start(name, unsealer.finish()) + unsealer._plaintext
 
 
 def _as_pages(name: str, data: bytes) -> Iterator[bytes]:

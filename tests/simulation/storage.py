@@ -9,7 +9,15 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from ptb_s3._store import Fetched, MemoryStore, PreconditionFailed, Version, Written
+from ptb_s3._store import (
+    Fetched,
+    Into,
+    MemoryStore,
+    PreconditionFailed,
+    Version,
+    Written,
+    hand_over,
+)
 from ptb_s3.errors import StorageUnavailableError
 
 # Seconds after which a client gives up, as ours does.
@@ -82,11 +90,11 @@ class Line:
         self._rng = rng
         self._after = after
 
-    async def get(self, name: str, **options: Any) -> Fetched | None:
+    async def get(self, name: str, into: Into | None = None, **options: Any) -> Fetched | None:
         found: Fetched | None = await self._request(lambda: self._storage.get(name, **options))
         if found is not None and found.body and self._rng.random() < self.weather.truncated:
             found = found._replace(body=found.body[: self._rng.randrange(len(found.body))])
-        return found
+        return hand_over(found, into)
 
     async def put(self, name: str, body: bytes | bytearray, *, if_match: str | None) -> Written:
         put = self._storage.put

@@ -16,7 +16,7 @@ from tests.simulation.model import Violation
 from tests.simulation.world import simulate
 
 from ptb_s3 import _head
-from ptb_s3._base import Base, Blob, Reader
+from ptb_s3._base import Base, Blob, Opening, Reader
 from ptb_s3._container import HEAD
 from ptb_s3._guarded import Guarded
 from ptb_s3._head import Ref
@@ -77,7 +77,7 @@ def _without_tombstones(part: Any, changes: Any, revision: int, ref: Ref | None)
     return FOLLOW_PART(part, kept, revision, ref)
 
 
-async def _fetch_older(self: Repository) -> dict[str, Fetched | None]:
+async def _fetch_older(self: Repository, _: Any) -> dict[str, Fetched | None]:
     found: dict[str, Fetched | None] = {HEAD: await self._means.store.get(HEAD)}
     for kind in Kind:
         versions = [version async for version in self._means.store.versions(kind)]
@@ -88,9 +88,12 @@ async def _fetch_older(self: Repository) -> dict[str, Fetched | None]:
     return found
 
 
-def _place_any(_: Reader, base: Base, kind: Kind, __: Any, fetched: Fetched | None) -> None:
+def _place_any(
+    _: Reader, base: Base, kind: Kind, __: Any, fetched: Fetched | None, opening: Opening | None
+) -> None:
     if fetched is not None:
-        header, base.entities[kind] = Reader.open_blob(_, kind, fetched.body, base.identity.store)
+        opening = opening or _._opened(kind, fetched.body)
+        header, base.entities[kind] = opening.result(base.identity.store)
         ref = Ref(header.revision, fetched.version_id, 1, header.entities, header.key)
         base.blobs[kind] = Blob(fetched.etag, ref)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from random import Random
 
@@ -12,11 +13,21 @@ from hypothesis import strategies as st
 from tests.support import KEY, OTHER_KEY
 
 from ptb_s3 import _container
-from ptb_s3._container import MAX_HEADER, Header, compress, open_sealed, padded, read_header, seal
+from ptb_s3._container import (
+    MAX_HEADER,
+    Header,
+    Unsealer,
+    compress,
+    open_sealed,
+    padded,
+    read_header,
+    seal,
+)
 from ptb_s3._keyring import Keyring
 from ptb_s3.errors import DamagedObjectError, PersistenceError, UnknownKeyError
 
 KEYS = Keyring(KEY)
+CHUNK = 16 * 1024  # of Cobblestone
 HEADER = Header(
     object="user_data",
     store="6f1d3c52-9a0b-4c1e-8d75-2b8a4e9f0c11",
@@ -50,6 +61,69 @@ def test_pages_larger_than_a_piece_come_back() -> None:
     for size in (2**20 - 5, 2**20, 2**20 + 1, 5 * 2**20):
         page = bytes(size // 2) + _random_bytes(size - size // 2)
         assert opened(sealed(page, b"last")) == [page, b"last"]
+
+
+def in_pieces(data: bytes, size: int) -> Iterator[bytes]:
+    """Open an object as it would arrive in pieces of a size."""
+    unsealer = Unsealer("user_data", len(data), KEYS)
+    for at in range(0, len(data), size):
+        unsealer.feed(data[at : at + size])
+        yield from unsealer.pages()
+    assert unsealer.finish() == unsealer.header
+    yield from unsealer.pages()
+
+
+@given(st.lists(st.integers(0, 2 * CHUNK), max_size=5), st.integers(1, 3 * CHUNK))
+def test_what_arrives_in_pieces_opens_to_the_same(sizes: list[int], piece: int) -> None:
+    """Wherever pieces, chunks and pages begin and end."""
+    pages = [_random_bytes(size) for size in sizes]
+    assert list(in_pieces(sealed(*pages), piece)) == pages
+
+
+def test_pages_are_given_once_their_chunks_are_there() -> None:
+    """And not before: of the chunk that may be the last, nothing is."""
+    pages = [_random_bytes(CHUNK // 2 + number) for number in range(40)]
+    data = sealed(*pages)
+    unsealer = Unsealer("user_data", len(data), KEYS)
+    given: list[bytes] = []
+    for at in range(0, len(data), 1000):
+        unsealer.feed(data[at : at + 1000])
+        given += unsealer.pages()
+        assert sum(map(len, given)) < at + 1000
+        assert sum(map(len, given)) > at - 4 * CHUNK
+    unsealer.finish()
+    assert given + list(unsealer.pages()) == pages
+
+
+def test_of_a_chunk_that_was_changed_nothing_is_given() -> None:
+    """What came before is what was written, and the rest is refused, when it arrives."""
+    pages = [_random_bytes(CHUNK // 2) for _ in range(20)]
+    data = sealed(*pages)
+    _, start = read_header("user_data", data)
+    for at in range(start + 100, len(data), CHUNK // 3):
+        changed = bytearray(data)
+        changed[at] ^= 1
+        given: list[bytes] = []
+        with pytest.raises(DamagedObjectError, match="fails authentication"):
+            given.extend(in_pieces(bytes(changed), 700))
+        assert given == pages[: len(given)]
+        assert sum(map(len, given)) <= at - start
+
+
+def test_what_was_cut_short_or_added_to_is_refused() -> None:
+    """At the beginning, since a header says how much there is to be; and at the end."""
+    data = sealed(*(_random_bytes(CHUNK) for _ in range(4)))
+    for cut in (0, 5, 200, 5000, len(data) - 1):
+        with pytest.raises(DamagedObjectError):
+            list(in_pieces(data[:cut], 999))
+        unsealer = Unsealer("user_data", len(data), KEYS)  # as it was said to be
+        unsealer.feed(data[:cut])
+        with pytest.raises(DamagedObjectError):
+            unsealer.finish()
+    unsealer = Unsealer("user_data", len(data), KEYS)
+    unsealer.feed(data)
+    with pytest.raises(DamagedObjectError, match="added to"):
+        unsealer.feed(b"more")
 
 
 def _random_bytes(size: int) -> bytes:

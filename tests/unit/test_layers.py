@@ -27,6 +27,8 @@ LAYERS = (
     "_live",
     "_merge",
     "_repository",
+    "_arrivals",
+    "_ahead",
     "_committer",
     "_means",
     "_staged",
