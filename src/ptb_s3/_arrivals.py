@@ -43,9 +43,10 @@ class Ahead(Protocol):
 
 
 class Arrivals:
-    """The objects of one load. They are opened one piece after another, whosever it is.
+    """The objects of one load.
 
-    So no more than one thread is taken, and keys are asked for one at a time.
+    They are opened one piece after another, whosever it is: so no more than one thread is taken,
+    and keys are asked for one at a time.
 
     Args:
         reader: Opens them.
@@ -62,6 +63,7 @@ class Arrivals:
         self._waiting: list[tuple[Opening, bytes]] = []
         self._decoded: deque[tuple[Kind, Entries]] = deque()
         self._work: asyncio.Task[None] | None = None
+        self._one_at_a_time = asyncio.Lock()
 
     def into(self, kind: Kind) -> Into:
         """Return where a kind's blob goes as it arrives; each time it begins, it is opened anew."""
@@ -77,7 +79,8 @@ class Arrivals:
     async def take_head(self, body: bytes) -> None:
         """Open the head. From then on, values are made, since now it is known whose they are."""
         with contextlib.suppress(PersistenceError):  # raised when a base is put together
-            self._head = await self._offload(self._reader.open_head, body)
+            async with self._one_at_a_time:
+                self._head = await self._offload(self._reader.open_head, body)
             if self._ahead is not None:
                 self._ahead.begin(self._head[1].words)
 
@@ -103,7 +106,8 @@ class Arrivals:
 
     async def _open_waiting(self) -> None:
         pieces, self._waiting = self._waiting, []
-        await self._offload(_open, pieces)
+        async with self._one_at_a_time:
+            await self._offload(_open, pieces)
         while self._head is not None and self._ahead is not None and self._decoded:
             self._ahead.make(*self._decoded.popleft())
             await asyncio.sleep(0)  # and take in what has come meanwhile

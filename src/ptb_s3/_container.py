@@ -218,7 +218,6 @@ class Unsealer:
             DamagedObjectError: It is not what was written.
         """
         header, decryptor = self._begun or self._begin()  # which refuses half a preamble
-        _check_length(header, self._sealed)
         with _authentication(self._name):
             self._plaintext += decryptor.finalize()
         self._finished = True

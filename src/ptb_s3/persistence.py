@@ -559,9 +559,8 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             resolve=self._resolve,
             single_writer=self._single_writer,
         )
-        ahead = ValuesAhead(
-            self._serializer, [k for k in MANY_ALIKE if getattr(self.store_data, k)]
-        )
+        wanted = [kind for kind in MANY_ALIKE if getattr(self.store_data, kind)]
+        ahead = ValuesAhead(self._serializer, wanted)
         try:
             with no_collection():
                 await repository.load(ahead)

@@ -135,6 +135,27 @@ def test_any_history_is_read_as_it_was_written(history: list[dict[int, int | Non
     asyncio.run(check())
 
 
+async def test_the_last_to_arrive_waits_for_what_is_being_opened(saved: MemoryStore) -> None:
+    """A machine may be slower to open than the line is to bring."""
+    at_work = 0
+
+    async def slowly(work: Any, *args: Any) -> Any:
+        nonlocal at_work
+        assert at_work == 0
+        at_work += 1
+        await asyncio.sleep(0.05)
+        result = await asyncio.to_thread(work, *args)
+        at_work -= 1
+        return result
+
+    offload: Any = slowly
+    repository = Repository(
+        InPieces(saved), Keyring(KEY), bot=BOT_ID, serializer="pickle5", offload=offload
+    )
+    await repository.load(Noting())
+    assert repository.base.entities[Kind.USER_DATA].keys() == CURRENT.keys()
+
+
 async def test_a_transfer_that_begins_anew_counts_from_there(saved: MemoryStore) -> None:
     """Another version may arrive then: of the first one, nothing is taken."""
     store = InPieces(saved)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support import KEY, OTHER_KEY
+from tests.vectors import reference
 
 from ptb_s3 import _container
 from ptb_s3._container import (
@@ -23,11 +24,12 @@ from ptb_s3._container import (
     read_header,
     seal,
 )
-from ptb_s3._keyring import Keyring
+from ptb_s3._keyring import Key, Keyring
 from ptb_s3.errors import DamagedObjectError, PersistenceError, UnknownKeyError
 
 KEYS = Keyring(KEY)
 CHUNK = 16 * 1024  # of Cobblestone
+PAGE = reference.page(bytes(range(256)))
 HEADER = Header(
     object="user_data",
     store="6f1d3c52-9a0b-4c1e-8d75-2b8a4e9f0c11",
@@ -63,9 +65,9 @@ def test_pages_larger_than_a_piece_come_back() -> None:
         assert opened(sealed(page, b"last")) == [page, b"last"]
 
 
-def in_pieces(data: bytes, size: int) -> Iterator[bytes]:
+def in_pieces(data: bytes, size: int, keys: Keyring = KEYS) -> Iterator[bytes]:
     """Open an object as it would arrive in pieces of a size."""
-    unsealer = Unsealer("user_data", len(data), KEYS)
+    unsealer = Unsealer("user_data", len(data), keys)
     for at in range(0, len(data), size):
         unsealer.feed(data[at : at + size])
         yield from unsealer.pages()
@@ -73,7 +75,7 @@ def in_pieces(data: bytes, size: int) -> Iterator[bytes]:
     yield from unsealer.pages()
 
 
-@given(st.lists(st.integers(0, 2 * CHUNK), max_size=5), st.integers(1, 3 * CHUNK))
+@given(st.lists(st.integers(0, 2 * CHUNK), max_size=5), st.integers(200, 3 * CHUNK))
 def test_what_arrives_in_pieces_opens_to_the_same(sizes: list[int], piece: int) -> None:
     """Wherever pieces, chunks and pages begin and end."""
     pages = [_random_bytes(size) for size in sizes]
@@ -108,6 +110,33 @@ def test_of_a_chunk_that_was_changed_nothing_is_given() -> None:
             given.extend(in_pieces(bytes(changed), 700))
         assert given == pages[: len(given)]
         assert sum(map(len, given)) <= at - start
+
+
+def test_a_length_that_cannot_be_is_refused_when_the_header_is_there() -> None:
+    """Before anything is allocated for the rest."""
+    data = sealed(_random_bytes(CHUNK))
+    for size in (len(data) - 1, len(data) + 1):
+        unsealer = Unsealer("user_data", size, KEYS)
+        with pytest.raises(DamagedObjectError, match="cut short or added to"):
+            unsealer.feed(data[:1000])
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (reference.plaintext(PAGE)[:-1] + b"\1", "its padding is not"),
+        (reference.plaintext(PAGE) + bytes(32), "its padding is not"),
+        (PAGE + bytes(3), "its pages do not end"),
+        (bytes(3), "its pages do not end"),
+        ((2**20).to_bytes(4, "little") + PAGE, "a page runs past the end"),
+    ],
+)
+def test_a_plaintext_that_is_none_is_refused(text: bytes, reason: str) -> None:
+    """Whoever has the key may have sealed anything."""
+    data = reference.build(reference.header("user_data"), text)
+    for piece in (1000, len(data)):
+        with pytest.raises(DamagedObjectError, match=reason):
+            list(in_pieces(data, piece, Keyring(Key(reference.SECRET))))
 
 
 def test_what_was_cut_short_or_added_to_is_refused() -> None:
