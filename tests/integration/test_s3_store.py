@@ -278,6 +278,33 @@ async def test_a_body_that_breaks_off_is_read_again(
     await store.close()
 
 
+async def test_a_body_goes_where_it_is_to_go_as_it_arrives(
+    s3_server: S3Server, bucket: str, fault_proxy: FaultProxy
+) -> None:
+    """In pieces, in order; and from the beginning where the first transfer broke off."""
+    store = open_store(s3_server, bucket, endpoint_url=fault_proxy.endpoint_url)
+    body = os.urandom(2**22)
+    written = await store.put("user_data", body, if_match=None)
+    arrived: list[list[bytes]] = []
+
+    def into(size: int) -> Callable[[bytes], None]:
+        assert size == len(body)
+        arrived.append([])
+        return arrived[-1].append
+
+    fetched = await store.get("user_data", into=into)
+    assert fetched == (b"", *written)
+    assert len(arrived[0]) > 1
+    assert b"".join(arrived[0]) == body
+    fault_proxy.cut_reply_after(2**21)
+    assert await store.get("user_data", into=into) == fetched
+    assert [b"".join(pieces) == body for pieces in arrived] == [True, False, True]
+    assert body.startswith(b"".join(arrived[1]))
+    assert await store.get("chat_data", into=into) is None
+    assert len(arrived) == 3
+    await store.close()
+
+
 async def test_one_request_each(s3_server: S3Server, bucket: str, fault_proxy: FaultProxy) -> None:
     """A read is one GET, a write one PUT: nothing is looked up first, nothing probed."""
     store = open_store(s3_server, bucket, endpoint_url=fault_proxy.endpoint_url)
