@@ -6,16 +6,31 @@ objects of bytes that they were made from, and of no others.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 
-from ptb_s3._codec import PickleSerializer, Serializer, load_all
+from ptb_s3._codec import (
+    PickleSerializer,
+    Serializer,
+    load_all,
+    no_collection,
+    put_past_collector,
+)
 from ptb_s3._state import Entries, Key, Kind
 from ptb_s3.errors import PersistenceError
 
 
+@contextmanager
+def values_ahead(serializer: Serializer, kinds: Collection[Kind]) -> Iterator[ValuesAhead]:
+    """Give what makes values of a state that is loaded within; see `ValuesAhead`."""
+    ahead = ValuesAhead(serializer, kinds)
+    with no_collection():
+        yield ahead
+        put_past_collector(ahead.count)
+
+
 class ValuesAhead:
-    """See `ptb_s3._arrivals.Ahead`. While values are made, Python's collector is to be paused.
+    """Makes values of what has arrived; see `ptb_s3._arrivals.Ahead`.
 
     Args:
         serializer: Makes them.
@@ -41,6 +56,11 @@ class ValuesAhead:
             with suppress(PersistenceError):
                 self._values[kind].update(load_all(self._serializer, kind, entries))
                 self._sources[kind].update(entries)
+
+    @property
+    def count(self) -> int:
+        """How many values are made, and not taken."""
+        return sum(map(len, self._values.values()))
 
     def take(self, kind: Kind, entities: Mapping[Key, bytes]) -> dict[Key, object]:
         """Return the values that were made of these very bytes; once, as they are to be fresh."""

@@ -271,6 +271,16 @@ def no_collection() -> Iterator[None]:
             gc.enable()
 
 
+def put_past_collector(values: int) -> None:
+    """Have the collector not look at what there is now, if so many values were just built.
+
+    PTB's deep copies bring about a full pass every few intervals, and that would walk through all
+    of them for 3 s at a million users, on the loop, and find nothing.
+    """
+    if values >= _MANY:
+        gc.freeze()
+
+
 def load_all(
     serializer: Serializer, kind: str, items: Iterable[tuple[K, bytes]]
 ) -> dict[K, object]:
@@ -278,7 +288,7 @@ def load_all(
 
     Python's cyclic garbage collector is paused meanwhile. With it, this takes two to four times as
     long, since it walks through all that is there again and again and finds nothing. At many values
-    it does not look later, either (`gc.freeze`): they go when nobody refers to them any more.
+    it does not look later, either: they go when nobody refers to them any more.
 
     Args:
         serializer: What made the bytes.
@@ -304,10 +314,7 @@ def load_all(
                     unknown[key] = error.names
                 except Exception as error:  # noqa: BLE001 - bad bytes may raise anything
                     damage.append(type(error).__name__)
-        if len(values) >= _MANY:
-            # PTB's deep copies bring about a full pass every few intervals, and that would walk
-            # through all of this for 3 s at a million users, on the loop, and find nothing.
-            gc.freeze()
+        put_past_collector(len(values))
     if damage:
         what = f"{len(damage)} of its values do not load ({', '.join(sorted(set(damage)))})"
         raise DamagedObjectError(kind, f"{what}, or a class no longer takes what it once gave")

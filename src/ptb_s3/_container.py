@@ -178,8 +178,8 @@ class Unsealer:
     """Opens an object piece by piece, as it arrives.
 
     Each chunk is authenticated before anything in it is decompressed. Whether these are all of them
-    shows at the end: nothing that `pages` gives may be used before `finish` has returned
-    (FORMAT.md, section 4).
+    shows at the end: nothing that is made of what `pages` gives may be handed on before `finish`
+    has returned (FORMAT.md, section 4).
 
     Args:
         name: Of the object.

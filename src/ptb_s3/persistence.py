@@ -18,9 +18,9 @@ from telegram import Bot
 from telegram.ext import BasePersistence, ContextTypes, PersistenceInput
 
 from ptb_s3 import _callback_data, _codec
-from ptb_s3._ahead import ValuesAhead
+from ptb_s3._ahead import ValuesAhead, values_ahead
 from ptb_s3._callback_data import CallbackData
-from ptb_s3._codec import PickleSerializer, Serializer, no_collection
+from ptb_s3._codec import PickleSerializer, Serializer
 from ptb_s3._group_commit import GroupCommit
 from ptb_s3._keyring import KeySource
 from ptb_s3._live import Sync
@@ -560,9 +560,8 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             single_writer=self._single_writer,
         )
         wanted = [kind for kind in MANY_ALIKE if getattr(self.store_data, kind)]
-        ahead = ValuesAhead(self._serializer, wanted)
         try:
-            with no_collection():
+            with values_ahead(self._serializer, wanted) as ahead:
                 await repository.load(ahead)
             self._repository, self._ahead = repository, ahead
             repository.require_conditions()

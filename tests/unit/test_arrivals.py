@@ -337,3 +337,21 @@ async def test_nothing_holds_what_was_opened(
         assert [opening() for opening in openings] == [None] * len(openings)
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(("users", "past"), [(900, False), (1800, True)])
+async def test_many_values_are_put_past_the_collector(users: int, past: bool) -> None:  # noqa: FBT001 - a parameter
+    """However many pages they came in: else each full pass would walk through all of them."""
+    store = MemoryStore()
+    writer = make_persistence(store)
+    await state_of(writer)
+    some = {number: {"noise": _NOISE.randbytes(1500)} for number in range(users)}
+    await update(writer, {"user_data": some})
+    await writer.flush()
+    gc.unfreeze()
+    try:
+        reader = make_persistence(InPieces(store))
+        assert await reader.get_user_data() == some
+        assert (gc.get_freeze_count() >= users) == past
+    finally:
+        gc.unfreeze()
