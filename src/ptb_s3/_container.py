@@ -122,14 +122,11 @@ def seal(header: Header, frames: list[bytes], key: SealingKey) -> bytearray:
     size = padded(length)
     header = msgspec.structs.replace(header, key=key.key_id, wrapped_key=key.wrapped_key, size=size)
     preamble = MAGIC + _encode_header(header) + b"\n"
-    out = bytearray(len(preamble) + sealed_size(size))
-    out[: len(preamble)] = preamble
     encryptor = Cobblestone256Encryptor(key.secret, _context(preamble))
-    view = memoryview(out)
-    at = len(preamble)
+    out = bytearray(preamble)  # to have it all at once would hold up other threads for 10 ms
     for piece in _plaintext(frames, size - length):
-        at += encryptor.update_into(piece, view[at:])
-    view[at:] = encryptor.finalize()
+        out += encryptor.update(piece)
+    out += encryptor.finalize()
     return out
 
 
