@@ -34,10 +34,10 @@ class StoreAround:
     async def get(self, name: str, **options: Any) -> Fetched | None:
         return await self.store.get(name, **options)
 
-    async def put(self, name: str, body: bytes | bytearray, *, if_match: str | None) -> Written:
+    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
         return await self.store.put(name, body, if_match=if_match)
 
-    async def overwrite(self, name: str, body: bytes | bytearray) -> Written:
+    async def overwrite(self, name: str, body: bytes) -> Written:
         return await self.store.overwrite(name, body)
 
     def versions(self, name: str) -> AsyncIterator[Version]:

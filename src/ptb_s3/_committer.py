@@ -208,7 +208,7 @@ class Committer:
 
     async def _sealed(
         self, changes: Changes, occasion: Occasion | None, conditions: Conditions | None = None
-    ) -> tuple[Attempt, bytearray]:
+    ) -> tuple[Attempt, bytes]:
         """Make a head that commits these changes, and remember it until its outcome is known.
 
         Even if the storage says no: it may have been sent twice, and refused the second time alone.

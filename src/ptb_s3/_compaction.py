@@ -127,7 +127,7 @@ class Compactor:
             return len(body)
 
     async def _put(
-        self, base: Base, kind: Kind, blob: Blob | None, ref: Ref, *, body: bytearray, commit: str
+        self, base: Base, kind: Kind, blob: Blob | None, ref: Ref, *, body: bytes, commit: str
     ) -> Blob:
         """Replace a blob, unless there is a newer one; return the one that is there then."""
         for _ in range(TRIES):

@@ -18,6 +18,7 @@ from cryptography.cobblestone import Cobblestone256Decryptor, Cobblestone256Encr
 from cryptography.exceptions import InvalidTag
 
 from ptb_s3._keyring import KeySource, SealingKey
+from ptb_s3._store import empty_stream
 from ptb_s3.errors import DamagedObjectError
 
 HEAD = "head"
@@ -116,18 +117,19 @@ def compress(page: bytes, level: int) -> bytes:
     return bytes(memoryview(frame))
 
 
-def seal(header: Header, frames: list[bytes], key: SealingKey) -> bytearray:
+def seal(header: Header, frames: list[bytes], key: SealingKey) -> bytes:
     """Seal frames under a header, whose key and size are filled in here; uses the frames up."""
     length = sum(_LENGTH.size + len(frame) for frame in frames) + len(_END)
     size = padded(length)
     header = msgspec.structs.replace(header, key=key.key_id, wrapped_key=key.wrapped_key, size=size)
     preamble = MAGIC + _encode_header(header) + b"\n"
     encryptor = Cobblestone256Encryptor(key.secret, _context(preamble))
-    out = bytearray(preamble)  # to have it all at once would hold up other threads for 10 ms
+    out = empty_stream(len(preamble) + sealed_size(size))
+    out.write(preamble)
     for piece in _plaintext(frames, size - length):
-        out += encryptor.update(piece)
-    out += encryptor.finalize()
-    return out
+        out.write(encryptor.update(piece))
+    out.write(encryptor.finalize())
+    return out.getvalue()  # which copies nothing
 
 
 def read_header(name: str, data: bytes) -> tuple[Header, int]:

@@ -24,7 +24,7 @@ class Guarded:
         self.conditional = True
         self._store = store
 
-    async def put(self, name: str, body: bytes | bytearray, *, if_match: str | None) -> Written:
+    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
         """See `Store.put`."""
         if self.conditional:
             return await self._store.put(name, body, if_match=if_match)

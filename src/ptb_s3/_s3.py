@@ -28,7 +28,7 @@ from ptb_s3._s3_answers import (
     version_of,
 )
 from ptb_s3._s3_glance import Glance
-from ptb_s3._store import Fetched, Into, Version, Written, hand_over
+from ptb_s3._store import Fetched, Into, Version, Written, empty_stream, hand_over
 from ptb_s3.errors import SettingsError, StorageError, StorageUnavailableError
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class S3Store:
         fetched = await self._get(question, request, into)
         return fetched and fetched._replace(body=fetched.body[:first_bytes])
 
-    async def put(self, name: str, body: bytes | bytearray, *, if_match: str | None) -> Written:
+    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
         """See `Store.put`.
 
         An attempt whose reply was lost is made again, and that one may be refused because the first
@@ -179,7 +179,7 @@ class S3Store:
         condition = {"IfNoneMatch": "*"} if if_match is None else {"IfMatch": if_match}
         return await self._put(name, body, condition)
 
-    async def overwrite(self, name: str, body: bytes | bytearray) -> Written:
+    async def overwrite(self, name: str, body: bytes) -> Written:
         """See `Store.overwrite`."""
         return await self._put(name, body, {})
 
@@ -187,7 +187,7 @@ class S3Store:
         """See `Store.place`: the address of the S3 API, and the bucket."""
         return f"{(await self._client()).meta.endpoint_url}/{self.bucket}"
 
-    async def _put(self, name: str, body: bytes | bytearray, condition: dict[str, str]) -> Written:
+    async def _put(self, name: str, body: bytes, condition: dict[str, str]) -> Written:
         key, if_match = self.prefix + name, "IfMatch" in condition
         question = Question("write", self.bucket, key, if_match=if_match)
         stream, digest = await asyncio.to_thread(_readied, body)
@@ -509,13 +509,13 @@ def _expect_nothing(request: _Untyped, **_: object) -> None:
     del request.headers["Expect"]
 
 
-def _readied(body: bytes | bytearray) -> tuple[io.BytesIO, str]:
+def _readied(body: bytes) -> tuple[io.BytesIO, str]:
     """Return the body as a stream, to be sent piece by piece, and its Content-MD5. Slow.
 
     The stream is filled piece by piece, too: `io.BytesIO(body)` puts off the copy until aiohttp
     asks for its buffer, on the loop (40 ms for 64 MiB).
     """
-    stream, digest = io.BytesIO(), hashlib.md5(usedforsecurity=False)
+    stream, digest = empty_stream(len(body)), hashlib.md5(usedforsecurity=False)
     with memoryview(body) as view:
         for start in range(0, len(body), _PIECE):
             piece = view[start : start + _PIECE]

@@ -50,7 +50,7 @@ class Sealer:
         """Return the id of the key that the next object is sealed with."""
         return self._keys.sealing_key().key_id
 
-    def head(self, identity: Identity, head: Head) -> tuple[Head, bytearray]:
+    def head(self, identity: Identity, head: Head) -> tuple[Head, bytes]:
         """Seal a head; return it with its costs counted, and the object."""
         key = self._keys.sealing_key()
         head, frames = _head_pages.encode(head, self._compress, key.key_id)
@@ -61,7 +61,7 @@ class Sealer:
 
     def blob(
         self, identity: Identity, kind: Kind, revision: int, commit: str, parts: list[Entities]
-    ) -> tuple[Ref, bytearray]:
+    ) -> tuple[Ref, bytes]:
         """Seal a blob; return what a head says of it, but for its version, and the object.
 
         Uses the parts up, each as soon as it is encoded: to free a million entities at once would
@@ -74,7 +74,7 @@ class Sealer:
         body = self._seal(header, frames, key)
         return Ref(revision, None, len(body), count, key.key_id), body
 
-    def _seal(self, header: Header, frames: list[bytes], key: SealingKey) -> bytearray:
+    def _seal(self, header: Header, frames: list[bytes], key: SealingKey) -> bytes:
         self.key_id = key.key_id
         return _container.seal(header, frames, key)
 

@@ -7,6 +7,7 @@ overwritten unseen.
 
 from __future__ import annotations
 
+import io
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
@@ -50,6 +51,15 @@ def hand_over(found: Fetched | None, into: Into | None) -> Fetched | None:
         return found
     into(len(found.body))(found.body)
     return found._replace(body=b"")
+
+
+def empty_stream(size: int) -> io.BytesIO:
+    """Return a stream to write an object of so many bytes into, piece by piece.
+
+    Its memory is there when it is written to, and never moved. To have all of it filled with zeros
+    at once, or to copy it while it grows, holds up all threads (by 90 ms for 80 MB).
+    """
+    return io.BytesIO(bytes(size))
 
 
 class Version(NamedTuple):
@@ -97,7 +107,7 @@ class Store(Protocol):
         """
         ...
 
-    async def put(self, name: str, body: bytes | bytearray, *, if_match: str | None) -> Written:
+    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
         """Write an object if its current version has this ETag; None: if there is no object.
 
         Raises:
@@ -106,7 +116,7 @@ class Store(Protocol):
         """
         ...
 
-    async def overwrite(self, name: str, body: bytes | bytearray) -> Written:
+    async def overwrite(self, name: str, body: bytes) -> Written:
         """Write an object whatever is there: for storage that knows no conditions, and no other."""
         ...
 
@@ -225,7 +235,7 @@ class MemoryStore:
         body = b"" if found.written.etag == unless else found.body[:first_bytes]
         return hand_over(Fetched(body, *found.written), into)
 
-    async def put(self, name: str, body: bytes | bytearray, *, if_match: str | None) -> Written:
+    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
         """See `Store.put`."""
         fault = self._begin("put", name)
         current = self._current.get(name)
@@ -236,7 +246,7 @@ class MemoryStore:
         self._end(fault)
         return written
 
-    async def overwrite(self, name: str, body: bytes | bytearray) -> Written:
+    async def overwrite(self, name: str, body: bytes) -> Written:
         """See `Store.overwrite`."""
         fault = self._begin("put", name)
         written = self.replace(name, bytes(body))

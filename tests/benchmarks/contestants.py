@@ -90,7 +90,7 @@ class CountingStore(StoreAround):
         self.calls[f"get {name}"] += 1
         return await super().get(name, **options)
 
-    async def put(self, name: str, body: bytes | bytearray, *, if_match: str | None) -> Written:
+    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
         self.calls[f"put {name}"] += 1
         return await super().put(name, body, if_match=if_match)
 

@@ -58,7 +58,7 @@ class SlowStore(StoreAround):
         await asyncio.sleep(SLOW)
         return await super().get(name, **options)
 
-    async def put(self, name: str, body: bytes | bytearray, *, if_match: str | None) -> Written:
+    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
         await asyncio.sleep(SLOW)
         return await super().put(name, body, if_match=if_match)
 

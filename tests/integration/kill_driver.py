@@ -36,7 +36,7 @@ class LethalStore(StoreAround):
     async def get(self, name: str, **options: Any) -> Fetched | None:
         return await self._call(lambda: super(LethalStore, self).get(name, **options))
 
-    async def put(self, name: str, body: bytes | bytearray, *, if_match: str | None) -> Written:
+    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
         return await self._call(lambda: super(LethalStore, self).put(name, body, if_match=if_match))
 
     async def _call(self, call: Callable[[], Awaitable[_T]]) -> _T:

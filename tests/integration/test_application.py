@@ -434,7 +434,7 @@ class Gate(StoreAround):
         self.opened = asyncio.Event()
         self.passed = asyncio.Event()
 
-    async def put(self, name: str, body: bytes | bytearray, *, if_match: str | None) -> Written:
+    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
         self.reached.set()
         await self.opened.wait()
         written = await super().put(name, body, if_match=if_match)

@@ -96,12 +96,12 @@ class Line:
             found = found._replace(body=found.body[: self._rng.randrange(len(found.body))])
         return hand_over(found, into)
 
-    async def put(self, name: str, body: bytes | bytearray, *, if_match: str | None) -> Written:
+    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
         put = self._storage.put
         written: Written = await self._request(lambda: put(name, body, if_match=if_match), name)
         return written
 
-    async def overwrite(self, name: str, body: bytes | bytearray) -> Written:
+    async def overwrite(self, name: str, body: bytes) -> Written:
         overwrite = self._storage.overwrite
         written: Written = await self._request(lambda: overwrite(name, body), name)
         return written

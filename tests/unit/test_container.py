@@ -25,6 +25,7 @@ from ptb_s3._container import (
     seal,
 )
 from ptb_s3._keyring import Key, Keyring
+from ptb_s3._store import empty_stream
 from ptb_s3.errors import DamagedObjectError, PersistenceError, UnknownKeyError
 
 KEYS = Keyring(KEY)
@@ -253,3 +254,17 @@ def test_sealed_size_is_exact() -> None:
         data = sealed(_random_bytes(size))
         header, start = read_header("user_data", data)
         assert len(data) - start == _container.sealed_size(header.size)
+
+
+def test_a_stream_for_an_object_is_filled_in_place() -> None:
+    """Neither its memory nor what it gives in the end is a copy."""
+    tracemalloc.start()
+    try:
+        stream = empty_stream(2**20)
+        for _ in range(4):
+            stream.write(b"x" * 2**18)
+        assert stream.getvalue() == b"x" * 2**20
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 3 * 2**20  # with the one compared to, and a piece

@@ -17,7 +17,7 @@ from ptb_s3.errors import NoConditionalPutError
 class Heedless(StoreAround):
     """Takes every write, whatever the condition, as some storages do without a word."""
 
-    async def put(self, name: str, body: bytes | bytearray, *, if_match: str | None) -> Written:
+    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
         del if_match
         return await self.store.overwrite(name, body)
 
@@ -25,7 +25,7 @@ class Heedless(StoreAround):
 class Incapable(StoreAround):
     """Answers a condition with "not implemented"."""
 
-    async def put(self, name: str, body: bytes | bytearray, *, if_match: str | None) -> Written:
+    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
         del name, body, if_match
         raise NoConditionalPutError("501")
 

@@ -202,7 +202,7 @@ async def test_flush_gives_up_in_time_and_keeps_what_it_has() -> None:
         await answer.wait()
         return await put(name, body, if_match=if_match)
 
-    store.put = hang  # type: ignore[method-assign, assignment]  # a storage that hangs
+    store.put = hang  # type: ignore[method-assign]  # a storage that hangs
     with pytest.raises(StorageUnavailableError, match="flush_timeout"):
         await persistence.flush()
     answer.set()

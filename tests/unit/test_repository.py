@@ -144,7 +144,7 @@ async def test_a_denial_after_a_lost_reply_is_settled() -> None:
         await put(name, body, if_match=if_match)
         raise AccessDeniedError("expired in between")
 
-    store.put = denied  # type: ignore[method-assign, assignment]  # credentials that run out
+    store.put = denied  # type: ignore[method-assign]  # credentials that run out
     with pytest.raises(AccessDeniedError):
         await committed(repository, u1=b"a")
     store.put = put  # type: ignore[method-assign]  # and are renewed
@@ -172,7 +172,7 @@ async def test_an_attempt_that_arrives_late_is_the_new_base() -> None:
             sent.append(body)
             raise
 
-    store.faults, store.put = lose, catch  # type: ignore[method-assign, assignment]  # a slow network
+    store.faults, store.put = lose, catch  # type: ignore[method-assign]  # a slow network
     with pytest.raises(StorageUnavailableError):
         await committed(repository, u1=b"b", u2=b"x")
     assert repository.dirty
@@ -494,7 +494,7 @@ async def test_a_blob_refused_for_no_reason_is_not_taken_for_written() -> None:
     await committed(repository, u1=b"2")
     put = store.put
 
-    async def refuse(name: str, body: bytes | bytearray, *, if_match: str | None) -> Any:
+    async def refuse(name: str, body: bytes, *, if_match: str | None) -> Any:
         if name == USER:
             raise PreconditionFailed(name)
         return await put(name, body, if_match=if_match)

@@ -201,7 +201,7 @@ async def test_forty_writers_at_once_all_commit() -> None:
     """As many as Telegram delivers to at a time: each gets through, within its tries."""
 
     class Slow(StoreAround):
-        async def put(self, name: str, body: bytes | bytearray, *, if_match: str | None) -> Any:
+        async def put(self, name: str, body: bytes, *, if_match: str | None) -> Any:
             await asyncio.sleep(0.001)
             return await super().put(name, body, if_match=if_match)
 
