@@ -93,8 +93,16 @@ class Arrivals:
 
     def _take(self, opening: Opening, piece: bytes) -> None:
         self._waiting.append((opening, piece))
-        if self._worthwhile and (self._work is None or self._work.done()):
+        if self._worthwhile and self._idle:
             self._work = asyncio.create_task(self._open_on())
+
+    @property
+    def _idle(self) -> bool:
+        work = self._work
+        if work is None:
+            return True
+        # One that has failed stays: `opened` is to raise what it raised.
+        return work.done() and not work.cancelled() and work.exception() is None
 
     @property
     def _worthwhile(self) -> bool:

@@ -8,11 +8,8 @@ by the one answer that it does not know to be weather (409). What an answer mean
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import io
 import logging
 import random
-from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
@@ -27,9 +24,10 @@ from ptb_s3._s3_answers import (
     to_failure,
     version_of,
 )
+from ptb_s3._s3_bodies import read, readied
 from ptb_s3._s3_glance import Glance
-from ptb_s3._store import Fetched, Into, Version, Written, empty_stream, hand_over
-from ptb_s3.errors import SettingsError, StorageError, StorageUnavailableError
+from ptb_s3._store import Fetched, Into, Version, Written, hand_over
+from ptb_s3.errors import SettingsError, StorageUnavailableError
 
 if TYPE_CHECKING:
     import aioboto3
@@ -37,16 +35,12 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger("ptb_s3")
 _Untyped: TypeAlias = Any  # what aioboto3 hands out: it ships no types
 
-MAX_OBJECT = 5 * 2**30
-"""Bytes: the most that one PUT takes (Amazon S3 User Guide, "Uploading objects")."""
-
 _ATTEMPTS = 3
 """Attempts at a request, all told. botocore's default of 5 outlasts any SIGTERM window."""
 _BACKOFF = 2.0
 """Seconds: the longest that botocore waits before the third attempt."""
 _SLOWEST = 2**16
 """Bytes a second. aiohttp bounds the wait for a reply, but not the sending before it."""
-_PIECE = 2**20
 _POOL = 32
 """Connections. A cold start reads six objects at once; `doctor` lets 32 writers race."""
 _LONG = 30.0
@@ -190,7 +184,7 @@ class S3Store:
     async def _put(self, name: str, body: bytes, condition: dict[str, str]) -> Written:
         key, if_match = self.prefix + name, "IfMatch" in condition
         question = Question("write", self.bucket, key, if_match=if_match)
-        stream, digest = await asyncio.to_thread(_readied, body)
+        stream, digest = await asyncio.to_thread(readied, body)
         response = await self._ask(
             question,
             "put_object",
@@ -333,7 +327,7 @@ class S3Store:
                 raise to_error(question, response)
             early = into if response.get("ContentLength") else None  # its size is known
             try:
-                body = await _read(question, response, early)
+                body = await read(question, response, early)
             except StorageUnavailableError:
                 if attempt == _ATTEMPTS:
                     raise
@@ -348,7 +342,7 @@ class S3Store:
         try:
             client = await self._client()
             async with asyncio.timeout(self._patience):
-                return await self._glance.ask(client, question.key, etag, partial(_read, question))
+                return await self._glance.ask(client, question.key, etag, partial(read, question))
         except Exception as exc:  # noqa: BLE001 - it is only a short cut
             _LOGGER.debug("Could not ask in the short way: %s", type(exc).__name__)
             return None
@@ -507,47 +501,6 @@ def _jitter(attempt: int) -> float:
 def _expect_nothing(request: _Untyped, **_: object) -> None:
     """Have a body sent at once: aiohttp waits for "100 Continue" without any timeout."""
     del request.headers["Expect"]
-
-
-def _readied(body: bytes) -> tuple[io.BytesIO, str]:
-    """Return the body as a stream, to be sent piece by piece, and its Content-MD5. Slow.
-
-    The stream is filled piece by piece, too: `io.BytesIO(body)` puts off the copy until aiohttp
-    asks for its buffer, on the loop (40 ms for 64 MiB).
-    """
-    stream, digest = empty_stream(len(body)), hashlib.md5(usedforsecurity=False)
-    with memoryview(body) as view:
-        for start in range(0, len(body), _PIECE):
-            piece = view[start : start + _PIECE]
-            stream.write(piece)
-            digest.update(piece)
-    stream.seek(0)
-    return stream, b64encode(digest.digest()).decode()
-
-
-async def _read(question: Question, response: dict[str, Any], into: Into | None = None) -> bytes:
-    """Return the whole body of a reply, which is as long as it was said to be.
-
-    If it goes somewhere as it arrives, nothing is returned.
-    """
-    expected, size = response.get("ContentLength", 0), 0
-    pieces: list[bytes] = []
-    take = into(expected) if into else pieces.append
-    stream = response["Body"]
-    try:
-        async with stream:
-            while max(expected, size) <= MAX_OBJECT:
-                piece = await stream.read(_PIECE)  # raises where less comes than was said
-                if not piece:
-                    return b"".join(pieces)
-                take(piece)
-                size += len(piece)
-    except Exception as exc:
-        failure = to_failure(question, exc, "the storage, to the end")
-        if failure is None:
-            raise
-        raise failure from None
-    raise StorageError(f"Could not {question}: it is over 5 GiB, so ptb-s3 has not written it.")
 
 
 def _etag(question: Question, response: dict[str, Any]) -> str:

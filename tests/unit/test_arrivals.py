@@ -156,6 +156,20 @@ async def test_the_last_to_arrive_waits_for_what_is_being_opened(saved: MemorySt
     assert repository.base.entities[Kind.USER_DATA].keys() == CURRENT.keys()
 
 
+async def test_a_fault_of_our_own_is_not_swallowed(saved: MemoryStore) -> None:
+    """What goes wrong while values are made, though it must not, ends the load."""
+
+    class Broken(Noting):
+        def make(self, kind: Kind, entries: Entries) -> None:
+            super().make(kind, entries)
+            if len(self.keys) == len(entries):  # the first time, while more is to come
+                raise ZeroDivisionError
+
+    repository = Repository(InPieces(saved), Keyring(KEY), bot=BOT_ID, serializer="pickle5")
+    with pytest.raises(ZeroDivisionError):
+        await repository.load(Broken())
+
+
 async def test_a_transfer_that_begins_anew_counts_from_there(saved: MemoryStore) -> None:
     """Another version may arrive then: of the first one, nothing is taken."""
     store = InPieces(saved)

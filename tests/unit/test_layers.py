@@ -60,6 +60,7 @@ LAYERS = (
     "_lifecycle",
     "_s3",
     "_s3_glance",
+    "_s3_bodies",
     "_s3_answers",
     "_guarded",
     "_store",
