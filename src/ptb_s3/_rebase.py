@@ -21,10 +21,13 @@ class Resolution(NamedTuple):
     Attributes:
         value: Its bytes; None: it is deleted.
         overridden: How many changes of theirs ours has won over.
+        contested: Whether both sides changed the same thing, and neither fields nor ``merge=``
+            settled it: also where they changed it to the same value, as two counters do.
     """
 
     value: bytes | None
     overridden: int = 0
+    contested: bool = False
 
 
 class Resolve(Protocol):

@@ -46,6 +46,7 @@ class Repository:
         randomness: Returns as many random bytes as it is asked for.
         pause: Waits for so many seconds.
         offload: Runs compression and encryption, which would hold up the event loop.
+        offload_blobs: Does so for blobs, so that no commit waits for one; None: `offload` does.
         counters: Counts on from these.
         resolve: Merges what another writer has changed as well; None: such a commit is refused.
         single_writer: Whether the user vouches that there is no other writer, where the storage
@@ -67,6 +68,7 @@ class Repository:
         randomness: Callable[[int], bytes] = os.urandom,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         offload: Offload = asyncio.to_thread,
+        offload_blobs: Offload | None = None,
         counters: Counters | None = None,
         resolve: Resolve | None = None,
         single_writer: bool = False,
@@ -87,7 +89,7 @@ class Repository:
             resolve,
             single_writer,
         )
-        self._compactor = Compactor(store, guarded, reader, sealer, offload)
+        self._compactor = Compactor(store, guarded, reader, sealer, offload_blobs or offload)
         self._committer: Committer | None = None
 
     @property
@@ -115,6 +117,23 @@ class Repository:
     def dirty(self) -> bool:
         """Whether anything is staged that is not known to be committed."""
         return not self.staged.clean
+
+    def take_faults(self) -> list[ConflictError]:
+        """Return, once, what could not be merged with another writer's commit and was left out."""
+        return []
+
+    @property
+    def transactional(self) -> bool:
+        """Whether what is staged is one update's, to be taken back where others were first.
+
+        Then a commit whose entities others have changed since, in a way that neither fields nor
+        ``merge=`` settle, takes over theirs, discards all that is staged and raises
+        `OvertakenError`.
+        """
+        return False
+
+    @transactional.setter
+    def transactional(self, value: bool) -> None: ...
 
     def note_delivered(self, update: int) -> None:
         """Note with the next commit that it holds the effects of an update."""

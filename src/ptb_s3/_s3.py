@@ -212,7 +212,12 @@ class S3Store:
                 raise to_error(question, _NOT_S3)
             for entry in page.get("Versions", []):
                 if entry["Key"] == question.key:
-                    yield Version(entry["VersionId"], entry["LastModified"], entry["Size"])
+                    yield Version(
+                        entry["VersionId"],
+                        entry["LastModified"],
+                        entry["Size"],
+                        bool(entry.get("IsLatest")),
+                    )
             if not page.get("IsTruncated"):
                 return
             markers = {

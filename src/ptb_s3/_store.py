@@ -69,11 +69,14 @@ class Version(NamedTuple):
         version_id: Its id.
         modified: When the storage took it, by the storage's clock, with time zone.
         size: Bytes.
+        is_latest: Whether the storage says that it is the current one. It is not where the object
+            was deleted.
     """
 
     version_id: str
     modified: datetime
     size: int
+    is_latest: bool
 
 
 class Store(Protocol):
@@ -258,7 +261,8 @@ class MemoryStore:
         self._end(self._begin("versions", name))
         for stored in reversed(self._history.get(name, [])):
             version_id = stored.written.version_id
-            yield Version(version_id or "null", stored.modified, len(stored.body))
+            latest = stored is self._current.get(name)
+            yield Version(version_id or "null", stored.modified, len(stored.body), latest)
 
     async def delete(self, name: str, version_ids: Sequence[str]) -> None:
         """See `Archive.delete`."""

@@ -22,6 +22,7 @@ __all__ = [
     "MissingObjectError",
     "NoConditionalPutError",
     "NothingThereError",
+    "OvertakenError",
     "PersistenceError",
     "RestorePointError",
     "SerializationError",
@@ -163,6 +164,10 @@ class ConflictError(PersistenceError):
     """Another writer has committed; nothing was overwritten, and our changes are kept."""
 
     exit_code = 6
+
+
+class OvertakenError(ConflictError):
+    """Others changed what an update changed since it was read; all of the update is taken back."""
 
 
 class SerializationError(PersistenceError):

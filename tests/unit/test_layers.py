@@ -64,6 +64,7 @@ LAYERS = (
     "_s3_answers",
     "_guarded",
     "_store",
+    "_workers",
     "_files",
     "errors",
 )

@@ -57,7 +57,7 @@ def data(value: object) -> bytes | None:
 
 
 def resolved(merger: Merger, base: object, ours: object, theirs: object) -> Any:
-    value, _ = merger(USER, 7, data(base), data(ours), data(theirs))
+    value, *_ = merger(USER, 7, data(base), data(ours), data(theirs))
     return None if value is None else SERIALIZER.loads(value)
 
 

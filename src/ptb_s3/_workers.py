@@ -1,0 +1,37 @@
+"""Threads of the engine's own: a bot that fills asyncio's default executor commits all the same."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+class Worker:
+    """Single background thread, created on first use and again in a forked child.
+
+    A thread does not survive a fork, so a child that went on with its parent's executor would wait
+    for ever.
+
+    Args:
+        name: Prefix of the thread's name, for debuggers.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._executor: ThreadPoolExecutor | None = None
+        self._process: int | None = None
+
+    async def __call__(self, work: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        """Run `work` in the thread, after whatever was handed to it before; return its result."""
+        if self._executor is None or self._process != os.getpid():
+            self._executor = ThreadPoolExecutor(1, thread_name_prefix=self._name)
+            self._process = os.getpid()
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, partial(work, *args, **kwargs))
