@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from tests.support import BOT_ID, KEY
 
 from ptb_s3._container import HEAD, read_header
 from ptb_s3._keyring import Keyring
-from ptb_s3._rebase import Resolution
+from ptb_s3._rebase import Resolution, Resolve
 from ptb_s3._repository import Repository
 from ptb_s3._state import Entities, Kind
 from ptb_s3._store import MemoryStore
@@ -29,7 +29,9 @@ def ours_wins(_: Kind, __: Any, ___: Any, ours: bytes | None, ____: Any) -> Reso
 
 async def opened(store: MemoryStore, **options: Any) -> Repository:
     given: dict[str, Any] = {"bot": BOT_ID, "serializer": "pickle5", "pause": _no_pause}
-    repository = Repository(store, Keyring(KEY), resolve=ours_wins, **{**given, **options})
+    repository = Repository(
+        store, Keyring(KEY), resolve=cast("Resolve", ours_wins), **{**given, **options}
+    )
     await repository.load()
     return repository
 

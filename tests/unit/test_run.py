@@ -6,14 +6,14 @@ import itertools
 import os
 import sys
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from tests.support import BOT_ID, KEY, StoreAround
 
 from ptb_s3 import _run
 from ptb_s3._keyring import Keyring
-from ptb_s3._rebase import Resolution
+from ptb_s3._rebase import Resolution, Resolve
 from ptb_s3._repository import Repository
 from ptb_s3._run import Run
 from ptb_s3._state import Kind
@@ -87,7 +87,12 @@ async def opened(store: Any, *writers: str) -> Repository:
         return bytes.fromhex(next(ids)) if count == 8 else os.urandom(count)
 
     repository = Repository(
-        store, Keyring(KEY), bot=BOT_ID, serializer="pickle5", resolve=Add(), randomness=randomness
+        store,
+        Keyring(KEY),
+        bot=BOT_ID,
+        serializer="pickle5",
+        resolve=cast("Resolve", Add()),
+        randomness=randomness,
     )
     await repository.load()
     return repository
