@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import unicodedata
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
-from functools import partial
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 from urllib.parse import urlsplit
 
@@ -24,10 +24,11 @@ from ptb_s3._s3_answers import (
     to_failure,
     version_of,
 )
-from ptb_s3._s3_bodies import read, readied
+from ptb_s3._s3_bodies import Deadline, Transfer, readied
 from ptb_s3._s3_glance import Glance
-from ptb_s3._store import Fetched, Into, Version, Written, hand_over
-from ptb_s3.errors import SettingsError, StorageUnavailableError
+from ptb_s3._store import SLOWEST, Fetched, Into, Version, Written
+from ptb_s3._workers import Worker
+from ptb_s3.errors import SettingsError, StorageError, StorageUnavailableError
 
 if TYPE_CHECKING:
     import aioboto3
@@ -39,8 +40,8 @@ _ATTEMPTS = 3
 """Attempts at a request, all told. botocore's default of 5 outlasts any SIGTERM window."""
 _BACKOFF = 2.0
 """Seconds: the longest that botocore waits before the third attempt."""
-_SLOWEST = 2**16
-"""Bytes a second. aiohttp bounds the wait for a reply, but not the sending before it."""
+_PAGE = 2**20
+"""Bytes that a page of a listing, of a thousand entries, takes at most."""
 _POOL = 32
 """Connections. A cold start reads six objects at once; `doctor` lets 32 writers race."""
 _LONG = 30.0
@@ -54,6 +55,8 @@ _CONFLICTS = frozenset({"ConditionalRequestConflict", "OperationAborted"})
 _WAIT = 0.25
 """Seconds: upper bound of the first wait of our own; it doubles with each further one."""
 _RANGE_NOT_SATISFIABLE = 416
+_UNVERSIONED = "null"
+"""The id that a version has where there is no versioning; replies need not name it."""
 _NOT_S3 = Answer("200", 200)
 """What we make of a success without what S3 adds to it: some web server said it."""
 
@@ -93,7 +96,8 @@ class S3Store:
         attempts: How often a request is sent at most, if there is no answer to it; None: thrice.
 
     Raises:
-        SettingsError: The endpoint is not an http or https address, or holds a password.
+        SettingsError: The endpoint is not an http or https address, or holds a password; or the
+            prefix is not one that every storage takes as it is.
     """
 
     def __init__(
@@ -111,6 +115,7 @@ class S3Store:
         attempts: int | None = None,
     ) -> None:
         _check_endpoint(endpoint_url)
+        _check_prefix(prefix)
         self.bucket = bucket
         self.prefix = prefix
         self.endpoint_url = endpoint_url
@@ -125,6 +130,7 @@ class S3Store:
         self._session: Any = session
         self._link: _Link | None = None
         self._glance = Glance(bucket, expected_bucket_owner)
+        self._workers: dict[str, Worker] = {}
 
     @property
     def expected_owner(self) -> str | None:
@@ -152,17 +158,19 @@ class S3Store:
             StorageError: The object is larger than any that was ever written: over 5 GiB.
         """
         question = Question("read", self.bucket, self.prefix + name, version=version_id is not None)
-        request: dict[str, Any] = {"Key": question.key}
-        if unless is not None:
-            found = await self._get_unless(question, unless)
-            if found is not None:
-                return found
-        if version_id is not None:
-            request["VersionId"] = version_id
-        if first_bytes is not None:
-            request["Range"] = f"bytes=0-{max(first_bytes, 1) - 1}"
-        fetched = await self._get(question, request, into)
-        return fetched and fetched._replace(body=fetched.body[:first_bytes])
+        client = await self._opened(question)  # which takes the time that it takes
+        async with self._in_time(question) as deadline:
+            transfer = Transfer(question, deadline, first_bytes, into)
+            if unless is not None and version_id is None:
+                found = await self._get_unless(client, question.key, unless, transfer)
+                if found is not None:
+                    return found
+            request: dict[str, Any] = {"Key": question.key}
+            if version_id is not None:
+                request["VersionId"] = version_id
+            if first_bytes is not None:
+                request["Range"] = f"bytes=0-{max(first_bytes, 1) - 1}"
+            return await self._get(question, request, transfer)
 
     async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
         """See `Store.put`.
@@ -184,11 +192,12 @@ class S3Store:
     async def _put(self, name: str, body: bytes, condition: dict[str, str]) -> Written:
         key, if_match = self.prefix + name, "IfMatch" in condition
         question = Question("write", self.bucket, key, if_match=if_match)
-        stream, digest = await asyncio.to_thread(readied, body)
+        stream, digest = await self._worker(name)(readied, body)
         response = await self._ask(
             question,
             "put_object",
-            within=self._patience + len(body) / _SLOWEST,
+            # aiohttp bounds the wait for a reply, but not the sending before it.
+            within=self._patience + len(body) / SLOWEST,
             Key=question.key,
             Body=stream,
             ContentLength=len(body),
@@ -203,9 +212,11 @@ class S3Store:
     async def versions(self, name: str) -> AsyncIterator[Version]:
         """See `Store.versions`. Without versioning there is one, with the id ``null``."""
         question = Question("list", self.bucket, self.prefix + name)
-        markers: dict[str, Any] = {}
+        markers: dict[str, str] = {}
+        passed: set[tuple[tuple[str, str], ...]] = set()
         while True:
-            page = await self._ask(question, "list_object_versions", Prefix=question.key, **markers)
+            request = {"Prefix": question.key, **markers}
+            page = await self._ask(question, "list_object_versions", None, **request)
             if isinstance(page, Answer):
                 raise to_error(question, page)
             if "Name" not in page:
@@ -220,11 +231,11 @@ class S3Store:
                     )
             if not page.get("IsTruncated"):
                 return
-            markers = {
-                marker: page[f"Next{marker}"]
-                for marker in ("KeyMarker", "VersionIdMarker")
-                if page.get(f"Next{marker}")
-            }
+            markers = _next_markers(page)
+            place = tuple(markers.items())
+            if not place or place in passed:
+                raise _endless(question)
+            passed.add(place)
 
     async def delete(self, name: str, version_ids: Sequence[str]) -> None:
         """See `Archive.delete`."""
@@ -313,11 +324,25 @@ class S3Store:
         """See `Store.close`."""
         self._glance.forget()
         link, self._link = self._link, None
+        self._workers.clear()  # their threads end with them
         if link is not None:
             await link.close()
 
+    @asynccontextmanager
+    async def _in_time(self, question: Question) -> AsyncIterator[Deadline]:
+        """Bound all of a read, however many attempts it takes."""
+        deadline = Deadline(self._patience)
+        try:
+            async with deadline:
+                yield deadline
+        except TimeoutError as exc:
+            failure = to_failure(question, exc, self._whom) if deadline.expired else None
+            if failure is None:
+                raise
+            raise failure from None
+
     async def _get(
-        self, question: Question, request: dict[str, Any], into: Into | None
+        self, question: Question, request: dict[str, Any], transfer: Transfer
     ) -> Fetched | None:
         """Read an object; again where its body breaks off, which botocore does not see."""
         attempt = 1
@@ -330,27 +355,45 @@ class S3Store:
                     request = {key: value for key, value in request.items() if key != "Range"}
                     continue  # the object is empty: it has no first byte, but an ETag
                 raise to_error(question, response)
-            early = into if response.get("ContentLength") else None  # its size is known
+            if not _is_version(response, request.get("VersionId")):
+                response["Body"].close()
+                return None
             try:
-                body = await read(question, response, early)
-            except StorageUnavailableError:
-                if attempt == _ATTEMPTS:
+                body = await transfer.read(response)
+            except StorageUnavailableError as error:
+                if error is transfer.refusal or attempt == _ATTEMPTS:
                     raise
                 await asyncio.sleep(_jitter(attempt))
                 attempt += 1
             else:
-                fetched = Fetched(body, _etag(question, response), version_of(response))
-                return fetched if early else hand_over(fetched, into)
+                etag, version = _etag(question, response), version_of(response)
+                return Fetched(body, etag, version, response.get("LastModified"))
 
-    async def _get_unless(self, question: Question, etag: str) -> Fetched | None:
+    async def _get_unless(
+        self, client: _Untyped, key: str, etag: str, transfer: Transfer
+    ) -> Fetched | None:
         """Read an object unless it has this ETag, the short way; None: ask in the usual one."""
         try:
-            client = await self._client()
-            async with asyncio.timeout(self._patience):
-                return await self._glance.ask(client, question.key, etag, partial(read, question))
-        except Exception as exc:  # noqa: BLE001 - it is only a short cut
+            return await self._glance.ask(client, key, etag, transfer.read)
+        except Exception as exc:
+            if exc is transfer.refusal:
+                raise
             _LOGGER.debug("Could not ask in the short way: %s", type(exc).__name__)
             return None
+
+    async def _opened(self, question: Question) -> _Untyped:
+        """Return the client of the running loop.
+
+        Raises:
+            PersistenceError: It cannot be made.
+        """
+        try:
+            return await self._client()
+        except Exception as exc:
+            failure = to_failure(question, exc, self._whom)
+            if failure is None:
+                raise
+            raise failure from None  # its text may hold the request
 
     async def _ask(
         self, question: Question, operation: str, within: float | None = None, **request: object
@@ -360,17 +403,19 @@ class S3Store:
         Args:
             question: What it asks, for the error's text.
             operation: The client's method.
-            within: Seconds for all attempts together; None leaves it to the timeouts of each.
+            within: Seconds for all attempts together; None: as many as a page of a listing gets.
             request: Its arguments, other than those that say which bucket.
 
         Raises:
             PersistenceError: There was no answer.
         """
+        client = await self._opened(question)
+        within = self._patience + _PAGE / SLOWEST if within is None else within
         try:
-            client = await self._client()
-            call = getattr(client, operation)
             async with asyncio.timeout(within):
-                return await call(Bucket=self.bucket, **self._owner, **request)
+                return await getattr(client, operation)(
+                    Bucket=self.bucket, **self._owner, **request
+                )
         except Exception as exc:
             answer = _error_answer(exc)
             if answer is not None:
@@ -379,6 +424,10 @@ class S3Store:
             if failure is None:
                 raise
             raise failure from None  # its text may hold the request
+
+    def _worker(self, name: str) -> Worker:
+        """Return the thread that readies an object's bodies: head's never waits for a blob's."""
+        return self._workers.setdefault(name, Worker(f"ptb-s3-{name or 'client'}"))
 
     @property
     def _whom(self) -> str:
@@ -396,7 +445,7 @@ class S3Store:
 
     async def _open(self) -> _Untyped:
         """Return a new client, as a context manager. What is slow about it is done in a thread."""
-        self._session, config = await asyncio.to_thread(
+        self._session, config = await self._worker("")(
             _prepared, self._session, self._options(), signed=self._signed
         )
         region = self.region_name or self._session.region_name
@@ -457,6 +506,8 @@ def _prepared(
     from aiobotocore.session import get_session  # noqa: PLC0415 - as above
     from botocore import UNSIGNED  # noqa: PLC0415 - as above
 
+    from ptb_s3._s3_names import Resolver  # noqa: PLC0415 - it imports aiohttp
+
     if session is None:
         core = get_session()
         loader = core.get_component("data_loader")  # keeps what it has read
@@ -466,7 +517,9 @@ def _prepared(
             loader.load_data(data)
         session = aioboto3.Session(botocore_session=core)
     # Said, so that it goes for signed addresses, too: botocore's default for those is version 2.
-    return session, AioConfig(**options, signature_version="s3v4" if signed else UNSIGNED)
+    version = "s3v4" if signed else UNSIGNED
+    names = {"resolver": Resolver()}
+    return session, AioConfig(names, **options, signature_version=version)
 
 
 def _error_answer(exc: Exception) -> Answer | None:
@@ -514,6 +567,50 @@ def _etag(question: Question, response: dict[str, Any]) -> str:
     if not etag:
         raise to_error(question, _NOT_S3)
     return str(etag)
+
+
+def _is_version(response: dict[str, Any], wanted: str | None) -> bool:
+    """Tell whether a reply is of the version that was asked for.
+
+    SeaweedFS 4.48 heeds no version in a bucket without versioning, and gives what is current.
+    """
+    if wanted is None:
+        return True
+    return version_of(response) == (wanted if wanted != _UNVERSIONED else None)
+
+
+def _next_markers(page: dict[str, Any]) -> dict[str, str]:
+    """Return where the next page of a listing begins; nothing where a page does not say."""
+    return {
+        marker: str(page[f"Next{marker}"])
+        for marker in ("KeyMarker", "VersionIdMarker")
+        if page.get(f"Next{marker}")
+    }
+
+
+def _endless(question: Question) -> StorageError:
+    """Return the error for a listing that would be asked for without end.
+
+    gofakes3 1.2.0 leaves out the markers of a page that is not the last one, versitygw 1.8.0
+    repeats them where a page has one entry.
+    """
+    return StorageError(
+        f"Could not {question}: the storage says that its list goes on, and not where. It cannot "
+        "list so many versions. Have fewer kept (a lifecycle rule on noncurrent versions), or use "
+        "another storage; the README lists some."
+    )
+
+
+def _check_prefix(prefix: str) -> None:
+    """Refuse what not every server takes as it is: it would be written here and listed there."""
+    segments = f"{prefix}head".split("/")
+    odd = {"", ".", ".."} & set(segments) or "\\" in prefix
+    if odd or any(unicodedata.category(character) == "Cc" for character in prefix):
+        raise SettingsError(
+            f"The prefix {prefix!r} has an empty part (// or a / in front), a part . or .., a "
+            "backslash or a control character, which storages take for something else. Mend "
+            "PTB_S3_PREFIX."
+        )
 
 
 def _check_endpoint(endpoint_url: str | None) -> None:

@@ -11,7 +11,7 @@ from itertools import pairwise
 import pytest
 from tests.servers import S3Client
 
-from ptb_s3._store import MemoryStore, PreconditionFailed, Store, Written
+from ptb_s3._store import Fetched, MemoryStore, PreconditionFailed, Store, Written
 
 MEMORY, S3 = "memory", "s3"
 
@@ -45,6 +45,11 @@ async def _versions(store: Store, name: str) -> list[str]:
     return [version.version_id async for version in store.versions(name)]
 
 
+def _of(fetched: Fetched | None) -> tuple[bytes, str, str | None] | None:
+    """Body, ETag and version id; the time is another matter."""
+    return fetched and (fetched.body, fetched.etag, fetched.version_id)
+
+
 async def _body(store: Store, name: str) -> bytes:
     fetched = await store.get(name)
     assert fetched is not None
@@ -63,7 +68,7 @@ async def test_what_was_written_is_read_back(store: Store) -> None:
     written = await store.put("head", b"one", if_match=None)
     fetched = await store.get("head")
     assert fetched is not None
-    assert fetched == (b"one", written.etag, written.version_id)
+    assert _of(fetched) == (b"one", written.etag, written.version_id)
     assert isinstance(fetched.body, bytes)
 
 
@@ -122,7 +127,7 @@ async def test_versions_are_distinct_and_can_be_read(store: Store) -> None:
     assert len({written.version_id for _, written in history}) == len(bodies)
     for body, written in history:
         fetched = await store.get("head", version_id=written.version_id)
-        assert fetched == (body, written.etag, written.version_id)
+        assert _of(fetched) == (body, written.etag, written.version_id)
 
 
 @pytest.mark.parametrize(
@@ -168,14 +173,14 @@ async def test_a_read_unless_it_is_as_it_was(store: Store) -> None:
     two = await store.put("head", os.urandom(300_000), if_match=one.etag)
     fetched = await store.get("head", unless=one.etag)
     assert fetched is not None
-    assert (len(fetched.body), *fetched[1:]) == (300_000, *two)
+    assert (len(fetched.body), *fetched[1:3]) == (300_000, *two)
 
 
 async def test_overwriting_asks_nothing(store: Store) -> None:
     """For storage without conditions, a write takes effect whatever is there."""
     await store.overwrite("head", b"one")
     written = await store.overwrite("head", b"two")
-    assert await store.get("head") == (b"two", *written)
+    assert _of(await store.get("head")) == (b"two", *written)
 
 
 async def test_a_place_is_the_same_each_time(store: Store) -> None:
@@ -189,9 +194,9 @@ async def test_first_bytes(store: Store) -> None:
     written = await store.put("head", body, if_match=None)
     for count in (0, 1, 100, 1024, 5000):
         fetched = await store.get("head", first_bytes=count)
-        assert fetched == (body[:count], written.etag, written.version_id)
+        assert _of(fetched) == (body[:count], written.etag, written.version_id)
     version = await store.get("head", version_id=written.version_id, first_bytes=7)
-    assert version == (body[:7], written.etag, written.version_id)
+    assert _of(version) == (body[:7], written.etag, written.version_id)
 
 
 @pytest.mark.parametrize("size", [0, 1, 2**20, 2**20 + 1, 20 * 2**20])
@@ -200,9 +205,9 @@ async def test_any_size(store: Store, size: int) -> None:
     body = os.urandom(size)
     written = await store.put("head", body, if_match=None)
     fetched = await store.get("head")
-    assert fetched == (body, written.etag, written.version_id)
+    assert _of(fetched) == (body, written.etag, written.version_id)
     first = await store.get("head", first_bytes=10)
-    assert first == (body[:10], written.etag, written.version_id)
+    assert _of(first) == (body[:10], written.etag, written.version_id)
     assert [version.size async for version in store.versions("head")] == [size]
 
 
@@ -221,7 +226,7 @@ async def test_of_sixteen_writers_one_wins(store: Store, replacing: bool) -> Non
         if not isinstance(outcome, PreconditionFailed)
     ]
     assert len(winners) == 1, outcomes
-    assert await store.get("head") == winners[0][0:1] + tuple(winners[0][1])  # type: ignore[arg-type]
+    assert _of(await store.get("head")) == winners[0][0:1] + tuple(winners[0][1])  # type: ignore[arg-type]
     assert len(await _versions(store, "head")) == 1 + replacing
 
 
@@ -247,7 +252,7 @@ async def test_without_versioning(unversioned: Store) -> None:
     first = await unversioned.put("head", b"one", if_match=None)
     second = await unversioned.put("head", b"two", if_match=first.etag)
     assert (first.version_id, second.version_id) == (None, None)
-    assert await unversioned.get("head") == (b"two", second.etag, None)
+    assert _of(await unversioned.get("head")) == (b"two", second.etag, None)
     with pytest.raises(PreconditionFailed):
         await unversioned.put("head", b"three", if_match=first.etag)
     assert len(await _versions(unversioned, "head")) == 1

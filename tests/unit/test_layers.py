@@ -61,6 +61,7 @@ LAYERS = (
     "_s3",
     "_s3_glance",
     "_s3_bodies",
+    "_s3_names",
     "_s3_answers",
     "_guarded",
     "_store",
