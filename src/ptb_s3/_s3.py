@@ -1,20 +1,15 @@
-"""`Store` on S3-compatible storage: the only importer of aioboto3 and botocore, at first use.
+"""`Store` on S3-compatible storage: the requests, and what can go wrong before there is an answer.
 
-aioboto3 does the waiting: retries with jitter and a quota are botocore's mode "standard", extended
-by the one answer that it does not know to be weather (409). What an answer means is decided in
-`_s3_answers`; here stand the requests and what can go wrong before there is an answer.
+What an answer means is decided in `_s3_answers`; how a client is set up stands in `_s3_client`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
-import unicodedata
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
-from urllib.parse import urlsplit
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from ptb_s3._s3_answers import (
     Answer,
@@ -25,25 +20,21 @@ from ptb_s3._s3_answers import (
     version_of,
 )
 from ptb_s3._s3_bodies import Deadline, Transfer, readied
+from ptb_s3._s3_client import ATTEMPTS, BACKOFF, Link, Untyped, jitter, options, prepared
 from ptb_s3._s3_glance import Glance
+from ptb_s3._s3_listing import Progress
+from ptb_s3._s3_place import check_endpoint, check_prefix
 from ptb_s3._store import SLOWEST, Fetched, Into, Version, Written
 from ptb_s3._workers import Worker
-from ptb_s3.errors import SettingsError, StorageError, StorageUnavailableError
+from ptb_s3.errors import StorageUnavailableError
 
 if TYPE_CHECKING:
     import aioboto3
 
 _LOGGER = logging.getLogger("ptb_s3")
-_Untyped: TypeAlias = Any  # what aioboto3 hands out: it ships no types
 
-_ATTEMPTS = 3
-"""Attempts at a request, all told. botocore's default of 5 outlasts any SIGTERM window."""
-_BACKOFF = 2.0
-"""Seconds: the longest that botocore waits before the third attempt."""
 _PAGE = 2**20
 """Bytes that a page of a listing, of a thousand entries, takes at most."""
-_POOL = 32
-"""Connections. A cold start reads six objects at once; `doctor` lets 32 writers race."""
 _LONG = 30.0
 """Seconds to wait for an answer where the request is not to be sent twice."""
 _DEFAULT_REGION = "us-east-1"
@@ -51,9 +42,6 @@ _DEFAULT_REGION = "us-east-1"
 _DELETED_AT_ONCE = 1000
 """Versions: the most that one request takes (Amazon S3 API Reference, "DeleteObjects")."""
 _GONE_ALREADY = frozenset({"NoSuchKey", "NoSuchVersion"})
-_CONFLICTS = frozenset({"ConditionalRequestConflict", "OperationAborted"})
-_WAIT = 0.25
-"""Seconds: upper bound of the first wait of our own; it doubles with each further one."""
 _RANGE_NOT_SATISFIABLE = 416
 _UNVERSIONED = "null"
 """The id that a version has where there is no versioning; replies need not name it."""
@@ -114,8 +102,8 @@ class S3Store:
         read_timeout: float = 4.0,
         attempts: int | None = None,
     ) -> None:
-        _check_endpoint(endpoint_url)
-        _check_prefix(prefix)
+        check_endpoint(endpoint_url)
+        check_prefix(prefix)
         self.bucket = bucket
         self.prefix = prefix
         self.endpoint_url = endpoint_url
@@ -125,10 +113,10 @@ class S3Store:
         )
         self._signed = not anonymous
         self._timeouts = {"connect_timeout": connect_timeout, "read_timeout": read_timeout}
-        self._attempts = attempts or _ATTEMPTS
-        self._patience = _ATTEMPTS * (connect_timeout + read_timeout + _BACKOFF)
+        self._attempts = attempts or ATTEMPTS
+        self._patience = ATTEMPTS * (connect_timeout + read_timeout + BACKOFF)
         self._session: Any = session
-        self._link: _Link | None = None
+        self._link: Link | None = None
         self._glance = Glance(bucket, expected_bucket_owner)
         self._workers: dict[str, Worker] = {}
 
@@ -212,30 +200,16 @@ class S3Store:
     async def versions(self, name: str) -> AsyncIterator[Version]:
         """See `Store.versions`. Without versioning there is one, with the id ``null``."""
         question = Question("list", self.bucket, self.prefix + name)
-        markers: dict[str, str] = {}
-        passed: set[tuple[tuple[str, str], ...]] = set()
-        while True:
-            request = {"Prefix": question.key, **markers}
+        progress = Progress(question)
+        while progress.markers is not None:
+            request = {"Prefix": question.key, **progress.markers}
             page = await self._ask(question, "list_object_versions", None, **request)
             if isinstance(page, Answer):
                 raise to_error(question, page)
             if "Name" not in page:
                 raise to_error(question, _NOT_S3)
-            for entry in page.get("Versions", []):
-                if entry["Key"] == question.key:
-                    yield Version(
-                        entry["VersionId"],
-                        entry["LastModified"],
-                        entry["Size"],
-                        bool(entry.get("IsLatest")),
-                    )
-            if not page.get("IsTruncated"):
-                return
-            markers = _next_markers(page)
-            place = tuple(markers.items())
-            if not place or place in passed:
-                raise _endless(question)
-            passed.add(place)
+            for version in progress.take(page):
+                yield version
 
     async def delete(self, name: str, version_ids: Sequence[str]) -> None:
         """See `Archive.delete`."""
@@ -361,16 +335,16 @@ class S3Store:
             try:
                 body = await transfer.read(response)
             except StorageUnavailableError as error:
-                if error is transfer.refusal or attempt == _ATTEMPTS:
+                if error is transfer.refusal or attempt == ATTEMPTS:
                     raise
-                await asyncio.sleep(_jitter(attempt))
+                await asyncio.sleep(jitter(attempt))
                 attempt += 1
             else:
                 etag, version = _etag(question, response), version_of(response)
                 return Fetched(body, etag, version, response.get("LastModified"))
 
     async def _get_unless(
-        self, client: _Untyped, key: str, etag: str, transfer: Transfer
+        self, client: Untyped, key: str, etag: str, transfer: Transfer
     ) -> Fetched | None:
         """Read an object unless it has this ETag, the short way; None: ask in the usual one."""
         try:
@@ -381,7 +355,7 @@ class S3Store:
             _LOGGER.debug("Could not ask in the short way: %s", type(exc).__name__)
             return None
 
-    async def _opened(self, question: Question) -> _Untyped:
+    async def _opened(self, question: Question) -> Untyped:
         """Return the client of the running loop.
 
         Raises:
@@ -397,7 +371,7 @@ class S3Store:
 
     async def _ask(
         self, question: Question, operation: str, within: float | None = None, **request: object
-    ) -> _Untyped:
+    ) -> Untyped:
         """Send one request; return botocore's view of the reply, or `Answer` for an error answer.
 
         Args:
@@ -433,20 +407,23 @@ class S3Store:
     def _whom(self) -> str:
         return self.endpoint_url or "AWS S3"
 
-    async def _client(self) -> _Untyped:
+    async def _client(self) -> Untyped:
         """Return the client of the running loop."""
         link = self._link
         if link is None or link.loop is not asyncio.get_running_loop():
-            stale, self._link = link, _Link()
+            stale, self._link = link, Link()
             link = self._link
             if stale is not None:
                 await stale.close()
         return await link.client(self._open)
 
-    async def _open(self) -> _Untyped:
+    async def _open(self) -> Untyped:
         """Return a new client, as a context manager. What is slow about it is done in a thread."""
+        # A name in front of minio:9000 resolves nowhere.
+        path_style = self.endpoint_url is not None
+        config = options(self._attempts, self._timeouts, path_style=path_style)
         self._session, config = await self._worker("")(
-            _prepared, self._session, self._options(), signed=self._signed
+            prepared, self._session, config, signed=self._signed
         )
         region = self.region_name or self._session.region_name
         if region is None and self.endpoint_url is not None:
@@ -454,72 +431,6 @@ class S3Store:
         return self._session.client(
             "s3", endpoint_url=self.endpoint_url, region_name=region, config=config
         )
-
-    def _options(self) -> dict[str, Any]:
-        """Return the arguments of botocore's `Config`."""
-        s3: dict[str, Any] = {"payload_signing_enabled": False}
-        if self.endpoint_url is not None:
-            s3["addressing_style"] = "path"  # a name in front of minio:9000 resolves nowhere
-        return {
-            **self._timeouts,
-            "retries": {"mode": "standard", "total_max_attempts": self._attempts},
-            "max_pool_connections": _POOL,
-            # Content-MD5 guards the way there, authenticated encryption all of it. botocore's own
-            # checksums would be computed on the loop, and not every server knows them.
-            "request_checksum_calculation": "when_required",
-            "response_checksum_validation": "when_required",
-            "s3": s3,
-        }
-
-
-class _Link:
-    """A client, and the loop that it is bound to."""
-
-    def __init__(self) -> None:
-        self.loop = asyncio.get_running_loop()
-        self._lock = asyncio.Lock()
-        self._stack = AsyncExitStack()
-        self._client: Any = None
-
-    async def client(self, make: Callable[[], Awaitable[Any]]) -> _Untyped:
-        """Return the client; open it if nobody has, or if whoever began has failed."""
-        async with self._lock:
-            if self._client is None:
-                client = await self._stack.enter_async_context(await make())
-                client.meta.events.register("needs-retry.s3.PutObject", _retry_conflict)
-                client.meta.events.register("before-sign.s3.PutObject", _expect_nothing)
-                self._client = client
-            return self._client
-
-    async def close(self) -> None:
-        """Close the client, also after its loop has been; leave that of a loop that lives on."""
-        if self.loop.is_closed() or self.loop is asyncio.get_running_loop():
-            await self._stack.aclose()
-
-
-def _prepared(
-    session: _Untyped, options: dict[str, Any], *, signed: bool
-) -> tuple[_Untyped, _Untyped]:
-    """Import, make a session and read the service's model: a second of work, for a thread to do."""
-    import aioboto3  # noqa: PLC0415 - takes longer to import than all else together
-    from aiobotocore.config import AioConfig  # noqa: PLC0415 - as above
-    from aiobotocore.session import get_session  # noqa: PLC0415 - as above
-    from botocore import UNSIGNED  # noqa: PLC0415 - as above
-
-    from ptb_s3._s3_names import Resolver  # noqa: PLC0415 - it imports aiohttp
-
-    if session is None:
-        core = get_session()
-        loader = core.get_component("data_loader")  # keeps what it has read
-        for model in ("service-2", "endpoint-rule-set-1"):
-            loader.load_service_model("s3", model)
-        for data in ("endpoints", "partitions", "sdk-default-configuration", "_retry"):
-            loader.load_data(data)
-        session = aioboto3.Session(botocore_session=core)
-    # Said, so that it goes for signed addresses, too: botocore's default for those is version 2.
-    version = "s3v4" if signed else UNSIGNED
-    names = {"resolver": Resolver()}
-    return session, AioConfig(names, **options, signature_version=version)
 
 
 def _error_answer(exc: Exception) -> Answer | None:
@@ -539,28 +450,6 @@ def _error_answer(exc: Exception) -> Answer | None:
     )
 
 
-def _retry_conflict(
-    response: tuple[Any, dict[str, Any]] | None, attempts: int, **_: object
-) -> float | None:
-    """Tell botocore to repeat a PUT after 409, as S3 asks; return the seconds to wait, or None.
-
-    Amazon S3 User Guide, "Add preconditions to S3 operations": on a 409 Conflict, retry the upload.
-    """
-    if response is None or response[1].get("Error", {}).get("Code") not in _CONFLICTS:
-        return None
-    return _jitter(attempts) if attempts < _ATTEMPTS else None
-
-
-def _jitter(attempt: int) -> float:
-    """Return seconds to wait after that attempt, counted from 1."""
-    return random.uniform(0, _WAIT * 2 ** (attempt - 1))  # noqa: S311 - to spread, not to hide
-
-
-def _expect_nothing(request: _Untyped, **_: object) -> None:
-    """Have a body sent at once: aiohttp waits for "100 Continue" without any timeout."""
-    del request.headers["Expect"]
-
-
 def _etag(question: Question, response: dict[str, Any]) -> str:
     """Return the ETag. A web server that is none of S3's says 200 to many things, but no ETag."""
     etag = response.get("ETag")
@@ -577,49 +466,3 @@ def _is_version(response: dict[str, Any], wanted: str | None) -> bool:
     if wanted is None:
         return True
     return version_of(response) == (wanted if wanted != _UNVERSIONED else None)
-
-
-def _next_markers(page: dict[str, Any]) -> dict[str, str]:
-    """Return where the next page of a listing begins; nothing where a page does not say."""
-    return {
-        marker: str(page[f"Next{marker}"])
-        for marker in ("KeyMarker", "VersionIdMarker")
-        if page.get(f"Next{marker}")
-    }
-
-
-def _endless(question: Question) -> StorageError:
-    """Return the error for a listing that would be asked for without end.
-
-    gofakes3 1.2.0 leaves out the markers of a page that is not the last one, versitygw 1.8.0
-    repeats them where a page has one entry.
-    """
-    return StorageError(
-        f"Could not {question}: the storage says that its list goes on, and not where. It cannot "
-        "list so many versions. Have fewer kept (a lifecycle rule on noncurrent versions), or use "
-        "another storage; the README lists some."
-    )
-
-
-def _check_prefix(prefix: str) -> None:
-    """Refuse what not every server takes as it is: it would be written here and listed there."""
-    segments = f"{prefix}head".split("/")
-    odd = {"", ".", ".."} & set(segments) or "\\" in prefix
-    if odd or any(unicodedata.category(character) == "Cc" for character in prefix):
-        raise SettingsError(
-            f"The prefix {prefix!r} has an empty part (// or a / in front), a part . or .., a "
-            "backslash or a control character, which storages take for something else. Mend "
-            "PTB_S3_PREFIX."
-        )
-
-
-def _check_endpoint(endpoint_url: str | None) -> None:
-    """Refuse what is no address of a server, and one with a password: it would end up in logs."""
-    if endpoint_url is None:
-        return
-    parts = urlsplit(endpoint_url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
-        raise SettingsError(
-            "The endpoint must be the address of an S3 API, such as https://s3.example.com, "
-            "without a user name or password. Mend PTB_S3_ENDPOINT_URL."
-        )
