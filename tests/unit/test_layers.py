@@ -38,6 +38,8 @@ LAYERS = (
     "_verify",
     "_versions",
     "_history",
+    "_listing",
+    "_order",
     "_compaction",
     "_sealer",
     "_base",
@@ -97,6 +99,7 @@ PURE = (
     "_base",
     "_keyring",
     "_lifecycle",
+    "_order",
     "_s3_listing",
     "_s3_place",
 )

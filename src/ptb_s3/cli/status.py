@@ -11,7 +11,8 @@ import typer
 
 from ptb_s3._base import Base, Reader
 from ptb_s3._container import HEAD, Changed, Header
-from ptb_s3._history import Commit, History, newest_store
+from ptb_s3._history import History, newest_store
+from ptb_s3._order import Commit
 from ptb_s3._state import Kind
 from ptb_s3.cli import _output
 from ptb_s3.cli._opened import Json, Place, moment, run
@@ -248,7 +249,7 @@ def _commit_row(commit: Commit, largest: int) -> list[str]:
         return ["?", when(version.modified), "?", "damaged", size(version.size), bar]
     changed = _counts(header.changed)
     text = ", ".join(f"{kind.removesuffix('_data')} {n:,}" for kind, n in changed.items())
-    row = [str(header.revision), when(header.created), header.writer, text or "nothing"]
+    row = [str(header.revision), when(commit.made), header.writer, text or "nothing"]
     return [*row, size(version.size), bar]
 
 
@@ -259,7 +260,11 @@ def _counts(changed: Changed | None) -> dict[str, int]:
 
 def _commit_json(commit: Commit) -> dict[str, Any]:
     version, header = commit
-    stored = {"version_id": version.version_id, "bytes": version.size}
+    stored = {
+        "version_id": version.version_id,
+        "bytes": version.size,
+        "made": when_json(commit.made),
+    }
     if header is None:
         return {"revision": None, "created": when_json(version.modified), **stored}
     return {
