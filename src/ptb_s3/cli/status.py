@@ -14,9 +14,11 @@ from ptb_s3._container import HEAD, Changed, Header
 from ptb_s3._history import History, newest_store
 from ptb_s3._order import Commit
 from ptb_s3._state import Kind
+from ptb_s3._verify import PutBack, find_put_back
 from ptb_s3.cli import _output
 from ptb_s3.cli._opened import Json, Place, moment, run
 from ptb_s3.cli._output import ago, count, size, when, when_json
+from ptb_s3.cli.verify import put_back_json, tell_put_back
 from ptb_s3.errors import DamagedObjectError, NothingThereError
 
 _BAR = 12  # columns
@@ -38,20 +40,24 @@ def status(
 ) -> None:
     """Show the current state: its size, its age, and which keys it and its history need."""
 
-    async def work(place: Place) -> tuple[Place, Base, _Past | None]:
+    async def work(place: Place) -> tuple[Place, Base, list[PutBack], _Past | None]:
         repository = await place.load()
+        base = repository.base
+        put_back = await find_put_back(place.store, base)
         if quick:
-            return place, repository.base, None
+            return place, base, put_back, None
         with _output.progress("Listing versions") as advance:
             past = await repository.history.oldest(lambda listed: advance(listed, None))
-        return place, repository.base, _Past(*past)
+        return place, base, put_back, _Past(*past)
 
-    place, base, past = run(work)
+    place, base, put_back, past = run(work)
     keys = _keys(base, place.keys.sealing_key().key_id, past)
     if json:
-        _output.result_json(_status_json(place.name, base, past, keys))
+        shown = _status_json(place.name, base, past, keys)
+        _output.result_json({**shown, "put_back": put_back_json(put_back)})
     else:
         _show_status(place.name, base, past, keys)
+        tell_put_back(put_back)
 
 
 class _Need(NamedTuple):
