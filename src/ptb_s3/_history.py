@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 from ptb_s3._base import Reader, overlay
 from ptb_s3._container import HEAD, Header
-from ptb_s3._erasure import Erasures
 from ptb_s3._head import Head, Part, Ref
 from ptb_s3._listing import listed, read_commit, read_commits
 from ptb_s3._order import Commit, in_order, moments
@@ -49,16 +48,17 @@ class History:
         store: Where the objects lie.
         reader: Opens them.
         store_id: The store whose history it is; a prefix may have held another one before.
-        erasures: Those that the current head records.
+        head: The current one, as far as it is known: it records erasures, and which commits came
+            before it, rather than in a branch that was given up.
     """
 
     def __init__(
-        self, store: Store, reader: Reader, store_id: str, erasures: Erasures | None = None
+        self, store: Store, reader: Reader, store_id: str, head: Head | None = None
     ) -> None:
         self._store = store
         self._reader = reader
         self._store_id = store_id
-        self._erasures = erasures
+        self._head = head
 
     async def commits(
         self, *, since: datetime | None = None, until: datetime | None = None
@@ -129,7 +129,7 @@ class History:
         entities = {}
         for kind, part in head.parts.items():
             try:
-                blob = await self._blob_at(kind, part, head.revision)
+                blob = await self._blob_at(kind, part, head)
             except DamagedObjectError as error:
                 why = f"the version of {kind.value} that it builds on is damaged: {error.reason}"
                 raise _no_point(request, why) from None
@@ -137,8 +137,8 @@ class History:
                 why = f"no version of {kind.value} is left that it can build on"
                 raise await self._expired(request, why, found.version_id)
             overlay(blob, part)
-            if self._erasures is not None:
-                self._erasures.apply(kind, blob, head.revision)
+            if self._head is not None and self._head.erasures is not None:
+                self._head.erasures.apply(kind, blob, head.revision)
             entities[kind] = blob
         return Snapshot(header, head, entities)
 
@@ -159,7 +159,7 @@ class History:
     async def _at_revision(self, request: str, revision: int) -> Fetched:
         versions = await listed(self._store, HEAD)
         found = await self._bisect(versions, revision)
-        if found is None or _revision(found) != revision:
+        if found is None or not self._is_it(found, revision):
             found = await self._scan(versions, revision)
         if found is None:
             raise await self._expired(request, "history does not reach back so far")
@@ -249,36 +249,51 @@ class History:
         return max(newest, key=_revision, default=None)
 
     async def _scan(self, versions: Sequence[Version], revision: int) -> Commit | None:
-        """Find the commit of a revision, or the nearest one before it, wherever it is listed."""
+        """Find the commit of a revision, or the nearest one before it, wherever it is listed.
+
+        Of several, it is the one that the current head came after, else the newest.
+        """
         ours = in_order(self._ours(await self._read(versions)))
         fitting = [commit for commit in ours if _revision(commit) <= revision]
-        return max(fitting, key=_revision, default=None)
+        these = (commit for commit in fitting if self._is_it(commit, revision))
+        return next(these, max(fitting, key=_revision, default=None))
 
-    async def _blob_at(self, kind: Kind, part: Part, newest: int) -> Entities | None:
-        """Read any version of a blob whose revision lies between a head's reference and its own."""
+    def _is_it(self, commit: Commit, revision: int) -> bool:
+        """Tell whether it is the commit of a revision that the current head came after."""
+        line = self._head and self._head.line_at(revision)
+        return _revision(commit) == revision and line in {_header(commit).line, None}
+
+    async def _blob_at(self, kind: Kind, part: Part, head: Head) -> Entities | None:
+        """Read a version of a blob that a head can build on, the very one first."""
         if part.ref is None:
             return {}
         damage = None
-        async with aclosing(self._bases(kind, part.ref, newest)) as ids:
+        async with aclosing(self._bases(kind, part.ref, head)) as ids:
             async for version_id in ids:
                 found = await self._store.get(kind, version_id=version_id)
                 try:
                     if found is not None:
-                        return self._reader.open_blob(kind, found.body, self._store_id)[1]
+                        header, blob = self._reader.open_blob(kind, found.body, self._store_id)
+                        if head.takes(kind, header):
+                            return blob
                 except DamagedObjectError as error:
                     damage = damage or error
         if damage is not None:
             raise damage
         return None
 
-    async def _bases(self, kind: Kind, ref: Ref, newest: int) -> AsyncGenerator[str, None]:
-        """Iterate over the versions that a blob may be read from, the very one first."""
+    async def _bases(self, kind: Kind, ref: Ref, head: Head) -> AsyncGenerator[str, None]:
+        """Iterate over the versions that a blob may be read from."""
         if ref.version_id is not None:
             yield ref.version_id
-        commits = self._ours(await self._read(await listed(self._store, kind), kind))
-        for commit in sorted(commits, key=_revision, reverse=True):
-            if ref.revision <= _revision(commit) <= newest:
+        for commit in await self._blobs(kind):
+            if head.takes(kind, _header(commit)):
                 yield commit.version.version_id
+
+    async def _blobs(self, kind: Kind) -> list[Commit]:
+        """Read the headers of a kind's blobs, those of the highest revisions first."""
+        blobs = self._ours(await self._read(await listed(self._store, kind), kind))
+        return sorted(blobs, key=_revision, reverse=True)
 
     async def _expired(
         self, request: str, why: str, version_id: str | None = None
@@ -307,12 +322,12 @@ class History:
 
         Retention takes the oldest first, so that all commits after a whole one are whole.
         """
-        revisions = {kind: await self._revisions(kind) for kind in Kind}
+        blobs = {kind: list(map(_header, await self._blobs(kind))) for kind in Kind}
         low, high, oldest = 0, len(versions), None
         while low < high:
             middle = (low + high) // 2
             try:
-                whole = await self._whole(versions[middle], revisions)
+                whole = await self._whole(versions[middle], blobs)
             except DamagedObjectError:
                 del versions[middle]
                 high -= 1
@@ -324,7 +339,7 @@ class History:
         return oldest
 
     async def _whole(
-        self, version: Version, revisions: Mapping[Kind, Iterable[int]]
+        self, version: Version, blobs: Mapping[Kind, Iterable[Header]]
     ) -> Header | None:
         """Return the header of a commit that can be brought back; None if it cannot."""
         found = await self._store.get(HEAD, version_id=version.version_id)
@@ -334,12 +349,7 @@ class History:
             return None
         if header is None or head is None or header.store != self._store_id:
             return None
-        return header if restorable(head, revisions) else None
-
-    async def _revisions(self, name: str) -> list[int]:
-        """Return the revisions of which there is a version of a blob."""
-        commits = self._ours(await self._read(await listed(self._store, name), name))
-        return [_revision(commit) for commit in commits]
+        return header if restorable(head, blobs) else None
 
 
 async def newest_store(store: Store) -> str | None:
@@ -351,11 +361,10 @@ async def newest_store(store: Store) -> str | None:
     return None
 
 
-def restorable(head: Head, blobs: Mapping[Kind, Iterable[int]]) -> bool:
-    """Tell whether a commit can be brought back from blobs of these revisions, of its store."""
+def restorable(head: Head, blobs: Mapping[Kind, Iterable[Header]]) -> bool:
+    """Tell whether a commit can be brought back from these blobs, of its store."""
     return all(
-        part.ref is None
-        or any(part.ref.revision <= revision <= head.revision for revision in blobs[kind])
+        part.ref is None or any(head.takes(kind, blob) for blob in blobs[kind])
         for kind, part in head.parts.items()
     )
 

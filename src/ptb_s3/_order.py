@@ -92,10 +92,9 @@ def in_order(commits: Iterable[Commit]) -> list[Commit]:
 
 def _line(commit: Commit) -> tuple[str, ...]:
     """Return the line that a commit belongs to; it is one by itself where that is not known."""
-    line = getattr(commit.header, "line", None)
-    if commit.header is None or line is None:
+    if commit.header is None:
         return (commit.version.version_id,)
-    return commit.header.store, line
+    return commit.header.store, commit.header.line
 
 
 def _begun(line: list[Commit]) -> tuple[datetime, int]:

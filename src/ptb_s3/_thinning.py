@@ -271,18 +271,18 @@ def _sort(plan: Plan, heads: Iterable[tuple[Commit, Head]], blobs: _Blobs) -> No
 
 
 class _Blobs:
-    """Revisions of blobs, by store and kind."""
+    """Headers of blobs, by store and kind."""
 
     def __init__(self) -> None:
-        self._revisions: dict[str, dict[Kind, list[int]]] = defaultdict(
+        self._headers: dict[str, dict[Kind, list[Header]]] = defaultdict(
             lambda: {kind: [] for kind in Kind}
         )
 
     def add(self, header: Header) -> None:
-        self._revisions[header.store][Kind(header.object)].append(header.revision)
+        self._headers[header.store][Kind(header.object)].append(header)
 
     def suffice(self, header: Header, head: Head) -> bool:
-        return restorable(head, self._revisions[header.store])
+        return restorable(head, self._headers[header.store])
 
 
 def _holds(opened: Opened, subject: int) -> bool:

@@ -168,7 +168,7 @@ async def verify_history(store: Store, reader: Reader, advance: Advance) -> Repo
         StorageError: The storage cannot be asked.
     """
     report = Report()
-    blobs: dict[str, dict[Kind, list[int]]] = defaultdict(lambda: {kind: [] for kind in Kind})
+    blobs: dict[str, dict[Kind, list[Header]]] = defaultdict(lambda: {kind: [] for kind in Kind})
     heads: list[tuple[str, Head]] = []
     seen: set[tuple[str, str]] = set()
     listing = await list_all(store, advance)
@@ -186,7 +186,7 @@ async def verify_history(store: Store, reader: Reader, advance: Advance) -> Repo
             elif isinstance(opened.content, Head) and header is not None:
                 heads.append((header.store, opened.content.refs_alone))
             elif header is not None:
-                blobs[header.store][Kind(opened.name)].append(header.revision)
+                blobs[header.store][Kind(opened.name)].append(header)
     report.findings += await _not_given(store, listing, seen)
     report.commits = len(heads)
     stranded = [head.revision for of, head in heads if not restorable(head, blobs[of])]

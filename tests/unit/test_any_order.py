@@ -221,6 +221,64 @@ async def test_a_head_that_was_put_back_is_current(order: str) -> None:
     assert (await past.state_at((START + timedelta(hours=6)).isoformat())).head.revision == 5
 
 
+async def rolled_back(order: str) -> AnyOrder:
+    """Revision 5 is put back after the twelfth, and a bot goes on from there to revision 8."""
+    store = await lived(order)
+    memory = store.memory
+    memory.replace(HEAD, memory._history[HEAD][4].body)
+    memory.replace(USER, memory._history[USER][0].body)  # of revision 3, as that head has it
+    repository = await opened(memory, clock=memory.clock)
+    assert repository.revision == 5
+    for revision in (6, 7, 8):
+        repository.stage(USER, 1, b"new %d" % revision)
+        await repository.commit()
+        if revision == 6:
+            await repository.compact(USER)
+    return store
+
+
+@every_order
+async def test_a_revision_is_of_the_branch_that_is_current(order: str) -> None:
+    """Where a store was rolled back and went on, what is gone back to came before what is there."""
+    store = await rolled_back(order)
+    history = (await looked(store)).history
+    for revision in (6, 7, 8):
+        snapshot = await history.state_at(str(revision))
+        assert snapshot.entities[USER][1] == b"new %d" % revision
+    for revision in (3, 5, 12):  # the last is of the branch that was given up, and of no other
+        assert (await history.state_at(str(revision))).entities[USER] == expected(revision)
+    plan = await plan_prune(store, READER, Policy(last=4), UTC, silent)
+    assert [header.revision for header in plan.kept] == [8, 7, 6, 12]
+
+
+@every_order
+async def test_blobs_of_a_branch_that_was_given_up_are_not_built_on(order: str) -> None:
+    """Their revisions may lie in the range; going back to such a mixture is refused."""
+    store = await rolled_back(order)
+    memory = store.memory
+    made_anew = memory._history[USER][-1].written.version_id
+    old = [s.written.version_id for s in memory._history[USER] if s.written.version_id != made_anew]
+    report = await verify_history(store, READER, silent)
+    assert report.stranded == []
+    memory.lose(USER, made_anew)
+    for version_id in old[:1]:
+        memory.lose(USER, version_id)
+    past = await looked_past(store)
+    for revision in ("7", "8"):
+        with pytest.raises(RestorePointError, match="no version of user_data is left"):
+            await past.state_at(revision)
+    report = await verify_history(store, READER, silent)
+    assert report.stranded[:2] == [8, 7]
+
+
+async def looked_past(store: AnyOrder) -> History:
+    """The history, though the current state may not be readable any more."""
+    fetched = await store.get(HEAD)
+    assert fetched is not None
+    header, head = READER.open_head(fetched.body)
+    return History(store, READER, header.store, head)
+
+
 @every_order
 async def test_prune_keeps_what_it_cannot_read(order: str) -> None:
     """A head or a blob whose header nobody can read has no place in the order, so it stays."""

@@ -19,6 +19,7 @@ HEADER = Header(
     store="00000000-0000-4000-8000-000000000000",
     revision=1,
     commit="0" * 32,
+    line="0" * 16,
     created=NOON,
     writer="0" * 16,
     key=KEY.id,
@@ -37,6 +38,11 @@ def commit(revision: int, minutes: float, *, latest: bool = False, made: float =
     created = NOON + timedelta(minutes=made or minutes)
     header = msgspec.structs.replace(HEADER, revision=revision, created=created)
     return Commit(version(f"v{revision}.{minutes}", minutes, latest=latest), header)
+
+
+def on_line(of: Commit, line: str) -> Commit:
+    assert of.header is not None
+    return of._replace(header=msgspec.structs.replace(of.header, line=line * 16))
 
 
 def test_what_is_current_comes_first_whatever_its_time() -> None:
@@ -59,6 +65,20 @@ def test_revisions_order_commits_of_one_moment() -> None:
     assert [c.header and c.header.revision for c in in_order(commits)] == [4, 3, 2, 1]
     unreadable = Commit(version("x", 5), None)
     assert in_order([*commits, unreadable])[0] is unreadable
+
+
+def test_lines_follow_one_another_whatever_their_revisions() -> None:
+    """A branch that was given up stays behind the one that is current, copies of it included."""
+    old = [commit(revision, revision) for revision in range(1, 10)]
+    put_back_later = commit(5, 60, made=5)
+    new = [on_line(commit(revision, 60 + revision), "b") for revision in (6, 7)]
+    before = on_line(commit(3, -10), "c")
+    commits = [*new, before, *old, put_back_later]
+    for seed in range(10):
+        random.Random(seed).shuffle(commits)  # noqa: S311 - as above
+        ordered = [(c.header.line[0], c.header.revision) for c in in_order(commits) if c.header]
+        ours = [("0", revision) for revision in (9, 8, 7, 6, 5, 5, 4, 3, 2, 1)]
+        assert ordered == [("b", 7), ("b", 6), *ours, ("c", 3)]
 
 
 @pytest.mark.parametrize(("minutes", "expected"), [(14, False), (15, False), (16, True)])
