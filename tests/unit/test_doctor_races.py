@@ -64,12 +64,12 @@ async def raced(store: Looks) -> Attempts:
 
 @pytest.mark.parametrize("versioned", [True, False])
 @pytest.mark.parametrize("lucky", [2, 4, 16])
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(10))
 async def test_two_winners_now_and_then_are_found(
     lucky: int, seed: int, *, versioned: bool
 ) -> None:
-    """Where a few of sixteen win in every other race, a race shows it, and is what is told."""
-    tried = await raced(Looks(0.5, lucky, seed, versioned=versioned))
+    """Where a few of sixteen win in one race of three, a race shows it, and is what is told."""
+    tried = await raced(Looks(0.3, lucky, seed, versioned=versioned))
     assert Verdict.BROKEN in {race.verdict for race in tried.races}
     finding = trials.conditional_put(tried.races, tried.accepted)
     assert finding.status is Status.FAILED
