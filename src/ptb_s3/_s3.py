@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 from urllib.parse import urlsplit
 
+from ptb_s3._arguments import check_prefix
 from ptb_s3._s3_answers import (
     Answer,
     Question,
@@ -110,11 +111,12 @@ class S3Store:
         read_timeout: float = 4.0,
         attempts: int | None = None,
     ) -> None:
-        _check_endpoint(endpoint_url)
         self.bucket = bucket
         self.prefix = prefix
         self.endpoint_url = endpoint_url
         self.region_name = region_name
+        check_prefix(prefix)  # not before: where it is refused, a debugger shows what it was
+        _check_endpoint(endpoint_url)
         self._owner = (
             {"ExpectedBucketOwner": expected_bucket_owner} if expected_bucket_owner else {}
         )

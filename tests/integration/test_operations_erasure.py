@@ -12,6 +12,7 @@ from tests.integration.operator import (
     CAROL,
     COMMITS,
     GROUP,
+    ROTATE,
     ROTATED,
     Operator,
     employed,
@@ -38,7 +39,7 @@ async def operator(s3_server: S3Server) -> AsyncIterator[Operator]:
 
 async def test_after_rotate_no_other_key_is_in_use(operator: Operator) -> None:
     """Everything current is sealed with the new key, and opens with it alone."""
-    rotated = (await operator.done("rotate", "--json", **ROTATED)).json
+    rotated = (await operator.done(*ROTATE, "--json", **ROTATED)).json
     assert rotated["key"] == OTHER_KEY.id
     assert set(rotated["sealed_otherwise"]) == {
         *("head", "user_data", "chat_data", "bot_data", "callback_data", "conversations")
@@ -52,7 +53,7 @@ async def test_after_rotate_no_other_key_is_in_use(operator: Operator) -> None:
 
 async def test_after_rotate_history_takes_the_old_key(operator: Operator) -> None:
     """What is older still opens with the key that sealed it, and says which that is."""
-    await operator.done("rotate", **ROTATED)
+    await operator.done(*ROTATE, **ROTATED)
     await operator.done("verify", "--history", **ROTATED)
     assert KEY.id in await operator.fails(4, "restore", 3, **NEW_KEY)
     await operator.done("restore", 3, **ROTATED)
@@ -62,11 +63,11 @@ async def test_after_rotate_history_takes_the_old_key(operator: Operator) -> Non
 async def test_rotate_again_has_nothing_to_do(operator: Operator) -> None:
     """A second rotate writes nothing; nor does one without a new key."""
     assert "none." in (await operator.done("rotate")).stdout
-    outcome = await operator.done("rotate", **ROTATED)
+    outcome = await operator.done(*ROTATE, **ROTATED)
     assert f"is sealed with key {OTHER_KEY.id} now." in outcome.stdout
-    assert "needs the new key to go on: restart it" in outcome.stderr
+    assert "without this key cannot save any more" in outcome.stderr
     before = await operator.listing()
-    again = await operator.done("rotate", **ROTATED)
+    again = await operator.done(*ROTATE, **ROTATED)
     assert again.stdout.endswith("Nothing to do.\n")
     assert await operator.listing() == before
 
@@ -167,7 +168,7 @@ async def test_purge_says_how_many_versions_went(operator: Operator) -> None:
 
 async def test_purge_without_a_key_for_all_versions_changes_nothing(operator: Operator) -> None:
     """A version that cannot be opened may hold it: exit code 4, before anything is erased."""
-    await operator.done("rotate", **ROTATED)
+    await operator.done(*ROTATE, **ROTATED)
     before = await operator.listing()
     outcome = await operator.run("forget", ALICE, "--purge", "--yes", **NEW_KEY)
     assert (outcome.exit_code, KEY.id in outcome.stderr) == (4, True)

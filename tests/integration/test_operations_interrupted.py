@@ -16,6 +16,7 @@ from tests.integration.operator import (
     CANARIES,
     CAROL,
     COMMITS,
+    ROTATE,
     ROTATED,
     Operator,
     Outcome,
@@ -106,7 +107,7 @@ INTERRUPTS = {
     ),
     "prune, among the blobs": Interrupt(PRUNE, At(DELETIONS, 2), "prune again", NOW, NOW),
     "rotate, among the blobs": Interrupt(
-        ("rotate",), At(r"PUT \S+/bot_data ", after=True), "rotate again", NOW, NOW, ROTATED
+        ROTATE, At(r"PUT \S+/bot_data ", after=True), "rotate again", NOW, NOW, ROTATED
     ),
     "forget, once it is erased": Interrupt(FORGET, COMMIT._replace(after=True), AGAIN, GONE, GONE),
     "forget, in the purge": Interrupt(FORGET, At(DELETIONS, 1), AGAIN, GONE, GONE),
@@ -222,7 +223,7 @@ async def test_a_running_bot_and_rotate(operator: Operator) -> None:
         operator.bot(keyring=Keyring(KEY, retired=[OTHER_KEY])) as bot,
         operator.bot() as old_bot,
     ):
-        await operator.done("rotate", **ROTATED)
+        await operator.done(*ROTATE, **ROTATED)
         with pytest.raises(ExceptionGroup) as caught:
             await update(old_bot, {"user_data": {ALICE: {"visits": 98}}})
         (error,) = caught.value.exceptions
@@ -280,7 +281,7 @@ async def test_a_bot_commits_in_the_middle(
 async def test_a_bot_commits_in_the_middle_of_rotate(operator: Operator) -> None:
     """Blobs that are sealed anew already do no harm; a second rotate does the rest."""
     async with operator.bot() as bot:
-        command = ("rotate",)
+        command = ROTATE
         async with Turnstile(operator.server.endpoint_url, HEADS, skip=1) as turnstile:
             running = asyncio.create_task(operator.run(*command, **ROTATED, **turnstile.settings))
             await turnstile.hold(running)
@@ -291,7 +292,7 @@ async def test_a_bot_commits_in_the_middle_of_rotate(operator: Operator) -> None
         assert "ptb-s3 rotate again" in outcome.stderr
     expected = {**NOW, "bot_data": {"orders": 99}}
     assert await operator.state(OTHER_KEY, KEY) == expected
-    await operator.done("rotate", **ROTATED)
+    await operator.done(*ROTATE, **ROTATED)
     assert await operator.state(OTHER_KEY) == expected
 
 

@@ -66,6 +66,7 @@ LAYERS = (
     "_store",
     "_workers",
     "_files",
+    "_arguments",
     "errors",
 )
 ONLY_IMPORTERS = {
@@ -92,6 +93,7 @@ PURE = (
     "_base",
     "_keyring",
     "_lifecycle",
+    "_arguments",
 )
 EFFECTS = {"asyncio", "os", "time", "random", "secrets", "socket", "logging", "threading"}
 

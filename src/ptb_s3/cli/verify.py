@@ -64,7 +64,8 @@ def _show(report: Report, what: str) -> None:
 
 _REMEDY = (
     "A current object that is damaged: bring back an older version of it by the bucket's own "
-    "means, then verify again. A key that is not at hand belongs in PTB_S3_RETIRED_KEYS."
+    "means, then verify again. A key that is not at hand belongs in PTB_S3_RETIRED_KEYS; "
+    "or in PTB_S3_HISTORY_KEYS, if older versions alone are sealed with it."
 )
 
 
