@@ -111,12 +111,12 @@ class S3Store:
         read_timeout: float = 4.0,
         attempts: int | None = None,
     ) -> None:
+        check_prefix(prefix)
+        _check_endpoint(endpoint_url)
         self.bucket = bucket
         self.prefix = prefix
         self.endpoint_url = endpoint_url
         self.region_name = region_name
-        check_prefix(prefix)  # not before: where it is refused, a debugger shows what it was
-        _check_endpoint(endpoint_url)
         self._owner = (
             {"ExpectedBucketOwner": expected_bucket_owner} if expected_bucket_owner else {}
         )
@@ -134,6 +134,8 @@ class S3Store:
         return self._owner.get("ExpectedBucketOwner")
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_glance"):  # an argument was refused; a debugger may still look
+            return f"<{type(self).__name__} refused>"
         return (
             f"{type(self).__name__}({self.bucket!r}, {self.prefix!r}, "
             f"endpoint_url={self.endpoint_url!r}, region_name={self.region_name!r})"

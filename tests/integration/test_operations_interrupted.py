@@ -233,6 +233,25 @@ async def test_a_running_bot_and_rotate(operator: Operator) -> None:
     assert await operator.state(OTHER_KEY, KEY) == {**NOW, "bot_data": {"orders": 99}}
 
 
+async def test_keys_are_exchanged_again_for_a_bot_without_the_new_one(operator: Operator) -> None:
+    """Its error says how; and its next interval saves all that it could not save meanwhile."""
+    async with operator.bot() as bot:
+        await operator.done(*ROTATE, **ROTATED)
+        for revision in (1, 2):
+            with pytest.raises(ExceptionGroup) as caught:
+                await update(bot, {"user_data": {revision: {"visits": revision}}})
+            said = str(caught.value.exceptions[0])
+            assert "Everything that this bot has not saved is kept in its memory" in said
+            assert "rotate --while-running with the key that it seals with in PTB_S3_KEY" in said
+            assert f"key {OTHER_KEY.id} in PTB_S3_RETIRED_KEYS" in said
+        back = {"PTB_S3_KEY": KEY.reveal(), "PTB_S3_RETIRED_KEYS": OTHER_KEY.reveal()}
+        await operator.done(*ROTATE, **back)
+        await update(bot, {"bot_data": {"orders": 99}})
+    users = {**NOW["user_data"], 1: {"visits": 1}, 2: {"visits": 2}}
+    expected = {**NOW, "user_data": users, "bot_data": {"orders": 99}}
+    assert await operator.state() == expected
+
+
 async def meanwhile(
     operator: Operator, at: At, command: tuple[object, ...], work: Awaitable[None]
 ) -> Outcome:

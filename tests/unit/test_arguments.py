@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.support import KEY
+from tests.support import KEY, locals_of_ours
 
 from ptb_s3 import Keyring, S3Persistence
 from ptb_s3._arguments import MAX_PREFIX_BYTES, check_prefix, check_restore, check_serializer
+from ptb_s3._s3 import S3Store
 from ptb_s3.errors import SettingsError
 
 
@@ -81,3 +82,23 @@ def test_a_prefix_that_servers_change_is_refused(prefix: str, says: str) -> None
     assert str(caught.value).startswith("prefix= ")
     assert says in str(caught.value)
     check_prefix("x" * MAX_PREFIX_BYTES)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"update_interval": 0},
+        {"restore": "\n"},
+        {"prefix": "//"},
+        {"endpoint_url": "localhost:9000"},
+        {"serializer": Json("JSON")},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_what_was_refused_can_be_looked_at(options: dict[str, Any]) -> None:
+    """A debugger, or an error tracker, shows a half-made persistence, and gets no second error."""
+    with pytest.raises(SettingsError) as caught:
+        persistence(**options)
+    shown = "".join(locals_of_ours(caught.value))
+    assert "self=<S3Persistence refused>" in shown
+    assert repr(S3Store.__new__(S3Store)) == "<S3Store refused>"
