@@ -14,7 +14,8 @@ _WHAT_TO_DO = """\
 This is key {id}. It is shown this once.
   Use it     PTB_S3_KEY=<the line above>, in the environment or in .env
   Keep it    in a second safe place: without it, nobody can read the state again
-  Rotate     put the key that was in PTB_S3_KEY into PTB_S3_RETIRED_KEYS, and restart"""
+  Rotate     put the key that was in PTB_S3_KEY into PTB_S3_RETIRED_KEYS, and restart
+  Leaked     run ptb-s3 rotate after that, and move that key into PTB_S3_HISTORY_KEYS"""
 
 
 @app.command()
