@@ -102,10 +102,10 @@ _SUSPECT_IT = (
 # A process has no way to be given a key but by a restart.
 _ROTATED_MEANWHILE = (
     "Everything that this bot has not saved is kept in its memory, and would be lost with a "
-    "restart. To lose nothing, let it save first: run ptb-s3 rotate --while-running with the key "
-    "that it seals with in PTB_S3_KEY and key {needed} in PTB_S3_RETIRED_KEYS. It saves with its "
-    "next commit then, and can be restarted with key {needed} among its keys. Nothing was "
-    "overwritten."
+    "restart. To lose nothing, let it save first: stop whatever else seals with key {needed}, and "
+    "run ptb-s3 rotate --while-running with the key that this bot seals with in PTB_S3_KEY and key "
+    "{needed} in PTB_S3_RETIRED_KEYS. It saves with its next commit then, and can be restarted "
+    "with key {needed} among its keys. Nothing was overwritten."
 )
 _UNSAVED = "Everything that this bot has not saved is kept in its memory. "
 

@@ -242,7 +242,9 @@ async def test_keys_are_exchanged_again_for_a_bot_without_the_new_one(operator: 
                 await update(bot, {"user_data": {revision: {"visits": revision}}})
             said = str(caught.value.exceptions[0])
             assert "Everything that this bot has not saved is kept in its memory" in said
-            assert "rotate --while-running with the key that it seals with in PTB_S3_KEY" in said
+            assert (
+                "rotate --while-running with the key that this bot seals with in PTB_S3_KEY" in said
+            )
             assert f"key {OTHER_KEY.id} in PTB_S3_RETIRED_KEYS" in said
         back = {"PTB_S3_KEY": KEY.reveal(), "PTB_S3_RETIRED_KEYS": OTHER_KEY.reveal()}
         await operator.done(*ROTATE, **back)
