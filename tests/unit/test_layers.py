@@ -74,6 +74,7 @@ LAYERS = (
     "_store",
     "_workers",
     "_files",
+    "_arguments",
     "errors",
 )
 ONLY_IMPORTERS = {
@@ -104,6 +105,7 @@ PURE = (
     "_order",
     "_s3_listing",
     "_s3_place",
+    "_arguments",
 )
 EFFECTS = {"asyncio", "os", "time", "random", "secrets", "socket", "logging", "threading"}
 
