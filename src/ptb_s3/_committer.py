@@ -19,8 +19,8 @@ from ptb_s3._erasure import SECRET_BYTES, Erasures
 from ptb_s3._guarded import NO_ETAG, refused
 from ptb_s3._head import Conditions, Head
 from ptb_s3._means import LOAD_PAUSE, LOAD_TRIES, Means
-from ptb_s3._rebase import Resolve
-from ptb_s3._staged import Staged
+from ptb_s3._rebase import Rebased, Resolve
+from ptb_s3._staged import Staged, overtaken_by_others
 from ptb_s3._state import Changes, Key, Kind
 from ptb_s3._store import Fetched, PreconditionFailed, Written
 from ptb_s3.errors import (
@@ -383,12 +383,14 @@ class Committer:
             # one finds that it is not among those that were delivered.
             staged.discard()
         self.words = head.words  # what they have changed may refer to them
-        rebased = staged.rebase(changes, self._merging)
+        rebased = self._rebased(changes)
         base.blobs = _rebase.blobs_after(base, theirs)
         base.identity, base.head, base.etag = theirs.identity, head, theirs.etag
         self._undecided.clear()  # the head that they were to replace is gone for good
         self._means.counters.merged += rebased.merged
         self._means.counters.overridden += rebased.overridden
+        if rebased.contested and staged.transactional:
+            raise overtaken_by_others()
         _LOGGER.info(
             "Took over revision %d of another writer: %d entities; merged %d, overrode %d changes",
             head.revision,
@@ -396,6 +398,26 @@ class Committer:
             rebased.merged,
             rebased.overridden,
         )
+
+    def _rebased(self, changes: Changes) -> Rebased:
+        """Put what is staged on top of theirs; see `Staged.rebase`."""
+        try:
+            return self.staged.rebase(changes, self._merging)
+        except ConflictError:
+            if not self.staged.transactional:
+                raise
+        # What cannot be merged is theirs, too: that it cannot be read is for the next try to learn.
+        self.staged.discard()
+        return self.staged.rebase(changes, self._merging)._replace(contested=True)
+
+    def discard(self) -> None:
+        """Take back all that is staged, and whatever of it may still be on its way.
+
+        An attempt that arrives later is then met like another writer's. If it were adopted as our
+        own, what has been made since, without it, would be saved over it.
+        """
+        self._undecided.clear()
+        self.staged.discard()
 
     @property
     def _merging(self) -> Resolve:

@@ -47,11 +47,13 @@ class Rebased(NamedTuple):
         changes: What is left to commit.
         merged: How many entities had changed on both sides.
         overridden: How many changes of theirs ours have won over.
+        contested: Whether any entity was; see `Resolution`.
     """
 
     changes: Changes
     merged: int
     overridden: int
+    contested: bool
 
 
 def compacted(base: Base, head: Head) -> list[Kind]:
@@ -91,18 +93,19 @@ def rebase(
         resolve: Decides about entities that both changed.
     """
     changes: Changes = {kind: dict(changed) for kind, changed in ours.items()}
-    merged = overridden = 0
+    merged, overridden, contested = 0, 0, False
     for kind, changed in ours.items():
         for key in changed.keys() & theirs.get(kind, {}).keys():
             before, other = entities[kind].get(key), theirs[kind][key]
             resolution = resolve(kind, key, before, changed[key], other)
             merged += 1
             overridden += resolution.overridden
+            contested = contested or resolution.contested
             if resolution.value == other:
                 del changes[kind][key]
             else:
                 changes[kind][key] = resolution.value
-    return Rebased(changes, merged, overridden)
+    return Rebased(changes, merged, overridden, contested)
 
 
 def blobs_after(base: Base, theirs: Base) -> dict[Kind, Blob]:

@@ -130,10 +130,15 @@ class Repository:
         ``merge=`` settle, takes over theirs, discards all that is staged and raises
         `OvertakenError`.
         """
-        return False
+        return self.staged.transactional
 
     @transactional.setter
-    def transactional(self, value: bool) -> None: ...
+    def transactional(self, value: bool) -> None:
+        self.staged.transactional = value
+
+    def discard(self) -> None:
+        """Take back all that is staged; see `ptb_s3._committer.Committer.discard`."""
+        self._begun.discard()
 
     def note_delivered(self, update: int) -> None:
         """Note with the next commit that it holds the effects of an update."""

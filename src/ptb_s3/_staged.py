@@ -14,6 +14,15 @@ from ptb_s3 import _rebase, _state
 from ptb_s3._base import Base
 from ptb_s3._rebase import Rebased, Resolve
 from ptb_s3._state import Changes, Entities, Key, Kind
+from ptb_s3.errors import OvertakenError
+
+
+def overtaken_by_others() -> OvertakenError:
+    """Make the error that says so."""
+    return OvertakenError(
+        "Other instances have changed what this update changed since it was read. All of it is "
+        "taken back: process it again, on what is there now."
+    )
 
 
 def _nothing() -> Changes:
@@ -30,6 +39,9 @@ class Staged:
         overtaken: The bytes, as the caller last saw them, of entities that are others by now.
         updates: Ids of the updates whose effects are staged.
         words: Words to go with the next commit, if there is one.
+        transactional: Whether all that is staged is one update's, taken back as a whole where
+            others have changed the same; see `Repository.transactional`.
+        discarded: How often what was staged has been taken back.
     """
 
     base: Base
@@ -37,6 +49,8 @@ class Staged:
     overtaken: Changes = field(default_factory=_nothing)
     updates: list[int] = field(default_factory=list)
     words: tuple[str, ...] = ()
+    transactional: bool = False
+    discarded: int = 0
 
     @property
     def clean(self) -> bool:
@@ -78,11 +92,19 @@ class Staged:
             key: Its key.
             value: Its bytes, as the caller has made them from what it saw.
             resolve: Merges them with what the caller did not see.
+
+        Raises:
+            OvertakenError: Others have changed it, too, and one update is all that is staged. All
+                of that is taken back.
         """
         overtaken, now = self.overtaken[kind], self.get(kind, key)
         given = value
         if key in overtaken and resolve is not None:
-            value = resolve(kind, key, overtaken[key], value, now).value
+            resolution = resolve(kind, key, overtaken[key], value, now)
+            if resolution.contested and self.transactional:
+                self.discard()
+                raise overtaken_by_others()
+            value = resolution.value
         if value == given:
             overtaken.pop(key, None)
         else:
@@ -91,7 +113,15 @@ class Staged:
             self.dirty[kind][key] = value
 
     def drop(self, kind: Kind, key: Key) -> None:
-        """Note that an entity is deleted, whatever others have made of it."""
+        """Note that an entity is deleted, whatever others have made of it.
+
+        Raises:
+            OvertakenError: They have made something else of it, and one update is all that is
+                staged. All of that is taken back.
+        """
+        if self.transactional and key in self.overtaken[kind]:
+            self.discard()
+            raise overtaken_by_others()
         self.overtaken[kind].pop(key, None)
         if self.get(kind, key) is not None:
             self.dirty[kind][key] = None
@@ -99,6 +129,7 @@ class Staged:
     def discard(self) -> None:
         """Take back all that is staged: from now on, the caller's objects are overtaken."""
         self.updates = []
+        self.discarded += 1
         self._move({}, _nothing())
 
     def changes(self, sent: Mapping[Kind, Collection[Key]]) -> Changes:
@@ -138,6 +169,9 @@ class Staged:
             ConflictError: That cannot be done. Nothing has changed.
         """
         rebased = _rebase.rebase(self.base.entities, self.dirty, theirs, resolve)
+        if rebased.contested and self.transactional:
+            self.discard()
+            rebased = rebased._replace(changes=_nothing())
         self._move(theirs, rebased.changes)
         return rebased
 
