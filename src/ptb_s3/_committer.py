@@ -11,6 +11,7 @@ import logging
 from datetime import datetime, timedelta
 from functools import partial
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 from ptb_s3 import _head, _rebase
 from ptb_s3._base import Base, MovedError
@@ -91,7 +92,14 @@ class Committer:
         stored = staged.base.objects.get(HEAD)
         self._last_by_another = stored and stored.header.created
         self._warned_of_no_history = False
-        self._committing = asyncio.Lock()
+        self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = (
+            WeakKeyDictionary()
+        )
+
+    @property
+    def _committing(self) -> asyncio.Lock:
+        """Held by whoever changes what is committed: a lock is of no use on another event loop."""
+        return self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
 
     @property
     def base(self) -> Base:

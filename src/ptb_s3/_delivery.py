@@ -168,8 +168,11 @@ class Delivery:
         try:
             await self._process(transaction)
             faults = await transaction.save()
+        except GeneratorExit:
+            raise  # of a loop that is gone: nothing can be awaited, and the next call takes it back
         except BaseException:  # out of time, for one: Telegram sends it again
-            await host.take_back()
+            if host.open is transaction:
+                await host.take_back()
             raise
         host.open = None
         return faults

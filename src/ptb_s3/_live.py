@@ -149,7 +149,7 @@ class Objects:
         Raises:
             PersistenceError: It cannot be loaded; it stays unseen.
         """
-        value = self.load(kind, key, self._staged.get(kind, key))
+        value = self._load(kind, key, self._staged.get(kind, key))
         self._staged.catch_up(kind, [key])
         return value
 
@@ -159,12 +159,20 @@ class Objects:
         self._staged.catch_up(kind)
         return values
 
-    def load(self, kind: Kind, key: Key, data: bytes | None) -> object | None:
-        """Return the value of these bytes, as a fresh object; None: there are none.
+    def go_back(self, kind: Kind, key: Key, seen: bytes | None) -> object | None:
+        """Return what an entity was when its bytes were these, for the live object to be again.
+
+        For one that cannot be loaded as it is now: `fetch` has failed. What is made from it is
+        merged against these bytes.
 
         Raises:
-            PersistenceError: It cannot be loaded.
+            PersistenceError: That cannot be loaded either.
         """
+        value = self._load(kind, key, seen)
+        self._staged.overtaken[kind][key] = seen
+        return value
+
+    def _load(self, kind: Kind, key: Key, data: bytes | None) -> object | None:
         if data is None:
             return None
         return _codec.load_all(self._serializer, kind, [(key, data)])[key]

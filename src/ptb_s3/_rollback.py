@@ -142,5 +142,5 @@ class Rollback:
         with suppress(PersistenceError):
             return self._objects.fetch(kind, key)
         with suppress(PersistenceError, KeyError):
-            return self._objects.load(kind, key, self._seen[kind, key])
+            return self._objects.go_back(kind, key, self._seen[kind, key])
         return _UNKNOWN
