@@ -97,7 +97,7 @@ class GroupCommit:
         pristine: Bytes of values that entities are born with, which are no change while an entity
             was never saved.
         compaction: The blobs being written, if there are any.
-        faults: What could not be saved, and why, since somebody has emptied this list.
+        faults: Where to add what could not be saved, and why, if somebody asks for it.
         overtaken: Why an update was taken back as a whole, since somebody has forgotten that; see
             `Repository.transactional`. Not raised, since it is no error of the bot's.
     """
@@ -108,7 +108,7 @@ class GroupCommit:
         self._lookout = Lookout(repository, sync)
         self.pristine: dict[tuple[Kind, Key], bytes] = {}
         self.compaction: asyncio.Task[None] | None = None
-        self.faults: list[PersistenceError] = []
+        self.faults: list[PersistenceError] | None = None
         self.overtaken: OvertakenError | None = None
         self._serializer = serializer
         self._group: _Group | None = None
@@ -247,11 +247,14 @@ class GroupCommit:
         committed = False
         try:
             await self._stage_all(group)
-            if self.repository.dirty and not self._refused:
+            if self.repository.dirty:
                 await self.repository.commit()
                 committed = True
         except OvertakenError as overtaken:
             self.overtaken = overtaken
+        except ConflictError as failure:
+            self.tell([failure] if failure.kind is not None else [])  # others, the next one raises
+            group.failure = failure
         except asyncio.CancelledError:
             # PTB drops a CancelledError without a word; this one its error handlers should see.
             group.failure = StorageUnavailableError(
@@ -263,14 +266,6 @@ class GroupCommit:
             await self._release(group)
         if committed:  # those who waited go on first: a blob's thread would hold them up
             self._compact_in_background()
-
-    @property
-    def _refused(self) -> bool:
-        """Whether an update that is a transaction can only be taken back."""
-        if not self.repository.transactional:
-            return False
-        unmerged = any(isinstance(fault, ConflictError) for fault in self.faults)
-        return self.overtaken is not None or unmerged
 
     async def _release(self, group: _Group) -> None:
         """Let everybody go on who waited for the commit; not all in one tick of the loop."""
@@ -298,14 +293,6 @@ class GroupCommit:
                 self._stage(group.updates.popleft())
 
     def _stage(self, update: _Update) -> None:
-        if self._refused:
-            return
-        try:
-            self._stage_one(update)
-        except OvertakenError as overtaken:
-            self.overtaken = overtaken
-
-    def _stage_one(self, update: _Update) -> None:
         kind, values = update.kind, update.values
         for key in [*update.dropped, *(self._gone(kind, values) if update.whole else ())]:
             self.repository.staged.drop(kind, key)
@@ -318,13 +305,18 @@ class GroupCommit:
             except SerializationError as fault:
                 self._note(update, fault.locate(kind.value, key))
             except OvertakenError:
-                raise
+                pass  # the commit raises it
             except ConflictError as fault:
                 self._note(update, fault)
 
     def _note(self, update: _Update, fault: PersistenceError) -> None:
         update.faults.append(fault)
-        self.faults.append(fault)
+        self.tell([fault])
+
+    def tell(self, faults: Iterable[Exception]) -> None:
+        """Tell whoever asks for it what could not be saved, and why."""
+        if self.faults is not None:
+            self.faults += [fault for fault in faults if isinstance(fault, PersistenceError)]
 
     def _gone(self, kind: Kind, values: Mapping[Key, object]) -> list[Key]:
         """Return what is not among all values any more, and was, as far as PTB has seen."""

@@ -79,18 +79,26 @@ class Transaction:
         self._repository.note_delivered(self._update.update_id)
         self._before.note_marks()
         await self._application.update_persistence()
+        if self._retry:
+            self._raise_conflicts()
         self._look_for_losses()
-        conflicts = [fault for fault in self._faults if isinstance(fault, ConflictError)]
-        if conflicts and self._retry:
-            raise ConflictError(
-                f"Update {self._update.update_id} changes what cannot be merged here with what "
-                "other instances have committed, as where they run another version of the bot. "
-                "All of it is taken back: have it sent again, which another instance may get."
-            ) from conflicts[0]
         await self._repository.commit()
         self._look_for_losses()
-        self._repository.transactional = False
+        self._end()
         return self._faults
+
+    def _end(self) -> None:
+        self._repository.transactional = False
+        self._commits.faults = self._commits.overtaken = None
+
+    def _raise_conflicts(self) -> None:
+        for fault in self._faults:
+            if isinstance(fault, ConflictError):
+                raise ConflictError(
+                    f"Update {self._update.update_id} changes what cannot be merged here with what "
+                    "other instances have committed, as where they run another version of the bot. "
+                    "All of it is taken back: have it sent again, which another instance may get."
+                ) from fault
 
     def _look_for_losses(self) -> None:
         """Raise if what the update had staged was discarded, whoever has asked for the commit."""
@@ -114,8 +122,7 @@ class Transaction:
         """
         await self._end_tasks()
         await self._commits.give_up()
-        self._commits.overtaken = None
-        self._repository.transactional = False
+        self._end()
         if self.processed and not self._retry:
             self._before.mark_again()
             return

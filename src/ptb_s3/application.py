@@ -101,8 +101,7 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
             # All of them start in one tick of the loop, and a drop before what comes after it.
             calls = list(self._calls(failures))
             if self._commits is not None:
-                # What cannot be copied, it does not hear of.
-                self._commits.faults += [f for f in failures if isinstance(f, SerializationError)]
+                self._commits.tell(failures)  # what cannot be copied, it does not hear of
             results = await asyncio.gather(*calls, return_exceptions=True)
             failures += [result for result in results if isinstance(result, Exception)]
             await asyncio.gather(*(self.process_error(update=None, error=f) for f in failures))

@@ -185,10 +185,10 @@ class World:
             yield
         except Violation as violation:
             self._violation = self._violation or violation
-        except ConflictError as error:
-            self._violation = self._violation or Violation(f"a conflict: {error}")
         except BAD_WEATHER:
             self.tally["gave up"] += 1
+        except ConflictError as error:
+            self._violation = self._violation or Violation(f"a conflict: {error}")
 
     def _raise(self) -> None:
         if self._violation is not None:

@@ -416,12 +416,12 @@ async def test_by_default_the_time_of_handlers_does_not_count(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A handler may take long, and a storage that hangs may not."""
-    monkeypatch.setattr(_delivery, "PATIENCE", 0.1)
+    monkeypatch.setattr(_delivery, "PATIENCE", 0.3)
     store = MemoryStore()
     hanging = Hanging(store)
 
     async def slow(update: Any, context: Any) -> None:
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.4)
         await count(update, context)
 
     app = application(hanging, MessageHandler(filters.TEXT, slow))
