@@ -158,9 +158,7 @@ class Internals:
             return  # of a handler that is not registered: carried along
         live = _settle(states, own)
         unseen = objects.unseen(Kind.CONVERSATIONS, key)
-        # PTB's own `Application` saves the end of a step that was not waited for as a state.
-        now = ConversationHandler.END if live is _ABSENT else live
-        if live is _ABSENT if unseen else objects.untouched(Kind.CONVERSATIONS, key, now, None):
+        if live is _ABSENT if unseen else objects.untouched(Kind.CONVERSATIONS, key, live, None):
             _set_state(states, own, objects.fetch(Kind.CONVERSATIONS, key))
 
     def _bring_in_keyboards(self, objects: Objects) -> None:

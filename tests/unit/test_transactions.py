@@ -412,6 +412,42 @@ async def test_a_commit_that_hangs_is_not_built_upon(
         assert await bot_data(store) == {"n": 15}
 
 
+@pytest.mark.parametrize("plain", [False, True])
+async def test_cut_short_at_any_moment_it_is_taken_back_or_committed(plain: bool) -> None:  # noqa: FBT001 - a case
+    """Before anything was handed over, too: others that were marked, drops, and conversations."""
+
+    async def touch(update: Any, context: Any) -> None:
+        await count(update, context)
+        data = context.application.user_data
+        data[7]["n"] = data[7].get("n", 0) + 1
+        context.application.mark_data_for_update_persistence(user_ids=7)
+
+    for ticks in range(16):
+        store = MemoryStore()
+        app = application(store, MessageHandler(filters.TEXT, touch), asking("order"), plain=plain)
+        await deliver(app, message())
+        processed = asyncio.Event()
+
+        async def note(event: asyncio.Event = processed) -> None:
+            event.set()
+
+        update = message("/start")
+        meanwhile(app, note)
+        task = asyncio.create_task(deliver(app, update))
+        await processed.wait()
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        assert is_clean(app)
+        assert await deliver(app, message(user=2))
+        await deliver(app, update)
+        assert await users(store) == {1: {"n": 2}, 2: {"n": 1}, 7: {"n": 3}}, ticks
+        assert app.user_data == await users(store)
+        assert await make_persistence(store).get_conversations("order") == {(1, 1): 0}
+        assert app._conversation_handler_conversations["order"].data == {(1, 1): 0}
+
+
 async def test_by_default_the_time_of_handlers_does_not_count(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
