@@ -20,11 +20,15 @@ from ptb_s3.errors import (
 from ptb_s3.serverless import begin, close, deliver
 
 
+@pytest.mark.parametrize("sync", ["auto", 0])
 @pytest.mark.parametrize("plain", [False, True])
-async def test_a_warm_invocation_is_one_conditional_get_and_one_put(plain: bool) -> None:  # noqa: FBT001 - a case
-    """What the issue allows, whichever class the application is of; and it is durable."""
+async def test_a_warm_invocation_is_one_conditional_get_and_one_put(
+    plain: bool,  # noqa: FBT001 - a case
+    sync: Any,
+) -> None:
+    """Whichever class the application is of, and however often it is to look; it is durable."""
     store = MemoryStore()
-    app = application(store, plain=plain)
+    app = application(store, plain=plain, sync=sync)
     for _ in range(3):
         assert await deliver(app, message())
     before = len(store.calls)

@@ -412,6 +412,50 @@ async def test_a_commit_that_hangs_is_not_built_upon(
         assert await bot_data(store) == {"n": 15}
 
 
+async def test_a_commit_that_is_under_way_is_waited_for() -> None:
+    """Of other code of the process: a look that did not wait for it would find an older state."""
+    store, runs = MemoryStore(), list[int]()
+    slow = Slow(store)
+
+    async def note(update: Any, context: Any) -> None:
+        runs.append(update.update_id)
+        await count(update, context)
+
+    app = application(slow, MessageHandler(filters.TEXT, note))
+    other = application(store)
+    await started(app, other)
+    runs.clear()
+    slow.may_go_on.clear()
+    saving = asyncio.create_task(app.persistence.update_user_data(5, {"by": "hand"}))  # type: ignore[union-attr]
+    await slow.reached.wait()
+    assert await deliver(other, message(user=2))
+    delivering = asyncio.create_task(deliver(app, message()))
+    for _ in range(200):
+        await asyncio.sleep(0)
+    slow.may_go_on.set()
+    assert await delivering
+    await saving
+    assert len(runs) == 1
+    assert await bot_data(store) == {"n": 6}
+    assert (await users(store))[5] == {"by": "hand"}
+
+
+class Slow(StoreAround):
+    """A storage that waits with PUTs until it may go on."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        super().__init__(store)
+        self.reached = asyncio.Event()
+        self.may_go_on = asyncio.Event()
+        self.may_go_on.set()
+
+    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
+        if not self.may_go_on.is_set():
+            self.reached.set()
+        await self.may_go_on.wait()
+        return await self.store.put(name, body, if_match=if_match)
+
+
 @pytest.mark.parametrize("plain", [False, True])
 async def test_cut_short_at_any_moment_it_is_taken_back_or_committed(plain: bool) -> None:  # noqa: FBT001 - a case
     """Before anything was handed over, too: others that were marked, drops, and conversations."""
