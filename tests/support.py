@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import random
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, NamedTuple, cast
 
 from telegram.ext import ExtBot
@@ -11,7 +12,7 @@ from telegram.ext import ExtBot
 from ptb_s3 import Keyring, S3Persistence
 from ptb_s3._keyring import Key
 from ptb_s3._state import Changes, Kind
-from ptb_s3._store import Fetched, Store, Version, Written
+from ptb_s3._store import Fetched, MemoryStore, Store, Version, Written
 
 KEY = Key(bytes(range(32)))
 OTHER_KEY = Key(bytes(range(1, 33)))
@@ -48,6 +49,35 @@ class StoreAround:
 
     async def close(self) -> None:
         await self.store.close()
+
+
+class AnyOrder(StoreAround):
+    """Lists versions in an order of its own, as S3's documentation lets nobody expect.
+
+    Args:
+        store: The store.
+        order: ``oldest first`` (gofakes3 1.2.0), ``null last`` (SeaweedFS 4.48), or a seed to
+            shuffle by.
+    """
+
+    def __init__(self, store: MemoryStore, order: str) -> None:
+        super().__init__(store)
+        self.memory = store
+        self._order = order
+
+    async def versions(self, name: str) -> AsyncIterator[Version]:
+        listed = [version async for version in self.store.versions(name)]
+        if self._order == "oldest first":
+            listed.reverse()
+        elif self._order == "null last":
+            listed.sort(key=lambda version: version.version_id == "null")
+        else:
+            random.Random(f"{self._order}{name}").shuffle(listed)  # noqa: S311 - to be repeatable
+        for version in listed:
+            yield version
+
+    async def delete(self, name: str, version_ids: Sequence[str]) -> None:
+        await self.memory.delete(name, version_ids)
 
 
 def make_persistence(

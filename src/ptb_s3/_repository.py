@@ -287,9 +287,7 @@ class Repository:
     def history(self) -> History:
         """The commits that the bucket still holds."""
         base = self.base
-        return History(
-            self._means.store, self._means.reader, base.identity.store, base.head.erasures
-        )
+        return History(self._means.store, self._means.reader, base.identity.store, base.head)
 
     async def restore(self, request: str) -> bool:
         """Bring back an older state as a new commit, unless this request was carried out before.

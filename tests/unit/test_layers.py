@@ -43,6 +43,8 @@ LAYERS = (
     "_verify",
     "_versions",
     "_history",
+    "_listing",
+    "_order",
     "_sealer",
     "_base",
     "_head_pages",
@@ -65,7 +67,11 @@ LAYERS = (
     "_lifecycle",
     "_s3",
     "_s3_glance",
+    "_s3_client",
+    "_s3_listing",
+    "_s3_place",
     "_s3_bodies",
+    "_s3_names",
     "_s3_answers",
     "_guarded",
     "_store",
@@ -74,9 +80,10 @@ LAYERS = (
     "errors",
 )
 ONLY_IMPORTERS = {
-    "aioboto3": {"_s3"},
-    "aiobotocore": {"_s3", "_s3_glance"},
-    "botocore": {"_s3", "_s3_answers", "_s3_glance"},
+    "aioboto3": {"_s3_client"},
+    "aiobotocore": {"_s3_client", "_s3_glance"},
+    "aiohttp": {"_s3_names"},
+    "botocore": {"_s3", "_s3_client", "_s3_answers", "_s3_glance"},
     "pickle": {"_codec", "_pickling", "_transcoder", "_words"},
     "pydantic_settings": {"settings"},
     "dotenv": {"settings"},
@@ -97,6 +104,9 @@ PURE = (
     "_base",
     "_keyring",
     "_lifecycle",
+    "_order",
+    "_s3_listing",
+    "_s3_place",
 )
 EFFECTS = {"asyncio", "os", "time", "random", "secrets", "socket", "logging", "threading"}
 

@@ -117,7 +117,7 @@ async def _purge(place: Place, reader: Reader, subject: int) -> tuple[Plan, int]
         raise PersistenceError(
             f"{count(left.versions, 'version')} that hold it came up meanwhile: {_AGAIN}"
         )
-    return plan, left.kept_versions
+    return plan, left.searched
 
 
 def _refuse_current(plan: Plan) -> None:

@@ -11,11 +11,14 @@ import typer
 
 from ptb_s3._base import Base, Reader
 from ptb_s3._container import HEAD, Changed, Header
-from ptb_s3._history import Commit, History, newest_store
+from ptb_s3._history import History, newest_store
+from ptb_s3._order import Commit
 from ptb_s3._state import Kind
+from ptb_s3._verify import PutBack, find_put_back
 from ptb_s3.cli import _output
 from ptb_s3.cli._opened import Json, Place, moment, run
 from ptb_s3.cli._output import ago, count, size, when, when_json
+from ptb_s3.cli.verify import put_back_json, tell_put_back
 from ptb_s3.errors import DamagedObjectError, NothingThereError
 
 _BAR = 12  # columns
@@ -37,20 +40,24 @@ def status(
 ) -> None:
     """Show the current state: its size, its age, and which keys it and its history need."""
 
-    async def work(place: Place) -> tuple[Place, Base, _Past | None]:
+    async def work(place: Place) -> tuple[Place, Base, list[PutBack], _Past | None]:
         repository = await place.load()
+        base = repository.base
+        put_back = await find_put_back(place.store, base)
         if quick:
-            return place, repository.base, None
+            return place, base, put_back, None
         with _output.progress("Listing versions") as advance:
             past = await repository.history.oldest(lambda listed: advance(listed, None))
-        return place, repository.base, _Past(*past)
+        return place, base, put_back, _Past(*past)
 
-    place, base, past = run(work)
+    place, base, put_back, past = run(work)
     keys = _keys(base, place.keys.sealing_key().key_id, past)
     if json:
-        _output.result_json(_status_json(place.name, base, past, keys))
+        shown = _status_json(place.name, base, past, keys)
+        _output.result_json({**shown, "put_back": put_back_json(put_back)})
     else:
         _show_status(place.name, base, past, keys)
+        tell_put_back(put_back)
 
 
 class _Need(NamedTuple):
@@ -248,7 +255,7 @@ def _commit_row(commit: Commit, largest: int) -> list[str]:
         return ["?", when(version.modified), "?", "damaged", size(version.size), bar]
     changed = _counts(header.changed)
     text = ", ".join(f"{kind.removesuffix('_data')} {n:,}" for kind, n in changed.items())
-    row = [str(header.revision), when(header.created), header.writer, text or "nothing"]
+    row = [str(header.revision), when(commit.made), header.writer, text or "nothing"]
     return [*row, size(version.size), bar]
 
 
@@ -259,7 +266,11 @@ def _counts(changed: Changed | None) -> dict[str, int]:
 
 def _commit_json(commit: Commit) -> dict[str, Any]:
     version, header = commit
-    stored = {"version_id": version.version_id, "bytes": version.size}
+    stored = {
+        "version_id": version.version_id,
+        "bytes": version.size,
+        "made": when_json(commit.made),
+    }
     if header is None:
         return {"revision": None, "created": when_json(version.modified), **stored}
     return {
