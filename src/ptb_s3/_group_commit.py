@@ -23,6 +23,7 @@ from ptb_s3._state import MANY_ALIKE, MAX_ENTITY, Key, Kind, is_key
 from ptb_s3._words import MAX_WORDS, common_words, sample
 from ptb_s3.errors import (
     ConflictError,
+    OvertakenError,
     PersistenceError,
     SerializationError,
     StorageUnavailableError,
@@ -96,6 +97,9 @@ class GroupCommit:
         pristine: Bytes of values that entities are born with, which are no change while an entity
             was never saved.
         compaction: The blobs being written, if there are any.
+        faults: Where to add what could not be saved, and why, if somebody asks for it.
+        overtaken: Why an update was taken back as a whole, since somebody has forgotten that; see
+            `Repository.transactional`. Not raised, since it is no error of the bot's.
     """
 
     def __init__(self, repository: Repository, serializer: Serializer, sync: Sync = "auto") -> None:
@@ -104,12 +108,19 @@ class GroupCommit:
         self._lookout = Lookout(repository, sync)
         self.pristine: dict[tuple[Kind, Key], bytes] = {}
         self.compaction: asyncio.Task[None] | None = None
+        self.faults: list[PersistenceError] | None = None
+        self.overtaken: OvertakenError | None = None
         self._serializer = serializer
         self._group: _Group | None = None
         self._committing: asyncio.Task[None] | None = None
 
     async def look(self) -> None:
-        """Take over what other instances have committed, if it is time to look."""
+        """Take over what other instances have committed, if it is time to look.
+
+        Not in the middle of an update that is a transaction: it works on one state to its end.
+        """
+        if self.repository.transactional:
+            return
         await self._lookout.look(asyncio.get_running_loop().time())
 
     async def catch_up(self) -> None:
@@ -212,6 +223,19 @@ class GroupCommit:
         if self.repository.has_committed:
             await self._write_blobs(deadline)
 
+    async def idle(self) -> None:
+        """Wait for a commit that is under way."""
+        if committing := _running(self._committing):
+            await asyncio.wait([committing])
+        else:
+            self._group = None  # nobody is going to commit it, if its event loop is gone
+
+    async def give_up(self) -> None:
+        """End a commit that is under way; what it held stays staged, and its outcome is unknown."""
+        if committing := _running(self._committing):
+            committing.cancel()
+        await self.idle()
+
     async def settle(self, seconds: float) -> None:
         """Wait for blobs that are being written; give them up after so many seconds."""
         if compaction := _running(self.compaction):
@@ -226,6 +250,11 @@ class GroupCommit:
             if self.repository.dirty:
                 await self.repository.commit()
                 committed = True
+        except OvertakenError as overtaken:
+            self.overtaken = overtaken
+        except ConflictError as failure:
+            self.tell([failure] if failure.kind is not None else [])  # others, the next one raises
+            group.failure = failure
         except asyncio.CancelledError:
             # PTB drops a CancelledError without a word; this one its error handlers should see.
             group.failure = StorageUnavailableError(
@@ -274,9 +303,20 @@ class GroupCommit:
                 if not (unborn and data == self.pristine.get((kind, key))):
                     self.repository.stage(kind, key, data)
             except SerializationError as fault:
-                update.faults.append(fault.locate(kind.value, key))
+                self._note(update, fault.locate(kind.value, key))
+            except OvertakenError:
+                pass  # the commit raises it
             except ConflictError as fault:
-                update.faults.append(fault)
+                self._note(update, fault)
+
+    def _note(self, update: _Update, fault: PersistenceError) -> None:
+        update.faults.append(fault)
+        self.tell([fault])
+
+    def tell(self, faults: Iterable[Exception]) -> None:
+        """Tell whoever asks for it what could not be saved, and why."""
+        if self.faults is not None:
+            self.faults += [fault for fault in faults if isinstance(fault, PersistenceError)]
 
     def _gone(self, kind: Kind, values: Mapping[Key, object]) -> list[Key]:
         """Return what is not among all values any more, and was, as far as PTB has seen."""
@@ -349,5 +389,7 @@ async def _give_way() -> None:
 
 
 def _running(task: asyncio.Task[_T] | None) -> asyncio.Task[_T] | None:
-    """Return a task that is still under way. One that is done may be of a loop that is closed."""
-    return task if task is not None and not task.done() else None
+    """Return a task that is still under way, and not left behind on a loop that is gone."""
+    if task is None or task.done() or task.get_loop() is not asyncio.get_running_loop():
+        return None
+    return task

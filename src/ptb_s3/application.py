@@ -99,7 +99,10 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         async with self._saving:
             failures: list[Exception] = []
             # All of them start in one tick of the loop, and a drop before what comes after it.
-            results = await asyncio.gather(*self._calls(failures), return_exceptions=True)
+            calls = list(self._calls(failures))
+            if self._commits is not None:
+                self._commits.tell(failures)  # what cannot be copied, it does not hear of
+            results = await asyncio.gather(*calls, return_exceptions=True)
             failures += [result for result in results if isinstance(result, Exception)]
             await asyncio.gather(*(self.process_error(update=None, error=f) for f in failures))
 

@@ -15,6 +15,8 @@ SOURCE = Path(ptb_s3.__file__).parent
 LAYERS = (
     "cli",
     "serverless",
+    "_delivery",
+    "_transaction",
     "application",
     "persistence",
     "settings",
@@ -23,6 +25,7 @@ LAYERS = (
     "_pickle_files",
     "_ptb_maps",
     "_group_commit",
+    "_rollback",
     "_ptb",
     "_live",
     "_merge",
