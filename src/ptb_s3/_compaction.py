@@ -18,6 +18,7 @@ from ptb_s3._base import Base, Blob, Reader
 from ptb_s3._container import MAX_PREAMBLE
 from ptb_s3._guarded import Guarded
 from ptb_s3._head import Ref
+from ptb_s3._locks import LoopLock
 from ptb_s3._sealer import Sealer
 from ptb_s3._state import Entities, Kind
 from ptb_s3._store import PreconditionFailed, Store, Written
@@ -100,7 +101,7 @@ class Compactor:
         self._sealer = sealer
         self._offload = offload
         self._undecided: dict[str, Ref] = {}
-        self._one_at_a_time = asyncio.Lock()
+        self._one_at_a_time = LoopLock()
 
     async def compact(self, base: Base, kind: Kind) -> int:
         """Write a kind's blob anew, and note it in the base; return the bytes sent.
@@ -111,7 +112,7 @@ class Compactor:
             ConflictError: Another writer has written it, from a commit that we have not seen yet.
             StorageError: It is not known to be written. The state is as safe as before.
         """
-        async with self._one_at_a_time:
+        async with self._one_at_a_time.here():
             revision, parts = await _snapshot(base, kind)
             replaced = base.blobs.get(kind)
             commit = self._sealer.new_commit()
