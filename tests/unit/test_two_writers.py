@@ -189,7 +189,8 @@ async def test_what_cannot_be_merged_is_a_conflict_and_is_kept() -> None:
     one, other = await two(store, merge=fail)
     await update(one, {"user_data": {1: {"n": 1}}})
     before = store.current()
-    with pytest.RaisesGroup(pytest.RaisesExc(ConflictError, match="merge= raised ValueError")):
+    refused = pytest.RaisesExc(ConflictError, match="merge= raised ValueError")
+    with pytest.RaisesGroup(refused, refused):  # each call says so to its caller
         await update(other, {"user_data": {1: {"n": 5}, 2: {"n": 2}}})
     assert store.current() == before
     faults.clear()
