@@ -279,6 +279,8 @@ class GroupCommit:
         """End a commit that is under way; what it held stays staged, and its outcome is unknown."""
         for task in self._under_way():
             task.cancel()
+        if self._group is not None and not running(self._group.task):
+            self._group.updates.clear()  # of a loop that is gone, and of an update to be taken back
         await self.idle()
 
     async def _too_late(self, seconds: float) -> StorageUnavailableError:
