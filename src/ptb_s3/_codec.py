@@ -19,10 +19,10 @@ from telegram import Bot
 from telegram.warnings import PTBUserWarning
 
 from ptb_s3 import _sets
+from ptb_s3._apart import Apart
 from ptb_s3._fence import Fence
 from ptb_s3._pickling import (
     PROTOCOL,
-    Apart,
     CarefulUnpickler,
     HoldsBotError,
     NumberingPickler,

@@ -34,6 +34,7 @@ from zoneinfo import ZoneInfo
 from telegram import Bot, TelegramObject
 
 from ptb_s3 import _sets
+from ptb_s3._apart import Apart, anew
 from ptb_s3._fence import Fence, Member, SetBot, TheBot, full_name, is_value_type
 from ptb_s3._words import Words
 from ptb_s3.errors import SerializationError, UntrustedTypeError
@@ -42,8 +43,6 @@ PROTOCOL: Final = 5
 
 # Values looked at in search of a culprit before giving up: about 0.2 s.
 _MAX_VISITED: Final = 100_000
-# Names that are kept for the next pickle: more than any program has.
-_MAX_NAMES: Final = 10_000
 # Steps from the top; a value this far down is taken for what made the recursion too deep.
 _TOO_DEEP: Final = 100
 # Characters of a path: enough to find the place, not enough to quote all that lies on the way.
@@ -81,53 +80,6 @@ class UnknownClassError(Exception):
 
 def _class_name(obj: object) -> str:
     return full_name(obj if isinstance(obj, type) else type(obj))
-
-
-class _Own(dict[str, str]):
-    """Strings that are no part of any value, by their text.
-
-    Args:
-        words: Those that are, all the same.
-    """
-
-    def __init__(self, words: Mapping[str, str]) -> None:
-        super().__init__()
-        self._words = words
-
-    def __missing__(self, text: str) -> str:
-        if type(text) is not str:
-            return text
-        own = self._words.get(text) or _anew(text)
-        if len(self) < _MAX_NAMES:
-            self[text] = own
-        return own
-
-
-def _anew(text: str) -> str:
-    """Return an equal string that is another object."""
-    return text[:1] + text[1:]
-
-
-class Apart:
-    """The strings that names are written by, apart from equal ones in the data.
-
-    A pickler knows by its identity what it has written. Python has but one string for a name in a
-    program, and a key of the data may be that very string, but is another one once it is loaded. So
-    names are written as strings of their own, or the same data would have other bytes then.
-
-    Args:
-        words: The words of a store, each by itself: they are written by a number wherever they are.
-
-    Attributes:
-        attributes: Names of attributes.
-        values: What enums and time zones are made of.
-        classes: Names of classes that are allowed, by class.
-    """
-
-    def __init__(self, words: Mapping[str, str]) -> None:
-        self.attributes = _Own(words)
-        self.values = _Own(words)
-        self.classes: dict[type, str] = {}
 
 
 def _is_all_attributes(cls: Any) -> bool:  # noqa: ANN401 - a class, which mypy knows better
@@ -209,7 +161,7 @@ class Writing:
         if name is None:
             if not self.fence.allows(cls):
                 self._refuse(cls)
-            name = self.apart.classes[cls] = _anew(cls.__qualname__)
+            name = self.apart.classes[cls] = anew(cls.__qualname__)
         return name
 
     def _reduce_bot(self, bot: Bot) -> object:
@@ -235,10 +187,11 @@ class Writing:
 
     def _reduce_path(self, path: PurePath) -> object:
         # Its own reduction has its parts, which are names to Python.
-        return type(path), (_anew(str(path)),)
+        return type(path), (anew(str(path)),)
 
     def _reduce_set(self, obj: set[object] | frozenset[object]) -> object:
-        make, (elements,), state = self._reduce_custom(obj)
+        reduction: Any = obj.__reduce_ex__(PROTOCOL)
+        make, (elements,), state = reduction
         ordered = _sets.in_order(frozenset(elements), self.to)
         return make, (ordered,), self._named(state)
 

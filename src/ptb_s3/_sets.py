@@ -239,12 +239,21 @@ class _Writer:
         pickler = self._make(io.BytesIO())
         pickler.dump(part)
         sets = {id(one): (number, one) for number, one in enumerate(sets_in(pickler))}
-        pickler = self._make(io.BytesIO())
-        pickler.memo = sets  # it does not look into what it has noted
         met: list[object] = []
-        pickler.persistent_id = met.append  # asked about everything, and has an answer to nothing
+        pickler = _meeting(type(pickler), met)
+        pickler.memo = sets  # it does not look into what it has noted
         pickler.dump(part)
         return [one for one in met if type(one) in _TYPES and id(one) in sets]  # type: ignore[misc]
+
+
+def _meeting(kind: Any, met: list[object]) -> Any:  # noqa: ANN401 - see `MakePickler`
+    """Return a pickler that adds to a list all that it meets, in order, and writes nowhere."""
+
+    def persistent_id(_: object, met_now: object) -> None:
+        met.append(met_now)
+
+    made: Any = type("_Meeting", (kind,), {"persistent_id": persistent_id})
+    return made.to(io.BytesIO())
 
 
 class _Body:

@@ -23,9 +23,10 @@ from telegram import Bot, TelegramObject
 from telegram.ext._picklepersistence import _reconstruct_to
 
 from ptb_s3 import _sets
+from ptb_s3._apart import Apart
 from ptb_s3._codec import PickleSerializer
 from ptb_s3._fence import Fence, Member, SetBot
-from ptb_s3._pickling import Apart, Reading, Writing, explain
+from ptb_s3._pickling import Reading, Writing, explain
 from ptb_s3._standins import OWN_BOT, StandIn, StandIns, StandInType
 from ptb_s3.errors import SerializationError
 
