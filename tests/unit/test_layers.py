@@ -15,6 +15,8 @@ SOURCE = Path(ptb_s3.__file__).parent
 LAYERS = (
     "cli",
     "serverless",
+    "_delivery",
+    "_transaction",
     "application",
     "persistence",
     "settings",
@@ -23,8 +25,11 @@ LAYERS = (
     "_pickle_files",
     "_ptb_maps",
     "_group_commit",
+    "_rollback",
+    "_stop",
     "_ptb",
     "_live",
+    "_blobs",
     "_merge",
     "_repository",
     "_arrivals",
@@ -49,6 +54,7 @@ LAYERS = (
     "_callback_data",
     "_delivered",
     "_erasure",
+    "_group",
     "_state",
     "_container",
     "_keyring",
@@ -72,8 +78,10 @@ LAYERS = (
     "_s3_answers",
     "_guarded",
     "_store",
+    "_locks",
     "_workers",
     "_files",
+    "_arguments",
     "errors",
 )
 ONLY_IMPORTERS = {
@@ -104,6 +112,7 @@ PURE = (
     "_order",
     "_s3_listing",
     "_s3_place",
+    "_arguments",
 )
 EFFECTS = {"asyncio", "os", "time", "random", "secrets", "socket", "logging", "threading"}
 
