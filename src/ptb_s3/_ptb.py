@@ -12,8 +12,10 @@ import logging
 from collections.abc import Iterable, Iterator, MutableMapping
 from contextlib import contextmanager
 from itertools import chain
+from types import FrameType
 from typing import Any, Final, NamedTuple
 
+from telegram import Bot
 from telegram.ext import Application, ConversationHandler
 from telegram.ext._handlers.conversationhandler import PendingState
 from telegram.ext._utils.trackingdict import TrackingDict
@@ -38,6 +40,8 @@ _DROPPED: Final = {
 }
 _CONVERSATIONS: Final = "_conversation_handler_conversations"
 _TASK: Final = "Application.__create_task_callback"
+_FETCHER: Final = "_Application__update_fetcher_task"
+_BOT_INITIALIZED: Final = "_bot_initialized"
 _ABSENT: Final = object()
 
 _LOGGER = logging.getLogger("ptb_s3")
@@ -223,6 +227,53 @@ def tasks() -> set[asyncio.Task[Any]]:
     """
     running = asyncio.all_tasks()
     return {task for task in running if getattr(task.get_coro(), "__qualname__", "") == _TASK}
+
+
+def is_initialized(bot: object) -> bool:
+    """Tell whether a bot is between its `initialize` and its `shutdown`.
+
+    Application.initialize() initialises it before it asks the persistence for anything, and
+    Application.shutdown() shuts it down before it saves. Of a double that cannot tell, it is true.
+    """
+    return bool(getattr(bot, _BOT_INITIALIZED, True))
+
+
+def can_tell(bot: object) -> bool:
+    """Tell whether `is_initialized` knows of this bot."""
+    return hasattr(bot, _BOT_INITIALIZED)
+
+
+def bot_id(bot: Bot) -> int:
+    """Return a bot's id: from Telegram or, before it has been asked, from the bot's token.
+
+    Raises:
+        RuntimeError: Nobody knows it yet.
+    """
+    try:
+        return bot.id
+    except RuntimeError:
+        number = bot.token.partition(":")[0]
+        if not number.isdecimal():
+            raise
+    return int(number)
+
+
+def saving_application(frame: FrameType) -> App | None:
+    """Return the application whose method a frame is of; None where it is of anything else.
+
+    PTB makes all calls of an interval in one of its methods, and hands no application to any.
+    """
+    own = frame.f_locals.get("self")
+    return own if isinstance(own, Application) else None
+
+
+def is_left_with_saving(application: App) -> bool:
+    """Tell whether an application is being stopped, and its updates are processed.
+
+    So it waits for jobs and tasks of the bot, if for anything, and then for its last interval.
+    """
+    fetcher: asyncio.Task[None] | None = getattr(application, _FETCHER, None)
+    return not application.running and (fetcher is None or fetcher.done())
 
 
 def settled_states(states: Conversation, keys: set[Any]) -> Iterator[tuple[Any, object | None]]:

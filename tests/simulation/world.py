@@ -311,9 +311,7 @@ def simulate(seed: int) -> Counter[str]:
     with (
         mock.patch.dict(Repository.__init__.__kwdefaults__ or {}, effects),
         mock.patch("ptb_s3._head.COMPACTION_SLACK", 400),
-        mock.patch(
-            "ptb_s3._group_commit.common_words", randomness.choice([_no_words, _many_words])
-        ),
+        mock.patch("ptb_s3._blobs.common_words", randomness.choice([_no_words, _many_words])),
     ):
         loop.run(world.run())
     return world.tally
