@@ -20,7 +20,7 @@ from ptb_s3._group import Call, Group, Update, in_parts
 from ptb_s3._live import Lookout, Objects, Sync
 from ptb_s3._locks import running
 from ptb_s3._repository import Repository
-from ptb_s3._state import Key, Kind, is_key
+from ptb_s3._state import Key, Kind
 from ptb_s3._stop import Stop
 from ptb_s3.errors import (
     ConflictError,
@@ -57,10 +57,10 @@ class GroupCommit:
     Attributes:
         repository: The same.
         objects: What PTB holds of it.
-        stop: As above.
         faults: Where to add what could not be saved, and why, if somebody asks for it.
         overtaken: Why an update was taken back as a whole, since somebody has forgotten that; see
             `Repository.transactional`. Not raised, since it is no error of the bot's.
+        stop: As above.
     """
 
     def __init__(
@@ -73,9 +73,9 @@ class GroupCommit:
         self.repository = repository
         self.objects = Objects(repository.staged, serializer)
         self.stop = stop or Stop()
+        self._lookout = Lookout(repository, sync)
         self.faults: list[PersistenceError] | None = None
         self.overtaken: OvertakenError | None = None
-        self._lookout = Lookout(repository, sync)
         self._blobs = Blobs(repository, serializer)
         self._serializer = serializer
         # What fresh objects are written as, where those are not the bytes they were made from.
@@ -242,23 +242,6 @@ class GroupCommit:
             self._stage(group.updates.popleft())
         group.release(len(group))
 
-    async def idle(self) -> None:
-        """Wait for commits that are under way."""
-        if committing := self._under_way():
-            await asyncio.wait(committing)
-        self._salvage()
-
-    async def give_up(self) -> None:
-        """End commits that are under way; what they held stays staged, their outcome is unknown."""
-        for task in self._under_way():
-            task.cancel()
-        await self.idle()
-
-    def tell(self, faults: Iterable[Exception]) -> None:
-        """Tell whoever asks for it what could not be saved, and why."""
-        if self.faults is not None:
-            self.faults += [fault for fault in faults if isinstance(fault, PersistenceError)]
-
     async def flush(self, deadline: float, seconds: float) -> None:
         """Commit what is left, and write blobs if there is time.
 
@@ -285,6 +268,19 @@ class GroupCommit:
             await self._blobs.write_until(deadline)
         self._raise_left_out()
 
+    async def idle(self) -> None:
+        """Wait for a commit that is under way."""
+        if committing := self._under_way():
+            await asyncio.wait(committing)
+        else:
+            self._salvage()  # nobody is going to commit it, if its event loop is gone
+
+    async def give_up(self) -> None:
+        """End a commit that is under way; what it held stays staged, and its outcome is unknown."""
+        for task in self._under_way():
+            task.cancel()
+        await self.idle()
+
     async def _too_late(self, seconds: float) -> StorageUnavailableError:
         """End what hangs, which would go on with a client that is closed; say what is unsaved."""
         self._blobs.give_up()
@@ -310,6 +306,12 @@ class GroupCommit:
             _LOGGER.error("Left out of what was saved at flush: %s", fault)
         if faults:
             raise faults[0]
+        if stuck := self.repository.stuck:
+            raise ConflictError(
+                "Everything is saved but what could not be merged with another writer's changes, "
+                f"as the error handlers were told: of {', '.join(stuck)}. It is lost when the bot "
+                "ends. Mend merge= or trusted= first, and flush again."
+            )
 
     # The commit ---------------------------------------------------------------------------------
 
@@ -321,6 +323,11 @@ class GroupCommit:
                 async with self.stop.bound():
                     await self.repository.commit()
                 committed = True
+        except OvertakenError as overtaken:
+            self.overtaken = overtaken
+        except ConflictError as failure:
+            self.tell([failure] if failure.kind is not None else [])  # others, the next one raises
+            group.failure = failure
         except TimeoutError:
             group.failure = StorageUnavailableError(
                 "The storage did not take a commit within the time that a stop of the bot may take "
@@ -329,12 +336,8 @@ class GroupCommit:
         except asyncio.CancelledError:
             # PTB drops a CancelledError without a word; this one its error handlers should see.
             group.failure = _given_up()
-        except OvertakenError as overtaken:
-            self.overtaken = overtaken
         except BaseException as failure:  # noqa: BLE001 - handed over to whoever is to say so
             group.failure = failure
-            if isinstance(failure, ConflictError) and failure.kind is not None:
-                self.tell([failure])
         finally:
             left_out = self.repository.take_faults()
             self.tell(left_out)
@@ -396,6 +399,11 @@ class GroupCommit:
         update.faults.append(fault)
         self.tell([fault])
 
+    def tell(self, faults: Iterable[Exception]) -> None:
+        """Tell whoever asks for it what could not be saved, and why."""
+        if self.faults is not None:
+            self.faults += [fault for fault in faults if isinstance(fault, PersistenceError)]
+
     def _stage_value(self, kind: Kind, key: Key, value: object) -> None:
         data, alike = self._dump(kind, key, value), self._alike.get((kind, key))
         if alike is None or alike != (self.repository.staged.seen(kind, key), data):
@@ -414,28 +422,11 @@ class GroupCommit:
         Raises:
             SerializationError: They cannot.
         """
-        if not _fits(kind, key):
-            raise SerializationError(f"a {type(key).__name__} of this form cannot be its key")
         data = _codec.dump(self._serializer, value)
-        size, limit = len(data) + _key_size(key), _state.MAX_ENTITY
-        if size > limit:
-            raise SerializationError(f"it takes {size} bytes with its key, and at most {limit} fit")
+        fault = _state.fault_of(kind, key, data)
+        if fault is not None:
+            raise SerializationError(fault)
         return data
-
-
-def _fits(kind: Kind, key: Key) -> bool:
-    try:
-        return is_key(kind, key)
-    except UnicodeEncodeError:  # half of a surrogate pair, which is no text
-        return False
-
-
-def _key_size(key: Key) -> int:
-    """Return how many bytes a key takes, or a few more."""
-    if isinstance(key, int):
-        return 0  # within what an entry is counted for
-    parts = (key[0], *(key[1] if isinstance(key[1], tuple) else key[1:]))
-    return sum(len(part.encode()) if isinstance(part, str) else 9 for part in parts)
 
 
 def _call(*, shared: bool, many: bool) -> Call:

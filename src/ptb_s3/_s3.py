@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from ptb_s3._arguments import check_prefix
 from ptb_s3._s3_answers import (
     Answer,
     Question,
@@ -23,7 +24,7 @@ from ptb_s3._s3_bodies import Deadline, Transfer, readied
 from ptb_s3._s3_client import ATTEMPTS, BACKOFF, Link, Untyped, jitter, options, prepared
 from ptb_s3._s3_glance import Glance
 from ptb_s3._s3_listing import Progress
-from ptb_s3._s3_place import check_endpoint, check_prefix
+from ptb_s3._s3_place import check_endpoint
 from ptb_s3._store import SLOWEST, Fetched, Into, Version, Written
 from ptb_s3._workers import Worker
 from ptb_s3.errors import StorageUnavailableError
@@ -102,8 +103,8 @@ class S3Store:
         read_timeout: float = 4.0,
         attempts: int | None = None,
     ) -> None:
-        check_endpoint(endpoint_url)
         check_prefix(prefix)
+        check_endpoint(endpoint_url)
         self.bucket = bucket
         self.prefix = prefix
         self.endpoint_url = endpoint_url
@@ -126,6 +127,8 @@ class S3Store:
         return self._owner.get("ExpectedBucketOwner")
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_glance"):  # an argument was refused; a debugger may still look
+            return f"<{type(self).__name__} refused>"
         return (
             f"{type(self).__name__}({self.bucket!r}, {self.prefix!r}, "
             f"endpoint_url={self.endpoint_url!r}, region_name={self.region_name!r})"

@@ -2,22 +2,9 @@
 
 from __future__ import annotations
 
-import unicodedata
 from urllib.parse import urlsplit
 
 from ptb_s3.errors import SettingsError
-
-
-def check_prefix(prefix: str) -> None:
-    """Refuse what not every server takes as it is: it would be written here and listed there."""
-    segments = f"{prefix}head".split("/")
-    odd = {"", ".", ".."} & set(segments) or "\\" in prefix
-    if odd or any(unicodedata.category(character) == "Cc" for character in prefix):
-        raise SettingsError(
-            f"The prefix {prefix!r} has an empty part (// or a / in front), a part . or .., a "
-            "backslash or a control character, which storages take for something else. Mend "
-            "PTB_S3_PREFIX."
-        )
 
 
 def check_endpoint(endpoint_url: str | None) -> None:

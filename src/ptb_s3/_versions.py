@@ -115,6 +115,7 @@ async def _open(store: Store, reader: Reader, name: str, version: Version) -> Op
         fetched = await store.get(name, version_id=version.version_id)
         if fetched is None:
             return None
+        reader = reader if version.is_latest else reader.for_history
         header, content = await asyncio.to_thread(reader.open, name, fetched.body)
     except (StorageUnavailableError, AccessDeniedError):
         raise  # says nothing of the object

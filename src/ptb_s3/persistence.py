@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast, overload
 from telegram import Bot
 from telegram.ext import BasePersistence, ContextTypes, PersistenceInput
 
-from ptb_s3 import _callback_data, _codec
+from ptb_s3 import _arguments, _callback_data, _codec
 from ptb_s3._ahead import ValuesAhead, values_ahead
 from ptb_s3._callback_data import CallbackData
 from ptb_s3._codec import PickleSerializer, Serializer
@@ -216,6 +216,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         expected_bucket_owner: str | None = None,
     ) -> None:
         _check(update_interval, compression_level, flush_timeout, sync)
+        _arguments.check_restore(restore)
         super().__init__(store_data=store_data, update_interval=update_interval)
         self.context_types: ContextTypes[Any, UD, CD, BD] = cast(
             "ContextTypes[Any, UD, CD, BD]", context_types or ContextTypes()
@@ -235,6 +236,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         )
         if isinstance(self._serializer, PickleSerializer):
             self._serializer = self._serializer.sharing(lambda: _words_of(this()))
+        _arguments.check_serializer(self._serializer)
         self._level = compression_level
         self.flush_timeout = flush_timeout
         self._restore = restore
@@ -310,6 +312,8 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         )
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_flushed"):  # an argument was refused; a debugger may still look
+            return f"<{type(self).__name__} refused>"
         return f"{type(self).__name__}({self._store!r}, revision={self.stats.revision})"
 
     @property

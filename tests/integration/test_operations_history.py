@@ -15,6 +15,7 @@ from tests.integration.operator import (
     COMMITS,
     GROUP,
     IN_HEADER,
+    ROTATE,
     ROTATED,
     Operator,
     employed,
@@ -383,7 +384,7 @@ async def test_prune_says_what_goes_and_again_finds_nothing(operator: Operator) 
 
 async def test_prune_keeps_what_it_cannot_open(operator: Operator) -> None:
     """Without the key of a commit that is to be kept, nobody knows what it needs: exit code 4."""
-    await operator.done("rotate", **ROTATED)
+    await operator.done(*ROTATE, **ROTATED)
     alone = {"PTB_S3_KEY": OTHER_KEY.reveal()}
     assert KEY.id in await operator.fails(4, "prune", "--keep-last", 3, "--yes", **alone)
     await operator.done("prune", "--keep-last", 1, "--yes", **alone)
@@ -404,7 +405,7 @@ async def test_a_bucket_without_versions(unversioned: Operator) -> None:
     assert status["history"]["commits"] == 1
     await unversioned.done("verify")
     await unversioned.done("verify", "--history")
-    await unversioned.done("rotate", **ROTATED)
+    await unversioned.done(*ROTATE, **ROTATED)
     await unversioned.done("forget", ALICE, "--purge", "--yes", **ROTATED)
     assert await unversioned.holding(str(ALICE), OTHER_KEY) == []
     assert await unversioned.state(OTHER_KEY) == without(ALICE, state_after(COMMITS))

@@ -25,8 +25,8 @@ LAYERS = (
     "_pickle_files",
     "_ptb_maps",
     "_group_commit",
-    "_stop",
     "_rollback",
+    "_stop",
     "_ptb",
     "_live",
     "_blobs",
@@ -81,6 +81,7 @@ LAYERS = (
     "_locks",
     "_workers",
     "_files",
+    "_arguments",
     "errors",
 )
 ONLY_IMPORTERS = {
@@ -111,6 +112,7 @@ PURE = (
     "_order",
     "_s3_listing",
     "_s3_place",
+    "_arguments",
 )
 EFFECTS = {"asyncio", "os", "time", "random", "secrets", "socket", "logging", "threading"}
 

@@ -12,6 +12,7 @@ import typer
 from ptb_s3._base import Base, Reader
 from ptb_s3._container import HEAD, Changed, Header
 from ptb_s3._history import History, newest_store
+from ptb_s3._keyring import Keyring
 from ptb_s3._order import Commit
 from ptb_s3._state import Kind
 from ptb_s3._verify import PutBack, find_put_back
@@ -51,7 +52,7 @@ def status(
         return place, base, put_back, _Past(*past)
 
     place, base, put_back, past = run(work)
-    keys = _keys(base, place.keys.sealing_key().key_id, past)
+    keys = _keys(base, place.keys, past)
     if json:
         shown = _status_json(place.name, base, past, keys)
         _output.result_json({**shown, "put_back": put_back_json(put_back)})
@@ -64,7 +65,7 @@ class _Need(NamedTuple):
     """What a key is needed for.
 
     Attributes:
-        role: ``seals``, or ``opens``.
+        role: ``seals``, ``opens``, ``opens older versions``, or ``not at hand``.
         current: How many current objects it has sealed.
         newest: The newest commit that needs it and can still be brought back; None if there is
             none, or if nobody has looked.
@@ -75,12 +76,15 @@ class _Need(NamedTuple):
     newest: int | None
 
 
-def _keys(base: Base, sealing: str, past: _Past | None) -> dict[str, _Need]:
+def _keys(base: Base, ring: Keyring, past: _Past | None) -> dict[str, _Need]:
     """Return what each key is needed for; one that is needed for nothing is left out.
 
     Head knows the newest revision that needs a key. If that is older than the oldest commit there
     is, so is every other that does.
     """
+    sealing = ring.ids[0]
+    roles = dict.fromkeys(ring.history_ids, "opens older versions")
+    roles |= {**dict.fromkeys(ring.ids, "opens"), sealing: "seals"}
     current = Counter(stored.header.key for stored in base.objects.values())
     oldest = past.oldest.revision if past and past.oldest else None
     needed = {
@@ -89,7 +93,7 @@ def _keys(base: Base, sealing: str, past: _Past | None) -> dict[str, _Need]:
         if oldest is not None and revision >= oldest
     }
     return {
-        key: _Need("seals" if key == sealing else "opens", current[key], needed.get(key))
+        key: _Need(roles.get(key, "not at hand"), current[key], needed.get(key))
         for key in sorted({sealing, *current, *needed}, key=lambda key: (key != sealing, key))
     }
 
@@ -226,7 +230,7 @@ async def _past(place: Place) -> History:
         if store_id is None:
             raise
     _output.note("The current head is damaged or gone: ptb-s3 verify says which.")
-    return History(place.store, Reader(place.keys), store_id)
+    return History(place.store, Reader(place.keys).for_history, store_id)
 
 
 def _nothing(since: datetime | None, until: datetime | None) -> str:
