@@ -341,7 +341,9 @@ class GroupCommit:
         except BaseException as failure:  # noqa: BLE001 - handed over to whoever is to say so
             group.failure = failure
         finally:
-            self._left_out = group.share_out(self._left_out + self.repository.take_faults())
+            left_out = self.repository.take_faults()
+            self.tell(left_out)
+            self._left_out = group.share_out(self._left_out + left_out)
             await self._release(group)
         if committed:  # those who waited go on first: a blob's thread would hold them up
             self._blobs.write_due()
