@@ -30,7 +30,6 @@ LAYERS = (
     "_ptb",
     "_live",
     "_blobs",
-    "_refresh",
     "_merge",
     "_repository",
     "_arrivals",
