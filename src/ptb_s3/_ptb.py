@@ -19,7 +19,8 @@ from telegram.ext._handlers.conversationhandler import PendingState
 from telegram.ext._utils.trackingdict import TrackingDict
 
 from ptb_s3 import _callback_data
-from ptb_s3._live import Objects, become
+from ptb_s3._live import Objects
+from ptb_s3._refresh import become
 from ptb_s3._state import BOT_DATA_KEY, Kind
 from ptb_s3.errors import PersistenceError, SettingsError
 
