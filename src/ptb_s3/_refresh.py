@@ -112,7 +112,8 @@ class _Refresh:
         """
         if type(live) is not type(fresh):
             raise _RefusedError("it is an object of another class now")
-        if not _changes(type(live)) or not _same_bound(live, fresh):
+        cls: Any = type(live)
+        if not _changes(cls) or not _same_bound(live, fresh):
             raise _RefusedError("objects of that class cannot be changed in place")
         self._become(live, fresh)
 
@@ -134,7 +135,7 @@ class _Refresh:
             parts = tuple(self._place(*pair) for pair in pairs)
             same = len(parts) == len(live) and all(map(_is, parts, live))
             return live if same else (parts or fresh)
-        cls: type[Any] = type(live)
+        cls: Any = type(live)
         if _changes(cls) and _is_mutable(cls) and _same_bound(live, fresh):
             self._become(live, fresh)
             return live
