@@ -689,6 +689,8 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
 
     def _record(self, kind: Kind, values: object, *, dropped: Sequence[Key] = ()) -> _Saved:
         """Return what hands changes over, and is done when they are durable."""
+        if self._commits is not None:
+            self._commits.hold()
         caller = sys._getframe(2)  # noqa: SLF001 - public, in all but its name
         shared = caller.f_code is self._saving_code
         if not shared and (application := saving_application(caller)) is not None:
