@@ -122,6 +122,18 @@ async def test_a_commit_cancelled_before_it_began_holds_nobody_up() -> None:
     assert await users(store) == {1: {"n": 1}, 2: {"n": 2}}
 
 
+async def test_whoever_waits_for_such_a_commit_is_told() -> None:
+    """Though nobody else comes who could notice."""
+    persistence = await loaded(MemoryStore())
+    updating = asyncio.create_task(persistence.update_user_data(1, {"n": 1}))
+    await asyncio.sleep(0)
+    (committing,) = persistence._commits._committing  # type: ignore[union-attr]  # loaded
+    committing.cancel()
+    with pytest.raises(StorageUnavailableError, match="given up"):
+        async with asyncio.timeout(5):
+            await updating
+
+
 @pytest.mark.parametrize("ticks", [0, 1, 2])
 async def test_a_flush_saves_what_such_a_commit_was_to_save(ticks: int) -> None:
     """Also in the very tick in which it was cancelled; whoever waited for it is told."""
@@ -221,6 +233,18 @@ async def test_what_was_left_out_is_told_to_whoever_handed_it_over(faults: Fault
     )
     assert results == [None, fault, None]
     assert 1 in await users(store)
+    faults.add("user_data", 7)
+    await persistence.update_user_data(1, {"n": 2})
+
+
+async def test_an_applications_call_tells_of_its_own_entity_first(faults: Faults) -> None:
+    """And of another one's only where that is nobody's of the group."""
+    commits = await (await loaded(MemoryStore())).opened()
+    other, own = faults.add("user_data", 7), faults.add("user_data", 2)
+    results: Any = await asyncio.gather(
+        *(commits.record(Kind.USER_DATA, {user: {}}) for user in (1, 2, 3)), return_exceptions=True
+    )
+    assert results == [other, own, None]
 
 
 @pytest.mark.parametrize("cls", [None, PersistentApplication])
@@ -343,6 +367,7 @@ async def test_a_key_that_cannot_be_written_is_its_entitys_alone(key: Any) -> No
         return_exceptions=True,
     )
     assert isinstance(results[0], SerializationError)
+    assert "cannot be its key" in str(results[0])
     assert results[1:] == [None, None]
     assert await make_persistence(store).get_conversations("c") == {(1,): 1}
 
@@ -375,6 +400,35 @@ async def test_one_time_bounds_the_last_updates_and_the_flush() -> None:
     store.put = put  # type: ignore[method-assign]  # it answers again
     await persistence_of(app).flush()
     assert (await users(store))[2] == {"n": 9}
+
+
+@pytest.mark.parametrize("cls", [None, PersistentApplication])
+async def test_a_commit_under_way_when_the_bot_is_stopped_has_the_same_time(
+    cls: type[App] | None,
+) -> None:
+    """`Application.stop()` waits for it, before anything is shut down."""
+    store = MemoryStore()
+    persistence = make_persistence(store, flush_timeout=0.5, update_interval=0.01)
+    app = make_application(persistence, application_class=cls)
+    errors = gather_errors(app)
+    hangs = asyncio.Event()
+
+    async def hang(*_: Any, **__: Any) -> Any:
+        hangs.set()
+        await asyncio.Event().wait()
+
+    await app.initialize()
+    await app.start()
+    store.put = hang  # type: ignore[method-assign]  # a storage that never answers
+    app.bot_data["n"] = 1
+    async with asyncio.timeout(5):
+        await hangs.wait()
+        begun = asyncio.get_running_loop().time()
+        await app.stop()
+        with pytest.raises(StorageUnavailableError, match="flush_timeout"):
+            await app.shutdown()
+    assert 0.5 <= asyncio.get_running_loop().time() - begun < 0.9
+    assert set(_kinds(errors)) == {StorageUnavailableError}
 
 
 async def test_every_commit_that_hangs_is_ended_by_the_flush() -> None:
