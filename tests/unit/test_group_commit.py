@@ -240,11 +240,16 @@ async def test_what_was_left_out_is_told_to_whoever_handed_it_over(faults: Fault
 async def test_an_applications_call_tells_of_its_own_entity_first(faults: Faults) -> None:
     """And of another one's only where that is nobody's of the group."""
     commits = await (await loaded(MemoryStore())).opened()
-    other, own = faults.add("user_data", 7), faults.add("user_data", 2)
+    other, own = faults.add("user_data", 7), faults.add("user_data", 3)
     results: Any = await asyncio.gather(
         *(commits.record(Kind.USER_DATA, {user: {}}) for user in (1, 2, 3)), return_exceptions=True
     )
-    assert results == [other, own, None]
+    assert results == [other, None, own]
+    other, own = faults.add("user_data", 7), faults.add("user_data", 1)
+    results = await asyncio.gather(
+        commits.record(Kind.USER_DATA, {1: {}}), commits.join(), return_exceptions=True
+    )
+    assert results == [own, other]
 
 
 @pytest.mark.parametrize("cls", [None, PersistentApplication])
