@@ -312,7 +312,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         )
 
     def __repr__(self) -> str:
-        if not hasattr(self, "_flushed"):  # an argument was refused; a debugger may still look
+        if not hasattr(self, "_saving_code"):  # an argument was refused; a debugger may still look
             return f"<{type(self).__name__} refused>"
         return f"{type(self).__name__}({self._store!r}, revision={self.stats.revision})"
 
@@ -689,6 +689,8 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
 
     def _record(self, kind: Kind, values: object, *, dropped: Sequence[Key] = ()) -> _Saved:
         """Return what hands changes over, and is done when they are durable."""
+        if self._commits is not None:
+            self._commits.hold()
         caller = sys._getframe(2)  # noqa: SLF001 - public, in all but its name
         shared = caller.f_code is self._saving_code
         if not shared and (application := saving_application(caller)) is not None:

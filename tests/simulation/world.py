@@ -310,6 +310,7 @@ def simulate(seed: int) -> Counter[str]:
     }
     with (
         mock.patch.dict(Repository.__init__.__kwdefaults__ or {}, effects),
+        mock.patch("ptb_s3._workers.Worker.__call__", staticmethod(offload)),
         mock.patch("ptb_s3._head.COMPACTION_SLACK", 400),
         mock.patch("ptb_s3._blobs.common_words", randomness.choice([_no_words, _many_words])),
     ):

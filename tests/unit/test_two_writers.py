@@ -188,11 +188,10 @@ async def test_what_cannot_be_merged_is_a_conflict_and_is_kept() -> None:
 
     one, other = await two(store, merge=fail)
     await update(one, {"user_data": {1: {"n": 1}}})
-    await update(other, {"user_data": {1: {"n": 5}, 2: {"n": 2}}})
+    refused = pytest.RaisesExc(ConflictError, match="merge= raised ValueError")
+    with pytest.RaisesGroup(refused):  # the call that handed it over; the other one is saved
+        await update(other, {"user_data": {1: {"n": 5}, 2: {"n": 2}}})
     repository = (await other.opened()).repository
-    (fault,) = repository.take_faults()
-    assert (fault.kind, fault.key) == ("user_data", 1)
-    assert "merge= raised ValueError" in str(fault)
     assert repository.take_faults() == []
     assert repository.stuck == [Kind.USER_DATA]
     assert await users(store) == {1: {"n": 1}, 2: {"n": 2}}
@@ -541,3 +540,22 @@ def test_what_was_taken_back_and_turns_out_to_be_committed_is_seen() -> None:
     staged.advance(sent)
     assert staged.get(USER, 1) == b"new"
     assert staged.overtaken[USER] == {}
+
+
+async def test_nothing_is_brought_in_between_a_copy_and_its_staging() -> None:
+    """A copy was made before another instance's commit came in, and is staged after it."""
+    store = MemoryStore()
+    one, other = await two(store, sync=0)
+    await update(one, {"user_data": {1: {"n": 0}}})
+    await one.catch_up()
+    await update(other, {"user_data": {1: {"n": 0, "theirs": 1}}})
+    live = {"n": 0}
+    await one.catch_up()
+    call = asyncio.create_task(one.update_user_data(1, dict(live)))
+    for _ in range(3):
+        await one.refresh_user_data(1, live)
+        await asyncio.sleep(0)
+    await call
+    await one.refresh_user_data(1, live)
+    assert live == {"n": 0, "theirs": 1}
+    assert await users(store) == {1: {"n": 0, "theirs": 1}}
