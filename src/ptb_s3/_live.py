@@ -18,7 +18,7 @@ from ptb_s3._repository import Repository
 from ptb_s3._sameness import alike, essence_by
 from ptb_s3._staged import Staged
 from ptb_s3._state import Key, Kind
-from ptb_s3.errors import PersistenceError
+from ptb_s3.errors import PersistenceError, SerializationError
 
 # "auto", seconds between two looks, or None for no look at all.
 Sync: TypeAlias = Literal["auto"] | float | None
@@ -101,6 +101,10 @@ class Objects:
         """Tell whether there is such an entity now."""
         return self._staged.get(kind, key) is not None
 
+    def seen(self, kind: Kind, key: Key) -> bytes | None:
+        """Return the bytes of an entity as it was last looked at; None: there was none."""
+        return self._staged.seen(kind, key)
+
     def unseen(self, kind: Kind, key: Key) -> bool:
         """Tell whether there was no such entity when it was last looked at."""
         return self._staged.seen(kind, key) is None
@@ -118,18 +122,27 @@ class Objects:
             live: The object.
             pristine: What it was born as where there was no such entity.
         """
+        return self._same(kind, key, live, pristine) is True
+
+    def changed(self, kind: Kind, key: Key, live: object, pristine: object) -> bool:
+        """Tell whether a live object holds changes that can be saved; as `untouched`."""
+        return self._same(kind, key, live, pristine) is False
+
+    def _same(self, kind: Kind, key: Key, live: object, pristine: object) -> bool | None:
+        """Compare a live object with what was last seen of it; None: it cannot be saved."""
         seen = self._staged.seen(kind, key)
         try:
-            if seen is None:
-                return alike(live, pristine, self._essence)
             data = _codec.dump(self._serializer, live)
+        except SerializationError:
+            return None
+        if data == seen:
+            return True
+        try:
             # Other bytes may be the same value: written before there were words, for one.
-            return data == seen or alike(live, self._load(kind, key, seen), self._essence)
+            value = pristine if seen is None else self._load(kind, key, seen)
         except PersistenceError:
-            return False  # something was put into it that cannot be saved
-
-    def _load(self, kind: Kind, key: Key, data: bytes) -> object:
-        return _codec.load_all(self._serializer, kind, [(key, data)])[key]
+            return False
+        return alike(live, value, self._essence)
 
     def fetch(self, kind: Kind, key: Key) -> object | None:
         """Return what an entity is now, as a fresh object, and count it as seen; None: it is gone.
@@ -137,10 +150,33 @@ class Objects:
         Raises:
             PersistenceError: It cannot be loaded; it stays unseen.
         """
-        data = self._staged.get(kind, key)
-        value = None if data is None else self._load(kind, key, data)
+        value = self._load(kind, key, self._staged.get(kind, key))
         self._staged.catch_up(kind, [key])
         return value
+
+    def fetch_all(self, kind: Kind) -> dict[Key, object]:
+        """Return what all entities of a kind are now; as `fetch`."""
+        values = _codec.load_all(self._serializer, kind, self._staged.entities(kind).items())
+        self._staged.catch_up(kind)
+        return values
+
+    def go_back(self, kind: Kind, key: Key, seen: bytes | None) -> object | None:
+        """Return what an entity was when its bytes were these, for the live object to be again.
+
+        For one that cannot be loaded as it is now: `fetch` has failed. What is made from it is
+        merged against these bytes.
+
+        Raises:
+            PersistenceError: That cannot be loaded either.
+        """
+        value = self._load(kind, key, seen)
+        self._staged.overtaken[kind][key] = seen
+        return value
+
+    def _load(self, kind: Kind, key: Key, data: bytes | None) -> object | None:
+        if data is None:
+            return None
+        return _codec.load_all(self._serializer, kind, [(key, data)])[key]
 
     def refresh(self, kind: Kind, key: Key, live: object, pristine: Callable[[], object]) -> None:
         """Make a live object what the entity is now, unless it holds changes of its own.

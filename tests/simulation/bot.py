@@ -17,12 +17,12 @@ from tests.support import Persistence
 
 from ptb_s3._ptb import Internals
 from ptb_s3._state import Kind
-from ptb_s3.errors import DamagedObjectError, StorageUnavailableError
+from ptb_s3.errors import DamagedObjectError, HeadLostError, StorageUnavailableError
 
 USERS, CHATS, NAMES = range(1, 6), range(-3, 0), ("a", "b", "c")
 CONVERSATION = "order"
 # What may come of a storage that loses and truncates; everything else is a bug.
-BAD_WEATHER = (StorageUnavailableError, DamagedObjectError)
+BAD_WEATHER = (StorageUnavailableError, DamagedObjectError, HeadLostError)
 
 
 class Bot:

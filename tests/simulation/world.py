@@ -185,10 +185,10 @@ class World:
             yield
         except Violation as violation:
             self._violation = self._violation or violation
-        except ConflictError as error:
-            self._violation = self._violation or Violation(f"a conflict: {error}")
         except BAD_WEATHER:
             self.tally["gave up"] += 1
+        except ConflictError as error:
+            self._violation = self._violation or Violation(f"a conflict: {error}")
 
     def _raise(self) -> None:
         if self._violation is not None:
@@ -310,10 +310,9 @@ def simulate(seed: int) -> Counter[str]:
     }
     with (
         mock.patch.dict(Repository.__init__.__kwdefaults__ or {}, effects),
+        mock.patch("ptb_s3._workers.Worker.__call__", staticmethod(offload)),
         mock.patch("ptb_s3._head.COMPACTION_SLACK", 400),
-        mock.patch(
-            "ptb_s3._group_commit.common_words", randomness.choice([_no_words, _many_words])
-        ),
+        mock.patch("ptb_s3._blobs.common_words", randomness.choice([_no_words, _many_words])),
     ):
         loop.run(world.run())
     return world.tally

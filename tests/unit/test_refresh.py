@@ -264,6 +264,7 @@ async def saved(store: MemoryStore, cls: type[Any]) -> Any:
 
 
 def filled(cls: Any, number: int) -> Any:
+    made: Any
     if cls is Own:
         made = cls(n=number)
     elif issubclass(cls, dict):
