@@ -7,7 +7,7 @@ since is *abandoned*: if it takes effect all the same, it counts as another writ
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -72,6 +72,49 @@ async def fetch_head(
     if fetched is None or (unless is not None and fetched.etag == unless):
         return fetched, None
     return fetched, opening or means.reader.opening_head(0)
+
+
+async def build_base(
+    means: Means,
+    blobs: Mapping[str, Fetched | None],
+    build: Callable[[Mapping[str, Fetched | None], Collection[Kind]], Base],
+) -> Base:
+    """Build a base of objects that were read.
+
+    A blob that was sent long ago may arrive when the line that it is of has left head's list. It
+    may be of any branch then, and the version that head names is read in its place.
+
+    Args:
+        means: What to work with.
+        blobs: The objects.
+        build: Builds it, of these objects; told the kinds whose objects are others by now.
+
+    Raises:
+        MovedError: They do not fit together.
+    """
+    replaced: set[Kind] = set()
+    while True:
+        try:
+            base = await means.offload(build, blobs, replaced)
+            break
+        except MovedError as moved:
+            if moved.named is None or moved.named[0] in replaced:
+                raise
+            kind, ref = moved.named
+            found = ref.version_id and await means.store.get(kind, version_id=ref.version_id)
+            if not found:
+                raise
+        blobs = {**blobs, kind: found}
+        replaced.add(kind)
+        _LOGGER.warning(
+            "Object %r is of a line that head no longer lists. The version that head names was "
+            "read in its place, and it is written anew.",
+            kind.value,
+        )
+    for kind in replaced:  # what is there to be replaced is not the version that was read
+        base.blobs[kind] = base.blobs[kind]._replace(etag=None)
+    base.misplaced |= replaced
+    return base
 
 
 class Settler:
@@ -250,7 +293,8 @@ class Settler:
         blobs: dict[str, Fetched | None] = {
             kind: await self._means.store.get(kind) for kind in whole
         }
-        theirs = await self._means.offload(self._means.reader.build, opened, etag, blobs)
+        reader = self._means.reader
+        theirs = await build_base(self._means, blobs, lambda b, _: reader.build(opened, etag, b))
         if descends:
             changes = await self._means.offload(_rebase.changes_since, base, theirs, whole)
         else:
@@ -296,6 +340,7 @@ class Settler:
         self.words = head.words  # what they have changed may refer to them
         base.blobs = _rebase.blobs_after(base, theirs) if descends else dict(theirs.blobs)
         base.identity, base.head, base.etag = theirs.identity, head, theirs.etag
+        base.misplaced |= theirs.misplaced
         self._decide()
         self._lost = False
         rebased = self._put_on_top(changes)
