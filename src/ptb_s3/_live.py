@@ -85,9 +85,14 @@ class Objects:
     Args:
         staged: What there is, and what of it has not been seen.
         serializer: Values to bytes and back.
+
+    Attributes:
+        held: Whether copies of live objects are on their way to be staged. What is brought in
+            meanwhile would count as seen by those who made the copies, and be overwritten by them.
     """
 
     def __init__(self, staged: Staged, serializer: Serializer) -> None:
+        self.held: Callable[[], bool] = lambda: False
         self._staged = staged
         self._serializer = serializer
         self._essence = essence_by(serializer)
@@ -141,7 +146,7 @@ class Objects:
             # Other bytes may be the same value: written before there were words, for one.
             value = pristine if seen is None else self._load(kind, key, seen)
         except PersistenceError:
-            return False
+            return False  # what was seen of it does not load any more
         return alike(live, value, self._essence)
 
     def fetch(self, kind: Kind, key: Key) -> object | None:
@@ -190,7 +195,7 @@ class Objects:
             live: The object.
             pristine: Makes what PTB gives to a user or chat that has no data.
         """
-        if key not in self._staged.overtaken[kind]:
+        if key not in self._staged.overtaken[kind] or self.held():
             return
         if not self.untouched(kind, key, live, pristine()):
             return
