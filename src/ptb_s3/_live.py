@@ -146,7 +146,7 @@ class Objects:
             # Other bytes may be the same value: written before there were words, for one.
             value = pristine if seen is None else self._load(kind, key, seen)
         except PersistenceError:
-            return False
+            return False  # what was seen of it does not load any more
         return alike(live, value, self._essence)
 
     def fetch(self, kind: Kind, key: Key) -> object | None:
