@@ -18,7 +18,7 @@ from tests.servers import S3Server
 
 from ptb_s3 import _s3_bodies
 from ptb_s3._s3 import S3Store
-from ptb_s3.errors import SettingsError, StorageError, StorageUnavailableError
+from ptb_s3.errors import StorageError, StorageUnavailableError
 
 _DATE = "Sun, 29 Nov 2026 10:00:00 GMT"
 
@@ -310,18 +310,3 @@ async def test_a_bot_that_fills_the_executor_reads_and_writes(
         ended.set()
         await asyncio.gather(*blocked)
         executor.shutdown()
-
-
-@pytest.mark.parametrize(
-    "prefix", ["/", "/bot/", "a//b/", "bot//", "b\\c/", "./", "a/../", "../", "a/\n/", "\x7f"]
-)
-def test_a_prefix_that_storages_change_is_refused(prefix: str) -> None:
-    """It would be written under one name and listed under another, so that nothing is seen."""
-    with pytest.raises(SettingsError, match="PTB_S3_PREFIX"):
-        S3Store("bucket", prefix)
-
-
-@pytest.mark.parametrize("prefix", ["", "bot", "bot/", "a/b/c/", "a.b/..c/", "ä b+c/", "-"])
-def test_other_prefixes_are_taken(prefix: str) -> None:
-    """What every storage takes as it is stays allowed."""
-    assert S3Store("bucket", prefix).prefix == prefix
