@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from ptb_s3 import _compaction, _state
 from ptb_s3._arrivals import Ahead, Arrivals
 from ptb_s3._base import Base, MovedError, Reader
-from ptb_s3._committer import Committer, Occasion, fetch_head
+from ptb_s3._committer import Committer, Occasion
 from ptb_s3._compaction import Compactor
 from ptb_s3._container import HEAD
 from ptb_s3._erasure import subjects
@@ -27,6 +27,7 @@ from ptb_s3._means import LOAD_PAUSE, LOAD_TRIES, Counters, Means
 from ptb_s3._rebase import Resolve
 from ptb_s3._run import Run, notice_resumes
 from ptb_s3._sealer import Sealer
+from ptb_s3._settling import fetch_head
 from ptb_s3._staged import Staged
 from ptb_s3._state import Changes, Entities, Key, Kind
 from ptb_s3._store import Fetched, Store
@@ -198,6 +199,7 @@ class Repository:
             PersistenceError: It cannot be read. Nothing was changed, here or in the store.
         """
         notice_resumes()
+        self._means.sealer.sealing_key_id()  # or nobody hears of its fault before the first commit
         for number in range(1, LOAD_TRIES + 1):
             arrivals = Arrivals(self._means.reader, self._means.offload, ahead)
             objects = await self._fetch_all(arrivals)
