@@ -118,7 +118,7 @@ async def test_a_reply_that_drips_ends_in_time(
         began = time.monotonic()
         with pytest.raises(StorageUnavailableError, match="TimeoutError"):
             await read(store)  # type: ignore[misc] # all of them are awaitable
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10  # 0.8 s on an idle machine
 
 
 async def test_a_large_object_has_the_time_that_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,15 +128,15 @@ async def test_a_large_object_has_the_time_that_it_takes(monkeypatch: pytest.Mon
 
     class Slow(Scripted):
         async def reply(self, _line: str, writer: asyncio.StreamWriter) -> None:
-            await self.begin(writer, 50)
-            for _ in range(50):
+            await self.begin(writer, 120)
+            for _ in range(120):
                 await self.send(writer, b"x")
                 await asyncio.sleep(0.02)
 
-    async with Slow().store(connect_timeout=0.1, read_timeout=0.1) as store:
+    async with Slow().store(connect_timeout=0.1, read_timeout=0.5) as store:  # 1.8 s
         fetched = await store.get("head")
     assert fetched is not None
-    assert fetched.body == b"x" * 50
+    assert fetched.body == b"x" * 120
 
 
 class _Wordy(Scripted):
