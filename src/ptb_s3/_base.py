@@ -70,7 +70,7 @@ class Base:
         objects: Header and size of each object, by name, as they were when they were read.
         blobs: Current blob of each kind that has one.
         entities: The committed state.
-        misplaced: Kinds whose current object is no base: an older version is, which head names.
+        misplaced: Kinds whose current object is no base: what head names is.
     """
 
     identity: Identity
@@ -92,13 +92,23 @@ class MovedError(Exception):
 
     Attributes:
         fault: What it is if it stays so.
-        named: A kind whose current blob is of a line that has left head's list, and the blob that
-            head names, which is a base in any case.
+        kind: The kind whose current blob is no base; None: it is about something else.
+        ref: The blob that head names for that kind, which is one; None: it needs none.
+        final: Whether it stays so: no commit since could have made it one.
     """
 
-    def __init__(self, fault: DamagedObjectError, named: tuple[Kind, Ref] | None = None) -> None:
+    def __init__(
+        self,
+        fault: DamagedObjectError,
+        kind: Kind | None = None,
+        ref: Ref | None = None,
+        *,
+        final: bool = False,
+    ) -> None:
         self.fault = fault
-        self.named = named
+        self.kind = kind
+        self.ref = ref
+        self.final = final
         super().__init__(fault)
 
 
@@ -359,9 +369,7 @@ class Reader:
                 f"from {oldest} to {base.head.revision} of its own lines"
             )
             within = oldest <= header.revision <= base.head.revision
-            unlisted = within and base.head.line_at(header.revision) is None
-            named = (kind, part.ref) if part.ref is not None and unlisted else None
-            raise MovedError(DamagedObjectError(kind, reason), named)
+            raise MovedError(DamagedObjectError(kind, reason), kind, part.ref, final=within)
         base.objects[kind] = Stored(header, opening.size)
         base.entities[kind] = entities
         base.blobs[kind] = Blob(fetched.etag, ref_of(header, fetched.version_id, opening.size))

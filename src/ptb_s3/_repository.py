@@ -207,7 +207,8 @@ class Repository:
             objects = await self._fetch_all(arrivals)
             arrived = await arrivals.opened()
             try:
-                base = await build_base(self._means, objects, partial(self._assemble, arrived))
+                build, last = partial(self._assemble, arrived), number == LOAD_TRIES
+                base = await build_base(self._means, objects, build, last=last)
                 break
             except MovedError as moved:
                 if number == LOAD_TRIES:

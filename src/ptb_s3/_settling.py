@@ -15,7 +15,7 @@ from ptb_s3 import _rebase
 from ptb_s3._base import Base, HeadOpening, MovedError, OpenedHead
 from ptb_s3._container import HEAD
 from ptb_s3._guarded import two_winners
-from ptb_s3._head import Head
+from ptb_s3._head import Head, Ref
 from ptb_s3._means import LOAD_PAUSE, LOAD_TRIES, Means
 from ptb_s3._rebase import Rebased, Resolve
 from ptb_s3._run import Run
@@ -78,16 +78,19 @@ async def build_base(
     means: Means,
     blobs: Mapping[str, Fetched | None],
     build: Callable[[Mapping[str, Fetched | None], Collection[Kind]], Base],
+    *,
+    last: bool,
 ) -> Base:
     """Build a base of objects that were read.
 
-    A blob that was sent long ago may arrive when the line that it is of has left head's list. It
-    may be of any branch then, and the version that head names is read in its place.
+    A blob that was sent long ago may arrive when others have gone on from an older state, or when
+    its line has left head's list. Then the version that head names is read in its place.
 
     Args:
         means: What to work with.
         blobs: The objects.
         build: Builds it, of these objects; told the kinds whose objects are others by now.
+        last: Whether objects that do not fit together are not to be read again.
 
     Raises:
         MovedError: They do not fit together.
@@ -98,23 +101,29 @@ async def build_base(
             base = await means.offload(build, blobs, replaced)
             break
         except MovedError as moved:
-            if moved.named is None or moved.named[0] in replaced:
+            kind, ref = moved.kind, moved.ref
+            if kind is None or kind in replaced or not (moved.final or last):
                 raise
-            kind, ref = moved.named
-            found = ref.version_id and await means.store.get(kind, version_id=ref.version_id)
-            if not found:
+            found = None if ref is None else await _named(means, kind, ref)
+            if found is None and ref is not None:
                 raise
         blobs = {**blobs, kind: found}
         replaced.add(kind)
         _LOGGER.warning(
-            "Object %r is of a line that head no longer lists. The version that head names was "
-            "read in its place, and it is written anew.",
+            "Object %r is not what head builds on: it was put there, or arrived late. What head "
+            "names was read in its place, and the object is written anew.",
             kind.value,
         )
-    for kind in replaced:  # what is there to be replaced is not the version that was read
+    for kind in replaced & base.blobs.keys():  # what is to be replaced is not what was read
         base.blobs[kind] = base.blobs[kind]._replace(etag=None)
     base.misplaced |= replaced
     return base
+
+
+async def _named(means: Means, kind: Kind, ref: Ref) -> Fetched | None:
+    if ref.version_id is None:
+        return None
+    return await means.store.get(kind, version_id=ref.version_id)
 
 
 class Settler:
@@ -210,7 +219,7 @@ class Settler:
                 self._go_on_with_copy(etag)
                 return
             try:
-                await self._follow(opened, etag, rebase=rebase)
+                await self._follow(opened, etag, rebase=rebase, last=number == LOAD_TRIES)
             except MovedError as moved:
                 if number == LOAD_TRIES:
                     raise moved.fault from None
@@ -271,7 +280,7 @@ class Settler:
         self._undecided.clear()
         self._abandoned.clear()
 
-    async def _follow(self, opened: OpenedHead, etag: str, *, rebase: bool) -> None:
+    async def _follow(self, opened: OpenedHead, etag: str, *, rebase: bool, last: bool) -> None:
         """Make another writer's commit the new base, and put what is staged on top of it."""
         base, head = self.base, opened.head
         if any(w.writer == self._run.writer and w.commit != self.own for w in head.writers):
@@ -294,7 +303,9 @@ class Settler:
             kind: await self._means.store.get(kind) for kind in whole
         }
         reader = self._means.reader
-        theirs = await build_base(self._means, blobs, lambda b, _: reader.build(opened, etag, b))
+        theirs = await build_base(
+            self._means, blobs, lambda given, _: reader.build(opened, etag, given), last=last
+        )
         if descends:
             changes = await self._means.offload(_rebase.changes_since, base, theirs, whole)
         else:

@@ -63,9 +63,12 @@ async def test_each_load_begins_a_line_with_its_first_commit() -> None:
     assert (header.revision, header.line) == (3, lines[-1].line)
 
 
-async def test_a_blob_of_a_branch_that_was_given_up_is_refused() -> None:
+@pytest.mark.parametrize("versioned", [True, False])
+async def test_a_blob_of_a_branch_that_was_given_up_is_no_base(
+    *, versioned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     """The store was rolled back before a cold start: its revisions were given a second time."""
-    store = MemoryStore()
+    store = MemoryStore(versioned=versioned)
     given_up = await opened(store)
     await committed(given_up, b"common")
     await published(given_up)
@@ -79,8 +82,14 @@ async def test_a_blob_of_a_branch_that_was_given_up_is_refused() -> None:
     for number in range(9):
         await committed(current, b"current %d" % number)
     store.replace(USER, blob)
-    with pytest.raises(DamagedObjectError, match="of its own lines"):
-        await opened(store)
+    if not versioned:
+        with pytest.raises(DamagedObjectError, match="of its own lines"):
+            await opened(store)
+        return
+    fresh = await opened(store)  # from the version that head names
+    assert fresh.staged.entities(USER) == {1: b"current 8"}
+    assert "is not what head builds on" in caplog.text
+    assert fresh.due() == [USER]
 
 
 @pytest.mark.parametrize("before", [True, False])
@@ -188,7 +197,7 @@ async def test_a_blob_that_arrives_when_its_line_has_left_the_list_stops_nobody(
     store.replace(USER, late[0])
     fresh = await opened(store)
     assert fresh.staged.entities(USER) == {1: b"4", 9: b"0"}
-    assert "of a line that head no longer lists" in caplog.text
+    assert "is not what head builds on" in caplog.text
     assert fresh.due() == [USER]
     await fresh.compact(USER)
     await committed(fresh, b"5")
