@@ -8,6 +8,7 @@ all of them wait for it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
@@ -83,7 +84,7 @@ class GroupCommit:
         self._group: Group | None = None
         self._committing: set[asyncio.Task[None]] = set()
         self._left_out: list[ConflictError] = []
-        self._holding = False
+        self._holding: asyncio.AbstractEventLoop | None = None
         self.objects.held = self._is_held
 
     @property
@@ -120,17 +121,19 @@ class GroupCommit:
 
         The calls that hand it over are tasks, which begin in the next tick.
         """
-        if not self._holding:
-            self._holding = True
+        with contextlib.suppress(RuntimeError):  # no loop runs, so nothing is brought in either
             loop = asyncio.get_running_loop()
-            loop.call_soon(loop.call_soon, self._let_go)
+            if self._holding is not loop:
+                self._holding = loop
+                loop.call_soon(loop.call_soon, self._let_go)
 
     def _let_go(self) -> None:
-        self._holding = False
+        self._holding = None
 
     def _is_held(self) -> bool:
         waiting = self._group is not None and bool(self._group.updates)
-        return self._holding or waiting
+        # What a loop that is gone was to let go of, nobody else will.
+        return waiting or self._holding is asyncio.get_running_loop()
 
     def refresh(self, kind: Kind, key: Key, live: object, pristine: Callable[[], object]) -> None:
         """Bring what an entity is now into a live object; see `Objects.refresh`."""
