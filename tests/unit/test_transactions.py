@@ -588,7 +588,7 @@ def test_a_call_whose_loop_is_gone_in_the_middle_is_taken_back() -> None:
     """No code of ours ran when it broke off: the next call does it, on its own loop."""
     for steps in range(40):
         store = MemoryStore()
-        app = application(store)
+        app, other = application(store), application(store)
         asyncio.run(deliver(app, message()))
         update, gone = message(), asyncio.new_event_loop()
         tasks = {gone.create_task(deliver(app, update))}
@@ -596,6 +596,7 @@ def test_a_call_whose_loop_is_gone_in_the_middle_is_taken_back() -> None:
             gone.run_until_complete(asyncio.sleep(0))
         tasks |= asyncio.all_tasks(gone)
         gone.close()
+        asyncio.run(deliver(other, message(user=4)))
         asyncio.run(deliver(app, message(user=2)))
         asyncio.run(deliver(app, update))
         for task in tasks:  # as the collector does, some day
@@ -603,8 +604,8 @@ def test_a_call_whose_loop_is_gone_in_the_middle_is_taken_back() -> None:
             task.get_coro().close()
         asyncio.run(deliver(app, message(user=3)))
         counted = {user: data["n"] for user, data in asyncio.run(users(store)).items()}
-        assert counted == {1: 2, 2: 1, 3: 1}, steps
-        assert asyncio.run(bot_data(store)) == {"n": 4}, steps
+        assert counted == {1: 2, 2: 1, 3: 1, 4: 1}, steps
+        assert asyncio.run(bot_data(store)) == {"n": 5}, steps
 
 
 # What cannot be saved -----------------------------------------------------------------------------
