@@ -266,7 +266,7 @@ async def saved(store: MemoryStore, cls: type[Any]) -> Any:
 def filled(cls: Any, number: int) -> Any:
     made: Any
     if cls is Own:
-        made: Any = cls(n=number)
+        made = cls(n=number)
     elif issubclass(cls, dict):
         made = cls({number: number})
     elif issubclass(cls, (list, set, collections.deque)):
