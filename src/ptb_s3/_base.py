@@ -70,6 +70,7 @@ class Base:
         objects: Header and size of each object, by name, as they were when they were read.
         blobs: Current blob of each kind that has one.
         entities: The committed state.
+        misplaced: Kinds whose current object is no base: an older version is, which head names.
     """
 
     identity: Identity
@@ -78,6 +79,7 @@ class Base:
     objects: dict[str, Stored] = field(default_factory=dict)
     blobs: dict[Kind, Blob] = field(default_factory=dict)
     entities: dict[Kind, Entities] = field(default_factory=lambda: {kind: {} for kind in Kind})
+    misplaced: set[Kind] = field(default_factory=set)
 
     @property
     def unpublished(self) -> bool:
@@ -90,10 +92,13 @@ class MovedError(Exception):
 
     Attributes:
         fault: What it is if it stays so.
+        named: A kind whose current blob is of a line that has left head's list, and the blob that
+            head names, which is a base in any case.
     """
 
-    def __init__(self, fault: DamagedObjectError) -> None:
+    def __init__(self, fault: DamagedObjectError, named: tuple[Kind, Ref] | None = None) -> None:
         self.fault = fault
+        self.named = named
         super().__init__(fault)
 
 
@@ -353,7 +358,10 @@ class Reader:
                 f"it holds revision {header.revision} of line {header.line}, and head needs one "
                 f"from {oldest} to {base.head.revision} of its own lines"
             )
-            raise MovedError(DamagedObjectError(kind, reason))
+            within = oldest <= header.revision <= base.head.revision
+            unlisted = within and base.head.line_at(header.revision) is None
+            named = (kind, part.ref) if part.ref is not None and unlisted else None
+            raise MovedError(DamagedObjectError(kind, reason), named)
         base.objects[kind] = Stored(header, opening.size)
         base.entities[kind] = entities
         base.blobs[kind] = Blob(fetched.etag, ref_of(header, fetched.version_id, opening.size))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from typing import Any
 
@@ -83,7 +84,7 @@ class GroupCommit:
         self._group: Group | None = None
         self._committing: set[asyncio.Task[None]] = set()
         self._left_out: list[ConflictError] = []
-        self._holding = False
+        self._held_on: asyncio.AbstractEventLoop | None = None
         self.objects.held = self._is_held
 
     @property
@@ -120,17 +121,18 @@ class GroupCommit:
 
         The calls that hand it over are tasks, which begin in the next tick.
         """
-        if not self._holding:
-            self._holding = True
+        with suppress(RuntimeError):  # no loop runs, and so nothing is brought in either
             loop = asyncio.get_running_loop()
-            loop.call_soon(loop.call_soon, self._let_go)
+            if self._held_on is not loop:
+                self._held_on = loop
+                loop.call_soon(loop.call_soon, self._let_go)
 
     def _let_go(self) -> None:
-        self._holding = False
+        self._held_on = None
 
     def _is_held(self) -> bool:
         waiting = self._group is not None and bool(self._group.updates)
-        return self._holding or waiting
+        return waiting or self._held_on is asyncio.get_running_loop()
 
     def refresh(self, kind: Kind, key: Key, live: object, pristine: Callable[[], object]) -> None:
         """Bring what an entity is now into a live object; see `Objects.refresh`."""

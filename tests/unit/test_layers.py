@@ -36,6 +36,7 @@ LAYERS = (
     "_arrivals",
     "_ahead",
     "_committer",
+    "_settling",
     "_compaction",
     "_run",
     "_means",
