@@ -8,7 +8,7 @@ for `merge=` to settle, or ours wins: it is the later commit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 from types import MemberDescriptorType
 from typing import Any, Final, TypeAlias
@@ -23,6 +23,10 @@ from ptb_s3.errors import ConflictError, PersistenceError
 
 # (kind, key, base, ours, theirs) -> value, as the user gives it; None: there is no such entity.
 Merge: TypeAlias = Callable[[str, Any, Any, Any, Any], Any]
+
+
+# By kind, what makes an entity of it as it is before anything was changed.
+Born: TypeAlias = Mapping[Kind, Callable[[], object]]
 
 
 class _Missing(Enum):
@@ -57,11 +61,16 @@ class Merger:
     Args:
         serializer: Values to bytes and back.
         function: The user's, for entities in which both changed the same thing.
+        born: By kind, makes what entities are born as: what two sides that both met a new one have
+            in common.
     """
 
-    def __init__(self, serializer: Serializer, function: Merge | None = None) -> None:
+    def __init__(
+        self, serializer: Serializer, function: Merge | None = None, born: Born | None = None
+    ) -> None:
         self._serializer = serializer
         self._function = function
+        self._born = born
         self._essence = essence_by(serializer)
 
     def __call__(
@@ -91,8 +100,12 @@ class Merger:
         if base == ours:
             return Resolution(theirs)
         merging = _Merging(self._essence)
-        values = (self._load(kind, base), self._load(kind, ours), self._load(kind, theirs))
-        merged = merging.combine(*values, whole=True)
+        common = self._load(kind, base)
+        if common is _MISSING and self._born is not None and kind in self._born:
+            common = self._born[kind]()  # or what it is born with would be taken for a change
+        merged = merging.combine(
+            common, self._load(kind, ours), self._load(kind, theirs), whole=True
+        )
         if merging.clashes and self._function is not None:
             again = (self._load(kind, data) for data in (base, ours, theirs))
             merged = self._ask(kind, key, *(None if v is _MISSING else v for v in again))

@@ -240,7 +240,13 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         self._level = compression_level
         self.flush_timeout = flush_timeout
         self._restore = restore
-        self._resolve = Merger(self._serializer, merge)
+        types = self.context_types
+        born = {
+            Kind.USER_DATA: types.user_data,
+            Kind.CHAT_DATA: types.chat_data,
+            Kind.BOT_DATA: types.bot_data,
+        }
+        self._resolve = Merger(self._serializer, merge, born)
         self._sync: Sync = sync
         self._single_writer = single_writer
         self._repository: Repository | None = None

@@ -422,3 +422,23 @@ def test_a_result_that_cannot_be_saved_is_a_conflict() -> None:
     merger = Merger(SERIALIZER, lambda *_: {"n": print})
     with pytest.raises(ConflictError, match="SerializationError"):
         merger(USER, 7, data({"n": 1}), data({"n": 2}), data({"n": 3}))
+
+
+class Account:
+    """A context type that is born with defaults."""
+
+    def __init__(self) -> None:
+        self.balance = 0
+        self.name: str | None = None
+
+
+def test_what_an_entity_is_born_with_is_no_change() -> None:
+    """Two instances have both met a user for the first time: a default is no match for a value."""
+    ours, theirs = Account(), Account()
+    ours.balance, theirs.name = 5, "Ada"
+    merger = Merger(SERIALIZER, born={USER: Account})
+    resolution = merger(USER, 7, None, data(ours), data(theirs))
+    assert resolution.value is not None
+    merged: Any = SERIALIZER.loads(resolution.value)
+    assert (merged.balance, merged.name) == (5, "Ada")
+    assert resolution[1:] == (0, False)
