@@ -10,24 +10,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from copy import deepcopy
 from typing import Any
 
-from ptb_s3 import _codec, _state
 from ptb_s3._blobs import Blobs
 from ptb_s3._codec import Serializer
 from ptb_s3._group import Call, Group, Update, in_parts
 from ptb_s3._live import Lookout, Objects, Sync
 from ptb_s3._locks import running
 from ptb_s3._repository import Repository
-from ptb_s3._state import Key, Kind, is_key
+from ptb_s3._staging import Staging
+from ptb_s3._state import Key, Kind
 from ptb_s3._stop import Stop
-from ptb_s3.errors import (
-    ConflictError,
-    PersistenceError,
-    SerializationError,
-    StorageUnavailableError,
-)
+from ptb_s3.errors import ConflictError, PersistenceError, StorageUnavailableError
 
 # Seconds for which the event loop is held at a time, while an interval's values are serialised.
 SLICE = 0.002
@@ -38,8 +32,6 @@ AT_ONCE = 250
 TURNS = 3
 # Seconds that a commit which is given up has to end; it waits for nothing but the loop.
 GIVEN_UP = 0.25
-
-_DROPPED = object()
 
 _LOGGER = logging.getLogger("ptb_s3")
 
@@ -71,9 +63,7 @@ class GroupCommit:
         self.stop = stop or Stop()
         self._lookout = Lookout(repository, sync)
         self._blobs = Blobs(repository, serializer)
-        self._serializer = serializer
-        # What fresh objects are written as, where those are not the bytes they were made from.
-        self._alike: dict[tuple[Kind, Key], tuple[bytes | None, bytes]] = {}
+        self._staging = Staging(repository, serializer)
         self._group: Group | None = None
         self._committing: set[asyncio.Task[None]] = set()
         self._left_out: list[ConflictError] = []
@@ -111,24 +101,8 @@ class GroupCommit:
                 self.note_unchanged(kind, {key: live})
 
     def note_unchanged(self, kind: Kind, values: Mapping[Key, object]) -> None:
-        """Note what PTB's copies of objects are written as while nobody has changed them.
-
-        Those may be other bytes than the ones they were made from: which strings are one and the
-        same object, for one, is part of a pickle. So an idle bot, whose bot_data PTB sends in every
-        interval, would make a commit after each start.
-
-        Args:
-            kind: Whose entities they are.
-            values: The objects as they were just made, or as a type makes them for what never was.
-        """
-        for key, value in values.items():
-            seen = self.repository.staged.seen(kind, key)
-            try:
-                data = _codec.dump(self._serializer, deepcopy(value))
-            except Exception:  # noqa: BLE001, S112 - said by PTB's own copy, or when it is saved
-                continue
-            if data != seen:
-                self._alike[kind, key] = seen, data
+        """Note what PTB's copies of fresh objects are written as; see `Staging`."""
+        self._staging.note_unchanged(kind, values)
 
     # What PTB hands over ------------------------------------------------------------------------
 
@@ -160,7 +134,7 @@ class GroupCommit:
             ConflictError: An entity, best one of these, cannot be merged. Everything else is saved.
             PersistenceError: The commit failed; what failed goes with the next one.
         """
-        call = _call(shared=shared, many=False)
+        call = Call(shared=shared)
         failure = await self._hand_over(call, (Update(kind, values, dropped, whole, call.faults),))
         if call.faults:
             raise call.faults[0] from failure
@@ -183,7 +157,7 @@ class GroupCommit:
         Raises:
             PersistenceError: The commit failed; see `record`.
         """
-        call = _call(shared=True, many=True)
+        call = Call(shared=True, many=True)
         failure = await self._hand_over(call, in_parts(kind, values, call.faults))
         if failure is not None:
             raise failure
@@ -191,9 +165,9 @@ class GroupCommit:
 
     async def _hand_over(self, call: Call, updates: Iterable[Update]) -> BaseException | None:
         """Return when the commit of these is done; and why it failed, if this call is to say so."""
-        self._salvage()
         group = self._group
-        if group is None:
+        if group is None or group.is_lost:
+            self._salvage()
             group = self._group = self._begin()
         group.join(call, updates)
         try:
@@ -223,13 +197,14 @@ class GroupCommit:
         was closed.
         """
         group = self._group
-        if group is None or running(group.task):
+        if group is None or not group.is_lost:
             return
         self._group = None
         group.failure = group.failure or _given_up()
         while group.updates:
-            self._stage(group.updates.popleft())
-        group.release(len(group))
+            self._staging.stage(group.updates.popleft())
+        if group.is_here:
+            group.release(len(group))
 
     async def flush(self, deadline: float, seconds: float) -> None:
         """Commit what is left, and write blobs if there is time.
@@ -311,6 +286,8 @@ class GroupCommit:
 
     async def _release(self, group: Group) -> None:
         """Let everybody go on who waited for the commit; not all in one tick of the loop."""
+        if group.is_over:
+            return
         try:
             while len(group) > AT_ONCE:
                 group.release(AT_ONCE)
@@ -325,81 +302,15 @@ class GroupCommit:
             await _give_way()  # PTB's copies, and the start of its calls, have held the loop enough
             begun = clock()
             while group.updates:
-                self._stage(group.updates.popleft())
+                self._staging.stage(group.updates.popleft())
                 if clock() - begun > SLICE:
                     await _give_way()
                     begun = clock()
         finally:
-            self._group = None  # what comes from now on is for the next commit
+            if self._group is group:
+                self._group = None  # what comes from now on is for the next commit
             while group.updates:  # cut short: what was handed over is kept all the same
-                self._stage(group.updates.popleft())
-
-    def _stage(self, update: Update) -> None:
-        gone = self._gone(update.kind, update.values) if update.whole else ()
-        for key in [*update.dropped, *gone]:
-            self._stage_one(update, key, _DROPPED)
-        for key, value in update.values.items():
-            self._stage_one(update, key, value)
-
-    def _stage_one(self, update: Update, key: Key, value: object) -> None:
-        try:
-            if value is _DROPPED:
-                self.repository.staged.drop(update.kind, key)
-            else:
-                self._stage_value(update.kind, key, value)
-        except SerializationError as fault:
-            update.faults.append(fault.locate(update.kind.value, key))
-        except PersistenceError as fault:
-            update.faults.append(fault)
-        except Exception as error:  # noqa: BLE001 - a key's own code, or a merge of one's own
-            # Without the error itself: its text may quote what is in the value.
-            unknown = SerializationError(f"to stage it raised {type(error).__name__}")
-            update.faults.append(unknown.locate(update.kind.value, key))
-
-    def _stage_value(self, kind: Kind, key: Key, value: object) -> None:
-        data, alike = self._dump(kind, key, value), self._alike.get((kind, key))
-        if alike is None or alike != (self.repository.staged.seen(kind, key), data):
-            self.repository.stage(kind, key, data)
-
-    def _gone(self, kind: Kind, values: Mapping[Key, object]) -> list[Key]:
-        """Return what is not among all values any more, and was, as far as PTB has seen."""
-        staged = self.repository.staged
-        # What others have deleted as well: if it comes back, PTB is not to be taken to have it.
-        known = staged.entities(kind).keys() | staged.overtaken[kind].keys()
-        return [key for key in known - values.keys() if staged.seen(kind, key) is not None]
-
-    def _dump(self, kind: Kind, key: Key, value: object) -> bytes:
-        """Return a value as bytes that head and blob can hold, with its key.
-
-        Raises:
-            SerializationError: They cannot.
-        """
-        if not _fits(kind, key):
-            raise SerializationError(f"a {type(key).__name__} of this form cannot be its key")
-        data = _codec.dump(self._serializer, value)
-        size, limit = len(data) + _key_size(key), _state.MAX_ENTITY
-        if size > limit:
-            raise SerializationError(f"it takes {size} bytes with its key, and at most {limit} fit")
-        return data
-
-
-def _fits(kind: Kind, key: Key) -> bool:
-    try:
-        return is_key(kind, key)
-    except UnicodeEncodeError:  # half of a surrogate pair, which is no text
-        return False
-
-
-def _key_size(key: Key) -> int:
-    """Return how many bytes a key takes, or a few more."""
-    if isinstance(key, int):
-        return 0  # within what an entry is counted for
-    parts = (key[0], *(key[1] if isinstance(key[1], tuple) else key[1:]))
-    return sum(len(part.encode()) if isinstance(part, str) else 9 for part in parts)
-
-
-def _call(*, shared: bool, many: bool) -> Call:
-    return Call(asyncio.get_running_loop().create_future(), [], shared=shared, many=many)
+                self._staging.stage(group.updates.popleft())
 
 
 def _given_up() -> StorageUnavailableError:

@@ -27,6 +27,7 @@ LAYERS = (
     "_ptb",
     "_live",
     "_blobs",
+    "_staging",
     "_merge",
     "_repository",
     "_arrivals",
