@@ -31,6 +31,7 @@ LAYERS = (
     "_live",
     "_refresh",
     "_blobs",
+    "_staging",
     "_merge",
     "_repository",
     "_arrivals",
