@@ -211,13 +211,30 @@ class _Merging:
         new = base is _MISSING or base is None
         if type(ours) is list and type(theirs) is list and (new or type(base) is list):
             was = base if isinstance(base, list) else []
-            if all(self._alike(side[: len(was)], was) for side in (ours, theirs)):
-                ours[len(was) : len(was)] = theirs[len(was) :]
+            if self._have_added(was, ours, theirs):
                 return ours
         as_set = type(ours) in {set, frozenset} and type(theirs) is type(ours)
         if as_set and (new or type(base) is type(ours)):
             return self._unite(() if new else base, ours, theirs)
         return self._clash(ours, theirs)
+
+    def _have_added(self, was: list[Any], ours: list[Any], theirs: list[Any]) -> bool:
+        """Merge lists of which one side only appended, and the other only added; tell if they are.
+
+        To add is to append, too, and to have others' elements merged in before one's own.
+        """
+        marks = [self._mark(one) for one in was]
+        if self._alike(ours[: len(was)], was) and self._are_among(marks, theirs):
+            ours[: len(was)] = theirs
+            return True
+        if self._alike(theirs[: len(was)], was) and self._are_among(marks, ours):
+            ours += theirs[len(was) :]
+            return True
+        return False
+
+    def _are_among(self, marks: list[object], elements: list[Any]) -> bool:
+        left = map(self._mark, elements)
+        return all(mark in left for mark in marks)  # each looks on from where the last one was
 
     def _unite(self, base: Any, ours: Any, theirs: Any) -> object:  # noqa: ANN401 - these are sets
         """Return a set of what is in both, and of what one side has added."""
