@@ -2,8 +2,8 @@
 # moto: the first PUT after a bucket's versioning is suspended drops all older versions.
 #
 # On S3, versions that are there stay when versioning is suspended, and a PUT then writes the version
-# "null" beside those that have ids (Amazon S3 User Guide, "Adding objects to versioning-suspended
-# buckets"). moto's server forgets them: they are neither listed nor given.
+# "null" beside those that have ids. moto's server forgets them: neither are they listed, nor can
+# they be had by their ids.
 #
 # Prints what it sees. Ends with 0 while it is so, and with 1 once it is not.
 set -eu
