@@ -366,8 +366,8 @@ async def test_reads_that_do_not_fit_are_read_again() -> None:
 
 
 async def test_what_never_fits_is_damaged() -> None:
-    """Without versions an older blob put back is refused, after a few rounds, and stays."""
-    store = MemoryStore(versioned=False)
+    """An older blob put back is refused, after a few rounds, and the bucket is left alone."""
+    store = MemoryStore()
     repository = await opened(store)
     await committed(repository, u1=b"a")
     await repository.compact(USER)
