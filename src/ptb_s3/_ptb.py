@@ -222,13 +222,19 @@ class Internals:
                     yield handler._conversations  # noqa: SLF001
 
 
-def tasks() -> set[asyncio.Task[Any]]:
+def tasks(application: App) -> set[asyncio.Task[Any]]:
     """Return the tasks that `Application.create_task` has made, such as of ``block=False``.
 
     By the name of what they run: an application that is not running keeps no list of them.
     """
-    running = asyncio.all_tasks()
-    return {task for task in running if getattr(task.get_coro(), "__qualname__", "") == _TASK}
+    return {task for task in asyncio.all_tasks() if _is_task_of(application, task.get_coro())}
+
+
+def _is_task_of(application: App, coroutine: Any) -> bool:  # noqa: ANN401 - a coroutine, of one of several types
+    if getattr(coroutine, "__qualname__", "") != _TASK:
+        return False
+    # Others may be at work on the same loop: their tasks are not to be waited for, or cancelled.
+    return coroutine.cr_frame is not None and saving_application(coroutine.cr_frame) is application
 
 
 def is_initialized(bot: object) -> bool:

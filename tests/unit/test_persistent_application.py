@@ -495,7 +495,7 @@ async def test_tasks_of_ptb_are_known_by_name() -> None:
     app = application(store, MessageHandler(filters.TEXT, later, block=False))
     await app.initialize()
     await say(app, "tea")
-    found = tasks()
+    found = tasks(app)
     assert len(found) == 1
     await asyncio.wait(found)
     assert done == [True]

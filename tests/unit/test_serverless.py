@@ -271,6 +271,25 @@ async def test_handlers_that_do_not_block_are_waited_for() -> None:
     assert await users(store) == {1: {"n": 1}}
 
 
+async def test_tasks_of_another_application_are_its_own() -> None:
+    """Two bots in one process: what is taken back for one ends nothing of the other's."""
+    store, go = MemoryStore(), asyncio.Event()
+
+    async def wait(_: Any, context: Any) -> None:
+        await go.wait()
+        context.bot_data["done"] = True
+
+    one = application(store, MessageHandler(filters.TEXT, wait, block=False))
+    other = application(MemoryStore(), MessageHandler(filters.TEXT, wait, block=False))
+    await asyncio.gather(begin(one), begin(other))
+    call = asyncio.create_task(deliver(one, message()))
+    with pytest.raises(TimeoutError):
+        await deliver(other, message(), timeout=0.01)
+    go.set()
+    assert await call
+    assert one.bot_data == await make_persistence(store).get_bot_data() == {"done": True}
+
+
 async def test_a_handler_may_deliver_another_update() -> None:
     """A task that waits for its turn is not waited for by whoever has it."""
     store, tasks = MemoryStore(), list[asyncio.Task[bool]]()
