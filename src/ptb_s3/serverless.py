@@ -43,7 +43,8 @@ async def deliver(
     """Process one update, and return when its effects are durable.
 
     The application needs no `Updater` and no `JobQueue`. The first call initialises it, and calls
-    its `post_init`. Calls that come meanwhile wait for their turn.
+    its `post_init`; where that raises, the next call does so again. Calls that come meanwhile wait
+    for their turn.
 
     An update is a transaction: where others have changed what it changes since it was read, and
     neither fields nor ``merge=`` settle that, all it changed is taken back, and it is processed
@@ -105,7 +106,7 @@ async def begin(application: App) -> None:
     persistence = _persistence_of(application)
     host = await _host_of(application, persistence)
     async with host.turn:
-        if not host.begun:
+        if not host.ready:
             await prepare(application, persistence, host)
 
 
@@ -122,7 +123,7 @@ async def close(application: App) -> None:
     host = _hosts.get(persistence)
     if host is None or not host.begun:
         return
-    host.begun = False
+    host.begun = host.ready = False
     try:
         async with asyncio.timeout(persistence.flush_timeout), host.turn:
             await host.take_back()

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from telegram.error import TelegramError
 from telegram.ext import ApplicationBuilder, MessageHandler, filters
 from tests.integration.bots import TOKEN, App, asking
 from tests.support import make_persistence
@@ -335,6 +336,28 @@ async def test_begin_loads_the_state_ahead_of_the_first_update() -> None:
     before = len(store.calls)
     assert await deliver(app, message())
     assert ("get", "user_data") not in calls_of(store, before)
+
+
+async def test_a_post_init_that_failed_is_called_again() -> None:
+    """No update meets an application that is half set up."""
+    store, tries = MemoryStore(), list[int]()
+
+    async def set_up(app: App) -> None:
+        tries.append(len(tries))
+        if len(tries) < 3:
+            raise TelegramError("no answer")
+        app.bot_data["n"] = 10
+
+    app = application(store)
+    app.post_init = set_up
+    with pytest.raises(TelegramError):
+        await begin(app)
+    with pytest.raises(TelegramError):
+        await deliver(app, message())
+    assert await deliver(app, message())
+    assert await deliver(app, message())
+    assert await make_persistence(store).get_bot_data() == {"n": 12}
+    assert tries == [0, 1, 2]
 
 
 async def test_calls_at_once_take_their_turn() -> None:
