@@ -24,7 +24,7 @@ from telegram import Update
 from ptb_s3._delivery import Delivery, Host, prepare
 from ptb_s3._transaction import App, OnConflict
 from ptb_s3.errors import SettingsError, StorageUnavailableError, UpdateFormatError
-from ptb_s3.persistence import S3Persistence
+from ptb_s3.persistence import CLOSE_RESERVE, S3Persistence
 
 __all__ = ["begin", "close", "deliver"]
 
@@ -125,7 +125,9 @@ async def close(application: App) -> None:
         return
     host.begun = host.ready = False
     try:
-        async with asyncio.timeout(persistence.flush_timeout), host.turn:
+        # With what a flush takes to close connections, or it would seem to have failed.
+        limit = persistence.flush_timeout + 2 * CLOSE_RESERVE
+        async with asyncio.timeout(limit), host.turn:
             await host.take_back()
             await application.shutdown()
     except TimeoutError:
@@ -134,7 +136,9 @@ async def close(application: App) -> None:
             "(flush_timeout). An update that was not answered is sent again by Telegram."
         ) from None
     finally:
-        await persistence.close()
+        with suppress(TimeoutError):  # a peer that never answers: the persistence has waited before
+            async with asyncio.timeout(CLOSE_RESERVE):
+                await persistence.close()
 
 
 async def _host_of(application: App, persistence: _Persistence) -> Host:

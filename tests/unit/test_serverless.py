@@ -324,6 +324,20 @@ async def test_close_does_not_wait_for_ever() -> None:
             await close(app)
 
 
+async def test_close_does_not_wait_for_connections_either() -> None:
+    """All is saved, and a peer that never answers is left alone."""
+    store = MemoryStore()
+    app = application(store, flush_timeout=0.05)
+    await deliver(app, message())
+
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    store.close = hang  # type: ignore[method-assign]  # such a peer
+    async with asyncio.timeout(5):
+        await close(app)
+
+
 async def test_begin_loads_the_state_ahead_of_the_first_update() -> None:
     """A start that cannot read its state fails there; one that can has nothing left to load."""
     store = MemoryStore(faults=lambda _: Fault.FAIL_BEFORE)
