@@ -73,6 +73,8 @@ async def prepare(application: App, persistence: _Persistence, host: Host) -> Gr
     """Initialise the application, or bring its state up to date; nothing is unsaved afterwards."""
     fresh = persistence.open_already is None
     if not host.begun:
+        if not fresh:
+            Internals(application).forget()
         await application.initialize()
         host.begun = True
     if not host.ready:  # one that failed, as for the network's sake, is called again

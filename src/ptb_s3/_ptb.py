@@ -118,6 +118,21 @@ class Internals:
             for key in keys:
                 self.conversations[name].mark_as_accessed(key)
 
+    def forget(self) -> None:
+        """Let go of what a start reads anew, but of nothing that is noted to be saved.
+
+        PTB adds what it reads to what it has, so that whoever another instance has dropped in
+        between would stay, and a conversation that has ended there would be saved again.
+        """
+        marks = self.marks()
+        for kind in _DATA:
+            if self.stores(kind):
+                _keep(self.data(kind), marks.changed[kind])
+        for name, states in self.conversations.items():
+            _keep(states.data, marks.conversations[name])
+        if self.keeps_buttons:
+            self.put_buttons(([], {}))
+
     # What other instances have changed ----------------------------------------------------------
 
     def bring_in(self, objects: Objects) -> None:
@@ -299,6 +314,11 @@ def settled_states(states: Conversation, keys: set[Any]) -> Iterator[tuple[Any, 
             if pending:
                 states.mark_as_accessed(key)
         yield key, state
+
+
+def _keep(live: MutableMapping[Any, Any], keys: set[Any]) -> None:
+    for key in live.keys() - keys:
+        del live[key]
 
 
 def _settle(states: Conversation, key: Any) -> object:  # noqa: ANN401 - a conversation's key

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from telegram.error import TelegramError
-from telegram.ext import ApplicationBuilder, MessageHandler, filters
+from telegram.ext import ApplicationBuilder, CommandHandler, MessageHandler, filters
 from tests.integration.bots import TOKEN, App, asking
 from tests.support import make_persistence
 from tests.unit.deliveries import application, calls_of, count, message, users
@@ -391,6 +391,30 @@ async def test_close_saves_and_a_later_call_begins_anew() -> None:
     await close(app)
     assert await deliver(app, message())
     assert await users(store) == {1: {"n": 2}}
+
+
+@pytest.mark.parametrize("plain", [False, True])
+async def test_who_was_dropped_while_it_was_closed_is_gone(plain: bool) -> None:  # noqa: FBT001 - a case
+    """Begun anew, an application has nothing of its earlier life, conversations included."""
+    store = MemoryStore()
+
+    async def drop(_: Any, context: Any) -> None:
+        context.application.drop_user_data(1)
+        context.application.drop_chat_data(1)
+
+    rest = MessageHandler(filters.TEXT & ~filters.COMMAND, count), CommandHandler("drop", drop)
+    app, other = (application(store, asking("visit"), *rest, plain=plain) for _ in range(2))
+    for text in ("/start", "Ann"):
+        await deliver(app, message(text))
+    await close(app)
+    await deliver(other, message("Graz"))
+    await deliver(other, message("/drop", user=2))
+    assert await deliver(app, message("late", user=3))
+    assert set(app.user_data) == set(await users(store)) == {2, 3}
+    assert set(app.chat_data) == {2, 3}
+    assert await make_persistence(store).get_conversations("visit") == {}
+    assert await deliver(app, message("late"))
+    assert (await users(store))[1] == {"n": 1}
 
 
 @pytest.mark.parametrize(
