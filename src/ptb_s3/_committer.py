@@ -125,11 +125,14 @@ class Committer:
         """
         resolve, transactional = self._means.resolve, self.transactional
         try:
-            self.staged.stage(kind, key, value, resolve, transactional=transactional)
+            merged = self.staged.stage(kind, key, value, resolve, transactional=transactional)
         except ConflictError as error:
             if transactional:
                 self._spoiled = self._spoiled or error
             raise
+        if merged is not None:
+            self._means.counters.merged += 1
+            self._means.counters.overridden += merged.overridden
 
     def discard(self) -> None:
         """Take back all that is staged, ids of updates included.

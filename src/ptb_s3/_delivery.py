@@ -49,6 +49,7 @@ class Host:
         turn: Held by the call that is under way: one update at a time, so that it is known what
             belongs to it.
         begun: Whether the application is initialised.
+        ready: Whether its `post_init` was carried out.
         open: The update that is under way; of a call that broke off, if its loop is gone.
         unsavable: Entities that cannot be saved for what others than updates have made of them.
     """
@@ -57,6 +58,7 @@ class Host:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.turn = asyncio.Lock()
         self.begun = False
+        self.ready = False
         self.open: Transaction | None = None
         self.unsavable: set[tuple[str | None, object]] = set()
 
@@ -71,10 +73,14 @@ async def prepare(application: App, persistence: _Persistence, host: Host) -> Gr
     """Initialise the application, or bring its state up to date; nothing is unsaved afterwards."""
     fresh = persistence.open_already is None
     if not host.begun:
+        if not fresh:
+            Internals(application).forget()
         await application.initialize()
         host.begun = True
+    if not host.ready:  # one that failed, as for the network's sake, is called again
         if application.post_init is not None:
             await application.post_init(application)
+        host.ready = True
     await host.take_back()
     commits = await persistence.opened()
     if fresh:
@@ -138,7 +144,7 @@ class Delivery:
 
     async def run(self, persistence: _Persistence, host: Host) -> bool:
         """Do what `deliver` says, when it is its turn."""
-        if host.begun:
+        if host.ready:
             self._allow(PATIENCE)
         commits = await prepare(self._application, persistence, host)
         self._allow(PATIENCE)

@@ -118,6 +118,21 @@ class Internals:
             for key in keys:
                 self.conversations[name].mark_as_accessed(key)
 
+    def forget(self) -> None:
+        """Let go of what a start reads anew, but of nothing that is noted to be saved.
+
+        PTB adds what it reads to what it has, so that whoever another instance has dropped in
+        between would stay, and a conversation that has ended there would be saved again.
+        """
+        marks = self.marks()
+        for kind in _DATA:
+            if self.stores(kind):
+                _keep(self.data(kind), marks.changed[kind])
+        for name, states in self.conversations.items():
+            _keep(states.data, marks.conversations[name])
+        if self.keeps_buttons:
+            self.put_buttons(([], {}))
+
     # What other instances have changed ----------------------------------------------------------
 
     def bring_in(self, objects: Objects) -> None:
@@ -222,13 +237,19 @@ class Internals:
                     yield handler._conversations  # noqa: SLF001
 
 
-def tasks() -> set[asyncio.Task[Any]]:
+def tasks(application: App) -> set[asyncio.Task[Any]]:
     """Return the tasks that `Application.create_task` has made, such as of ``block=False``.
 
     By the name of what they run: an application that is not running keeps no list of them.
     """
-    running = asyncio.all_tasks()
-    return {task for task in running if getattr(task.get_coro(), "__qualname__", "") == _TASK}
+    return {task for task in asyncio.all_tasks() if _is_task_of(application, task.get_coro())}
+
+
+def _is_task_of(application: App, coroutine: Any) -> bool:  # noqa: ANN401 - a coroutine, of one of several types
+    if getattr(coroutine, "__qualname__", "") != _TASK:
+        return False
+    # Others may be at work on the same loop: their tasks are not to be waited for, or cancelled.
+    return coroutine.cr_frame is not None and saving_application(coroutine.cr_frame) is application
 
 
 def is_initialized(bot: object) -> bool:
@@ -293,6 +314,11 @@ def settled_states(states: Conversation, keys: set[Any]) -> Iterator[tuple[Any, 
             if pending:
                 states.mark_as_accessed(key)
         yield key, state
+
+
+def _keep(live: MutableMapping[Any, Any], keys: set[Any]) -> None:
+    for key in live.keys() - keys:
+        del live[key]
 
 
 def _settle(states: Conversation, key: Any) -> object:  # noqa: ANN401 - a conversation's key

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ptb_s3 import _rebase, _state, _words
 from ptb_s3._base import Base
-from ptb_s3._rebase import Rebased, Resolve, resolved
+from ptb_s3._rebase import Rebased, Resolution, Resolve, resolved
 from ptb_s3._state import Changes, Entities, Key, Kind
 from ptb_s3.errors import ConflictError, OvertakenError
 
@@ -96,7 +96,7 @@ class Staged:
         resolve: Resolve | None,
         *,
         transactional: bool = False,
-    ) -> None:
+    ) -> Resolution | None:
         """Note what an entity has become (None: deleted), to go with the next commit.
 
         Args:
@@ -106,11 +106,15 @@ class Staged:
             resolve: Merges them with what the caller did not see.
             transactional: Whether the caller would rather make them again from what is there now.
 
+        Returns:
+            What has become of it where both have changed it, to be counted.
+
         Raises:
             OvertakenError: It is transactional, and the two changed the same thing.
             ConflictError: They cannot be merged. The same ones are refused once.
         """
         overtaken, now, given = self.overtaken[kind], self.get(kind, key), value
+        merged: Resolution | None = None
         if key in overtaken and resolve is not None:
             change = self._change(kind, key, given, resolve)
             try:
@@ -118,19 +122,21 @@ class Staged:
             except ConflictError:
                 overtaken[key] = given
                 if self.stuck.get((kind, key)) == change:
-                    return
+                    return None
                 self.stuck[kind, key] = change
                 raise
             if transactional and resolution.contested:
                 raise overtaken_error()
             value = resolution.value
             self.stuck.pop((kind, key), None)
+            merged = resolution if change.ours != change.common else None
         if value == given:
             overtaken.pop(key, None)
         else:
             overtaken[key] = given
         if value != now:
             self.dirty[kind][key] = value
+        return merged
 
     def _change(self, kind: Kind, key: Key, given: bytes | None, resolve: Resolve) -> Stuck:
         """Return what the caller has changed, with what was stuck before on the same entity.

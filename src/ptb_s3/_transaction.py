@@ -57,7 +57,7 @@ class Transaction:
         self._update = update
         self._retry = on_conflict == "retry"
         self._before = Rollback(application, self._internals, commits.objects, update)
-        self._tasks = tasks()
+        self._tasks = tasks(application)
         self._discarded = self._repository.staged.discarded
         self._faults: list[PersistenceError] = []
         commits.faults, commits.overtaken = self._faults, None
@@ -68,7 +68,7 @@ class Transaction:
         if self._application.bot.callback_data_cache is not None:
             self._application.bot.insert_callback_data(self._update)
         await self._application.process_update(self._update)
-        while spawned := tasks() - self._tasks:
+        while spawned := tasks(self._application) - self._tasks:
             await asyncio.wait(spawned)
         self._internals.settle()
         self._look_for_losses()
@@ -155,7 +155,7 @@ class Transaction:
             self._commits.note_unchanged(kind, {key: live})
 
     async def _end_tasks(self) -> None:
-        if spawned := tasks() - self._tasks:
+        if spawned := tasks(self._application) - self._tasks:
             for task in spawned:
                 task.cancel()
             await asyncio.wait(spawned, timeout=CANCEL_PATIENCE)

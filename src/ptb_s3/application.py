@@ -61,6 +61,12 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         persistence = self.persistence
         return persistence.open_already if isinstance(persistence, S3Persistence) else None
 
+    async def initialize(self) -> None:
+        """Initialise it with what there is now: as `Application.initialize`, also a second time."""
+        if self._commits is not None and not is_initialized(self.bot):
+            self._internals.forget()
+        await super().initialize()
+
     async def process_update(self, update: object) -> None:
         """Bring in what other instances have committed; then as `Application.process_update`."""
         commits = self._commits

@@ -24,7 +24,7 @@ from telegram import Update
 from ptb_s3._delivery import Delivery, Host, prepare
 from ptb_s3._transaction import App, OnConflict
 from ptb_s3.errors import SettingsError, StorageUnavailableError, UpdateFormatError
-from ptb_s3.persistence import S3Persistence
+from ptb_s3.persistence import CLOSE_RESERVE, S3Persistence
 
 __all__ = ["begin", "close", "deliver"]
 
@@ -43,7 +43,8 @@ async def deliver(
     """Process one update, and return when its effects are durable.
 
     The application needs no `Updater` and no `JobQueue`. The first call initialises it, and calls
-    its `post_init`. Calls that come meanwhile wait for their turn.
+    its `post_init`; where that raises, the next call does so again. Calls that come meanwhile wait
+    for their turn.
 
     An update is a transaction: where others have changed what it changes since it was read, and
     neither fields nor ``merge=`` settle that, all it changed is taken back, and it is processed
@@ -105,7 +106,7 @@ async def begin(application: App) -> None:
     persistence = _persistence_of(application)
     host = await _host_of(application, persistence)
     async with host.turn:
-        if not host.begun:
+        if not host.ready:
             await prepare(application, persistence, host)
 
 
@@ -122,9 +123,11 @@ async def close(application: App) -> None:
     host = _hosts.get(persistence)
     if host is None or not host.begun:
         return
-    host.begun = False
+    host.begun = host.ready = False
     try:
-        async with asyncio.timeout(persistence.flush_timeout), host.turn:
+        # With what a flush takes to close connections, or it would seem to have failed.
+        limit = persistence.flush_timeout + 2 * CLOSE_RESERVE
+        async with asyncio.timeout(limit), host.turn:
             await host.take_back()
             await application.shutdown()
     except TimeoutError:
@@ -133,7 +136,9 @@ async def close(application: App) -> None:
             "(flush_timeout). An update that was not answered is sent again by Telegram."
         ) from None
     finally:
-        await persistence.close()
+        with suppress(TimeoutError):  # a peer that never answers: the persistence has waited before
+            async with asyncio.timeout(CLOSE_RESERVE):
+                await persistence.close()
 
 
 async def _host_of(application: App, persistence: _Persistence) -> Host:

@@ -349,6 +349,22 @@ async def test_users_and_chats_of_another_instance_appear_and_disappear() -> Non
     assert other.chat_data[1] == {"heard": "tea"}
 
 
+async def test_who_disappeared_between_two_starts_is_gone() -> None:
+    """PTB adds what a start reads to what was there before."""
+    store = MemoryStore()
+    app = application(store, remembering())
+    async with app:
+        await say(app, "tea", user=1)
+        await say(app, "tea", user=2)
+    other = make_persistence(store)
+    await other.get_user_data()
+    await other.drop_user_data(1)
+    async with app:
+        assert set(app.user_data) == {2}
+        await say(app, "milk", user=3)
+    assert set(await make_persistence(store).get_user_data()) == {2, 3}
+
+
 async def test_who_is_changed_here_does_not_disappear() -> None:
     """A live object that holds what nobody has saved is left alone, and saved."""
     store = MemoryStore()
@@ -495,7 +511,7 @@ async def test_tasks_of_ptb_are_known_by_name() -> None:
     app = application(store, MessageHandler(filters.TEXT, later, block=False))
     await app.initialize()
     await say(app, "tea")
-    found = tasks()
+    found = tasks(app)
     assert len(found) == 1
     await asyncio.wait(found)
     assert done == [True]

@@ -6,7 +6,8 @@ import asyncio
 from typing import Any
 
 import pytest
-from telegram.ext import ApplicationBuilder, MessageHandler, filters
+from telegram.error import TelegramError
+from telegram.ext import ApplicationBuilder, CommandHandler, MessageHandler, filters
 from tests.integration.bots import TOKEN, App, asking
 from tests.support import make_persistence
 from tests.unit.deliveries import application, calls_of, count, message, users
@@ -271,6 +272,25 @@ async def test_handlers_that_do_not_block_are_waited_for() -> None:
     assert await users(store) == {1: {"n": 1}}
 
 
+async def test_tasks_of_another_application_are_its_own() -> None:
+    """Two bots in one process: what is taken back for one ends nothing of the other's."""
+    store, go = MemoryStore(), asyncio.Event()
+
+    async def wait(_: Any, context: Any) -> None:
+        await go.wait()
+        context.bot_data["done"] = True
+
+    one = application(store, MessageHandler(filters.TEXT, wait, block=False))
+    other = application(MemoryStore(), MessageHandler(filters.TEXT, wait, block=False))
+    await asyncio.gather(begin(one), begin(other))
+    call = asyncio.create_task(deliver(one, message()))
+    with pytest.raises(TimeoutError):
+        await deliver(other, message(), timeout=0.01)
+    go.set()
+    assert await call
+    assert one.bot_data == await make_persistence(store).get_bot_data() == {"done": True}
+
+
 async def test_a_handler_may_deliver_another_update() -> None:
     """A task that waits for its turn is not waited for by whoever has it."""
     store, tasks = MemoryStore(), list[asyncio.Task[bool]]()
@@ -304,6 +324,20 @@ async def test_close_does_not_wait_for_ever() -> None:
             await close(app)
 
 
+async def test_close_does_not_wait_for_connections_either() -> None:
+    """All is saved, and a peer that never answers is left alone."""
+    store = MemoryStore()
+    app = application(store, flush_timeout=0.05)
+    await deliver(app, message())
+
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    store.close = hang  # type: ignore[method-assign]  # such a peer
+    async with asyncio.timeout(5):
+        await close(app)
+
+
 async def test_begin_loads_the_state_ahead_of_the_first_update() -> None:
     """A start that cannot read its state fails there; one that can has nothing left to load."""
     store = MemoryStore(faults=lambda _: Fault.FAIL_BEFORE)
@@ -316,6 +350,28 @@ async def test_begin_loads_the_state_ahead_of_the_first_update() -> None:
     before = len(store.calls)
     assert await deliver(app, message())
     assert ("get", "user_data") not in calls_of(store, before)
+
+
+async def test_a_post_init_that_failed_is_called_again() -> None:
+    """No update meets an application that is half set up."""
+    store, tries = MemoryStore(), list[int]()
+
+    async def set_up(app: App) -> None:
+        tries.append(len(tries))
+        if len(tries) < 3:
+            raise TelegramError("no answer")
+        app.bot_data["n"] = 10
+
+    app = application(store)
+    app.post_init = set_up
+    with pytest.raises(TelegramError):
+        await begin(app)
+    with pytest.raises(TelegramError):
+        await deliver(app, message())
+    assert await deliver(app, message())
+    assert await deliver(app, message())
+    assert await make_persistence(store).get_bot_data() == {"n": 12}
+    assert tries == [0, 1, 2]
 
 
 async def test_calls_at_once_take_their_turn() -> None:
@@ -335,6 +391,30 @@ async def test_close_saves_and_a_later_call_begins_anew() -> None:
     await close(app)
     assert await deliver(app, message())
     assert await users(store) == {1: {"n": 2}}
+
+
+@pytest.mark.parametrize("plain", [False, True])
+async def test_who_was_dropped_while_it_was_closed_is_gone(plain: bool) -> None:  # noqa: FBT001 - a case
+    """Begun anew, an application has nothing of its earlier life, conversations included."""
+    store = MemoryStore()
+
+    async def drop(_: Any, context: Any) -> None:
+        context.application.drop_user_data(1)
+        context.application.drop_chat_data(1)
+
+    rest = MessageHandler(filters.TEXT & ~filters.COMMAND, count), CommandHandler("drop", drop)
+    app, other = (application(store, asking("visit"), *rest, plain=plain) for _ in range(2))
+    for text in ("/start", "Ann"):
+        await deliver(app, message(text))
+    await close(app)
+    await deliver(other, message("Graz"))
+    await deliver(other, message("/drop", user=2))
+    assert await deliver(app, message("late", user=3))
+    assert set(app.user_data) == set(await users(store)) == {2, 3}
+    assert set(app.chat_data) == {2, 3}
+    assert await make_persistence(store).get_conversations("visit") == {}
+    assert await deliver(app, message("late"))
+    assert (await users(store))[1] == {"n": 1}
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ async def take(app: App, text: str, by: str) -> None:
             await deliver(app, update)
         else:
             await app.process_update(Update.de_json(json.loads(update), app.bot))
-            while left := tasks():
+            while left := tasks(app):
                 await asyncio.wait(left)
             await app.update_persistence()
 
@@ -163,7 +163,7 @@ async def test_a_step_that_was_cancelled_is_saved_as_none() -> None:
         warnings.simplefilter("ignore")
         await here.process_update(update)
         await asyncio.sleep(0)  # it has begun
-    for task in tasks():
+    for task in tasks(here):
         task.cancel()
         await asyncio.wait([task])
     await here.update_persistence()

@@ -177,6 +177,18 @@ async def test_merging_is_counted_and_logged_without_values(
     assert (stats.conflicts, stats.merged, stats.overridden, stats.failures) == (1, 2, 1, 0)
 
 
+async def test_what_is_merged_when_it_is_saved_is_counted_too() -> None:
+    """Theirs was taken over by a look, while ours was in an object that nobody had saved."""
+    store = MemoryStore()
+    await update((await two(store))[0], {"user_data": {1: {"a": "old"}, 2: {"a": "old"}}})
+    one, other = await two(store)
+    await update(one, {"user_data": {1: {"a": "theirs"}, 2: {"a": "theirs"}}})
+    await other.catch_up()
+    await update(other, {"user_data": {1: {"a": "ours"}, 2: {"a": "old"}}})
+    assert await users(store) == {1: {"a": "ours"}, 2: {"a": "theirs"}}
+    assert (other.stats.merged, other.stats.overridden) == (1, 1)
+
+
 async def test_what_cannot_be_merged_is_a_conflict_and_is_kept() -> None:
     """`merge=` raises: that entity alone is left out, and the next commit tries it again."""
     store, faults = MemoryStore(), [True]
