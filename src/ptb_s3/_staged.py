@@ -156,6 +156,7 @@ class Staged:
     def drop(self, kind: Kind, key: Key) -> None:
         """Note that an entity is deleted, whatever others have made of it."""
         self.overtaken[kind].pop(key, None)
+        self.stuck.pop((kind, key), None)
         if self.get(kind, key) is not None:
             self.dirty[kind][key] = None
 

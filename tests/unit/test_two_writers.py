@@ -220,6 +220,29 @@ async def test_what_cannot_be_merged_when_it_is_saved_is_told_once() -> None:
     assert (await other.opened()).repository.stuck == [Kind.USER_DATA]
 
 
+async def test_what_is_dropped_does_not_come_back_with_what_could_not_be_merged() -> None:
+    """A change that waits to be merged goes with its user, or its conversation."""
+    store, faults = MemoryStore(), [True]
+
+    def fail(_: str, __: Any, ___: Any, ours: Any, ____: Any) -> Any:
+        if faults:
+            raise ValueError("not now")
+        return ours
+
+    one, other = await two(store, merge=fail)
+    await update(one, {"user_data": {1: {"n": 1}}, "conversations": {"talk": {(1,): 1}}})
+    refused = pytest.RaisesExc(ConflictError, match="merge= raised ValueError")
+    with pytest.RaisesGroup(refused, refused):
+        await update(other, {"user_data": {1: {"n": 5}}, "conversations": {"talk": {(1,): 5}}})
+    await other.drop_user_data(1)
+    await other.update_conversation("talk", (1,), None)
+    assert (await other.opened()).repository.stuck == []
+    faults.clear()
+    await update(other, {"bot_data": {"b": 1}})
+    fresh = make_persistence(store)
+    assert (await fresh.get_user_data(), await fresh.get_conversations("talk")) == ({}, {})
+
+
 async def test_forty_writers_at_once_all_commit() -> None:
     """As many as Telegram delivers to at a time: each gets through, within its tries."""
 
