@@ -163,6 +163,38 @@ async def test_a_blob_that_is_lost_is_written_anew_from_memory(
     assert await saved(store) == {1: b"2", 2: b"2"}
 
 
+@pytest.mark.parametrize("running", [True, False])
+@pytest.mark.parametrize("published", [True, False])
+async def test_a_blob_that_stayed_when_head_alone_was_put_back_is_written_anew(
+    *, running: bool, published: bool
+) -> None:
+    """Its revision is above head's, and of no commit that is not seen yet: head is as it was."""
+    store = MemoryStore()
+    bot = await opened(store)
+    await committed(bot, u1=b"1")
+    point = store.current()[HEAD]
+    for number in range(6):
+        await committed(bot, u1=b"given up %d" % number)
+    await bot.compact(USER)
+    if published:
+        await bot.commit(publish=True)
+    store.replace(HEAD, point)
+    if running:
+        with pytest.raises(HeadLostError):
+            await committed(bot, u2=b"2")
+    operator = await opened(store)
+    await committed(operator, u2=b"2")
+    if running:
+        await bot.commit()
+        operator = bot
+    assert operator.due() == [USER]
+    await operator.compact(USER)
+    assert operator.due() == []
+    await operator.commit(publish=True)
+    assert read_header(USER, store.current()[USER])[0].revision < bot.revision
+    assert await saved(store) == {1: b"1", 2: b"2"}
+
+
 async def test_a_blob_is_left_alone_where_head_has_changed_as_well() -> None:
     """Somebody has put the whole store back: ours is not to be mixed into that."""
     store = MemoryStore()
