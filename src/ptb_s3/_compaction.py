@@ -43,7 +43,7 @@ _RATIO = 4
 _LOGGER = logging.getLogger("ptb_s3")
 
 
-def due(base: Base, sealing: str | None, *, alone: bool) -> list[Kind]:
+def due(base: Base, sealing: str, *, alone: bool) -> list[Kind]:
     """Return the kinds whose blobs should be written anew: it pays, or their key is retired.
 
     Args:

@@ -183,6 +183,10 @@ class Staged:
                 changes[kind] = changed
         return changes
 
+    def forget(self) -> None:
+        """Forget what is staged, where all of it is what is committed: it was changed back."""
+        self.dirty = _nothing()
+
     def advance(self, changes: Changes) -> None:
         """Take over what is committed now, by ourselves.
 

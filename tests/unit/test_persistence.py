@@ -69,6 +69,22 @@ async def test_an_interval_without_changes_is_no_request() -> None:
     assert len(store.calls) == before
 
 
+async def test_what_was_changed_back_before_it_was_saved_is_no_change() -> None:
+    """No commit, no blob, and nothing that is unsaved: the next start reads everything anew."""
+    store = MemoryStore()
+    before = make_persistence(store)
+    await state_of(before)
+    await update(before, {"user_data": {1: {"n": 1}}})
+    await before.flush()
+    persistence = make_persistence(store)
+    await state_of(persistence)
+    calls = len(store.calls)
+    await asyncio.gather(*(persistence.update_user_data(1, {"n": n}) for n in (2, 1)))
+    await settled(persistence)
+    assert len(store.calls) == calls
+    assert not (await persistence.opened()).repository.dirty
+
+
 async def test_an_idle_bot_writes_nothing() -> None:
     """Empty bot_data and callback data, as PTB sends them from the start, make no store."""
     store = MemoryStore()
