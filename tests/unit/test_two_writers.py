@@ -136,6 +136,20 @@ async def test_a_drop_wins_over_what_it_did_not_see() -> None:
     assert await users(store) == {}
 
 
+async def test_a_drop_wins_over_what_cannot_be_loaded_here() -> None:
+    """A newer version of the bot has saved a class of its own: no reason to keep who is dropped."""
+    store = MemoryStore()
+    one, other = (make_persistence(store, trusted=(name,)) for name in (__name__, "nothing"))
+    await state_of(one)
+    await update(one, {"user_data": {1: {"a": 1}, 2: {"a": 1}}})
+    await state_of(other)
+    await update(one, {"user_data": {1: {"o": Shopper()}}})
+    await other.drop_user_data(1)
+    assert (await other.opened()).repository.stuck == []
+    assert other.stats.overridden == 1
+    assert await users(store) == {2: {"a": 1}}
+
+
 async def test_counters_add_up_with_merge() -> None:
     """`merge=` is asked about what both changed, though both changed it to the same."""
     store = MemoryStore()
