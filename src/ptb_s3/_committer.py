@@ -201,6 +201,8 @@ class Committer:
                 await self._means.pause(self._jitter(number))
                 await self._settler.settle(rebase=occasion is None)
             changes = self.staged.changes(self._settler.in_flight())
+            if not changes:
+                self.staged.forget()
             needed = changes or self.staged.updates or occasion is not None
             if not (needed or (publish and self.base.unpublished)):
                 return

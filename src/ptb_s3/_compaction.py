@@ -43,7 +43,7 @@ _RATIO = 4
 _LOGGER = logging.getLogger("ptb_s3")
 
 
-def due(base: Base, sealing: str | None, *, alone: bool) -> list[Kind]:
+def due(base: Base, sealing: str, *, alone: bool) -> list[Kind]:
     """Return the kinds whose blobs should be written anew: it pays, or their key is retired.
 
     Args:
@@ -187,7 +187,8 @@ class Compactor:
         if base.head.takes(kind, header):
             ref = ref_of(header, fetched.version_id, len(fetched.body))
             return _Found(fetched.etag, Blob(fetched.etag, ref))
-        if header.revision > base.head.revision:
+        # Newer than head is what stayed when head alone was put back, too.
+        if header.revision > base.head.revision and not await self._is_current(base):
             raise ConflictError(
                 f"Another writer has written object {kind.value!r} from a commit that has not been "
                 "seen here yet. Nothing was overwritten."
@@ -200,17 +201,20 @@ class Compactor:
         Raises:
             ConflictError: It is not.
         """
-        fetched = await self._store.get(HEAD, unless=base.etag)
-        if fetched is None or fetched.etag != base.etag:
+        if not await self._is_current(base):
             raise ConflictError(
-                f"Object {kind.value!r} is gone, damaged or an older one, and head has changed as "
-                "well, so that it was left as it is. Nothing was overwritten."
+                f"Object {kind.value!r} is gone, damaged or of another state, and head has changed "
+                "as well, so that it was left as it is. Nothing was overwritten."
             )
         _LOGGER.warning(
-            "Object %r was gone, damaged or an older one put in its place. All of it is in memory, "
+            "Object %r was gone, damaged or of another state than head. All of it is in memory, "
             "and it is written anew.",
             kind.value,
         )
+
+    async def _is_current(self, base: Base) -> bool:
+        fetched = await self._store.get(HEAD, unless=base.etag)
+        return fetched is not None and fetched.etag == base.etag
 
     def _written(self, commit: str, written: Written) -> Blob:
         ref = self._undecided.pop(commit)

@@ -208,6 +208,12 @@ class GroupCommit:
             raise
         return group.failure_for(call)
 
+    def withdraw(self, kind: Kind, key: Key) -> None:
+        """Take back a value that was handed over before its entity was dropped, if it waits."""
+        for update in self._group.updates if self._group is not None else ():
+            if update.kind is kind and isinstance(update.values, dict):
+                update.values.pop(key, None)
+
     def _begin(self) -> Group:
         self.stop.look()  # its time begins with the first call that is made in it
         group = Group()

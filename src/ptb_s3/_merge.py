@@ -90,6 +90,8 @@ class Merger:
             reason = f"its values cannot be read or written ({type(error).__name__})"
         except Exception as error:  # noqa: BLE001 - objects' own code may raise anything
             reason = f"to compare its values raised {type(error).__name__}"
+        if ours is None and self._function is None:
+            return Resolution(None, 1, contested=True)  # whatever they are: it was deleted
         raise _unmergeable(kind, reason)
 
     def _resolve(

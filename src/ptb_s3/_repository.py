@@ -286,9 +286,8 @@ class Repository:
 
     def due(self) -> list[Kind]:
         """Return the kinds whose blobs should be written anew: it pays, or the key is retired."""
-        return _compaction.due(
-            self.base, self._means.sealer.key_id, alone=not self._begun.has_met_another
-        )
+        key = self._means.sealer.key_id or self.sealing_key_id
+        return _compaction.due(self.base, key, alone=not self._begun.has_met_another)
 
     def worth_flushing(self) -> list[tuple[int, Kind]]:
         """Return the kinds with a differential, each after about how many bytes its blob takes."""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ptb_s3 import _rebase
 from ptb_s3._base import Base, HeadOpening, MovedError, OpenedHead
 from ptb_s3._container import HEAD
-from ptb_s3._guarded import two_winners
+from ptb_s3._guarded import NO_ETAG, two_winners
 from ptb_s3._head import Head, Ref
 from ptb_s3._means import LOAD_PAUSE, LOAD_TRIES, Means
 from ptb_s3._rebase import Rebased, Resolve
@@ -212,8 +212,10 @@ class Settler:
             opened, etag = found
             won = next((a for id_, a in self._undecided.items() if opened.head.lists(id_)), None)
             if won is not None:
-                # If somebody else has committed on top, that is for the next time to take over.
-                self.adopt(won, etag if won.head.commit == opened.head.commit else self.base.etag)
+                # If somebody else has committed on top, that is for the next time to take over. Nor
+                # is there no head then, as before a store's first commit.
+                before = self.base.etag or NO_ETAG
+                self.adopt(won, etag if won.head.commit == opened.head.commit else before)
                 return
             if opened.head.commit == self.base.head.commit:
                 self._go_on_with_copy(etag)

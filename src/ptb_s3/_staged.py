@@ -162,7 +162,10 @@ class Staged:
     def drop(self, kind: Kind, key: Key) -> None:
         """Note that an entity is deleted, whatever others have made of it."""
         self.overtaken[kind].pop(key, None)
+        self.stuck.pop((kind, key), None)
         if self.get(kind, key) is not None:
+            if not _state.is_key(kind, key):  # 5.0 and True find 5 and 1, and no reader takes them
+                key = next(known for known in self.entities(kind) if known == key)
             self.dirty[kind][key] = None
 
     def discard(self) -> None:
@@ -185,6 +188,10 @@ class Staged:
             if changed:
                 changes[kind] = changed
         return changes
+
+    def forget(self) -> None:
+        """Forget what is staged, where all of it is what is committed: it was changed back."""
+        self.dirty = _nothing()
 
     def advance(self, changes: Changes) -> None:
         """Take over what is committed now, by ourselves.

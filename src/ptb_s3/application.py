@@ -54,6 +54,8 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         self._uncopied: dict[tuple[Kind, Key], str] = {}
         # The drops that the persistence has been told of, each with what was staged before it.
         self._told: dict[Kind, dict[int, Any]] = {Kind.USER_DATA: {}, Kind.CHAT_DATA: {}}
+        # The copies of the last save that are not handed over yet: nobody else has them.
+        self._copied: dict[Kind, dict[Key, Any]] = {}
 
     @property
     def _commits(self) -> GroupCommit | None:
@@ -93,6 +95,9 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         # come back to life in between.
         commits = self._commits
         if commits is not None and self.persistence and getattr(self.persistence.store_data, kind):
+            # Nor what was copied of it for a save that is under way.
+            self._copied.get(kind, {}).pop(key, None)
+            commits.withdraw(kind, key)
             staged = commits.repository.staged
             self._told[kind].setdefault(key, staged.dirty[kind].get(key, _NOTHING))
             staged.drop(kind, key)
@@ -187,6 +192,7 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         live = self._internals.data(kind)
         changed = copies.of(kind, ((key, live[key]) for key in marks.changed[kind] & live.keys()))
         if self._commits is not None:
+            self._copied[kind] = changed
             yield _record(self._commits, kind, changed, copies.failures)
         else:
             yield from (update(cast("int", key), copy) for key, copy in changed.items())

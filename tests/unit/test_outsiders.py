@@ -13,8 +13,13 @@ from ptb_s3._keyring import Keyring
 from ptb_s3._rebase import Resolution, Resolve
 from ptb_s3._repository import Repository
 from ptb_s3._state import Entities, Kind
-from ptb_s3._store import MemoryStore
-from ptb_s3.errors import ConflictError, HeadLostError, NoConditionalPutError
+from ptb_s3._store import Call, Fault, MemoryStore
+from ptb_s3.errors import (
+    ConflictError,
+    HeadLostError,
+    NoConditionalPutError,
+    StorageUnavailableError,
+)
 
 USER = Kind.USER_DATA
 
@@ -90,6 +95,31 @@ async def test_a_head_that_is_lost_is_said_and_followed_once_it_is_there(
     assert await saved(store) == {1: b"4", 2: b"2"}
 
 
+async def test_a_first_commit_whose_answer_was_lost_leaves_no_new_store() -> None:
+    """Another writer has gone on from it when it is found; then head is deleted by somebody."""
+    store, probed = MemoryStore(), 0
+
+    def lose_answers(call: Call) -> Fault | None:
+        nonlocal probed
+        if call.operation == "put":
+            probed += 1
+            return Fault.FAIL_AFTER if probed == 2 else None
+        return Fault.FAIL_BEFORE if probed == 2 else None
+
+    bot = await opened(store)
+    store.faults = lose_answers
+    with pytest.raises(StorageUnavailableError):
+        await committed(bot, u1=b"1")
+    store.faults = lambda _: None
+    await committed(await opened(store), u2=b"2")
+    await bot.sync()
+    assert bot.revision == 1
+    store.lose(HEAD)
+    with pytest.raises(HeadLostError, match="it is gone"):
+        await committed(bot, u3=b"3")
+    assert store.current() == {}
+
+
 async def test_what_an_operator_restored_is_followed_with_what_is_unsaved_on_top() -> None:
     """It is a new commit on the older state; what that had not is gone, and said to be."""
     store = MemoryStore()
@@ -161,6 +191,38 @@ async def test_a_blob_that_is_lost_is_written_anew_from_memory(
     assert "written anew" in caplog.text
     assert read_header(USER, store.current()[USER])[0].revision == 3
     assert await saved(store) == {1: b"2", 2: b"2"}
+
+
+@pytest.mark.parametrize("running", [True, False])
+@pytest.mark.parametrize("published", [True, False])
+async def test_a_blob_that_stayed_when_head_alone_was_put_back_is_written_anew(
+    *, running: bool, published: bool
+) -> None:
+    """Its revision is above head's, and of no commit that is not seen yet: head is as it was."""
+    store = MemoryStore()
+    bot = await opened(store)
+    await committed(bot, u1=b"1")
+    point = store.current()[HEAD]
+    for number in range(6):
+        await committed(bot, u1=b"given up %d" % number)
+    await bot.compact(USER)
+    if published:
+        await bot.commit(publish=True)
+    store.replace(HEAD, point)
+    if running:
+        with pytest.raises(HeadLostError):
+            await committed(bot, u2=b"2")
+    operator = await opened(store)
+    await committed(operator, u2=b"2")
+    if running:
+        await bot.commit()
+        operator = bot
+    assert operator.due() == [USER]
+    await operator.compact(USER)
+    assert operator.due() == []
+    await operator.commit(publish=True)
+    assert read_header(USER, store.current()[USER])[0].revision < bot.revision
+    assert await saved(store) == {1: b"1", 2: b"2"}
 
 
 async def test_a_blob_is_left_alone_where_head_has_changed_as_well() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -66,6 +67,22 @@ async def test_an_interval_without_changes_is_no_request() -> None:
     before = len(store.calls)
     await update(persistence, state)
     assert len(store.calls) == before
+
+
+async def test_what_was_changed_back_before_it_was_saved_is_no_change() -> None:
+    """No commit, no blob, and nothing that is unsaved: the next start reads everything anew."""
+    store = MemoryStore()
+    before = make_persistence(store)
+    await state_of(before)
+    await update(before, {"user_data": {1: {"n": 1}}})
+    await before.flush()
+    persistence = make_persistence(store)
+    await state_of(persistence)
+    calls = len(store.calls)
+    await asyncio.gather(*(persistence.update_user_data(1, {"n": n}) for n in (2, 1)))
+    await settled(persistence)
+    assert len(store.calls) == calls
+    assert not (await persistence.opened()).repository.dirty
 
 
 async def test_an_idle_bot_writes_nothing() -> None:
@@ -164,6 +181,17 @@ async def test_a_key_that_does_not_fit_poisons_no_commit() -> None:
         await persistence.update_conversation("name", (1, 2.5), "state")  # type: ignore[arg-type]  # wrong
     await persistence.update_user_data(1, {})
     assert await make_persistence(store).get_user_data() == {1: {}}
+
+
+@pytest.mark.parametrize("key", [5.0, True, Decimal(5)])
+async def test_a_drop_by_another_form_of_a_key_poisons_no_commit(key: Any) -> None:
+    """It finds what the key is equal to, as PTB's own maps do, and is written by that one's key."""
+    store = MemoryStore()
+    persistence = make_persistence(store)
+    await state_of(persistence)
+    await update(persistence, {"user_data": {int(key): {"n": 1}, 2: {"n": 2}}})
+    await persistence.drop_user_data(key)
+    assert await make_persistence(store).get_user_data() == {2: {"n": 2}}
 
 
 async def test_getters_return_fresh_objects() -> None:

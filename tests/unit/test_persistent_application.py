@@ -277,6 +277,25 @@ async def test_a_drop_and_a_new_beginning_both_arrive() -> None:
     assert await make_persistence(store).get_chat_data() == {1: {"heard": "milk"}}
 
 
+@pytest.mark.parametrize("turns", range(9))
+async def test_a_drop_beside_a_save_is_not_undone_by_what_was_copied_before(turns: int) -> None:
+    """Whether the copies are handed over, staged or sent by then, the user is gone."""
+    store = MemoryStore()
+    app = application(store, remembering())
+    await app.initialize()
+    await say(app, "tea", user=1)
+    await say(app, "milk", user=2)
+    saving = asyncio.create_task(app.update_persistence())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    app.drop_user_data(1)
+    app.drop_chat_data(1)
+    await saving
+    await app.update_persistence()
+    assert await users(store) == {2: {"said": "milk"}}
+    assert await make_persistence(store).get_chat_data() == {2: {"heard": "milk"}}
+
+
 async def test_a_drop_before_the_state_is_loaded_is_not_forgotten() -> None:
     """There was nobody to tell at once, so it is told when it is saved."""
     store = MemoryStore()

@@ -136,6 +136,20 @@ async def test_a_drop_wins_over_what_it_did_not_see() -> None:
     assert await users(store) == {}
 
 
+async def test_a_drop_wins_over_what_cannot_be_loaded_here() -> None:
+    """A newer version of the bot has saved a class of its own: no reason to keep who is dropped."""
+    store = MemoryStore()
+    one, other = (make_persistence(store, trusted=(name,)) for name in (__name__, "nothing"))
+    await state_of(one)
+    await update(one, {"user_data": {1: {"a": 1}, 2: {"a": 1}}})
+    await state_of(other)
+    await update(one, {"user_data": {1: {"o": Shopper()}}})
+    await other.drop_user_data(1)
+    assert (await other.opened()).repository.stuck == []
+    assert other.stats.overridden == 1
+    assert await users(store) == {2: {"a": 1}}
+
+
 async def test_counters_add_up_with_merge() -> None:
     """`merge=` is asked about what both changed, though both changed it to the same."""
     store = MemoryStore()
@@ -230,6 +244,29 @@ async def test_what_cannot_be_merged_when_it_is_saved_is_told_once() -> None:
             await update(other, {"user_data": {1: {"n": number}}, "bot_data": {"n": number}})
     assert await users(store) == {1: {"n": 1}, 2: {"n": 6}}
     assert (await other.opened()).repository.stuck == [Kind.USER_DATA]
+
+
+async def test_what_is_dropped_does_not_come_back_with_what_could_not_be_merged() -> None:
+    """A change that waits to be merged goes with its user, or its conversation."""
+    store, faults = MemoryStore(), [True]
+
+    def fail(_: str, __: Any, ___: Any, ours: Any, ____: Any) -> Any:
+        if faults:
+            raise ValueError("not now")
+        return ours
+
+    one, other = await two(store, merge=fail)
+    await update(one, {"user_data": {1: {"n": 1}}, "conversations": {"talk": {(1,): 1}}})
+    refused = pytest.RaisesExc(ConflictError, match="merge= raised ValueError")
+    with pytest.RaisesGroup(refused, refused):
+        await update(other, {"user_data": {1: {"n": 5}}, "conversations": {"talk": {(1,): 5}}})
+    await other.drop_user_data(1)
+    await other.update_conversation("talk", (1,), None)
+    assert (await other.opened()).repository.stuck == []
+    faults.clear()
+    await update(other, {"bot_data": {"b": 1}})
+    fresh = make_persistence(store)
+    assert (await fresh.get_user_data(), await fresh.get_conversations("talk")) == ({}, {})
 
 
 async def test_forty_writers_at_once_all_commit() -> None:
