@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -105,7 +105,8 @@ class Group:
     @property
     def is_lost(self) -> bool:
         """Whether its commit is not going to happen any more."""
-        return self.task is None or self.task.done() or not self.is_here
+        # Asked by each of thousands of calls in one tick of the loop.
+        return self._loop is not asyncio.get_running_loop() or self.task is None or self.task.done()
 
     @property
     def is_over(self) -> bool:
@@ -116,12 +117,16 @@ class Group:
         """How many calls wait."""
         return len(self._calls)
 
-    def join(self, call: Call, updates: Iterable[Update]) -> None:
+    def join(self, call: Call, *updates: Update) -> None:
         """Add a call, and what it hands over."""
         for update in updates:
             call.add(update)
-            self.updates.append(update)
+        self.updates += updates
         self._calls.append(call)
+
+    def is_loop(self, loop: asyncio.AbstractEventLoop | None) -> bool:
+        """Tell whether that is its loop."""
+        return self._loop is loop
 
     def release(self, count: int) -> None:
         """Let so many of those go on who wait for the commit."""

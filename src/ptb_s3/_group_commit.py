@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 from ptb_s3._blobs import Blobs
@@ -53,6 +52,7 @@ class GroupCommit:
         overtaken: Why an update was taken back as a whole, since somebody has forgotten that; see
             `Repository.transactional`. Not raised, since it is no error of the bot's.
         stop: As above.
+        holding: Whether nothing is brought in, because of `hold`, on the loop of the last call.
     """
 
     def __init__(
@@ -74,6 +74,7 @@ class GroupCommit:
         self._committing: set[asyncio.Task[None]] = set()
         self._left_out: list[ConflictError] = []
         self._held_on: asyncio.AbstractEventLoop | None = None
+        self.holding = False
         self.objects.held = self._is_held
 
     @property
@@ -110,14 +111,16 @@ class GroupCommit:
 
         The calls that hand it over are tasks, which begin in the next tick.
         """
-        with suppress(RuntimeError):  # no loop runs, and so nothing is brought in either
+        try:
             loop = asyncio.get_running_loop()
-            if self._held_on is not loop:
-                self._held_on = loop
-                loop.call_soon(loop.call_soon, self._let_go)
+        except RuntimeError:
+            return  # no loop runs, and so nothing is brought in either
+        if self._held_on is not loop:
+            self._held_on, self.holding = loop, True
+            loop.call_soon(loop.call_soon, self._let_go)
 
     def _let_go(self) -> None:
-        self._held_on = None
+        self._held_on, self.holding = None, False
 
     def _is_held(self) -> bool:
         waiting = self._group is not None and bool(self._group.updates)
@@ -166,7 +169,9 @@ class GroupCommit:
             PersistenceError: The commit failed; what failed goes with the next one.
         """
         call = Call(shared=shared)
-        failure = await self._hand_over(call, (Update(kind, values, dropped, whole, call.faults),))
+        group = self._joinable()
+        group.join(call, Update(kind, values, dropped, whole, call.faults))
+        failure = await self._outcome(group, call)
         if call.faults:
             raise call.faults[0] from failure
         if failure is not None:
@@ -189,18 +194,23 @@ class GroupCommit:
             PersistenceError: The commit failed; see `record`.
         """
         call = Call(shared=True, many=True)
-        failure = await self._hand_over(call, in_parts(kind, values, call.faults))
+        group = self._joinable()
+        group.join(call, *in_parts(kind, values, call.faults))
+        failure = await self._outcome(group, call)
         if failure is not None:
             raise failure
         return [*call.faults, *call.left_out]
 
-    async def _hand_over(self, call: Call, updates: Iterable[Update]) -> BaseException | None:
-        """Return when the commit of these is done; and why it failed, if this call is to say so."""
+    def _joinable(self) -> Group:
+        """Return the group whose commit takes what is handed over now."""
         group = self._group
         if group is None or group.is_lost:
             self._salvage()
             group = self._group = self._begin()
-        group.join(call, updates)
+        return group
+
+    async def _outcome(self, group: Group, call: Call) -> BaseException | None:
+        """Return when the commit is done; and why it failed, if this call is to say so."""
         try:
             await call.done
         except asyncio.CancelledError:
@@ -217,6 +227,8 @@ class GroupCommit:
     def _begin(self) -> Group:
         self.stop.look()  # its time begins with the first call that is made in it
         group = Group()
+        if not group.is_loop(self._held_on):
+            self._let_go()  # of a loop that ended meanwhile
         # A task of its own: if one of PTB's calls is cancelled, the others still commit.
         group.task = asyncio.create_task(self._commit(group))
         self._committing = {group.task, *self._under_way()}

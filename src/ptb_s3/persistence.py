@@ -441,6 +441,8 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             data (:obj:`tuple`): As :meth:`get_callback_data` returns it.
         """
         shared = self._is_of_application(sys._getframe(1))  # noqa: SLF001 - but for its name, public
+        if self._commits is not None:
+            self._commits.hold()
         return self._recorded_buttons(data, shared=shared)
 
     def update_conversation(
@@ -698,15 +700,17 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         self, kind: Kind, values: Mapping[Key, object], dropped: Sequence[Key] = ()
     ) -> _Saved:
         """Return what hands changes over, and is done when they are durable."""
-        if self._commits is not None:
-            self._commits.hold()
-        shared = self._is_of_application(sys._getframe(2))  # noqa: SLF001 - as above
-        return self._recorded(kind, values, dropped, shared=shared)
+        # PTB makes thousands of these calls in one tick of the loop, so each is to be short.
+        commits, caller = self._commits, sys._getframe(2)  # noqa: SLF001 - as above
+        shared = caller.f_code is self._saving_code or self._is_of_application(caller)
+        if commits is None:
+            return self._recorded(kind, values, dropped, shared=shared)
+        if not commits.holding:
+            commits.hold()
+        return commits.record(kind, values, dropped=dropped, shared=shared)
 
     def _is_of_application(self, caller: FrameType) -> bool:
         """Tell whether a caller is an application, which is noted."""
-        if caller.f_code is self._saving_code:
-            return True
         application = saving_application(caller)
         if application is None:
             return False
@@ -717,7 +721,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
     async def _recorded(
         self, kind: Kind, values: Mapping[Key, object], dropped: Sequence[Key], *, shared: bool
     ) -> None:
-        commits = self._commits or await self._open()
+        commits = await self.opened()
         await commits.record(kind, values, dropped=dropped, shared=shared)
 
     async def _recorded_buttons(self, data: CallbackData, *, shared: bool) -> None:
