@@ -661,11 +661,10 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         try:
             commits = await self._open(start=start)
             staged = commits.repository.staged
-            entities = {
-                key: data
-                for key, data in staged.entities(kind).items()
-                if name is None or cast("Any", key)[0] == name
-            }
+            entities = staged.entities(kind)
+            if name is not None:
+                own = cast("Any", entities).items()
+                entities = {key: data for key, data in own if key[0] == name}
             values = self._made(kind, entities, lasting=start)
         except BaseException:
             if start and not self._loading.under_way:
