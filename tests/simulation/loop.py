@@ -6,7 +6,11 @@ import asyncio
 import contextvars
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
+
+# Name of the tasks that nothing but the end of their process ends.
+PROTECTED = "protected"
 
 _process: contextvars.ContextVar[Process | None] = contextvars.ContextVar("process", default=None)
 
@@ -17,15 +21,29 @@ class Process:
     Args:
         dies_at: Which of its steps is not carried out any more, nor any that follows; None: it does
             not die by itself. A step is what happens between two awaits.
+        skew: How much its clock is ahead of the storage's.
+        randomness: Gives it random bytes; None: they come from where those of all others do.
 
     Attributes:
         dead: Whether it has died.
         died: Set when it has.
+        tasks: Its tasks.
+        cancels: Asked for each task that it makes: after how many turns of the loop to cancel it;
+            None: not at all.
     """
 
-    def __init__(self, dies_at: int | None = None) -> None:
+    def __init__(
+        self,
+        dies_at: int | None = None,
+        skew: timedelta = timedelta(),
+        randomness: Callable[[int], bytes] | None = None,
+    ) -> None:
         self.dead = False
         self.died = asyncio.Event()
+        self.tasks: list[asyncio.Task[Any]] = []
+        self.cancels: Callable[[], int | None] = lambda: None
+        self.skew = skew
+        self.randomness = randomness
         self._steps = 0
         self._dies_at = dies_at
 
@@ -44,7 +62,30 @@ class Process:
         """Start a task that belongs to this process, and so do those that it starts."""
         context = contextvars.copy_context()
         context.run(_process.set, self)
-        return asyncio.get_running_loop().create_task(work, context=context)
+        return asyncio.get_running_loop().create_task(work, name=PROTECTED, context=context)
+
+    def made(self, task: asyncio.Task[Any]) -> None:
+        """Take note of a task; and cancel it, now or later, if it is to be."""
+        self.tasks.append(task)
+        turns = None if task.get_name() == PROTECTED else self.cancels()
+        if turns is not None:
+            _cancel_in(turns, task)
+
+
+def _cancel_in(turns: int, task: asyncio.Task[Any]) -> None:
+    if not turns:
+        task.cancel()
+    elif not task.done():
+        asyncio.get_running_loop().call_soon(_cancel_in, turns - 1, task)
+
+
+def current() -> Process | None:
+    """Return the process on whose behalf this runs."""
+    return _process.get()
+
+
+class StuckError(Exception):
+    """Everything waits for something that nobody is going to do."""
 
 
 class _NoIO:
@@ -57,7 +98,7 @@ class _NoIO:
         if self._loop.fault is not None:
             raise self._loop.fault
         if timeout is None:
-            raise RuntimeError("everything waits for something that nobody is going to do")
+            raise StuckError
         self._loop.now += timeout
         return []
 
@@ -97,6 +138,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         return super().call_at(when, *_owned(callback, args, context), context=context)
+
+    def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
+        task: asyncio.Task[Any] = super().create_task(coro, **options)
+        context = options.get("context")
+        process = _process.get() if context is None else context.get(_process)
+        if process is not None:
+            process.made(task)
+        return task
 
     def _note_fault(self, _: object, context: dict[str, Any]) -> None:
         self.fault = self.fault or context.get("exception")  # there is none where a task was killed

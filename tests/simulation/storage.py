@@ -76,6 +76,7 @@ class Line:
         rng: Decides what befalls a request.
         weather: How often.
         after: Called after each write that was carried out.
+        in_any_order: Whether versions are listed so, as some servers do.
     """
 
     def __init__(
@@ -84,11 +85,13 @@ class Line:
         rng: random.Random,
         weather: Weather,
         after: Callable[[str], None],
+        in_any_order: bool = False,  # noqa: FBT001, FBT002 - a double's
     ) -> None:
         self.weather = weather
         self._storage = storage
         self._rng = rng
         self._after = after
+        self._in_any_order = in_any_order
 
     async def get(self, name: str, into: Into | None = None, **options: Any) -> Fetched | None:
         found: Fetched | None = await self._request(lambda: self._storage.get(name, **options))
@@ -108,7 +111,10 @@ class Line:
 
     async def versions(self, name: str) -> AsyncIterator[Version]:
         await self._request(lambda: self._storage.get(name))
-        async for version in self._storage.versions(name):
+        listed = [version async for version in self._storage.versions(name)]
+        if self._in_any_order:
+            self._rng.shuffle(listed)
+        for version in listed:
             yield version
 
     async def place(self) -> str:
