@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import logging
 import os
 import re
@@ -30,7 +31,7 @@ def attempt(
         features = (World(seed).features if features is None else {*features}) - {*without}
     try:
         return simulate(seed, features), None
-    except Exception as error:  # noqa: BLE001 - whatever it is, the seed repeats it
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever it is, the seed repeats it
         violation = error if isinstance(error, Violation) else repr(error)
         only = "" if features is None else f" --only {','.join(sorted(features))}"
         return Counter(), f"{violation} -- python -m tests.simulation --seed {seed}{only}"

@@ -459,5 +459,6 @@ def workers(bot: Bot, count: int, until: Callable[[], bool]) -> list[asyncio.Tas
         while not until():
             await bot.work()
 
-    return [asyncio.create_task(work(), name=PROTECTED) for _ in range(count)]
+    loop = asyncio.get_running_loop()  # which is told the name before it makes the task
+    return [loop.create_task(work(), name=PROTECTED) for _ in range(count)]
 

@@ -50,6 +50,8 @@ def _having(name: str) -> list[Any]:
 
 def _scale_decoders(stack: ExitStack, limits: Mapping[str, int]) -> None:
     """Make decoders anew that were made with the real limits, as modules do when imported."""
+    for function in (_state.pages, _state.is_full):
+        stack.enter_context(mock.patch.object(function, "__defaults__", (limits["PAGE_SIZE"],)))
     kinds = _state.KEY_TYPES.items()
     decoder: Any = msgspec.msgpack.Decoder
     blobs = {kind: decoder(_state.page_of(key, bytes)) for kind, key in kinds}
