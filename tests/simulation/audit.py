@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -59,6 +59,8 @@ class Audit:
         there: Id of the commit whose head is there now: an older one's, where it was put back;
             None: what is there is no head.
         bodies: What bots have written, by object, oldest first.
+        on_commit: Called with each commit.
+        with_model: Whether every value was written under the eyes of the model.
         violation: The first thing that was wrong.
         tally: What happened.
     """
@@ -78,13 +80,15 @@ class Audit:
         self.bodies: dict[str, list[bytes]] = {name: [] for name in (HEAD, *Kind)}
         self.violation: Violation | None = None
         self.tally: Counter[str] = Counter()
-        self.on_commit: Callable[[Commit], None] = lambda _: None
+        self.on_commit: list[Callable[[Commit], None]] = []
+        self.with_model = True
         self._storage, self._model, self._now = storage, model, now
         self._excuses = excuses
         self._serializer = values.serializer().sharing(self._words)
         self._reader = Reader(keys, bot, self._serializer.id)
         self._known_words: tuple[str, ...] = ()
         self._parts: dict[tuple[str, Any, bytes], Fields] = {}
+        self._past: defaultdict[Field, set[object]] = defaultdict(set)
 
     def _words(self) -> tuple[str, ...]:
         """The current head's will do for all values that were ever committed on its branch."""
@@ -126,8 +130,10 @@ class Audit:
         commit = Commit(head.revision, state, self._now(), self._storage.current())
         self.commits[head.commit] = commit
         self.current = self.there = head.commit
-        self._check_fields(before.state, state, changed, f"revision {head.revision}")
-        self.on_commit(commit)
+        if self.with_model:
+            self._check_fields(before.state, state, changed, f"revision {head.revision}")
+        for look in self.on_commit:
+            look(commit)
         self.tally["commits"] += 1
         self.tally["words"] += len(head.words) > 0
         self.tally["pages"] += any(part.full for part in head.parts.values())
@@ -185,15 +191,30 @@ class Audit:
         fields: Fields = {}
         looked_at: set[Field] = set()
         for kind, key in changed:
-            for state in (before, after):
-                parts = self.parts(kind, key, state[kind].get(key))
-                looked_at |= parts.keys()
+            was, parts = (self.parts(kind, key, s[kind].get(key)) for s in (before, after))
+            self._check_once(was, parts, what)
+            looked_at |= was.keys() | parts.keys()
             fields |= parts
         for field_ in self._model.take_settled():
             kind, key = entity_of(field_)
             fields |= self.parts(kind, key, after[kind].get(key))
             looked_at.add(field_)
         self._model.check(fields, what, looked_at)
+
+    def _check_once(self, before: Fields, after: Fields, what: str) -> None:
+        """See that nothing takes effect again that another write has been over already."""
+        for field_ in before.keys() | after.keys():
+            was, now = before.get(field_), after.get(field_)
+            if was == now or not is_unique(field_):
+                continue
+            again = now is not None and now in self._past[field_]
+            if again and not self._model.restoring:
+                raise Violation(f"{what}: {field_} is {now!r} again, which was over already")
+            self._past[field_].add(was)
+
+    def forget_past(self) -> None:
+        """Let values come back that were there before, as they do by a restore."""
+        self._past.clear()
 
     def parts(self, kind: Kind, key: Any, data: bytes | None) -> Fields:
         """Take an entity apart into fields."""
@@ -223,6 +244,12 @@ class Audit:
             for key, data in entities.items():
                 fields |= self.parts(kind, key, data)
         return fields
+
+
+def is_unique(field_: Field) -> bool:
+    """Tell whether each value of a field is written once."""
+    path = field_[2]
+    return not {"in", "flag", ".flag"}.intersection(path)
 
 
 def entity_of(field_: Field) -> tuple[Kind, Any]:

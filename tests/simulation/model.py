@@ -81,6 +81,11 @@ class Model:
         """Take back a restore that was not carried out."""
         self._to_all.remove(write)
 
+    @property
+    def restoring(self) -> bool:
+        """Whether what was there once may come back."""
+        return any(write.ended == math.inf for write in self._to_all)
+
     def was_replaced(self, kind: str, key: Any) -> bool:
         """Tell whether an entity may have been dropped, or all been restored."""
         return bool(self._to_all or self._to_entity.get((kind, key)))

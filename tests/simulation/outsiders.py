@@ -36,7 +36,7 @@ class Outsider:
         self._storage, self._audit, self._excuses = storage, audit, excuses
         self._model, self._rng = model, rng
         self._rolled_back: Write | None = None
-        audit.on_commit = self._committed
+        audit.on_commit.append(self._committed)
 
     async def run(self, end: float) -> None:
         """Meddle now and then."""
@@ -120,6 +120,7 @@ class Outsider:
         now = asyncio.get_running_loop().time()
         state = self._audit.commits[commit].state
         self._rolled_back = self._model.begin_restore(self._audit.fields(state), now)
+        self._audit.forget_past()
 
     def _spoil(self, name: str, commit: str | None = None) -> None:
         """Note that an object is none of a bot's, or the head of an older commit."""
@@ -145,6 +146,7 @@ class Outsider:
             self._excuses.mended(HEAD)
             if self._rolled_back is not None:
                 self._model.forget_restore(self._rolled_back)
+                self._audit.forget_past()
                 self._rolled_back = None
         for name in sorted(self._excuses.spoiled):
             bodies = reversed(self._audit.bodies[name])

@@ -16,6 +16,7 @@ from telegram.ext import ContextTypes
 from tests.simulation import loop, values
 from tests.simulation.audit import Audit
 from tests.simulation.bot import Bot, workers
+from tests.simulation.delivery import Deliveries, Instance
 from tests.simulation.excuses import DISPUTED, NEWER, Excuses
 from tests.simulation.features import FEATURES, draw_features
 from tests.simulation.limits import scaled
@@ -24,7 +25,7 @@ from tests.simulation.model import Model, Violation, Write
 from tests.simulation.outsiders import Outsider
 from tests.simulation.storage import Line, Weather, draw_weather
 from tests.simulation.values import Fields
-from tests.support import BOT_ID, make_persistence
+from tests.support import BOT_ID, Persistence, make_persistence
 
 from ptb_s3 import Keyring, _words, merge_values
 from ptb_s3._container import HEAD
@@ -93,9 +94,11 @@ class World:
             self._excuses,
             self.now,
         )
-        self._types = _own_types() if "types" in self.features else ContextTypes()
+        self._types = _own_types() if self.features & {"types", "deliver"} == {"types"} else ContextTypes()
         self.randomness = random.Random(self._rng.random())  # noqa: S311 - as above
         self._forked: list[int] = []
+        self._lines: list[Line] = []
+        self._carried_out: list[tuple[str, int]] = []
 
     def now(self) -> datetime:
         """Return the storage's time."""
@@ -124,7 +127,13 @@ class World:
         end = asyncio.get_running_loop().time() + DURATION
         outsider = Outsider(self._storage, self._audit, self._excuses, self._model, self._rng)
         others = [outsider.run(end)] if "outsiders" in self.features else [self._expire(end)]
-        await asyncio.gather(*(self._writer(end) for _ in range(writers)), *others)
+        if "deliver" in self.features:
+            self._audit.with_model = False
+            work = [Deliveries(self._audit, self._excuses, self._rng, self._instance).run(end)]
+            others += [self._clear_up(end)]
+        else:
+            work = [self._writer(end) for _ in range(writers)]
+        await asyncio.gather(*work, *others)
         await asyncio.sleep(CALM)
         self._weather = Weather()
         self._raise()
@@ -133,6 +142,18 @@ class World:
             await self._last_look()
         self.tally += self._audit.tally
         self._raise()
+
+    async def _clear_up(self, end: float) -> None:
+        """Let the weather become fair when the time is up."""
+        await asyncio.sleep(end - asyncio.get_running_loop().time())
+        for line in self._lines:
+            line.weather = Weather()
+        self._weather = Weather()
+
+    def _instance(self) -> Instance:
+        process, rng = self._process(), random.Random(self._rng.random())  # noqa: S311 - as above
+        persistence, newer = self._persistence(rng, self._weather)
+        return Instance(process, persistence, rng, knows_plan=newer)
 
     async def _writer(self, end: float) -> None:
         """Run one bot after another, until the time is up; the last one ends well."""
@@ -243,6 +264,7 @@ class World:
         seen = self._audit.commits[self._audit.current].revision
         bot = self._bot(self._weather, restore[0] if restore else None)
         write = self._begin_restore(restore)
+        done = restore in self._carried_out
         try:
             fields = await bot.start()
         except BaseException as error:
@@ -252,16 +274,37 @@ class World:
             return None
         self._check_load(bot, fields, seen, restored=write is not None)
         if write is not None:
-            self._end_restore(bot, write)
+            if self._end_restore(bot, write) and restore is not None:
+                if done and "pages" not in self.features:
+                    raise Violation(f"the request {restore[0]} was carried out again")
+                self._carried_out.append(restore)
         self.tally["started"] += 1
         return bot
 
     def _bot(self, weather: Weather, restore: str | None = None) -> Bot:
         rng = random.Random(self._rng.random())  # noqa: S311 - as above
+        persistence, newer = self._persistence(rng, weather, restore)
+        return Bot(
+            persistence,
+            self._model,
+            rng,
+            lambda: next(self._tokens),
+            self.features,
+            self._excuses,
+            knows_plan=newer,
+        )
+
+    def _persistence(
+        self, rng: random.Random, weather: Weather, restore: str | None = None
+    ) -> tuple[Persistence, bool]:
+        """Make a persistence; tell whether it is one of the newer version."""
         keys = rng.sample(KEYS, len(KEYS))
         older = "versions" in self.features and rng.random() < 0.4
+        written = self._audit.written
+        line = Line(self._storage, rng, weather, written, "listing" in self.features)
+        self._lines.append(line)
         persistence = make_persistence(
-            Line(self._storage, rng, weather, self._audit.written, "listing" in self.features),
+            line,
             keyring=Keyring(keys[0], keys[1:])
             if rng.random() < 0.2
             else Keyring(KEYS[0], KEYS[1:]),
@@ -273,15 +316,7 @@ class World:
             context_types=self._types,
             merge=_disputing(rng) if "refusals" in self.features else None,
         )
-        return Bot(
-            persistence,
-            self._model,
-            rng,
-            lambda: next(self._tokens),
-            self.features,
-            self._excuses,
-            knows_plan=not older,
-        )
+        return persistence, not older
 
     async def _expire(self, end: float) -> None:
         """Do as a lifecycle rule: versions that are not current go, any of them, at any time."""
@@ -302,6 +337,8 @@ class World:
             return None
         if "outsiders" in self.features:
             return None
+        if self._carried_out and self._rng.random() < 0.3:
+            return self._rng.choice(self._carried_out)
         revision = self._rng.randint(max(1, newest - 20), newest)
         if "clocks" not in self.features:
             return str(revision), revision
@@ -316,15 +353,18 @@ class World:
         _, revision = restore
         commit = next(c for c in self._audit.commits.values() if c.revision == revision)
         old = self._audit.fields(commit.state)
+        self._audit.forget_past()
         return self._model.begin_restore(old, asyncio.get_running_loop().time())
 
-    def _end_restore(self, bot: Bot, write: Write) -> None:
+    def _end_restore(self, bot: Bot, write: Write) -> bool:
+        """Note what became of a restore; tell whether it was carried out."""
         commits: Any = bot.persistence._commits
         if commits.repository.counters.commits:
             write.ended = asyncio.get_running_loop().time()
             self.tally["restored"] += 1
-        else:  # the same request had been carried out before
-            self._model.forget_restore(write)
+            return True
+        self._model.forget_restore(write)  # the same request had been carried out before
+        return False
 
     # What must be true --------------------------------------------------------------------------
 
@@ -366,7 +406,8 @@ class World:
             fields = await bot.start()
             seen = self._audit.commits[self._audit.current].revision
             self._check_load(bot, fields, seen, restored=False)
-            self._model.check(fields, "at the end")
+            if self._audit.with_model:
+                self._model.check(fields, "at the end")
 
 
 def simulate(seed: int, features: Collection[str] | None = None) -> Counter[str]:
