@@ -8,19 +8,15 @@ and authentic (FORMAT.md, section 4).
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-from ptb_s3._base import Arrived, Opening, Reader
-from ptb_s3._compaction import Offload
-from ptb_s3._container import Header
-from ptb_s3._head import Head
+from ptb_s3._base import Arrived, HeadOpening, OpenedHead, Opening, Reader
 from ptb_s3._state import Entries, Kind
 from ptb_s3._store import Into
-from ptb_s3.errors import PersistenceError
+from ptb_s3._workers import Offload
 
 # Bytes that are worth a thread: it takes about 1 ms to open them.
 _BATCH = 128 * 1024
@@ -58,7 +54,7 @@ class Arrivals:
         self._reader = reader
         self._offload = offload
         self._ahead = ahead
-        self._head: tuple[Header, Head] | None = None
+        self._head: OpenedHead | None = None
         self._openings: dict[Kind, Opening] = {}
         self._waiting: list[tuple[Opening, bytes]] = []
         self._decoded: deque[tuple[Kind, Entries]] = deque()
@@ -76,13 +72,16 @@ class Arrivals:
 
         return begin
 
-    async def take_head(self, body: bytes) -> None:
-        """Open the head. From then on, values are made, since now it is known whose they are."""
-        with contextlib.suppress(PersistenceError):  # raised when a base is put together
-            async with self._one_at_a_time:
-                self._head = await self._offload(self._reader.open_head, body)
-            if self._ahead is not None:
-                self._ahead.begin(self._head[1].words)
+    async def take_head(self, opening: HeadOpening) -> None:
+        """Open the head. From then on, values are made, since now it is known whose they are.
+
+        Raises:
+            PersistenceError: It cannot be opened.
+        """
+        async with self._one_at_a_time:
+            self._head = await self._offload(opening.result)
+        if self._ahead is not None:
+            self._ahead.begin(self._head.head.words)
 
     async def opened(self) -> Arrived:
         """Return what has arrived, all of it opened but for the ends of blobs."""

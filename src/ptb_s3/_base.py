@@ -7,7 +7,7 @@ whose objects they are.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
@@ -158,15 +158,59 @@ class Opening:
                 self._decoded(entries)
 
 
+class HeadOpening:
+    """A head that is opened while it arrives: garbage in its place is refused at its first bytes.
+
+    Args:
+        size: Bytes that it is said to have.
+        reader: Opens it.
+
+    Attributes:
+        size: The same.
+    """
+
+    def __init__(self, size: int, reader: Reader) -> None:
+        self.size = size
+        self._reader = reader
+        self._unsealer = _container.Unsealer(HEAD, size, reader.keys)
+
+    def feed(self, data: bytes) -> None:
+        """Authenticate what is complete with these further bytes.
+
+        Raises:
+            PersistenceError: It is none, or cannot be opened. No more of it is worth reading.
+        """
+        self._unsealer.feed(data)
+
+    def result(self) -> OpenedHead:
+        """Authenticate the end, and decode it.
+
+        Raises:
+            PersistenceError: It is none, or not one that this reader takes.
+        """
+        header = self._unsealer.finish()
+        return OpenedHead(
+            header, self._reader.decode_head(header, self._unsealer.pages()), self.size
+        )
+
+
+class OpenedHead(NamedTuple):
+    """A head that was read: its header, what it says, and its bytes."""
+
+    header: Header
+    head: Head
+    size: int
+
+
 class Arrived(NamedTuple):
     """What was opened of a store's objects while they arrived.
 
     Attributes:
-        head: The head, if it could be opened.
+        head: The head, if there is one.
         blobs: The blobs, but for their ends.
     """
 
-    head: tuple[Header, Head] | None
+    head: OpenedHead | None
     blobs: Mapping[Kind, Opening]
 
 
@@ -214,14 +258,13 @@ class Reader:
                 raise no_state()
             store = str(uuid.UUID(bytes=randomness(16), version=4))
             return Base(Identity(store, self.serializer), Head(revision=0, commit="", bot=self.bot))
-        header, head = arrived.head or self.open_head(fetched.body)
-        return self.build(header, head, fetched, objects, arrived)
+        opened = arrived.head or OpenedHead(*self.open_head(fetched.body), len(fetched.body))
+        return self.build(opened, fetched.etag, objects, arrived)
 
     def build(
         self,
-        header: Header,
-        head: Head,
-        fetched: Fetched,
+        opened: OpenedHead,
+        etag: str,
         blobs: Mapping[str, Fetched | None],
         arrived: Arrived = NOTHING_YET,
     ) -> Base:
@@ -230,8 +273,9 @@ class Reader:
         Raises:
             MovedError: They do not fit together.
         """
-        base = Base(Identity(header.store, header.serializer), head, fetched.etag)
-        base.objects[HEAD] = Stored(header, len(fetched.body))
+        header, head, size = opened
+        base = Base(Identity(header.store, header.serializer), head, etag)
+        base.objects[HEAD] = Stored(header, size)
         for kind, part in head.parts.items():
             if kind in blobs:
                 self._place_blob(base, kind, part, blobs[kind], arrived.blobs.get(kind))
@@ -241,9 +285,19 @@ class Reader:
     def open_head(self, body: bytes) -> tuple[Header, Head]:
         """Open a head, of whatever revision."""
         header, pages = _container.open_sealed(HEAD, body, self.keys)
+        return header, self.decode_head(header, pages)
+
+    def opening_head(self, size: int) -> HeadOpening:
+        """Begin to open a head, which is about to arrive; see `HeadOpening`."""
+        return HeadOpening(size, self)
+
+    def decode_head(self, header: Header, pages: Iterator[bytes]) -> Head:
+        """Decode the pages of an authenticated head, and see that it is of this bot."""
         head = _head_pages.decode(
             pages, revision=header.revision, commit=header.commit, count=header.entities
         )
+        if header.line != head.line:
+            raise DamagedObjectError(HEAD, "its record and its header name two lines")
         if self.bot not in (None, head.bot):
             raise ForeignStoreError(
                 "The state in this place belongs to another bot. Give each bot a prefix of its own "
@@ -254,7 +308,7 @@ class Reader:
                 f"The state was written with serializer {header.serializer!r}, and this one is "
                 f"{self.serializer!r}. Pass the serializer= that wrote it. Nothing was changed."
             )
-        return header, head
+        return head
 
     def open(self, name: str, body: bytes) -> tuple[Header, Head | Entities]:
         """Open any object, of whatever store and revision."""
@@ -288,17 +342,21 @@ class Reader:
             return
         opening = opening or self._opened(kind, fetched.body)
         header, entities = opening.result(base.identity.store)
-        oldest = part.ref.revision if part.ref else 0
-        if not oldest <= header.revision <= base.head.revision:
+        if not base.head.takes(kind, header):
+            oldest = part.ref.revision if part.ref else 1
             reason = (
-                f"it holds revision {header.revision}, and head needs one from {oldest} "
-                f"to {base.head.revision}"
+                f"it holds revision {header.revision} of line {header.line}, and head needs one "
+                f"from {oldest} to {base.head.revision} of its own lines"
             )
             raise MovedError(DamagedObjectError(kind, reason))
         base.objects[kind] = Stored(header, opening.size)
         base.entities[kind] = entities
-        ref = Ref(header.revision, fetched.version_id, opening.size, header.entities, header.key)
-        base.blobs[kind] = Blob(fetched.etag, ref)
+        base.blobs[kind] = Blob(fetched.etag, ref_of(header, fetched.version_id, opening.size))
+
+
+def ref_of(header: Header, version_id: str | None, size: int) -> Ref:
+    """Return what a head says of a blob that was read."""
+    return Ref(header.revision, version_id, size, header.entities, header.key, header.commit)
 
 
 def no_state() -> NothingThereError:

@@ -9,19 +9,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 from itertools import islice
-from typing import ParamSpec, Protocol, TypeVar
+from typing import NamedTuple
+
+import msgspec
 
 from ptb_s3 import _container, _head
-from ptb_s3._base import Base, Blob, Reader
-from ptb_s3._container import MAX_PREAMBLE
-from ptb_s3._guarded import Guarded
-from ptb_s3._head import Ref
-from ptb_s3._sealer import Sealer
+from ptb_s3._base import Base, Blob, ref_of
+from ptb_s3._container import HEAD, MAX_PREAMBLE
+from ptb_s3._head import Head, Ref
+from ptb_s3._means import Means
+from ptb_s3._run import Run
+from ptb_s3._sealer import Mark
 from ptb_s3._state import Entities, Kind
-from ptb_s3._store import PreconditionFailed, Store, Written
-from ptb_s3.errors import ConflictError, StorageUnavailableError
+from ptb_s3._store import PreconditionFailed, Written
+from ptb_s3._workers import Offload
+from ptb_s3.errors import (
+    ConflictError,
+    DamagedObjectError,
+    ForeignStoreError,
+    StorageUnavailableError,
+)
 
 # Each further try follows a change of the object behind our back.
 TRIES = 3
@@ -32,18 +40,6 @@ COPIED_AT_ONCE = 5_000
 _RATIO = 4
 
 _LOGGER = logging.getLogger("ptb_s3")
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
-
-
-class Offload(Protocol):
-    """Runs long work somewhere else, such as `asyncio.to_thread`."""
-
-    def __call__(
-        self, work: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs
-    ) -> Awaitable[_R]:
-        """Run it and give what it returns."""
-        ...
 
 
 def due(base: Base, sealing: str | None, *, alone: bool) -> list[Kind]:
@@ -80,24 +76,33 @@ def _unpacked(base: Base, kind: Kind) -> int:
     return blob.ref.size * _RATIO if blob else sum(map(len, base.entities[kind].values()))
 
 
+class _Found(NamedTuple):
+    """What lies in a blob's place.
+
+    Attributes:
+        etag: Its ETag; None: nothing is there.
+        blob: The same, if the differential can build on it; None: it cannot.
+    """
+
+    etag: str | None
+    blob: Blob | None
+
+
 class Compactor:
     """Writes blobs, one at a time.
 
     Args:
-        store: Where they lie.
-        guarded: The same, to write to.
-        reader: Opens those of other writers.
-        sealer: Makes them.
-        offload: Runs that, which would hold up the event loop.
+        means: What it works with.
+        run: Who writes them.
+        offload: Makes them, which would hold up the event loop.
     """
 
-    def __init__(
-        self, store: Store, guarded: Guarded, reader: Reader, sealer: Sealer, offload: Offload
-    ) -> None:
-        self._store = store
-        self._guarded = guarded
-        self._reader = reader
-        self._sealer = sealer
+    def __init__(self, means: Means, run: Run, offload: Offload) -> None:
+        self._store = means.store
+        self._guarded = means.guarded
+        self._reader = means.reader
+        self._sealer = means.sealer
+        self._run = run
         self._offload = offload
         self._undecided: dict[str, Ref] = {}
         self._one_at_a_time = asyncio.Lock()
@@ -112,94 +117,122 @@ class Compactor:
             StorageError: It is not known to be written. The state is as safe as before.
         """
         async with self._one_at_a_time:
-            revision, parts = await _snapshot(base, kind)
-            replaced = base.blobs.get(kind)
-            commit = self._sealer.new_commit()
-            ref, body = await self._offload(
-                self._sealer.blob, base.identity, kind, revision, commit, parts
-            )
-            self._undecided[commit] = ref
-            blob = await self._put(base, kind, replaced, ref, body=body, commit=commit)
-            known = base.blobs.get(kind)  # head may have gone on meanwhile
-            if known is None or known.ref.revision <= blob.ref.revision:
-                base.blobs[kind] = blob
-            _LOGGER.debug("Wrote blob %s: revision %d, %d bytes", kind, revision, len(body))
-            return len(body)
+            sent = 0
+            for _ in range(TRIES):
+                head, parts = await _snapshot(base, kind)
+                if head.line is None:
+                    break  # nothing was ever committed, so there is nothing to write
+                mark = Mark(head.revision, head.line, self._run.writer, self._sealer.new_commit())
+                ref, body = await self._offload(self._sealer.blob, base.identity, kind, mark, parts)
+                self._undecided[ref.commit] = ref
+                blob = await self._put(base, kind, ref, body)
+                sent += len(body)
+                if base.head.line_at(mark.revision) == mark.line:
+                    _note(base, kind, blob)
+                    break
+                # The store was rolled back meanwhile, and what was just written is of a branch that
+                # was given up.
+            return sent
 
-    async def _put(
-        self, base: Base, kind: Kind, blob: Blob | None, ref: Ref, *, body: bytes, commit: str
-    ) -> Blob:
+    async def _put(self, base: Base, kind: Kind, ref: Ref, body: bytes) -> Blob:
         """Replace a blob, unless there is a newer one; return the one that is there then."""
+        known = base.blobs.get(kind)
+        etag = known.etag if known is not None else None
+        if known is not None and etag is None:  # another writer's, at which nobody has looked
+            known, etag = (found := await self._look(base, kind)).blob, found.etag
+        if known is not None and known.ref.revision > ref.revision:
+            return known
         for _ in range(TRIES):
-            if blob is not None and blob.etag is None:
-                blob = await self._settle(base, kind, blob)
-            if blob is not None and blob.ref.revision > ref.revision:
-                return blob
             try:
-                written = await self._guarded.put(kind, body, if_match=blob and blob.etag)
-                return self._written(commit, written)
+                written = await self._guarded.put(kind, body, if_match=etag)
+                return self._written(ref.commit, written)
             except (PreconditionFailed, StorageUnavailableError) as failure:
-                settled = await self._settle(base, kind, blob)
-                if settled == blob:
+                found = await self._look(base, kind)
+                if found.etag == etag:
                     raise _refused(kind, failure) from None
-            if settled is not None and _is_base_of(base, kind, settled):
-                return settled
-            blob = settled  # deleted, or an older one put back: all of it is in memory
+            if found.blob is not None:
+                return found.blob
+            await self._check_head(base, kind)
+            etag = found.etag
         raise StorageUnavailableError(f"Object {kind.value!r} changes faster than it can be read.")
 
-    async def _settle(self, base: Base, kind: Kind, blob: Blob | None) -> Blob | None:
-        """Learn whose blob is there now: ours, from this or an earlier try, or another writer's."""
+    async def _look(self, base: Base, kind: Kind) -> _Found:
+        """Learn whose blob is there now: ours, from this or an earlier try, or another writer's.
+
+        Raises:
+            ConflictError: Another writer has made it of a commit that was not seen here yet.
+        """
         fetched = await self._store.get(kind, first_bytes=MAX_PREAMBLE)
         if fetched is None:
-            return None
-        if blob is not None and fetched.etag == blob.etag:
-            return blob
-        header, _ = _container.read_header(kind, fetched.body)
-        if header.commit in self._undecided:
-            return self._written(header.commit, Written(fetched.etag, fetched.version_id))
-        return await self._read(base, kind)
+            return _Found(None, None)
+        try:
+            header, _ = _container.read_header(kind, fetched.body)
+            if header.commit in self._undecided:
+                written = Written(fetched.etag, fetched.version_id)
+                return _Found(fetched.etag, self._written(header.commit, written))
+            return await self._read(base, kind)
+        except (DamagedObjectError, ForeignStoreError):
+            return _Found(fetched.etag, None)
 
-    async def _read(self, base: Base, kind: Kind) -> Blob | None:
+    async def _read(self, base: Base, kind: Kind) -> _Found:
         """Open another writer's blob: head is to refer to nothing that nobody can read."""
         fetched = await self._store.get(kind)
         if fetched is None:
-            return None
+            return _Found(None, None)
         store = base.identity.store
         header, _ = await self._offload(self._reader.open_blob, kind, fetched.body, store)
+        if base.head.takes(kind, header):
+            ref = ref_of(header, fetched.version_id, len(fetched.body))
+            return _Found(fetched.etag, Blob(fetched.etag, ref))
         if header.revision > base.head.revision:
             raise ConflictError(
                 f"Another writer has written object {kind.value!r} from a commit that has not been "
                 "seen here yet. Nothing was overwritten."
             )
-        size = len(fetched.body)
-        ref = Ref(header.revision, fetched.version_id, size, header.entities, header.key)
-        return Blob(fetched.etag, ref)
+        return _Found(fetched.etag, None)
+
+    async def _check_head(self, base: Base, kind: Kind) -> None:
+        """Make sure that what is in memory is the current state before it replaces what is no blob.
+
+        Raises:
+            ConflictError: It is not.
+        """
+        fetched = await self._store.get(HEAD, unless=base.etag)
+        if fetched is None or fetched.etag != base.etag:
+            raise ConflictError(
+                f"Object {kind.value!r} is gone, damaged or an older one, and head has changed as "
+                "well, so that it was left as it is. Nothing was overwritten."
+            )
+        _LOGGER.warning(
+            "Object %r was gone, damaged or an older one put in its place. All of it is in memory, "
+            "and it is written anew.",
+            kind.value,
+        )
 
     def _written(self, commit: str, written: Written) -> Blob:
         ref = self._undecided.pop(commit)
-        return Blob(
-            written.etag, Ref(ref.revision, written.version_id, ref.size, ref.entities, ref.key)
-        )
+        return Blob(written.etag, msgspec.structs.replace(ref, version_id=written.version_id))
 
 
-async def _snapshot(base: Base, kind: Kind) -> tuple[int, list[Entities]]:
-    """Copy a kind's committed entities, in parts; return whose state that is, and the parts."""
+def _note(base: Base, kind: Kind, blob: Blob) -> None:
+    known = base.blobs.get(kind)  # head may have gone on meanwhile
+    if known is None or known.ref.revision <= blob.ref.revision:
+        base.blobs[kind] = blob
+
+
+async def _snapshot(base: Base, kind: Kind) -> tuple[Head, list[Entities]]:
+    """Copy a kind's committed entities, in parts; return which state that is, and the parts."""
     for _ in range(TRIES):
-        revision, parts = base.head.revision, list[Entities]()
+        head, parts = base.head, list[Entities]()
         entries = iter(base.entities[kind].items())
-        while base.head.revision == revision:
+        while base.head is head:
             part = dict(islice(entries, COPIED_AT_ONCE))
             if not part:
-                return revision, parts
+                return head, parts
             parts.append(part)
             await asyncio.sleep(0)
         # Something was committed meanwhile, and the copy is of neither state.
-    return base.head.revision, [dict(base.entities[kind])]
-
-
-def _is_base_of(base: Base, kind: Kind, blob: Blob) -> bool:
-    needed = base.head.parts[kind].ref
-    return needed is None or blob.ref.revision >= needed.revision
+    return base.head, [dict(base.entities[kind])]
 
 
 def _refused(kind: Kind, failure: Exception) -> Exception:

@@ -31,6 +31,10 @@ PAGE_SIZE = 1024 * 1024
 # A page holds at least one entity, whole; so this bounds an entity too.
 MAX_PAGE = 256 * 1024 * 1024
 
+# Plaintext bytes of the smallest objects. Up to here, sizes tell nothing of values; a PUT of 4 KiB
+# costs what one of 400 bytes does (Amazon S3 pricing: by request).
+MIN_PLAINTEXT = 4096
+
 # Cobblestone works in pieces of this size, so that a worker thread lets others run in between.
 _PIECE = 1024 * 1024
 _LENGTH = struct.Struct("<I")
@@ -41,8 +45,8 @@ _SEALED_OVERHEAD = 56
 _CHUNK = 16 * 1024
 _TAG = 16
 
-_Hex16 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{16}\Z")]
-_Hex32 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}\Z")]
+Hex16 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{16}\Z")]
+Hex32 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}\Z")]
 _Uuid = Annotated[
     str, msgspec.Meta(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
 ]
@@ -71,7 +75,8 @@ class Header(
         revision: Of the commit, or of the state that a blob holds.
         commit: Id of this attempt to write.
         created: By the writer's clock, UTC.
-        writer: Id of the process that wrote it.
+        writer: Id of the run of a process that wrote it.
+        line: Line of the revision (`ptb_s3._head.Line`).
         key: Id of the key that sealed it.
         wrapped_key: What a key service needs to give the key again.
         serializer: Id of the serializer of the values.
@@ -83,10 +88,11 @@ class Header(
     object: _Name
     store: _Uuid
     revision: Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)]
-    commit: _Hex32
+    commit: Hex32
     created: Annotated[datetime, msgspec.Meta(tz=True)]
-    writer: _Hex16
-    key: _Hex16
+    writer: Hex16
+    line: Hex16
+    key: Hex16
     wrapped_key: str | None = None
     serializer: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9._-]{1,32}\Z")]
     entities: _Count
@@ -99,7 +105,9 @@ _header_decoder = msgspec.json.Decoder(Header, strict=True)
 
 
 def padded(length: int) -> int:
-    """Return the Padmé length of a plaintext of so many bytes (FORMAT.md, section 5)."""
+    """Return the padded length of a plaintext of so many bytes (FORMAT.md, section 5)."""
+    if length <= MIN_PLAINTEXT:
+        return MIN_PLAINTEXT
     exponent = length.bit_length() - 1
     step = 1 << max(exponent - exponent.bit_length(), 0)
     return -(-length // step) * step
@@ -199,7 +207,7 @@ class Unsealer:
         self._cut = 0  # bytes of plaintext that were
         self._ended = self._finished = False
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | memoryview) -> None:
         """Authenticate what is complete with these further bytes, but for the last chunk.
 
         Raises:
@@ -228,10 +236,19 @@ class Unsealer:
         Raises:
             DamagedObjectError: They are not as the format says.
         """
+        for frame in self.frames():
+            yield decompress(self._name, frame)
+
+    def frames(self) -> Iterator[bytearray]:
+        """Give the frames of the pages that are complete, as `pages` does.
+
+        Raises:
+            DamagedObjectError: They are not as the format says.
+        """
         while not self._ended and (frame := self._next_frame()) is not None:
             self._ended = not frame
             if frame:
-                yield _decompress(self._name, frame)
+                yield frame
         if self._finished:
             self._check_end()
 
@@ -319,7 +336,7 @@ def _plaintext(frames: list[bytes], padding: int) -> Iterator[bytes | memoryview
         yield bytes(min(_PIECE, padding - at))
 
 
-def _decompress(name: str, frame: bytearray) -> bytes:
+def decompress(name: str, frame: bytes | bytearray) -> bytes:
     """Decompress one frame, no larger than it declares and than `MAX_PAGE`.
 
     `max_output_size` is no cap where a frame declares its size, so that size is looked at first.

@@ -48,3 +48,14 @@ def refused(*, saved: bool) -> NoConditionalPutError:
         "instance, not even during a deploy, vouch for it with single_writer=True "
         "(PTB_S3_SINGLE_WRITER=true)."
     )
+
+
+def two_winners(revision: int) -> NoConditionalPutError:
+    """Return the error for a storage that let two conditional writes of one revision win."""
+    return NoConditionalPutError(
+        f"Object 'head' holds another commit of revision {revision} than the one that was "
+        "acknowledged to this process: the storage let two writers win, and what this one had "
+        "committed was overwritten. It is kept in memory, and in the bucket's history if it keeps "
+        "versions. Nothing more is written. Run ptb-s3 doctor, use a storage that keeps to "
+        "conditions, and stop all instances but one."
+    )

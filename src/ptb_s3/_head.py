@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from ptb_s3._container import Changed
+from ptb_s3._container import Changed, Header, Hex16, Hex32
+from ptb_s3._delivered import Delivered
 from ptb_s3._erasure import Erasures
 from ptb_s3._state import Changes, Key, Kind
 from ptb_s3._words import MAX_WORDS
@@ -20,9 +21,13 @@ from ptb_s3._words import MAX_WORDS
 # Writers whose last commit a head lists. An outcome is settled within seconds of the attempt; so
 # many other processes do not start and commit in between.
 MAX_WRITERS = 64
-# Ids of updates whose effects a head is known to hold. Telegram sends an update again for a day, to
-# one bot over at most 100 connections (Bot API, "setWebhook"); a retry comes within minutes.
-MAX_UPDATES = 256
+# Lines that a head lists. A blob of a line that has left the list is still known by its commit id.
+MAX_LINES = 64
+# Restore requests that a head lists, so that none of them is carried out twice.
+MAX_RESTORED = 128
+# Characters of a restore request: a version id has at most 1,024 bytes (Amazon S3 User Guide,
+# "How S3 Versioning works").
+MAX_REQUEST = 1024
 # Bytes that a kind's differential may cost, beyond its blob's size, before the blob is written
 # anew. To write when the cost so far equals the price is within a factor of two of the best
 # schedule there is, whatever the future brings ("ski rental"); the slack keeps tiny blobs from
@@ -39,13 +44,15 @@ class Ref(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         size: Bytes of the whole object.
         entities: How many it holds.
         key: Id of the key that sealed it.
+        commit: Id of the attempt that wrote it, by which it is known among others of its revision.
     """
 
     revision: int
     version_id: str | None
     size: int
     entities: int
-    key: str
+    key: Hex16
+    commit: Hex32
 
 
 class Entry(NamedTuple):
@@ -56,10 +63,25 @@ class Entry(NamedTuple):
 
 
 class Writer(NamedTuple):
-    """The last commit of one process."""
+    """The last commit of one run of a process."""
 
     writer: str
     commit: str
+    revision: int
+
+
+class Line(NamedTuple):
+    """A stretch of revisions that follow one another without a load in between.
+
+    A process begins one with its first commit after a load. So where a store was rolled back and
+    went on, the same revision is of one line in the branch that was given up, and of another here.
+
+    Attributes:
+        line: Id of the line: that of the writer who began it.
+        revision: The first of its revisions.
+    """
+
+    line: Hex16
     revision: int
 
 
@@ -133,11 +155,12 @@ class Head:
         commit: Id of the attempt that made it.
         bot: Id of the bot whose state it is.
         writers: The last commit of each recent writer, oldest first.
-        restored: The last restore request carried out.
+        lines: The newest lines, oldest first.
+        restored: The restore requests carried out last, oldest first.
         keys: By key id, the newest revision that needs the key.
         erasures: Who was erased; None as long as nobody was.
         conditions: Whether the storage keeps to conditions; None as long as nobody has tried.
-        updates: Ids of the updates that were delivered last, where that is noted; oldest first.
+        updates: Ids of the updates that were delivered, where that is noted.
         words: What values refer to by number: those of the head before, and new ones after them.
         parts: One for each kind.
     """
@@ -146,11 +169,12 @@ class Head:
     commit: str
     bot: int
     writers: tuple[Writer, ...] = ()
-    restored: str | None = None
+    lines: tuple[Line, ...] = ()
+    restored: tuple[str, ...] = ()
     keys: Mapping[str, int] = field(default_factory=dict)
     erasures: Erasures | None = None
     conditions: Conditions | None = None
-    updates: tuple[int, ...] = ()
+    updates: Delivered = field(default_factory=Delivered)
     words: tuple[str, ...] = ()
     parts: Mapping[Kind, Part] = field(default_factory=lambda: {kind: Part() for kind in Kind})
 
@@ -184,26 +208,50 @@ class Head:
         """This head without its differential, where tens of thousands are to be held."""
         return replace(self, parts={kind: Part(part.ref) for kind, part in self.parts.items()})
 
-    def last_commit(self, writer: str) -> str | None:
-        """Return the id of a writer's last commit, as far as this head knows."""
-        return next((w.commit for w in self.writers if w.writer == writer), None)
+    @property
+    def line(self) -> str | None:
+        """The line of this commit; None in a new store."""
+        return self.lines[-1].line if self.lines else None
+
+    def line_at(self, revision: int) -> str | None:
+        """Return the line that a revision is of; None: it has left the list, or never was."""
+        of = (line.line for line in reversed(self.lines) if line.revision <= revision)
+        return next(of, None) if revision <= self.revision else None
+
+    def lists(self, commit: str) -> bool:
+        """Tell whether a commit is the last one of its writer, as far as this head knows."""
+        return any(writer.commit == commit for writer in self.writers)
+
+    def takes(self, kind: Kind, blob: Header) -> bool:
+        """Tell whether a blob is a base for this head's differential (FORMAT.md, section 9)."""
+        ref = self.parts[kind].ref
+        if ref is not None and blob.commit == ref.commit:
+            return True
+        oldest = ref.revision if ref else 0
+        within = oldest <= blob.revision <= self.revision
+        return within and blob.line == self.line_at(blob.revision)
 
     def follows(self, base: Head) -> bool:
         """Tell whether this head came after another, rather than from an older state brought back.
 
-        As far as it can be known: a writer that has not committed for long is not listed any more.
+        As far as it can be known: lines and writers that are no longer listed tell nothing.
         """
         if base.revision == 0:
             return True
-        if self.words[: len(base.words)] != base.words:
+        if self.revision <= base.revision or self.words[: len(base.words)] != base.words:
+            return False
+        if self.line_at(base.revision) not in (base.line, None):
             return False
         last = base.writers[-1]
-        noted = next((w for w in self.writers if w.writer == last.writer), None)
+        noted = next((w for w in reversed(self.writers) if w.writer == last.writer), None)
         if noted is None:
-            return self.revision > base.revision and len(self.writers) == MAX_WRITERS
-        return self.revision > base.revision and (
-            noted.revision > last.revision or noted.commit == last.commit
-        )
+            return len(self.writers) == MAX_WRITERS
+        return noted.revision > last.revision or noted.commit == last.commit
+
+    def precedes(self, base: Head) -> bool:
+        """Tell whether this is an older commit of the line that another is of."""
+        known = base.line_at(self.revision)
+        return self.revision <= base.revision and known in (self.line, None)
 
 
 def follow(
@@ -213,6 +261,8 @@ def follow(
     commit: str,
     writer: str,
     refs: Mapping[Kind, Ref],
+    begins_line: bool = False,
+    own: str | None = None,
     restored: str | None = None,
     erasures: Erasures | None = None,
     conditions: Conditions | None = None,
@@ -225,8 +275,11 @@ def follow(
         base: The head to follow; at revision 0 for the first commit of a store.
         changes: What is committed.
         commit: Id of this attempt.
-        writer: Id of this process.
+        writer: Id of this run of this process.
         refs: The newest blob of each kind that has one: the base's, or one written since.
+        begins_line: Whether this is the writer's first commit after a load.
+        own: Id of the last commit that is known to be this writer's; it need not be listed any
+            more.
         restored: The restore request that this commit carries out, if it does.
         erasures: What is to be recorded of the erased, if this commit adds to it.
         conditions: What the storage makes of conditional PUT, if it was tried for this commit.
@@ -235,16 +288,20 @@ def follow(
             if it is not the one that takes effect, there are other words by then.
     """
     revision = base.revision + 1
-    others = [w for w in base.writers if w.writer != writer]
+    # One of the same id that is not ours is of a clone of this process, which may yet look for it.
+    others = [w for w in base.writers if (w.writer, w.commit) != (writer, own)]
+    begun = (Line(writer, revision),) if begins_line or not base.lines else ()
+    done = [request for request in base.restored if request != restored]
     return replace(
         base,
         revision=revision,
         commit=commit,
         writers=(*others, Writer(writer, commit, revision))[-MAX_WRITERS:],
-        restored=restored or base.restored,
+        lines=(*base.lines, *begun)[-MAX_LINES:],
+        restored=tuple([*done, *([restored] if restored else [])][-MAX_RESTORED:]),
         erasures=erasures or base.erasures,
         conditions=conditions or base.conditions,
-        updates=(*base.updates, *updates)[-MAX_UPDATES:],
+        updates=base.updates.adding(updates),
         words=tuple(dict.fromkeys((*base.words, *words)))[:MAX_WORDS],
         parts={
             kind: _follow_part(part, changes.get(kind, {}), revision, refs.get(kind))

@@ -12,8 +12,24 @@ from typing import Annotated
 
 import msgspec
 
+from ptb_s3 import _state
+from ptb_s3._container import Hex16
+from ptb_s3._delivered import MAX_RANGES, Delivered, Range
 from ptb_s3._erasure import DIGEST_BYTES, SECRET_BYTES, Erasures
-from ptb_s3._head import MAX_UPDATES, MAX_WRITERS, Conditions, Entry, Head, Page, Part, Ref, Writer
+from ptb_s3._head import (
+    MAX_LINES,
+    MAX_REQUEST,
+    MAX_RESTORED,
+    MAX_WRITERS,
+    Conditions,
+    Entry,
+    Head,
+    Line,
+    Page,
+    Part,
+    Ref,
+    Writer,
+)
 from ptb_s3._state import KEY_TYPES, Key, Kind, is_full, page_of, pages
 from ptb_s3._words import MAX_LENGTH, MAX_WORDS
 from ptb_s3.errors import DamagedObjectError
@@ -29,6 +45,8 @@ _Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGE
 
 _Word = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_LENGTH)]
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
+_Request = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_REQUEST)]
+_Range = tuple[_Count, _Count]
 
 
 class _PartRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,11 +57,12 @@ class _PartRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bot: int
     writers: Annotated[list[Writer], msgspec.Meta(min_length=1, max_length=MAX_WRITERS)]
-    restored: str | None
-    keys: dict[str, int]
+    lines: Annotated[list[Line], msgspec.Meta(min_length=1, max_length=MAX_LINES)]
+    restored: Annotated[list[_Request], msgspec.Meta(max_length=MAX_RESTORED)]
+    keys: dict[Hex16, int]
     erasures: tuple[_Secret, list[tuple[_Digest, int]]] | None
     conditions: Conditions | None
-    updates: Annotated[list[int], msgspec.Meta(max_length=MAX_UPDATES)]
+    updates: Annotated[list[_Range], msgspec.Meta(max_length=MAX_RANGES)]
     words: Annotated[list[_Word], msgspec.Meta(max_length=MAX_WORDS)]
     kinds: dict[Kind, _PartRecord]
 
@@ -58,7 +77,7 @@ _entry_decoders: Mapping[Kind, msgspec.msgpack.Decoder[list[tuple[Key, int, byte
 
 
 def encode(head: Head, compress: Callable[[bytes], bytes], key_id: str) -> tuple[Head, list[bytes]]:
-    """Make a head's frames.
+    """Make a head's frames: that of its record first.
 
     Args:
         head: The head.
@@ -80,7 +99,8 @@ def encode(head: Head, compress: Callable[[bytes], bytes], key_id: str) -> tuple
     record = _Record(
         bot=head.bot,
         writers=list(head.writers),
-        restored=head.restored,
+        lines=list(head.lines),
+        restored=list(head.restored),
         keys=dict(keys),
         erasures=_encode_erasures(head.erasures),
         conditions=head.conditions,
@@ -91,8 +111,14 @@ def encode(head: Head, compress: Callable[[bytes], bytes], key_id: str) -> tuple
     return head, [compress(_encode(record)), *frames]
 
 
-def decode(head_pages: Iterator[bytes], *, revision: int, commit: str, count: int) -> Head:
+def decode(head_pages: Iterator[bytes], *, revision: int, commit: str, count: int | None) -> Head:
     """Read a head's pages; the rest comes from its header.
+
+    Args:
+        head_pages: That of its record, and those of its differential.
+        revision: The head's.
+        commit: Id of the attempt that made it.
+        count: Entries that the pages have; None: they are not all there are.
 
     Raises:
         DamagedObjectError: They are not what the format says.
@@ -109,18 +135,19 @@ def decode(head_pages: Iterator[bytes], *, revision: int, commit: str, count: in
         commit=commit,
         bot=record.bot,
         writers=tuple(record.writers),
-        restored=record.restored,
+        lines=tuple(record.lines),
+        restored=tuple(record.restored),
         keys=record.keys,
         erasures=_decode_erasures(record, revision),
         conditions=record.conditions,
-        updates=tuple(record.updates),
+        updates=Delivered(Range(*one) for one in record.updates),
         words=tuple(record.words),
         parts={
             kind: Part(record.kinds[kind].ref, record.kinds[kind].cost, differentials[kind])
             for kind in Kind
         },
     )
-    if entries != count:
+    if count not in (None, entries):
         raise _damaged(f"its differential has {entries} entries and should have {count}")
     _check(head)
     return head
@@ -148,8 +175,11 @@ def _pack(kind: Kind, part: Part, compress: Callable[[bytes], bytes]) -> tuple[P
 
 
 def _may_be_merged(last: Sequence[Page]) -> bool:
-    # Neither those that were, nor one of a single huge entity: a page may hold only so much.
-    return len(last) == MERGED and all(page.size < 2 * PAGE for page in last)
+    # Neither those that were, nor one of a single huge entity, nor more than a reader takes: pages
+    # of deletions, and of users without data, are small however many there are.
+    entries = sum(len(page.entries) for page in last)
+    small = all(page.size < 2 * PAGE for page in last)
+    return len(last) == MERGED and small and entries <= _state.MAX_ENTRIES
 
 
 def _cut(recent: Mapping[Key, Entry]) -> Iterator[tuple[dict[Key, Entry], bool]]:
@@ -200,8 +230,15 @@ def _decode_erasures(record: _Record, newest: int) -> Erasures | None:
 
 
 def _check(head: Head) -> None:
-    if len(set(head.updates)) != len(head.updates):
-        raise _damaged("it names an update twice")
+    if not head.updates.distinct:
+        raise _damaged("its ranges of updates overlap or touch, or one ends before it begins")
+    if len(set(head.restored)) != len(head.restored):
+        raise _damaged("it names a restore request twice")
+    begun = [line.revision for line in head.lines]
+    if begun != sorted({*begun}) or not 0 < begun[0] <= begun[-1] <= head.revision:
+        raise _damaged("its lines do not begin one after another, up to its own revision")
+    if len({line.line for line in head.lines}) != len(head.lines):
+        raise _damaged("it names a line twice")
     if len(set(head.words)) != len(head.words):
         raise _damaged("it names a word twice")
     if any(revision > head.revision for revision in head.keys.values()):

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ptb_s3._base import Reader
-from ptb_s3._compaction import Offload
 from ptb_s3._guarded import Guarded
 from ptb_s3._rebase import Resolve
 from ptb_s3._sealer import Sealer
 from ptb_s3._store import Store
+from ptb_s3._workers import Offload
 
 # Another writer may commit and compact between two of our reads; so often is the whole read again.
 LOAD_TRIES = 4

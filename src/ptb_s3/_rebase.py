@@ -6,13 +6,14 @@ have the rest resolved, one entity at a time, against the state that both had in
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from ptb_s3 import _state
+from ptb_s3 import _state, _words
 from ptb_s3._base import Base, Blob
 from ptb_s3._head import Head, Part
 from ptb_s3._state import Changes, Entities, Key, Kind
+from ptb_s3.errors import ConflictError
 
 
 class Resolution(NamedTuple):
@@ -40,6 +41,22 @@ class Resolve(Protocol):
         ...
 
 
+class LeftOut(NamedTuple):
+    """An entity whose changes on two sides cannot be merged: theirs stays.
+
+    Attributes:
+        kind: Its kind.
+        key: Its key.
+        ours: What we had made of it.
+        fault: Why they cannot be merged.
+    """
+
+    kind: Kind
+    key: Key
+    ours: bytes | None
+    fault: ConflictError
+
+
 class Rebased(NamedTuple):
     """Our changes, on top of theirs.
 
@@ -47,11 +64,15 @@ class Rebased(NamedTuple):
         changes: What is left to commit.
         merged: How many entities had changed on both sides.
         overridden: How many changes of theirs ours have won over.
+        contested: How many of the entities both sides changed in the same place, unsettled.
+        left_out: What cannot be merged.
     """
 
     changes: Changes
-    merged: int
-    overridden: int
+    merged: int = 0
+    overridden: int = 0
+    contested: int = 0
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def compacted(base: Base, head: Head) -> list[Kind]:
@@ -91,18 +112,68 @@ def rebase(
         resolve: Decides about entities that both changed.
     """
     changes: Changes = {kind: dict(changed) for kind, changed in ours.items()}
-    merged = overridden = 0
+    settled: list[Resolution] = []
+    left_out: list[LeftOut] = []
     for kind, changed in ours.items():
         for key in changed.keys() & theirs.get(kind, {}).keys():
             before, other = entities[kind].get(key), theirs[kind][key]
-            resolution = resolve(kind, key, before, changed[key], other)
-            merged += 1
-            overridden += resolution.overridden
+            try:
+                resolution = resolved(resolve, kind, key, (before, changed[key], other))
+            except ConflictError as fault:
+                left_out.append(LeftOut(kind, key, changed[key], fault))
+                del changes[kind][key]
+                continue
+            settled.append(resolution)
             if resolution.value == other:
                 del changes[kind][key]
             else:
                 changes[kind][key] = resolution.value
-    return Rebased(changes, merged, overridden)
+    return Rebased(
+        changes,
+        len(settled),
+        sum(resolution.overridden for resolution in settled),
+        sum(resolution.contested for resolution in settled),
+        tuple(left_out),
+    )
+
+
+def resolved(
+    resolve: Resolve, kind: Kind, key: Key, sides: tuple[bytes | None, bytes | None, bytes | None]
+) -> Resolution:
+    """Have an entity merged, and see that the outcome can be written.
+
+    Args:
+        resolve: Merges it.
+        kind: Its kind.
+        key: Its key.
+        sides: What both had in common, ours, and theirs.
+
+    Raises:
+        ConflictError: It cannot be merged, or not be written then.
+    """
+    try:
+        resolution = resolve(kind, key, *sides)
+    except ConflictError as error:
+        error.kind, error.key = kind.value, key
+        raise
+    fault = None if resolution.value is None else _state.fault_of(kind, key, resolution.value)
+    if fault is not None:
+        refusal = ConflictError(
+            f"Another writer has changed an entity of {kind.value} that was changed here as well, "
+            f"and merged it cannot be saved: {fault}. Theirs stays; ours is kept in memory as long "
+            "as the bot runs. Make it smaller."
+        )
+        refusal.kind, refusal.key = kind.value, key
+        raise refusal
+    return resolution
+
+
+def spell_out(changes: Changes, words: Sequence[str]) -> Changes:
+    """Return changes whose values need no words: the same for readers of any head."""
+    return {
+        kind: {key: v if v is None else _words.spell_out(v, words) for key, v in changed.items()}
+        for kind, changed in changes.items()
+    }
 
 
 def blobs_after(base: Base, theirs: Base) -> dict[Kind, Blob]:

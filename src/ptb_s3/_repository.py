@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from ptb_s3 import _compaction, _state
 from ptb_s3._arrivals import Ahead, Arrivals
 from ptb_s3._base import Base, MovedError, Reader
-from ptb_s3._committer import Committer, Occasion
-from ptb_s3._compaction import Compactor, Offload
+from ptb_s3._committer import Committer, Occasion, fetch_head
+from ptb_s3._compaction import Compactor
 from ptb_s3._container import HEAD
 from ptb_s3._erasure import subjects
 from ptb_s3._guarded import Guarded
@@ -24,10 +24,12 @@ from ptb_s3._history import History, Snapshot
 from ptb_s3._keyring import KeySource
 from ptb_s3._means import LOAD_PAUSE, LOAD_TRIES, Counters, Means
 from ptb_s3._rebase import Resolve
+from ptb_s3._run import Run, notice_resumes
 from ptb_s3._sealer import Sealer
 from ptb_s3._staged import Staged
 from ptb_s3._state import Changes, Entities, Key, Kind
 from ptb_s3._store import Fetched, Store
+from ptb_s3._workers import Offload
 from ptb_s3.errors import ConflictError, RestorePointError
 
 _LOGGER = logging.getLogger("ptb_s3")
@@ -89,7 +91,9 @@ class Repository:
             resolve,
             single_writer,
         )
-        self._compactor = Compactor(store, guarded, reader, sealer, offload_blobs or offload)
+        run = Run(sealer.new_writer)
+        self._compactor = Compactor(self._means, run, offload_blobs or offload)
+        self._run = run
         self._committer: Committer | None = None
 
     @property
@@ -119,8 +123,13 @@ class Repository:
         return not self.staged.clean
 
     def take_faults(self) -> list[ConflictError]:
-        """Return, once, what could not be merged with another writer's commit and was left out."""
-        return []
+        """Return, once, why entities could not be merged and were left out of a commit."""
+        return self._begun.take_faults()
+
+    @property
+    def stuck(self) -> list[Kind]:
+        """The kinds of which a change could not be merged with another writer's, and waits."""
+        return sorted({kind for kind, _ in self.staged.stuck})
 
     @property
     def transactional(self) -> bool:
@@ -130,10 +139,15 @@ class Repository:
         ``merge=`` settle, takes over theirs, discards all that is staged and raises
         `OvertakenError`.
         """
-        return False
+        return self._begun.transactional
 
     @transactional.setter
-    def transactional(self, value: bool) -> None: ...
+    def transactional(self, value: bool) -> None:
+        self._begun.transactional = value
+
+    def discard(self) -> None:
+        """Take back all that is staged, ids of updates included, even where it was sent already."""
+        self._begun.discard()
 
     def note_delivered(self, update: int) -> None:
         """Note with the next commit that it holds the effects of an update."""
@@ -141,12 +155,12 @@ class Repository:
 
     def has_delivered(self, update: int) -> bool:
         """Tell whether the effects of an update are committed, or staged to be."""
-        return update in self.base.head.updates or update in self.staged.updates
+        return self.base.head.updates.holds(update) or update in self.staged.updates
 
     @property
     def has_committed(self) -> bool:
         """Whether this process has made a commit that head knows of."""
-        return self.base.head.last_commit(self._means.sealer.writer) is not None
+        return self._begun.has_committed
 
     @property
     def in_company(self) -> bool:
@@ -169,7 +183,7 @@ class Repository:
             ConflictError: Another writer has changed it since the caller saw it, and the two values
                 cannot be merged. What is committed stays.
         """
-        self.staged.stage(kind, key, value, self._means.resolve)
+        self._begun.stage(kind, key, value)
 
     # Loading ------------------------------------------------------------------------------------
 
@@ -182,6 +196,7 @@ class Repository:
         Raises:
             PersistenceError: It cannot be read. Nothing was changed, here or in the store.
         """
+        notice_resumes()
         for number in range(1, LOAD_TRIES + 1):
             arrivals = Arrivals(self._means.reader, self._means.offload, ahead)
             objects = await self._fetch_all(arrivals)
@@ -195,7 +210,7 @@ class Repository:
                 if number == LOAD_TRIES:
                     raise moved.fault from None
             await self._means.pause(LOAD_PAUSE * number)
-        self._committer = Committer(self._means, Staged(base))
+        self._committer = Committer(self._means, Staged(base), self._run)
         self.counters.committed_at = self._means.clock()
         await self._committer.recall_conditions()
 
@@ -208,9 +223,9 @@ class Repository:
         blobs = (get(kind, into=arrivals.into(kind)) for kind in Kind)
 
         async def get_head() -> Fetched | None:
-            fetched = await get(HEAD)
-            if fetched is not None:
-                await arrivals.take_head(fetched.body)
+            fetched, opening = await fetch_head(self._means)
+            if opening is not None:
+                await arrivals.take_head(opening)
             return fetched
 
         answers = await asyncio.gather(get_head(), *blobs, return_exceptions=True)
@@ -277,7 +292,7 @@ class Repository:
         )
 
     async def restore(self, request: str) -> bool:
-        """Bring back an older state as a new commit, unless this very request was carried out last.
+        """Bring back an older state as a new commit, unless this request was carried out before.
 
         Args:
             request: A revision, a time (ISO 8601; UTC unless it says otherwise), or the version id
@@ -289,7 +304,7 @@ class Repository:
         Raises:
             RestorePointError: No commit that history still holds answers to it.
         """
-        while self.base.head.restored != request:
+        while request not in self.base.head.restored:
             snapshot = await self.restorable(request)
             changes = self.changes_to(snapshot.entities)
             try:

@@ -1,16 +1,42 @@
-"""Makes the objects of one process: heads and blobs, sealed. The counterpart of `_base.Reader`."""
+"""Makes the objects of one process: heads and blobs, sealed. The counterpart of `_base.Reader`.
+
+Nothing leaves here that the reader would refuse: an object that was acknowledged and cannot be read
+is lost, so each is opened again before anybody sends it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
+from typing import NamedTuple
 
 from ptb_s3 import _container, _head_pages, _state
 from ptb_s3._base import Identity
-from ptb_s3._container import HEAD, Changed, Header
+from ptb_s3._container import HEAD, Changed, Header, Unsealer
 from ptb_s3._head import Head, Ref
 from ptb_s3._keyring import KeySource, SealingKey
 from ptb_s3._state import Entities, Key, Kind
+from ptb_s3.errors import DamagedObjectError, UnknownKeyError, UnreadableError
+
+# Bytes of a blob that are opened at a time when it is checked: no more than a page is held.
+_PIECE = 1024 * 1024
+
+
+class Mark(NamedTuple):
+    """Which object of its name it is, as its header says.
+
+    Attributes:
+        revision: Of the commit, or of the state that a blob holds.
+        line: Line of that revision.
+        writer: Id of the run of the process that writes it.
+        commit: Id of the attempt to write it.
+    """
+
+    revision: int
+    line: str
+    writer: str
+    commit: str
 
 
 class Sealer:
@@ -23,7 +49,6 @@ class Sealer:
         randomness: Returns as many random bytes as it is asked for.
 
     Attributes:
-        writer: Id of this process, as it stands in the objects.
         key_id: Id of the key that sealed last; None before the first object.
     """
 
@@ -35,7 +60,6 @@ class Sealer:
         clock: Callable[[], datetime],
         randomness: Callable[[int], bytes],
     ) -> None:
-        self.writer = randomness(8).hex()
         self.key_id: str | None = None
         self._keys = keys
         self._level = level
@@ -46,33 +70,76 @@ class Sealer:
         """Return an id for an attempt to write."""
         return self._randomness(16).hex()
 
+    def new_writer(self) -> str:
+        """Return an id for a run of this process."""
+        return self._randomness(8).hex()
+
     def sealing_key_id(self) -> str:
         """Return the id of the key that the next object is sealed with."""
         return self._keys.sealing_key().key_id
 
     def head(self, identity: Identity, head: Head) -> tuple[Head, bytes]:
-        """Seal a head; return it with its costs counted, and the object."""
+        """Seal a head; return it with its costs counted, and the object.
+
+        Raises:
+            UnreadableError: No reader would take it.
+        """
         key = self._keys.sealing_key()
+        carried = {id(page.frame) for part in head.parts.values() for page in part.full}
         head, frames = _head_pages.encode(head, self._compress, key.key_id)
-        header = self._header(
-            HEAD, identity, head.revision, head.commit, head.entries, changed=head.changed
-        )
-        return head, self._seal(header, frames, key)
+        last = head.writers[-1]
+        mark = Mark(head.revision, head.lines[-1].line, last.writer, head.commit)
+        header = self._header(HEAD, identity, mark, head.entries, changed=head.changed)
+        with _must_be_readable(HEAD):
+            body = self._seal(header, [*frames], key)
+            self._check_head(body, frames, carried)
+        return head, body
 
     def blob(
-        self, identity: Identity, kind: Kind, revision: int, commit: str, parts: list[Entities]
+        self, identity: Identity, kind: Kind, mark: Mark, parts: list[Entities]
     ) -> tuple[Ref, bytes]:
         """Seal a blob; return what a head says of it, but for its version, and the object.
 
         Uses the parts up, each as soon as it is encoded: to free a million entities at once would
         hold up the loop for 50 ms, in whatever thread.
+
+        Raises:
+            UnreadableError: No reader would take it.
         """
         count = sum(map(len, parts))
         frames = [self._compress(page) for page in _state.encode_blob(_used_up(parts))]
-        header = self._header(kind, identity, revision, commit, count)
+        header = self._header(kind, identity, mark, count)
         key = self._keys.sealing_key()
-        body = self._seal(header, frames, key)
-        return Ref(revision, None, len(body), count, key.key_id), body
+        with _must_be_readable(kind):
+            body = self._seal(header, frames, key)
+            self._check_blob(body, kind, count)
+        return Ref(mark.revision, None, len(body), count, key.key_id, mark.commit), body
+
+    # Reading it again ---------------------------------------------------------------------------
+
+    def _check_head(self, body: bytes, frames: list[bytes], carried: set[int]) -> None:
+        """Open a head that was just sealed; frames that older heads had are compared alone."""
+        unsealer = Unsealer(HEAD, len(body), self._keys)
+        unsealer.feed(body)
+        header = unsealer.finish()
+        if [*unsealer.frames()] != frames:
+            raise DamagedObjectError(HEAD, "its frames are not those that were sealed")
+        new = [_container.decompress(HEAD, frame) for frame in frames if id(frame) not in carried]
+        _head_pages.decode(iter(new), revision=header.revision, commit=header.commit, count=None)
+
+    def _check_blob(self, body: bytes, kind: Kind, count: int) -> None:
+        """Open a blob that was just sealed, a page at a time."""
+        unsealer = Unsealer(kind, len(body), self._keys)
+        view, read = memoryview(body), 0
+        for at in range(0, len(body), _PIECE):
+            unsealer.feed(view[at : at + _PIECE])
+            read += sum(len(_state.decode_page(kind, page)) for page in unsealer.pages())
+        unsealer.finish()
+        read += sum(len(_state.decode_page(kind, page)) for page in unsealer.pages())
+        if read != count:
+            raise DamagedObjectError(kind, f"it holds {read} entities and should hold {count}")
+
+    # Parts --------------------------------------------------------------------------------------
 
     def _seal(self, header: Header, frames: list[bytes], key: SealingKey) -> bytes:
         self.key_id = key.key_id
@@ -85,8 +152,7 @@ class Sealer:
         self,
         name: str,
         identity: Identity,
-        revision: int,
-        commit: str,
+        mark: Mark,
         entities: int,
         *,
         changed: Changed | None = None,
@@ -94,16 +160,30 @@ class Sealer:
         return Header(
             object=name,
             store=identity.store,
-            revision=revision,
-            commit=commit,
+            revision=mark.revision,
+            commit=mark.commit,
             created=self._clock(),
-            writer=self.writer,
+            writer=mark.writer,
+            line=mark.line,
             key="",  # `seal` fills it in, and the size
             serializer=identity.serializer,
             entities=entities,
             changed=changed,
             size=0,
         )
+
+
+@contextmanager
+def _must_be_readable(name: str) -> Iterator[None]:
+    try:
+        yield
+    except UnknownKeyError as error:
+        reason = f"the key source does not open what it has sealed, with key {error.needed}"
+    except DamagedObjectError as error:
+        reason = error.reason
+    else:
+        return
+    raise UnreadableError(name, reason)
 
 
 def _used_up(parts: list[Entities]) -> Iterator[tuple[Key, bytes]]:

@@ -7,13 +7,27 @@ value made from one is no successor of what is committed, and is merged with it 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from ptb_s3 import _rebase, _state
+from ptb_s3 import _rebase, _state, _words
 from ptb_s3._base import Base
-from ptb_s3._rebase import Rebased, Resolve
+from ptb_s3._rebase import Rebased, Resolve, resolved
 from ptb_s3._state import Changes, Entities, Key, Kind
+from ptb_s3.errors import ConflictError, OvertakenError
+
+
+class Stuck(NamedTuple):
+    """A change of ours that could not be merged with one of theirs, which stays.
+
+    Attributes:
+        common: What both were made from.
+        ours: What we made of it.
+    """
+
+    common: bytes | None
+    ours: bytes | None
 
 
 def _nothing() -> Changes:
@@ -30,6 +44,7 @@ class Staged:
         overtaken: The bytes, as the caller last saw them, of entities that are others by now.
         updates: Ids of the updates whose effects are staged.
         words: Words to go with the next commit, if there is one.
+        stuck: Changes that cannot be merged with what others have committed; see `retry`.
     """
 
     base: Base
@@ -37,6 +52,7 @@ class Staged:
     overtaken: Changes = field(default_factory=_nothing)
     updates: list[int] = field(default_factory=list)
     words: tuple[str, ...] = ()
+    stuck: dict[tuple[Kind, Key], Stuck] = field(default_factory=dict)
 
     @property
     def clean(self) -> bool:
@@ -70,7 +86,15 @@ class Staged:
         for key in list(overtaken if keys is None else keys):
             overtaken.pop(key, None)
 
-    def stage(self, kind: Kind, key: Key, value: bytes | None, resolve: Resolve | None) -> None:
+    def stage(
+        self,
+        kind: Kind,
+        key: Key,
+        value: bytes | None,
+        resolve: Resolve | None,
+        *,
+        transactional: bool = False,
+    ) -> None:
         """Note what an entity has become (None: deleted), to go with the next commit.
 
         Args:
@@ -78,17 +102,54 @@ class Staged:
             key: Its key.
             value: Its bytes, as the caller has made them from what it saw.
             resolve: Merges them with what the caller did not see.
+            transactional: Whether the caller would rather make them again from what is there now.
+
+        Raises:
+            OvertakenError: It is transactional, and the two changed the same thing.
+            ConflictError: They cannot be merged. The same ones are refused once.
         """
-        overtaken, now = self.overtaken[kind], self.get(kind, key)
-        given = value
+        overtaken, now, given = self.overtaken[kind], self.get(kind, key), value
         if key in overtaken and resolve is not None:
-            value = resolve(kind, key, overtaken[key], value, now).value
+            change = self._change(kind, key, given, resolve)
+            try:
+                resolution = resolved(resolve, kind, key, (*change, now))
+            except ConflictError:
+                overtaken[key] = given
+                if self.stuck.get((kind, key)) == change:
+                    return
+                self.stuck[kind, key] = change
+                raise
+            if transactional and resolution.contested:
+                raise overtaken_error()
+            value = resolution.value
+            self.stuck.pop((kind, key), None)
         if value == given:
             overtaken.pop(key, None)
         else:
             overtaken[key] = given
         if value != now:
             self.dirty[kind][key] = value
+
+    def _change(self, kind: Kind, key: Key, given: bytes | None, resolve: Resolve) -> Stuck:
+        """Return what the caller has changed, with what was stuck before on the same entity.
+
+        Raises:
+            ConflictError: The two cannot be merged.
+        """
+        seen, before = self.overtaken[kind][key], self.stuck.get((kind, key))
+        if before is None:
+            return Stuck(seen, given)
+        return Stuck(before.common, resolved(resolve, kind, key, (seen, given, before.ours)).value)
+
+    def retry(self, resolve: Resolve) -> None:
+        """Stage what is stuck where it can be merged with what is there by now."""
+        for (kind, key), change in list(self.stuck.items()):
+            try:
+                value = resolved(resolve, kind, key, (*change, self.get(kind, key))).value
+            except ConflictError:
+                continue  # it was told
+            del self.stuck[kind, key]
+            self._move({}, {**self.dirty, kind: {**self.dirty[kind], key: value}})
 
     def drop(self, kind: Kind, key: Key) -> None:
         """Note that an entity is deleted, whatever others have made of it."""
@@ -99,6 +160,7 @@ class Staged:
     def discard(self) -> None:
         """Take back all that is staged: from now on, the caller's objects are overtaken."""
         self.updates = []
+        self.stuck = {}
         self._move({}, _nothing())
 
     def changes(self, sent: Mapping[Kind, Collection[Key]]) -> Changes:
@@ -132,14 +194,27 @@ class Staged:
             self.dirty[kind] = {k: v for k, v in dirty.items() if v != base.get(k)}
 
     def rebase(self, theirs: Changes, resolve: Resolve) -> Rebased:
-        """Take over what another writer has committed, and put what is staged on top of it.
+        """Work out what is staged on top of what another writer has committed; change nothing."""
+        return _rebase.rebase(self.base.entities, self.dirty, theirs, resolve)
 
-        Raises:
-            ConflictError: That cannot be done. Nothing has changed.
-        """
-        rebased = _rebase.rebase(self.base.entities, self.dirty, theirs, resolve)
+    def take_over(self, theirs: Changes, rebased: Rebased) -> None:
+        """Take over what another writer has committed, and what is staged on top of it."""
+        for kind, key, ours, _ in rebased.left_out:
+            self.stuck[kind, key] = Stuck(self.base.entities[kind].get(key), ours)
         self._move(theirs, rebased.changes)
-        return rebased
+
+    def spell_out(self, words: Sequence[str]) -> None:
+        """Have no value refer to words: those that follow are others."""
+        for kind, entities in self.base.entities.items():
+            spelled = _rebase.spell_out({kind: {**entities}}, words)
+            _state.apply(entities, spelled[kind])
+        self.dirty = _rebase.spell_out(self.dirty, words)
+        self.overtaken = _rebase.spell_out(self.overtaken, words)
+        self.words = ()
+        self.stuck = {
+            entity: Stuck(*(v if v is None else _words.spell_out(v, words) for v in change))
+            for entity, change in self.stuck.items()
+        }
 
     def _move(self, changes: Changes, dirty: Changes) -> None:
         """Change what is committed, and what is staged; note what the caller has not seen of it."""
@@ -159,3 +234,11 @@ class Staged:
                 overtaken.setdefault(key, value)
             if key in overtaken and overtaken[key] == now:
                 del overtaken[key]
+
+
+def overtaken_error() -> OvertakenError:
+    """Return the error for what was made from what others have changed since."""
+    return OvertakenError(
+        "Another instance has changed what an update changed here as well, since it was read. All "
+        "that the update changed was taken back; process it again, on what is there now."
+    )

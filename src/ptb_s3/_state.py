@@ -48,7 +48,8 @@ KEY_TYPES: Mapping[Kind, object] = {
 BOT_DATA_KEY: Key = 0
 # Kinds of which there are many values, and much the same in each.
 MANY_ALIKE = (Kind.USER_DATA, Kind.CHAT_DATA)
-# Bytes of one value: with it, a page that was almost full stays within what a reader takes.
+# Bytes of one entity, its key included: with it, a page that was almost full stays within what a
+# reader takes.
 MAX_ENTITY = MAX_PAGE - 2 * PAGE_SIZE
 
 _Entry = TypeVar("_Entry", bound=tuple[Any, ...])
@@ -57,13 +58,13 @@ _Entry = TypeVar("_Entry", bound=tuple[Any, ...])
 _ENTRY_OVERHEAD = 32
 
 # Entries of one page, at most: no more than this many fit where each counts for at least that much.
-_MAX_ENTRIES = PAGE_SIZE // _ENTRY_OVERHEAD
+MAX_ENTRIES = PAGE_SIZE // _ENTRY_OVERHEAD
 
 
 def page_of(*members: object) -> Any:  # noqa: ANN401 - a type, for msgspec
     """Return the type of a page whose entries have these members."""
     entries = GenericAlias(list, GenericAlias(tuple, members))
-    return Annotated[entries, msgspec.Meta(max_length=_MAX_ENTRIES)]
+    return Annotated[entries, msgspec.Meta(max_length=MAX_ENTRIES)]
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -77,9 +78,19 @@ def is_key(kind: Kind, key: object) -> bool:
     try:
         msgspec.convert(key, cast("Any", KEY_TYPES[kind]), strict=True)
         _encode(key)
-    except (msgspec.ValidationError, OverflowError):
+    except (msgspec.ValidationError, OverflowError, UnicodeEncodeError):
         return False
     return True
+
+
+def fault_of(kind: Kind, key: object, value: bytes) -> str | None:
+    """Return why an entity cannot be written, as a clause without its value; None: it can."""
+    if not is_key(kind, key):
+        return f"a {type(key).__name__} of this form cannot be its key"
+    size = len(value) + _key_size(cast("Key", key))
+    if size > MAX_ENTITY:
+        return f"it takes {size} bytes, and at most {MAX_ENTITY} fit"
+    return None
 
 
 def pages(entries: Iterable[_Entry], limit: int = PAGE_SIZE) -> Iterator[list[_Entry]]:
@@ -102,7 +113,16 @@ def is_full(page: Iterable[_Entry], limit: int = PAGE_SIZE) -> bool:
 
 
 def _size(entry: tuple[Any, ...]) -> int:
-    return len(entry[-1] or b"") + _ENTRY_OVERHEAD
+    return len(entry[-1] or b"") + _key_size(entry[0]) + _ENTRY_OVERHEAD
+
+
+def _key_size(key: Key) -> int:
+    if isinstance(key, int):
+        return 0  # within the overhead of any entry
+    name, own = key
+    parts = (own,) if isinstance(own, str) else own
+    # A text takes up to four bytes a character, and an integer up to nine.
+    return 4 * len(name) + sum(4 * len(p) if isinstance(p, str) else 9 for p in parts)
 
 
 def encode_blob(entries: Iterable[tuple[Key, bytes]]) -> Iterator[bytes]:
@@ -124,12 +144,7 @@ class BlobDecoder:
         Raises:
             DamagedObjectError: It is not what the format says.
         """
-        try:
-            entries = _blob_decoders[self._kind].decode(page)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            raise DamagedObjectError(self._kind, "a page is not as the format says") from None
-        if not entries:
-            raise DamagedObjectError(self._kind, "a page is empty")
+        entries = decode_page(self._kind, page)
         self._read += len(entries)
         self._entities.update(entries)
         return entries
@@ -145,6 +160,21 @@ class BlobDecoder:
             reason = f"it holds {len(entities)} entities in {read} entries and should hold {count}"
             raise DamagedObjectError(self._kind, reason)
         return entities
+
+
+def decode_page(kind: Kind, page: bytes) -> Entries:
+    """Read one page of a blob.
+
+    Raises:
+        DamagedObjectError: It is not what the format says.
+    """
+    try:
+        entries = _blob_decoders[kind].decode(page)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise DamagedObjectError(kind, "a page is not as the format says") from None
+    if not entries:
+        raise DamagedObjectError(kind, "a page is empty")
+    return entries
 
 
 def decode_blob(kind: Kind, blob_pages: Iterable[bytes], count: int) -> Entities:

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+
+
+class Offload(Protocol):
+    """Runs long work somewhere else, such as `asyncio.to_thread`."""
+
+    def __call__(
+        self, work: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> Awaitable[_R]:
+        """Run it and give what it returns."""
+        ...
 
 
 class Worker:

@@ -18,6 +18,7 @@ __all__ = [
     "DamagedFileError",
     "DamagedObjectError",
     "ForeignStoreError",
+    "HeadLostError",
     "KeyFormatError",
     "MissingObjectError",
     "NoConditionalPutError",
@@ -31,6 +32,7 @@ __all__ = [
     "StorageUnavailableError",
     "UnknownKeyError",
     "UnknownTypeError",
+    "UnreadableError",
     "UntrustedFileError",
     "UntrustedTypeError",
     "UpdateFormatError",
@@ -131,6 +133,24 @@ class DamagedObjectError(PersistenceError):
         )
 
 
+class UnreadableError(PersistenceError):
+    """An object that was about to be sent could not be read again; it was not sent.
+
+    Attributes:
+        object_name: The object, without the prefix.
+        reason: What a reader would refuse.
+    """
+
+    def __init__(self, object_name: str, reason: str) -> None:
+        self.object_name = str(object_name)
+        self.reason = reason
+        super().__init__(
+            f"Object {self.object_name!r} was not sent, since no start could read it: {reason}. "
+            "What changed is kept in memory. If neither the key source nor the serializer is your "
+            "own, this is a fault of ptb-s3: please report it."
+        )
+
+
 class MissingObjectError(DamagedObjectError):
     """An object that the state needs is gone, though others of the same store are there."""
 
@@ -161,9 +181,21 @@ class ForeignStoreError(PersistenceError):
 
 
 class ConflictError(PersistenceError):
-    """Another writer has committed; nothing was overwritten, and our changes are kept."""
+    """Another writer has committed; nothing was overwritten, and our changes are kept.
+
+    Attributes:
+        kind: Name of the kind of an entity that could not be merged; None if it is about no one
+            entity.
+        key: The entity's key.
+    """
 
     exit_code = 6
+    kind: str | None = None
+    key: object = None
+
+
+class HeadLostError(ConflictError):
+    """Head is gone, damaged or an older one while a bot runs; all that is unsaved is kept."""
 
 
 class OvertakenError(ConflictError):

@@ -14,7 +14,7 @@ from tests.simulation.model import Model, Violation
 from tests.simulation.values import Field, Fields, Path
 
 from ptb_s3 import Keyring, _codec
-from ptb_s3._base import Base, MovedError, Reader
+from ptb_s3._base import Base, MovedError, OpenedHead, Reader
 from ptb_s3._container import HEAD
 from ptb_s3._head import Head
 from ptb_s3._state import Entities, Kind
@@ -177,8 +177,8 @@ class Audit:
             return False
         blob = Fetched(body, "", "")
         try:
-            header, head = self._reader.open_head(fetched.body)
-            base = self._reader.build(header, head, fetched, {kind: blob})
+            opened = OpenedHead(*self._reader.open_head(fetched.body), len(fetched.body))
+            base = self._reader.build(opened, fetched.etag, {kind: blob})
         except (MovedError, PersistenceError):
             return False
         return base.entities[kind] == self.commits[self.there].state[kind]

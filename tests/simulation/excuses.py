@@ -12,6 +12,7 @@ from ptb_s3.errors import (
     ConflictError,
     DamagedObjectError,
     ForeignStoreError,
+    HeadLostError,
     NothingThereError,
     PersistenceError,
     RestorePointError,
@@ -21,7 +22,7 @@ from ptb_s3.errors import (
 )
 
 # What may come of a storage that loses and truncates.
-BAD_WEATHER = (StorageUnavailableError, DamagedObjectError)
+BAD_WEATHER = (StorageUnavailableError, DamagedObjectError, HeadLostError)
 # What may come of objects that an outsider has put in the place of others.
 MEDDLED = (ConflictError, DamagedObjectError, ForeignStoreError, NothingThereError)
 

@@ -19,9 +19,9 @@ from ptb_s3 import _head_pages, _state
 PAGES = {
     "PAGE": 320,
     "PAGE_SIZE": 1280,
-    "_MAX_ENTRIES": 40,
+    "MAX_ENTRIES": 40,
 }
-LISTS = {"MAX_WRITERS": 10, "MAX_LINES": 4, "MAX_UPDATES": 8, "MAX_RESTORED": 4, "MAX_WORDS": 12}
+LISTS = {"MAX_WRITERS": 10, "MAX_LINES": 4, "MAX_RANGES": 9, "MAX_RESTORED": 4, "MAX_WORDS": 12}
 HUGE = {"MAX_ENTITY": 1500, "MAX_PAGE": 1500 + 2 * 1280}
 
 
@@ -62,7 +62,7 @@ def _scale_decoders(stack: ExitStack, limits: Mapping[str, int]) -> None:
     for name, limit in (
         ("writers", limits.get("MAX_WRITERS")),
         ("lines", limits.get("MAX_LINES")),
-        ("updates", limits.get("MAX_UPDATES")),
+        ("updates", limits.get("MAX_RANGES")),
         ("restored", limits.get("MAX_RESTORED")),
         ("words", limits.get("MAX_WORDS")),
     ):

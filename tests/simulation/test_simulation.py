@@ -16,7 +16,7 @@ from tests.simulation.model import Violation
 from tests.simulation.world import simulate
 
 from ptb_s3 import _head
-from ptb_s3._base import Base, Blob, Opening, Reader
+from ptb_s3._base import Base, Blob, Opening, Reader, ref_of
 from ptb_s3._container import HEAD
 from ptb_s3._guarded import Guarded
 from ptb_s3._head import Ref
@@ -94,7 +94,7 @@ def _place_any(
     if fetched is not None:
         opening = opening or _._opened(kind, fetched.body)
         header, base.entities[kind] = opening.result(base.identity.store)
-        ref = Ref(header.revision, fetched.version_id, 1, header.entities, header.key)
+        ref = ref_of(header, fetched.version_id, 1)
         base.blobs[kind] = Blob(fetched.etag, ref)
 
 

@@ -20,13 +20,14 @@ from ptb_s3._head_pages import PAGE, decode, encode
 from ptb_s3._state import Changes, Key, Kind
 
 NEW = Head(revision=0, commit="", bot=1)
-REF = Ref(revision=2, version_id="v", size=1000, entities=1, key="k")
-
 KEY_ID = "0123456789abcdef"
+WRITER = "fedcba9876543210"
+COMMIT = "0123456789abcdef" * 2
+REF = Ref(revision=2, version_id="v", size=1000, entities=1, key=KEY_ID, commit=COMMIT)
 
 
 def after(base: Head, changed: Changes, refs: dict[Kind, Ref] | None = None) -> Head:
-    return follow(base, changed, commit=f"c{base.revision}", writer="w", refs=refs or {})
+    return follow(base, changed, commit=f"c{base.revision}", writer=WRITER, refs=refs or {})
 
 
 def test_the_differential_is_cumulative() -> None:
@@ -58,18 +59,22 @@ def test_a_base_is_never_changed() -> None:
 def test_writers_are_listed_by_their_last_commit() -> None:
     """The head tells each recent writer's last commit, and forgets the oldest writers."""
     head = NEW
+    own: dict[str, str] = {}
     for number in range(MAX_WRITERS + 10):
-        head = follow(head, {}, commit=f"c{number}", writer=f"w{number % 70}", refs={})
+        commit, writer = f"c{number}", f"w{number % 70}"
+        head = follow(head, {}, commit=commit, writer=writer, refs={}, own=own.get(writer))
+        own[writer] = commit
     assert len(head.writers) == MAX_WRITERS
-    assert head.last_commit("w3") == "c73"
-    assert head.last_commit("w5") is None
-    assert head.last_commit("stranger") is None
+    assert head.lists("c73")
+    assert not head.lists("c3")
+    assert not head.lists("c5")
+    assert not head.lists("stranger")
 
 
 SMALL = st.dictionaries(st.integers(-5, 5), st.none() | st.binary(max_size=20), max_size=5)
 
 
-@given(SMALL, SMALL, st.none() | st.text(max_size=5))
+@given(SMALL, SMALL, st.none() | st.text(min_size=1, max_size=5))
 def test_a_head_comes_back_from_its_pages(
     users: dict[int, bytes | None], chats: dict[int, bytes | None], restored: str | None
 ) -> None:
@@ -79,8 +84,8 @@ def test_a_head_comes_back_from_its_pages(
         head,
         changes(conversations={("c", (1, "x")): b"s"}),
         commit="c",
-        writer="w",
-        refs={Kind.BOT_DATA: Ref(1, None, 5, 6, "k")},
+        writer=WRITER,
+        refs={Kind.BOT_DATA: Ref(1, None, 5, 6, KEY_ID, COMMIT)},
         restored=restored,
     )
     written, pages = encode(head, lambda page: page, KEY_ID)

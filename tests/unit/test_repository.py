@@ -243,7 +243,7 @@ async def test_a_head_deleted_meanwhile_is_an_error() -> None:
     repository = await opened(store)
     await committed(repository, u1=b"a")
     store.lose("head")
-    with pytest.raises(MissingObjectError, match="deleted while the bot was running"):
+    with pytest.raises(ConflictError, match="it is gone"):
         await committed(repository, u1=b"b")
     assert store.current() == {}
     assert repository.dirty
@@ -268,7 +268,7 @@ async def test_a_kind_gets_its_blob_after_its_first_commit() -> None:
     before = len(store.current()["head"])
     await repository.compact(USER)
     await committed(repository, u3=b"c")
-    assert len(store.current()["head"]) < before / 5
+    assert len(store.current()["head"]) < before / 2
     assert len((await opened(store)).staged.entities(USER)) == 3
 
 
@@ -377,7 +377,9 @@ async def test_what_never_fits_is_damaged() -> None:
     await committed(repository, u1=b"c")
     store.replace(USER, old)
     before, calls = store.current(), len(store.calls)
-    with pytest.raises(DamagedObjectError, match="it holds revision 1, and head needs one from 2"):
+    with pytest.raises(
+        DamagedObjectError, match=r"it holds revision 1 of line \w+, and head needs one"
+    ):
         await opened(store)
     assert len(store.calls) - calls == 6 * LOAD_TRIES
     assert store.current() == before

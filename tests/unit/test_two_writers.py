@@ -178,7 +178,7 @@ async def test_merging_is_counted_and_logged_without_values(
 
 
 async def test_what_cannot_be_merged_is_a_conflict_and_is_kept() -> None:
-    """`merge=` raises: nothing is written, nothing is lost, and the next commit tries again."""
+    """`merge=` raises: that entity alone is left out, and the next commit tries it again."""
     store, faults = MemoryStore(), [True]
 
     def fail(*values: Any) -> Any:
@@ -188,10 +188,14 @@ async def test_what_cannot_be_merged_is_a_conflict_and_is_kept() -> None:
 
     one, other = await two(store, merge=fail)
     await update(one, {"user_data": {1: {"n": 1}}})
-    before = store.current()
-    with pytest.RaisesGroup(pytest.RaisesExc(ConflictError, match="merge= raised ValueError")):
-        await update(other, {"user_data": {1: {"n": 5}, 2: {"n": 2}}})
-    assert store.current() == before
+    await update(other, {"user_data": {1: {"n": 5}, 2: {"n": 2}}})
+    repository = (await other.opened()).repository
+    (fault,) = repository.take_faults()
+    assert (fault.kind, fault.key) == ("user_data", 1)
+    assert "merge= raised ValueError" in str(fault)
+    assert repository.take_faults() == []
+    assert repository.stuck == [Kind.USER_DATA]
+    assert await users(store) == {1: {"n": 1}, 2: {"n": 2}}
     faults.clear()
     await update(other, {"bot_data": {"b": 1}})
     assert await users(store) == {1: {"n": 6}, 2: {"n": 2}}
@@ -238,22 +242,40 @@ async def test_a_writer_that_rests_is_not_starved_by_one_that_does_not() -> None
 
 
 async def test_an_older_head_put_back_is_no_commit_to_go_on_from() -> None:
-    """It lacks what was acknowledged: whoever put it there has to say so by a restart."""
+    """It lacks what was acknowledged: the bot says so at each commit, and keeps what is unsaved."""
     store = MemoryStore()
     one, other = await two(store)
     await update(one, {"user_data": {1: {"n": 1}}})
     old = store.current()["head"]
     await update(one, {"user_data": {1: {"n": 2}}})
+    newest = store.current()["head"]
     store.replace("head", old)
-    await state_of(other)
-    with pytest.RaisesGroup(pytest.RaisesExc(ConflictError, match="does not follow")):
-        await update(one, {"user_data": {1: {"n": 3}}})
-    fresh = make_persistence(store)
-    await state_of(fresh)
-    for number in range(3):  # and commits on top of it do not make it one that follows
-        await update(fresh, {"user_data": {5: {"n": number}}})
-    with pytest.RaisesGroup(pytest.RaisesExc(ConflictError, match="does not follow")):
-        await update(one, {"user_data": {1: {"n": 4}}})
+    for number in (3, 4):
+        with pytest.RaisesGroup(pytest.RaisesExc(ConflictError, match="revision 1 again, after")):
+            await update(one, {"user_data": {1: {"n": number}}})
+    assert store.current()["head"] == old
+    store.replace("head", newest)
+    await update(one, {"user_data": {2: {"n": 5}}})
+    assert await users(store) == {1: {"n": 4}, 2: {"n": 5}}
+    del other
+
+
+async def test_a_bot_goes_on_from_what_an_operator_has_brought_back() -> None:
+    """Somebody has committed on top of the older head: that is followed, with what is unsaved."""
+    store = MemoryStore()
+    one, _ = await two(store)
+    await update(one, {"user_data": {1: {"n": 1}, 2: {"n": 1}}})
+    old = store.current()
+    await update(one, {"user_data": {1: {"n": 2}, 2: {"n": 2}}})
+    for name, body in old.items():
+        store.replace(name, body)
+    with pytest.RaisesGroup(pytest.RaisesExc(ConflictError, match="revision 1 again, after")):
+        await update(one, {"user_data": {3: {"n": 3}}})
+    operator = make_persistence(store)
+    await state_of(operator)
+    await update(operator, {"user_data": {4: {"n": 4}}})
+    await update(one, {"user_data": {5: {"n": 5}}})
+    assert await users(store) == {n: {"n": n if n > 2 else 1} for n in range(1, 6)}
 
 
 async def test_compactions_of_two_writers_do_not_disturb_each_other() -> None:

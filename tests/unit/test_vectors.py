@@ -59,7 +59,7 @@ def test_contents_are_the_ones_written() -> None:
     part = head.parts[Kind.USER_DATA]  # type: ignore[attr-defined]  # a Head
     assert part.differential == {1: (7, b"one"), 2: (6, None)}
     assert part.ref.version_id == "v1"
-    assert opened("head.ok-first").restored == "5"  # type: ignore[attr-defined]  # a Head
+    assert opened("head.ok-first").restored == ("5",)  # type: ignore[attr-defined]  # a Head
 
 
 def test_the_second_writer_names_keys_alike() -> None:

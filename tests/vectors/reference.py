@@ -25,6 +25,8 @@ STORE = "6f1d3c52-9a0b-4c1e-8d75-2b8a4e9f0c11"
 OTHER_STORE = "11111111-2222-4333-8444-555555555555"
 BOT = 4711
 WRITER = "00112233445566aa"
+LINE = "11aa22bb33cc44dd"
+OLD_LINE = "99aa22bb33cc44dd"
 COMMIT = "c0ffee00c0ffee00c0ffee00c0ffee00"
 KINDS = ("user_data", "chat_data", "bot_data", "callback_data", "conversations")
 
@@ -58,7 +60,7 @@ def page(data: bytes) -> bytes:
 
 def plaintext(*pages: bytes) -> bytes:
     body = b"".join(pages) + b"\0\0\0\0"
-    return body.ljust(padme(len(body)), b"\0")
+    return body.ljust(max(4096, padme(len(body))), b"\0")
 
 
 def header(name: str, **changes: object) -> Header:
@@ -69,6 +71,7 @@ def header(name: str, **changes: object) -> Header:
         "commit": COMMIT,
         "created": "2026-11-23T14:30:00.250000Z",
         "writer": WRITER,
+        "line": LINE,
         "key": KEY_ID,
         "serializer": "pickle5",
         "entities": 0,
@@ -106,7 +109,8 @@ def record(**changes: object) -> dict[str, Any]:
     return {
         "bot": BOT,
         "writers": [[WRITER, COMMIT, 7]],
-        "restored": None,
+        "lines": [[OLD_LINE, 1], [LINE, 6]],
+        "restored": [],
         "keys": {KEY_ID: 1},
         "erasures": None,
         "conditions": None,
@@ -139,7 +143,14 @@ def raw(text: bytes, **changes: object) -> bytes:
     return build(header("user_data", **{"entities": 1, **changes}), text)
 
 
-REF = {"revision": 5, "version_id": "v1", "size": 500, "entities": 3, "key": KEY_ID}
+REF = {
+    "revision": 5,
+    "version_id": "v1",
+    "size": 500,
+    "entities": 3,
+    "key": KEY_ID,
+    "commit": COMMIT[::-1],
+}
 ONE = [[1, b"one"]]
 ONE_PAGE = page(pack(ONE))
 DIFF = ["user_data", [[1, 7, b"one"], [2, 6, None]]]
@@ -150,13 +161,30 @@ TEN_GIB = bytes.fromhex("28b52ffd e0") + struct.pack("<Q", 10 * 2**30) + bytes.f
 
 
 def with_ref(**changes: object) -> dict[str, Any]:
+    return _with_ref(REF | changes)
+
+
+def _with_ref(ref: dict[str, Any]) -> dict[str, Any]:
     rec = record()
-    rec["kinds"]["user_data"] = {"ref": REF | changes, "cost": 12}
+    rec["kinds"]["user_data"] = {"ref": ref, "cost": 12}
     return rec
+
+
+def _lines(count: int) -> list[list[Any]]:
+    return [[f"{number:016x}", number + 1] for number in range(count)]
 
 
 def without(fields: dict[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in fields.items() if key != name}
+
+
+def _filled(length: int) -> bytes:
+    """Pages up to the last byte: there is no end, and no padding."""
+    for size in range(length):
+        text = page(pack([[1, hashlib.shake_128(b"").digest(size)]]))
+        if len(text) == length:
+            return text
+    raise AssertionError("no page is as long as that")
 
 
 def sized(frame_bytes: bytes) -> bytes:
@@ -180,10 +208,22 @@ def intact() -> dict[str, bytes]:
         "head.ok": head(with_ref(), DIFF, changed={"user_data": 1}),
         "head.ok-erasures": head(record(erasures=[SECRET, [[DIGEST, 3], [OTHER_DIGEST, 7]]])),
         "head.ok-pages": head(record(), DIFF, ["user_data", [[2, 7, b"two"], [3, 7, b"three"]]]),
-        "head.ok-updates": head(record(conditions=["http://s3/b", True], updates=[9, 12, 11])),
+        "head.ok-updates": head(
+            record(conditions=["http://s3/b", True], updates=[[9, 9], [11, 40]])
+        ),
         "head.ok-words": head(record(words=["cart", "straße", "w" * 32])),
-        "head.ok-first": head(record(restored="5"), revision=1),
+        "head.ok-padme": head(
+            record(), ["user_data", [[1, 7, hashlib.shake_128(b"").digest(9000)]]]
+        ),
+        "head.ok-lines-lost": head(
+            record(lines=[[f"{n:016x}", n + 10] for n in range(64)]), revision=80, line=f"{63:016x}"
+        ),
+        "head.ok-first": head(_first(), revision=1),
     }
+
+
+def _first() -> dict[str, Any]:
+    return record(restored=["5"], lines=[[LINE, 1]])
 
 
 def _wrapped() -> bytes:
@@ -201,8 +241,8 @@ def _with_changed(fields: Header) -> Header:
 
 def damaged_preambles() -> dict[str, bytes]:
     good = blob("user_data", ONE)
-    fields = header("user_data", entities=1, size=padme(len(ONE_PAGE) + 4))
     text = plaintext(ONE_PAGE)
+    fields = header("user_data", entities=1, size=len(text))
     magic = b"ptb-s3/1\n"
     spaced = magic + json.dumps({**fields, "size": len(text)}).encode() + b"\n"
     twice = magic + line({**fields, "size": len(text)}).replace(b"{", b'{"revision":1,', 1)
@@ -224,6 +264,8 @@ def damaged_preambles() -> dict[str, bytes]:
         "user_data.header-local-time": build(
             {**fields, "created": "2026-11-23T15:30:00+01:00"}, text
         ),
+        "user_data.header-line-missing": build(without(fields, "line"), text),
+        "user_data.header-line-not-hex": build({**fields, "line": "line"}, text),
         "user_data.header-upper-case-id": build({**fields, "commit": COMMIT.upper()}, text),
         "user_data.header-changed": good.replace(b'"revision":7', b'"revision":8'),
         "user_data.changed-in-blob": build(_with_changed(fields), text),
@@ -245,9 +287,11 @@ def damaged_bodies() -> dict[str, bytes]:
         "user_data.flipped-first": flipped(good, good.index(b"\n", 9) + 1),
         "user_data.flipped-last": flipped(good, len(good) - 1),
         "user_data.page-past-end": raw(struct.pack("<I", 10_000) + plaintext(ONE_PAGE)),
-        "user_data.no-end": raw(ONE_PAGE),
-        "user_data.padding-missing": raw(body.ljust(padme(len(body)), b"\0") + b"\0" * 64),
-        "user_data.padding-not-zero": raw(body.ljust(padme(len(body) + 40), b"\1")),
+        "user_data.no-end": raw(_filled(4096)),
+        "user_data.padding-missing": raw(body),
+        "user_data.padding-as-padme-alone": raw(body.ljust(padme(len(body)), b"\0")),
+        "user_data.padding-too-long": raw(plaintext(ONE_PAGE) + b"\0" * 64),
+        "user_data.padding-not-zero": raw(body.ljust(4096, b"\1")),
         "user_data.frame-garbage": raw(plaintext(sized(b"garbage"))),
         "user_data.frame-no-size": raw(plaintext(sized(short))),
         "user_data.frame-10-gib": raw(plaintext(sized(TEN_GIB))),
@@ -299,8 +343,26 @@ def damaged_heads() -> dict[str, bytes]:
         "head.erasure-too-new": head(record(erasures=[SECRET, [[DIGEST, 8]]])),
         "head.erasure-digest-short": head(record(erasures=[SECRET, [[DIGEST[:-1], 3]]])),
         "head.conditions-of-other-type": head(record(conditions=["http://s3/b", 1])),
-        "head.updates-too-many": head(record(updates=list(range(257)))),
-        "head.update-twice": head(record(updates=[9, 12, 9])),
+        "head.updates-too-many": head(record(updates=[[2 * i, 2 * i] for i in range(257)])),
+        "head.updates-overlap": head(record(updates=[[9, 12], [12, 14]])),
+        "head.updates-touch": head(record(updates=[[13, 14], [9, 12]])),
+        "head.updates-backwards": head(record(updates=[[12, 9]])),
+        "head.updates-negative": head(record(updates=[[-1, 9]])),
+        "head.no-line": head(record(lines=[])),
+        "head.lines-too-many": head(record(lines=_lines(65)), revision=70, line=f"{64:016x}"),
+        "head.line-twice": head(record(lines=[[LINE, 1], [LINE, 6]])),
+        "head.line-too-new": head(record(lines=[[OLD_LINE, 1], [LINE, 8]])),
+        "head.lines-of-one-revision": head(record(lines=[[OLD_LINE, 6], [LINE, 6]])),
+        "head.lines-backwards": head(record(lines=[[OLD_LINE, 6], [LINE, 1]])),
+        "head.line-0": head(record(lines=[[LINE, 0]])),
+        "head.line-not-hex": head(record(lines=[["g" * 16, 1], [LINE, 6]])),
+        "head.line-other-than-header": head(record(), line=OLD_LINE),
+        "head.restored-twice": head(record(restored=["5", "6", "5"])),
+        "head.restored-empty": head(record(restored=[""])),
+        "head.restored-too-long": head(record(restored=["5" * 1025])),
+        "head.restored-too-many": head(record(restored=list(map(str, range(129))))),
+        "head.ref-without-commit": head(_with_ref(without(REF, "commit"))),
+        "head.ref-commit-not-hex": head(with_ref(commit="g" * 32)),
         "head.word-twice": head(record(words=["cart", "name", "cart"])),
         "head.word-empty": head(record(words=["cart", ""])),
         "head.word-too-long": head(record(words=["w" * 33])),
