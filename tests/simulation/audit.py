@@ -13,13 +13,16 @@ from tests.simulation.excuses import Excuses
 from tests.simulation.model import Model, Violation
 from tests.simulation.values import Field, Fields, Path
 
-from ptb_s3 import Keyring, _codec
+from ptb_s3 import Keyring, _codec, _state
 from ptb_s3._base import Base, MovedError, OpenedHead, Reader
 from ptb_s3._container import HEAD
 from ptb_s3._head import Head
 from ptb_s3._state import Entities, Kind
 from ptb_s3._store import Fetched, MemoryStore
 from ptb_s3.errors import PersistenceError
+
+# So many writes to one look at all that is there.
+LOADED = 3
 
 State = dict[Kind, Entities]
 
@@ -61,6 +64,7 @@ class Audit:
         bodies: What bots have written, by object, oldest first.
         on_commit: Called with each commit.
         with_model: Whether every value was written under the eyes of the model.
+        thorough: Whether to load all that is there after each write, rather than now and then.
         violation: The first thing that was wrong.
         tally: What happened.
     """
@@ -82,6 +86,8 @@ class Audit:
         self.tally: Counter[str] = Counter()
         self.on_commit: list[Callable[[Commit], None]] = []
         self.with_model = True
+        self.thorough = False
+        self._writes = 0
         self._storage, self._model, self._now = storage, model, now
         self._excuses = excuses
         self._serializer = values.serializer().sharing(self._words)
@@ -102,10 +108,20 @@ class Audit:
         try:
             if name == HEAD:
                 self._check_commit(self._opened_head())
+            else:
+                self._check_opens(name)
             self._excuses.mended(name)
-            self.check_loads()
+            self._writes += 1
+            if self.thorough or self._writes % LOADED == 0:
+                self.check_loads()
         except Violation as violation:
             self.violation = self.violation or violation
+
+    def _check_opens(self, name: str) -> None:
+        try:
+            self._reader.open(name, self._storage._current[name].body)
+        except PersistenceError as error:
+            raise Violation(f"a blob was written that no reader opens: {error}") from error
 
     def _opened_head(self) -> Head:
         try:
@@ -136,7 +152,8 @@ class Audit:
             look(commit)
         self.tally["commits"] += 1
         self.tally["words"] += len(head.words) > 0
-        self.tally["pages"] += any(part.full for part in head.parts.values())
+        most = max(len(part.differential) for part in head.parts.values())
+        self.tally["pages"] += most > _state.MAX_ENTRIES
 
     def _learn_words(self, words: tuple[str, ...]) -> None:
         if words[: len(self._known_words)] != self._known_words:

@@ -126,6 +126,7 @@ class World:
         writers = self._rng.choice([1, 2, 2, 3])
         end = asyncio.get_running_loop().time() + DURATION
         outsider = Outsider(self._storage, self._audit, self._excuses, self._model, self._rng)
+        self._audit.thorough = "outsiders" in self.features
         others = [outsider.run(end)] if "outsiders" in self.features else [self._expire(end)]
         if "deliver" in self.features:
             self._audit.with_model = False
