@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import random
+from collections.abc import AsyncIterator, Sequence
+from types import TracebackType
 from typing import Any, NamedTuple, cast
 
 from telegram.ext import ExtBot
@@ -11,7 +13,7 @@ from telegram.ext import ExtBot
 from ptb_s3 import Keyring, S3Persistence
 from ptb_s3._keyring import Key
 from ptb_s3._state import Changes, Kind
-from ptb_s3._store import Fetched, Store, Version, Written
+from ptb_s3._store import Fetched, MemoryStore, Store, Version, Written
 
 KEY = Key(bytes(range(32)))
 OTHER_KEY = Key(bytes(range(1, 33)))
@@ -48,6 +50,35 @@ class StoreAround:
 
     async def close(self) -> None:
         await self.store.close()
+
+
+class AnyOrder(StoreAround):
+    """Lists versions in an order of its own, as S3's documentation lets nobody expect.
+
+    Args:
+        store: The store.
+        order: ``oldest first`` (gofakes3 1.2.0), ``null last`` (SeaweedFS 4.48), or a seed to
+            shuffle by.
+    """
+
+    def __init__(self, store: MemoryStore, order: str) -> None:
+        super().__init__(store)
+        self.memory = store
+        self._order = order
+
+    async def versions(self, name: str) -> AsyncIterator[Version]:
+        listed = [version async for version in self.store.versions(name)]
+        if self._order == "oldest first":
+            listed.reverse()
+        elif self._order == "null last":
+            listed.sort(key=lambda version: version.version_id == "null")
+        else:
+            random.Random(f"{self._order}{name}").shuffle(listed)  # noqa: S311 - to be repeatable
+        for version in listed:
+            yield version
+
+    async def delete(self, name: str, version_ids: Sequence[str]) -> None:
+        await self.memory.delete(name, version_ids)
 
 
 def make_persistence(
@@ -114,3 +145,22 @@ async def settled(persistence: Persistence) -> None:
 def changes(**kinds: dict[Any, bytes | None]) -> Changes:
     """Write changes down by the names of their kinds."""
     return {Kind(name): entities for name, entities in kinds.items()}
+
+
+def locals_of_ours(error: BaseException | None) -> list[str]:
+    """Return what an error tracker would send of our frames: their locals, of causes as well."""
+    shown: list[str] = []
+    while error is not None:
+        shown += _locals(error.__traceback__)
+        shown += map(repr, [error, vars(error)])
+        error = error.__cause__ or error.__context__
+    return shown
+
+
+def _locals(place: TracebackType | None) -> list[str]:
+    shown = []
+    while place is not None:
+        frame, place = place.tb_frame, place.tb_next
+        if str(frame.f_globals.get("__name__")).startswith("ptb_s3"):
+            shown += [f"{frame.f_code.co_qualname}: {n}={v!r}" for n, v in frame.f_locals.items()]
+    return shown

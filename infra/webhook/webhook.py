@@ -8,7 +8,6 @@ webhook was set with; and ``TELEGRAM_API_URL``, where there is a Bot API server 
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import logging
 import os
@@ -23,7 +22,12 @@ import aioboto3  # noqa: F401
 from telegram.ext import Application, ApplicationBuilder
 
 from ptb_s3 import PersistentApplication
-from ptb_s3.errors import PersistenceError, SettingsError, UpdateFormatError
+from ptb_s3.errors import (
+    PersistenceError,
+    SerializationError,
+    SettingsError,
+    UpdateFormatError,
+)
 from ptb_s3.serverless import begin, close, deliver
 
 __all__ = ["HEADER", "Webhook", "describe"]
@@ -82,16 +86,18 @@ class Webhook:
 
         Args:
             update: The body of Telegram's request.
-            within: Seconds that it may take; None: as long as it takes.
+            within: Seconds that it may take; None: those that `deliver` has by default.
 
         Returns:
-            200; 400 for what is no update; or 500, for Telegram to send it again.
+            200, also where a value cannot be saved, which is in the log then: to send the update
+            again would not help; 400 for what is no update; or 500, for Telegram to send it again.
         """
         try:
-            async with asyncio.timeout(within):
-                await deliver(self._application, update)
+            await deliver(self._application, update, timeout=within)
         except UpdateFormatError as error:
             return _failed(HTTPStatus.BAD_REQUEST, error)
+        except SerializationError as error:
+            return _failed(HTTPStatus.OK, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, Telegram is to send it again
             return _failed(HTTPStatus.INTERNAL_SERVER_ERROR, error)
         return HTTPStatus.OK

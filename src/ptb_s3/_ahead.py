@@ -6,27 +6,63 @@ objects of bytes that they were made from, and of no others.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import asyncio
+import gc
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
-from ptb_s3._codec import (
-    PickleSerializer,
-    Serializer,
-    load_all,
-    no_collection,
-    put_past_collector,
-)
+from ptb_s3._codec import PickleSerializer, Serializer, load_all, put_past_collector
 from ptb_s3._state import Entries, Key, Kind
 from ptb_s3.errors import PersistenceError
+
+# Seconds for which the collector stays paused after the last piece has arrived. Pieces of a state
+# come in milliseconds; a storage that hangs is not to keep a bot without a collector.
+PAUSE = 0.25
 
 
 @contextmanager
 def values_ahead(serializer: Serializer, kinds: Collection[Kind]) -> Iterator[ValuesAhead]:
-    """Give what makes values of a state that is loaded within; see `ValuesAhead`."""
-    ahead = ValuesAhead(serializer, kinds)
-    with no_collection():
+    """Give what makes values of a state that is loaded within; see `ValuesAhead`.
+
+    Python's cyclic collector is paused while it arrives; `load_all` says why.
+    """
+    pause = _Pause(lambda: put_past_collector(ahead.count))
+    ahead = ValuesAhead(serializer, kinds, pause.renew)
+    pause.renew()
+    try:
         yield ahead
-        put_past_collector(ahead.count)
+    finally:
+        pause.end()
+
+
+class _Pause:
+    """Pause of the cyclic collector that ends by itself, unless it is renewed.
+
+    Args:
+        before_end: Called before the collector is on again.
+    """
+
+    def __init__(self, before_end: Callable[[], None]) -> None:
+        self._before_end = before_end
+        self._timer: asyncio.TimerHandle | None = None
+        self._paused = False
+
+    def renew(self) -> None:
+        """Pause the collector for a while from now on; not where it was off to begin with."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._paused = self._paused or gc.isenabled()
+        gc.disable()
+        self._timer = asyncio.get_running_loop().call_later(PAUSE, self.end)
+
+    def end(self) -> None:
+        """Have the collector go on."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._before_end()
+        if self._paused:
+            gc.enable()
+        self._paused = False
 
 
 class ValuesAhead:
@@ -35,16 +71,24 @@ class ValuesAhead:
     Args:
         serializer: Makes them.
         kinds: Of which kinds somebody is going to ask for them.
+        arrived: Called when a part of the state has arrived.
     """
 
-    def __init__(self, serializer: Serializer, kinds: Collection[Kind]) -> None:
+    def __init__(
+        self,
+        serializer: Serializer,
+        kinds: Collection[Kind],
+        arrived: Callable[[], None] = lambda: None,
+    ) -> None:
         self._serializer = serializer
+        self._arrived = arrived
         self._kinds = kinds if type(serializer) is PickleSerializer else ()  # others need no words
         self._values: dict[Kind, dict[Key, object]] = {}
         self._sources: dict[Kind, dict[Key, bytes]] = {}
 
     def begin(self, words: tuple[str, ...]) -> None:
         """See `Ahead.begin`."""
+        self._arrived()
         if isinstance(self._serializer, PickleSerializer):
             self._serializer = self._serializer.sharing(lambda: words)
         self._values = {kind: {} for kind in self._kinds}
@@ -52,6 +96,7 @@ class ValuesAhead:
 
     def make(self, kind: Kind, entries: Entries) -> None:
         """See `Ahead.make`. What does not load, says so to whoever asks for it."""
+        self._arrived()
         if kind in self._values:
             with suppress(PersistenceError):
                 self._values[kind].update(load_all(self._serializer, kind, entries))

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import NamedTuple
 
 from ptb_s3 import _container, _head_pages, _state
 from ptb_s3._container import HEAD, Header
 from ptb_s3._head import Head, Part, Ref
-from ptb_s3._keyring import KeySource
+from ptb_s3._keyring import KeySource, for_history
 from ptb_s3._state import Entities, Entries, Kind
 from ptb_s3._store import Fetched
 from ptb_s3.errors import (
@@ -230,6 +230,11 @@ class Reader:
     keys: KeySource
     bot: int | None = None
     serializer: str | None = None
+
+    @property
+    def for_history(self) -> Reader:
+        """The same for versions that are not current, which more keys may open."""
+        return replace(self, keys=for_history(self.keys))
 
     def assemble(
         self,

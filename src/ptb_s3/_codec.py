@@ -282,18 +282,19 @@ def put_past_collector(values: int) -> None:
 
 
 def load_all(
-    serializer: Serializer, kind: str, items: Iterable[tuple[K, bytes]]
+    serializer: Serializer, kind: str, items: Iterable[tuple[K, bytes]], *, lasting: bool = False
 ) -> dict[K, object]:
     """Return the values of a kind, by key, made from their bytes by any serializer.
 
     Python's cyclic garbage collector is paused meanwhile. With it, this takes two to four times as
-    long, since it walks through all that is there again and again and finds nothing. At many values
-    it does not look later, either: they go when nobody refers to them any more.
+    long, since it walks through all that is there again and again and finds nothing.
 
     Args:
         serializer: What made the bytes.
         kind: Name of the kind, for errors.
         items: Keys and bytes.
+        lasting: Whether they are kept for as long as the process runs. Then, at many values, the
+            collector does not look later, either: they go when nobody refers to them any more.
 
     Raises:
         DamagedObjectError: Some bytes do not give a value.
@@ -314,7 +315,8 @@ def load_all(
                     unknown[key] = error.names
                 except Exception as error:  # noqa: BLE001 - bad bytes may raise anything
                     damage.append(type(error).__name__)
-        put_past_collector(len(values))
+        if lasting:
+            put_past_collector(len(values))
     if damage:
         what = f"{len(damage)} of its values do not load ({', '.join(sorted(set(damage)))})"
         raise DamagedObjectError(kind, f"{what}, or a class no longer takes what it once gave")

@@ -19,6 +19,7 @@ from ptb_s3._container import HEAD
 from ptb_s3._erasure import SECRET_BYTES, Erasures
 from ptb_s3._guarded import NO_ETAG, refused, two_winners
 from ptb_s3._head import Conditions, Head
+from ptb_s3._locks import LoopLock
 from ptb_s3._means import LOAD_PAUSE, LOAD_TRIES, Means
 from ptb_s3._rebase import Rebased, Resolve
 from ptb_s3._run import Run
@@ -137,7 +138,7 @@ class Committer:
         stored = staged.base.objects.get(HEAD)
         self._last_by_another = stored and stored.header.created
         self._warned_of_no_history = False
-        self._committing = asyncio.Lock()
+        self._committing = LoopLock()
 
     @property
     def base(self) -> Base:
@@ -218,7 +219,7 @@ class Committer:
             ConflictError: Another writer has committed, and what is staged cannot go on top of it.
             StorageError: It is not known to be durable. In all cases, what was staged stays so.
         """
-        async with self._committing:
+        async with self._committing.here():
             try:
                 await self._commit(publish=publish, occasion=occasion)
             except ConflictError:
@@ -233,8 +234,8 @@ class Committer:
         Raises:
             PersistenceError: It cannot be read or, with what is staged, merged.
         """
-        if not self._committing.locked():
-            async with self._committing:
+        if not self._committing.here().locked():
+            async with self._committing.here():
                 await self._settle(rebase=True)
 
     async def _commit(self, *, publish: bool, occasion: Occasion | None) -> None:

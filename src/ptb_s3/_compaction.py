@@ -18,6 +18,7 @@ from ptb_s3 import _container, _head
 from ptb_s3._base import Base, Blob, ref_of
 from ptb_s3._container import HEAD, MAX_PREAMBLE
 from ptb_s3._head import Head, Ref
+from ptb_s3._locks import LoopLock
 from ptb_s3._means import Means
 from ptb_s3._run import Run
 from ptb_s3._sealer import Mark
@@ -105,7 +106,7 @@ class Compactor:
         self._run = run
         self._offload = offload
         self._undecided: dict[str, Ref] = {}
-        self._one_at_a_time = asyncio.Lock()
+        self._one_at_a_time = LoopLock()
 
     async def compact(self, base: Base, kind: Kind) -> int:
         """Write a kind's blob anew, and note it in the base; return the bytes sent.
@@ -116,7 +117,7 @@ class Compactor:
             ConflictError: Another writer has written it, from a commit that we have not seen yet.
             StorageError: It is not known to be written. The state is as safe as before.
         """
-        async with self._one_at_a_time:
+        async with self._one_at_a_time.here():
             sent = 0
             for _ in range(TRIES):
                 head, parts = await _snapshot(base, kind)

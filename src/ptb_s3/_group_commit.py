@@ -8,21 +8,23 @@ all of them wait for it.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
+from typing import Any
 
-from ptb_s3 import _codec
-from ptb_s3._codec import PickleSerializer, Serializer
+from ptb_s3 import _codec, _state
+from ptb_s3._blobs import Blobs
+from ptb_s3._codec import Serializer
+from ptb_s3._group import Call, Group, Update, in_parts
 from ptb_s3._live import Lookout, Objects, Sync
+from ptb_s3._locks import running
 from ptb_s3._repository import Repository
-from ptb_s3._state import MANY_ALIKE, MAX_ENTITY, Key, Kind, is_key
-from ptb_s3._words import MAX_WORDS, common_words, sample
+from ptb_s3._state import Key, Kind
+from ptb_s3._stop import Stop
 from ptb_s3.errors import (
     ConflictError,
+    OvertakenError,
     PersistenceError,
     SerializationError,
     StorageUnavailableError,
@@ -35,51 +37,12 @@ AT_ONCE = 250
 # Ticks in which others go on who wait for the loop. What waits for a timer or a socket takes three:
 # one to see that it is there, one to tell the future, one to resume the task.
 TURNS = 3
-# Values that are serialised before somebody looks at the clock; each takes some 10 us.
-PART = 50
-# Seconds of a flush that are kept for the head that refers to blobs just written.
-PUBLISH_RESERVE = 1.0
-# Bytes a second that a host is trusted to compress, encrypt and upload while it is being stopped.
-FLUSH_RATE = 2 * 1024 * 1024
+# Seconds that a commit which is given up has to end; it waits for nothing but the loop.
+GIVEN_UP = 0.25
+
+_DROPPED = object()
 
 _LOGGER = logging.getLogger("ptb_s3")
-_T = TypeVar("_T")
-
-
-class _Update(NamedTuple):
-    """What one of PTB's calls hands over, and where the faults in it are gathered.
-
-    Attributes:
-        kind: Whose entities they are.
-        values: What entities have become.
-        dropped: Entities that were deleted.
-        whole: Whether `values` are all there are, so that every other entity was deleted.
-        faults: What could not be saved, and why.
-    """
-
-    kind: Kind
-    values: Mapping[Key, object]
-    dropped: Iterable[Key]
-    whole: bool
-    faults: list[PersistenceError]
-
-
-class _Group:
-    """The updates that share a commit, and what became of it."""
-
-    __slots__ = ("failure", "updates", "waiting")
-
-    def __init__(self) -> None:
-        self.updates: deque[_Update] = deque()
-        self.waiting: deque[asyncio.Future[None]] = deque()
-        self.failure: BaseException | None = None
-
-    def release(self, count: int) -> None:
-        """Let so many of those go on who wait for the commit."""
-        for _ in range(count):
-            done = self.waiting.popleft()
-            if not done.done():  # else it was cancelled
-                done.set_result(None)
 
 
 class GroupCommit:
@@ -89,27 +52,56 @@ class GroupCommit:
         repository: Where it goes, loaded.
         serializer: Turns values into bytes.
         sync: How often to look for what other instances have committed.
+        stop: Says how long a commit may take while the bot is being stopped.
 
     Attributes:
         repository: The same.
         objects: What PTB holds of it.
-        pristine: Bytes of values that entities are born with, which are no change while an entity
-            was never saved.
-        compaction: The blobs being written, if there are any.
+        faults: Where to add what could not be saved, and why, if somebody asks for it.
+        overtaken: Why an update was taken back as a whole, since somebody has forgotten that; see
+            `Repository.transactional`. Not raised, since it is no error of the bot's.
+        stop: As above.
     """
 
-    def __init__(self, repository: Repository, serializer: Serializer, sync: Sync = "auto") -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        serializer: Serializer,
+        sync: Sync = "auto",
+        stop: Stop | None = None,
+    ) -> None:
         self.repository = repository
         self.objects = Objects(repository.staged, serializer)
+        self.stop = stop or Stop()
         self._lookout = Lookout(repository, sync)
-        self.pristine: dict[tuple[Kind, Key], bytes] = {}
-        self.compaction: asyncio.Task[None] | None = None
+        self.faults: list[PersistenceError] | None = None
+        self.overtaken: OvertakenError | None = None
+        self._blobs = Blobs(repository, serializer)
         self._serializer = serializer
-        self._group: _Group | None = None
-        self._committing: asyncio.Task[None] | None = None
+        # What fresh objects are written as, where those are not the bytes they were made from.
+        self._alike: dict[tuple[Kind, Key], tuple[bytes | None, bytes]] = {}
+        self._group: Group | None = None
+        self._committing: set[asyncio.Task[None]] = set()
+        self._left_out: list[ConflictError] = []
+
+    @property
+    def compaction(self) -> asyncio.Task[None] | None:
+        """The blobs being written, if there are any."""
+        return self._blobs.compaction
+
+    async def settle(self, seconds: float) -> None:
+        """Wait for blobs that are being written; give them up after so many seconds."""
+        await self._blobs.settle(seconds)
+
+    # What others have committed -----------------------------------------------------------------
 
     async def look(self) -> None:
-        """Take over what other instances have committed, if it is time to look."""
+        """Take over what other instances have committed, if it is time to look.
+
+        Not in the middle of an update that is a transaction: it works on one state to its end.
+        """
+        if self.repository.transactional:
+            return
         await self._lookout.look(asyncio.get_running_loop().time())
 
     async def catch_up(self) -> None:
@@ -121,6 +113,36 @@ class GroupCommit:
         self._lookout.looked(asyncio.get_running_loop().time())
         await self.repository.sync()
 
+    def refresh(self, kind: Kind, key: Key, live: object, pristine: Callable[[], object]) -> None:
+        """Bring what an entity is now into a live object; see `Objects.refresh`."""
+        overtaken = self.repository.staged.overtaken[kind]
+        if key in overtaken:
+            self.objects.refresh(kind, key, live, pristine)
+            if key not in overtaken:
+                self.note_unchanged(kind, {key: live})
+
+    def note_unchanged(self, kind: Kind, values: Mapping[Key, object]) -> None:
+        """Note what PTB's copies of objects are written as while nobody has changed them.
+
+        Those may be other bytes than the ones they were made from: which strings are one and the
+        same object, for one, is part of a pickle. So an idle bot, whose bot_data PTB sends in every
+        interval, would make a commit after each start.
+
+        Args:
+            kind: Whose entities they are.
+            values: The objects as they were just made, or as a type makes them for what never was.
+        """
+        for key, value in values.items():
+            seen = self.repository.staged.seen(kind, key)
+            try:
+                data = _codec.dump(self._serializer, deepcopy(value))
+            except Exception:  # noqa: BLE001, S112 - said by PTB's own copy, or when it is saved
+                continue
+            if data != seen:
+                self._alike[kind, key] = seen, data
+
+    # What PTB hands over ------------------------------------------------------------------------
+
     async def join(self) -> None:
         """Wait for the commit of this interval, with nothing to add to it; see `record`."""
         await self.record(Kind.BOT_DATA, {})
@@ -130,8 +152,9 @@ class GroupCommit:
         kind: Kind,
         values: Mapping[Key, object],
         *,
-        dropped: Iterable[Key] = (),
+        dropped: Sequence[Key] = (),
         whole: bool = False,
+        shared: bool = True,
     ) -> None:
         """Hand over changes, and return when they are durable.
 
@@ -140,18 +163,22 @@ class GroupCommit:
             values: What entities have become.
             dropped: Entities that were deleted.
             whole: Whether `values` are all there are.
+            shared: Whether it is one of the calls that an application makes together: of these, one
+                says that the commit failed, so that PTB's error handlers hear it once.
 
         Raises:
             SerializationError: A value cannot be saved. Everything else is.
-            PersistenceError: The commit failed. Only the group's first member raises it, so that
-                PTB's error handlers see it once; what failed goes with the next commit.
+            ConflictError: An entity, best one of these, cannot be merged. Everything else is saved.
+            PersistenceError: The commit failed; what failed goes with the next one.
         """
-        update = _Update(kind, values, dropped, whole, [])
-        failure = await self._hand_over((update,))
-        if update.faults:
-            raise update.faults[0] from failure
+        call = _call(shared=shared, many=False)
+        failure = await self._hand_over(call, (Update(kind, values, dropped, whole, call.faults),))
+        if call.faults:
+            raise call.faults[0] from failure
         if failure is not None:
             raise failure
+        if call.left_out:
+            raise call.left_out[0]
 
     async def record_many(self, kind: Kind, values: dict[Key, Any]) -> list[PersistenceError]:
         """Hand over what many entities have become, in one call; return when that is durable.
@@ -167,87 +194,166 @@ class GroupCommit:
         Raises:
             PersistenceError: The commit failed; see `record`.
         """
-        faults: list[PersistenceError] = []
-        failure = await self._hand_over(_parts(kind, values, faults))
+        call = _call(shared=True, many=True)
+        failure = await self._hand_over(call, in_parts(kind, values, call.faults))
         if failure is not None:
             raise failure
-        return faults
+        return [*call.faults, *call.left_out]
 
-    async def _hand_over(self, updates: Iterable[_Update]) -> BaseException | None:
+    async def _hand_over(self, call: Call, updates: Iterable[Update]) -> BaseException | None:
         """Return when the commit of these is done; and why it failed, if this call is to say so."""
-        group, leads = self._group, self._group is None
+        self._salvage()
+        group = self._group
         if group is None:
-            group = self._group = _Group()
-            # A task of its own: if one of PTB's calls is cancelled, the others still commit.
-            self._committing = asyncio.create_task(self._commit(group))
-        done = asyncio.get_running_loop().create_future()
-        group.updates.extend(updates)
-        group.waiting.append(done)
-        await done
-        return group.failure if leads else None
+            group = self._group = self._begin()
+        group.join(call, updates)
+        try:
+            await call.done
+        except asyncio.CancelledError:
+            self._left_out += call.left_out  # to be told by somebody else
+            raise
+        return group.failure_for(call)
 
-    async def flush(self, seconds: float) -> None:
+    def _begin(self) -> Group:
+        self.stop.look()  # its time begins with the first call that is made in it
+        group = Group()
+        # A task of its own: if one of PTB's calls is cancelled, the others still commit.
+        group.task = asyncio.create_task(self._commit(group))
+        self._committing = {group.task, *self._under_way()}
+        group.task.add_done_callback(self._ended)
+        return group
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._committing.discard(task)
+        self._salvage()
+
+    def _salvage(self) -> None:
+        """Keep what was handed over to a commit that never began, and let go on who waits for it.
+
+        It was cancelled before its first step, as when a framework cancels all tasks, or its loop
+        was closed.
+        """
+        group = self._group
+        if group is None or running(group.task):
+            return
+        self._group = None
+        group.failure = group.failure or _given_up()
+        while group.updates:
+            self._stage(group.updates.popleft())
+        group.release(len(group))
+
+    async def flush(self, deadline: float, seconds: float) -> None:
         """Commit what is left, and write blobs if there is time.
 
         Args:
-            seconds: How long it may take, all told.
+            deadline: When it is to be over, on the loop's clock.
+            seconds: How long that was, for whoever reads the error.
 
         Raises:
+            ConflictError: An entity cannot be merged. Everything else is saved.
             PersistenceError: The commit failed. What it held stays staged.
         """
-        deadline = asyncio.get_running_loop().time() + seconds
         try:
             async with asyncio.timeout_at(deadline):
-                if committing := _running(self._committing):
-                    await asyncio.wait([committing])
+                if committing := self._under_way():
+                    await asyncio.wait(committing)
+                self._salvage()
                 await self.repository.commit()
         except TimeoutError:
-            if committing := _running(self._committing):
-                committing.cancel()  # or it would go on with a client that is closed
-                await asyncio.wait([committing])
-            raise StorageUnavailableError(
-                f"The storage did not take the last commit within {seconds} s (flush_timeout). "
-                "What changed is kept in memory; flush again to try again."
-            ) from None
+            raise await self._too_late(seconds) from None
+        except BaseException:
+            self._blobs.give_up()  # or they would go on with a client that is closed
+            raise
         if self.repository.has_committed:
-            await self._write_blobs(deadline)
+            await self._blobs.write_until(deadline)
+        self._raise_left_out()
 
-    async def settle(self, seconds: float) -> None:
-        """Wait for blobs that are being written; give them up after so many seconds."""
-        if compaction := _running(self.compaction):
-            await asyncio.wait([compaction], timeout=seconds)
-            compaction.cancel()
-            await asyncio.wait([compaction])
+    async def idle(self) -> None:
+        """Wait for a commit that is under way."""
+        if committing := self._under_way():
+            await asyncio.wait(committing)
+        else:
+            self._salvage()  # nobody is going to commit it, if its event loop is gone
 
-    async def _commit(self, group: _Group) -> None:
+    async def give_up(self) -> None:
+        """End a commit that is under way; what it held stays staged, and its outcome is unknown."""
+        for task in self._under_way():
+            task.cancel()
+        await self.idle()
+
+    async def _too_late(self, seconds: float) -> StorageUnavailableError:
+        """End what hangs, which would go on with a client that is closed; say what is unsaved."""
+        self._blobs.give_up()
+        committing = self._under_way()
+        for task in committing:
+            task.cancel()
+        if committing:
+            await asyncio.wait(committing, timeout=GIVEN_UP)
+        self._salvage()
+        dirty = self.repository.staged.dirty
+        unsaved = ", ".join(f"{len(keys)} of {kind.value}" for kind, keys in dirty.items() if keys)
+        return StorageUnavailableError(
+            f"The storage did not take the last commit within {seconds} s (flush_timeout). What "
+            f"changed is kept in memory ({unsaved or 'nothing'}); flush again to try again."
+        )
+
+    def _under_way(self) -> list[asyncio.Task[None]]:
+        return [task for task in self._committing if running(task)]
+
+    def _raise_left_out(self) -> None:
+        faults, self._left_out = self._left_out + self.repository.take_faults(), []
+        for fault in faults:
+            _LOGGER.error("Left out of what was saved at flush: %s", fault)
+        if faults:
+            raise faults[0]
+        if stuck := self.repository.stuck:
+            raise ConflictError(
+                "Everything is saved but what could not be merged with another writer's changes, "
+                f"as the error handlers were told: of {', '.join(stuck)}. It is lost when the bot "
+                "ends. Mend merge= or trusted= first, and flush again."
+            )
+
+    # The commit ---------------------------------------------------------------------------------
+
+    async def _commit(self, group: Group) -> None:
         committed = False
         try:
             await self._stage_all(group)
             if self.repository.dirty:
-                await self.repository.commit()
+                async with self.stop.bound():
+                    await self.repository.commit()
                 committed = True
+        except OvertakenError as overtaken:
+            self.overtaken = overtaken
+        except ConflictError as failure:
+            self.tell([failure] if failure.kind is not None else [])  # others, the next one raises
+            group.failure = failure
+        except TimeoutError:
+            group.failure = StorageUnavailableError(
+                "The storage did not take a commit within the time that a stop of the bot may take "
+                "(flush_timeout). What changed is kept in memory."
+            )
         except asyncio.CancelledError:
             # PTB drops a CancelledError without a word; this one its error handlers should see.
-            group.failure = StorageUnavailableError(
-                "The commit was given up when the bot was stopped. What changed is kept in memory."
-            )
-        except BaseException as failure:  # noqa: BLE001 - handed over to whoever leads the group
+            group.failure = _given_up()
+        except BaseException as failure:  # noqa: BLE001 - handed over to whoever is to say so
             group.failure = failure
         finally:
+            self._left_out = group.share_out(self._left_out + self.repository.take_faults())
             await self._release(group)
         if committed:  # those who waited go on first: a blob's thread would hold them up
-            self._compact_in_background()
+            self._blobs.write_due()
 
-    async def _release(self, group: _Group) -> None:
+    async def _release(self, group: Group) -> None:
         """Let everybody go on who waited for the commit; not all in one tick of the loop."""
         try:
-            while len(group.waiting) > AT_ONCE:
+            while len(group) > AT_ONCE:
                 group.release(AT_ONCE)
                 await _give_way()
         finally:
-            group.release(len(group.waiting))
+            group.release(len(group))
 
-    async def _stage_all(self, group: _Group) -> None:
+    async def _stage_all(self, group: Group) -> None:
         """Serialise what was handed over, in slices between which the loop does other work."""
         clock = asyncio.get_running_loop().time
         try:
@@ -263,20 +369,43 @@ class GroupCommit:
             while group.updates:  # cut short: what was handed over is kept all the same
                 self._stage(group.updates.popleft())
 
-    def _stage(self, update: _Update) -> None:
-        kind, values = update.kind, update.values
-        for key in [*update.dropped, *(self._gone(kind, values) if update.whole else ())]:
-            self.repository.staged.drop(kind, key)
-        for key, value in values.items():
-            try:
-                data = self._dump(kind, key, value)
-                unborn = self.repository.staged.get(kind, key) is None
-                if not (unborn and data == self.pristine.get((kind, key))):
-                    self.repository.stage(kind, key, data)
-            except SerializationError as fault:
-                update.faults.append(fault.locate(kind.value, key))
-            except ConflictError as fault:
-                update.faults.append(fault)
+    def _stage(self, update: Update) -> None:
+        gone = self._gone(update.kind, update.values) if update.whole else ()
+        for key in [*update.dropped, *gone]:
+            self._stage_one(update, key, _DROPPED)
+        for key, value in update.values.items():
+            self._stage_one(update, key, value)
+
+    def _stage_one(self, update: Update, key: Key, value: object) -> None:
+        try:
+            if value is _DROPPED:
+                self.repository.staged.drop(update.kind, key)
+            else:
+                self._stage_value(update.kind, key, value)
+        except SerializationError as fault:
+            self._note(update, fault.locate(update.kind.value, key))
+        except OvertakenError:
+            pass  # the commit raises it
+        except PersistenceError as fault:
+            self._note(update, fault)
+        except Exception as error:  # noqa: BLE001 - a key's own code, or a merge of one's own
+            # Without the error itself: its text may quote what is in the value.
+            unknown = SerializationError(f"to stage it raised {type(error).__name__}")
+            self._note(update, unknown.locate(update.kind.value, key))
+
+    def _note(self, update: Update, fault: PersistenceError) -> None:
+        update.faults.append(fault)
+        self.tell([fault])
+
+    def tell(self, faults: Iterable[Exception]) -> None:
+        """Tell whoever asks for it what could not be saved, and why."""
+        if self.faults is not None:
+            self.faults += [fault for fault in faults if isinstance(fault, PersistenceError)]
+
+    def _stage_value(self, kind: Kind, key: Key, value: object) -> None:
+        data, alike = self._dump(kind, key, value), self._alike.get((kind, key))
+        if alike is None or alike != (self.repository.staged.seen(kind, key), data):
+            self.repository.stage(kind, key, data)
 
     def _gone(self, kind: Kind, values: Mapping[Key, object]) -> list[Key]:
         """Return what is not among all values any more, and was, as far as PTB has seen."""
@@ -286,68 +415,28 @@ class GroupCommit:
         return [key for key in known - values.keys() if staged.seen(kind, key) is not None]
 
     def _dump(self, kind: Kind, key: Key, value: object) -> bytes:
-        if not is_key(kind, key):
-            raise SerializationError(f"a {type(key).__name__} of this form cannot be its key")
+        """Return a value as bytes that head and blob can hold, with its key.
+
+        Raises:
+            SerializationError: They cannot.
+        """
         data = _codec.dump(self._serializer, value)
-        if len(data) > MAX_ENTITY:
-            raise SerializationError(f"it takes {len(data)} bytes, and at most {MAX_ENTITY} fit")
+        fault = _state.fault_of(kind, key, data)
+        if fault is not None:
+            raise SerializationError(fault)
         return data
 
-    def _compact_in_background(self) -> None:
-        if self.repository.due() and not _running(self.compaction):
-            self.compaction = asyncio.create_task(self._compact())
 
-    async def _compact(self) -> None:
-        for kind in self.repository.due():
-            try:
-                await self._write_blob(kind)
-            except PersistenceError as exc:
-                _LOGGER.warning("Could not write blob %s yet; nothing is lost. %s", kind, exc)
-
-    async def _write_blob(self, kind: Kind) -> None:
-        await self.repository.compact(kind)
-        if kind in MANY_ALIKE and isinstance(self._serializer, PickleSerializer):
-            await self._look_for_words(kind)
-
-    async def _look_for_words(self, kind: Kind) -> None:
-        """Have what many values have in common stand once in head, from the next commit on."""
-        if len(self.repository.words) == MAX_WORDS:
-            return
-        some = sample(self.repository.base.entities[kind])
-        with contextlib.suppress(PersistenceError):  # whoever asks for such a value, learns of it
-            values = _codec.load_all(self._serializer, kind, some)
-            await asyncio.sleep(0)  # each of the two holds the loop for some milliseconds
-            self.repository.suggest(common_words(list(values.values())))
-
-    async def _write_blobs(self, deadline: float) -> None:
-        """Make the next cold start cheaper. What fails here costs nothing: all is durable."""
-        clock = asyncio.get_running_loop().time
-        try:
-            async with asyncio.timeout_at(deadline - PUBLISH_RESERVE):
-                if compaction := _running(self.compaction):
-                    await compaction
-                for size, kind in self.repository.worth_flushing():
-                    if size <= (deadline - PUBLISH_RESERVE - clock()) * FLUSH_RATE:
-                        await self._write_blob(kind)
-            async with asyncio.timeout_at(deadline):
-                await self.repository.commit(publish=True)
-        except (TimeoutError, PersistenceError) as exc:
-            _LOGGER.info("Left blobs as they were at flush: %s", str(exc) or "no time was left")
+def _call(*, shared: bool, many: bool) -> Call:
+    return Call(asyncio.get_running_loop().create_future(), [], shared=shared, many=many)
 
 
-def _parts(kind: Kind, values: dict[Key, Any], faults: list[PersistenceError]) -> Iterator[_Update]:
-    """Cut many values into updates that share their list of faults, and empty the dict."""
-    entries = iter(values.items())
-    while part := dict(islice(entries, PART)):
-        yield _Update(kind, part, (), whole=False, faults=faults)
-    values.clear()
+def _given_up() -> StorageUnavailableError:
+    return StorageUnavailableError(
+        "The commit was given up when the bot was stopped. What changed is kept in memory."
+    )
 
 
 async def _give_way() -> None:
     for _ in range(TURNS):
         await asyncio.sleep(0)
-
-
-def _running(task: asyncio.Task[_T] | None) -> asyncio.Task[_T] | None:
-    """Return a task that is still under way. One that is done may be of a loop that is closed."""
-    return task if task is not None and not task.done() else None

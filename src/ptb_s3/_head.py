@@ -251,7 +251,7 @@ class Head:
     def precedes(self, base: Head) -> bool:
         """Tell whether this is an older commit of the line that another is of."""
         known = base.line_at(self.revision)
-        return self.revision <= base.revision and known in (self.line, None)
+        return self.revision < base.revision and known in (self.line, None)
 
 
 def follow(

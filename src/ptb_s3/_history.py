@@ -7,55 +7,24 @@ and so authenticated, before anything of it is used.
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Iterable,
-    Mapping,
-    Sequence,
-)
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
-from ptb_s3 import _container
 from ptb_s3._base import Reader, overlay
-from ptb_s3._container import HEAD, MAX_PREAMBLE, Header
-from ptb_s3._erasure import Erasures
-from ptb_s3._head import Head, Part
+from ptb_s3._container import HEAD, Header
+from ptb_s3._head import Head, Part, Ref
+from ptb_s3._listing import listed, read_commit, read_commits
+from ptb_s3._order import Commit, in_order, moments
 from ptb_s3._state import Entities, Kind
 from ptb_s3._store import Fetched, Store, Version
 from ptb_s3.errors import DamagedObjectError, RestorePointError, UnknownKeyError
 
 # A revision has fewer digits than this; a version id of digits alone has more.
 _REVISION_DIGITS = 16
-# Requests under way at once where many versions are looked at.
-_WIDTH = 16
-# A writer's clock and the storage's differ by no more, or S3 would have refused the request
-# (Amazon S3 API Reference, "Error responses": RequestTimeTooSkewed).
-_MAX_SKEW = timedelta(minutes=15)
 # The last moment of a second: commits are shown to the second, and that must find them again.
 _TO_THE_END = timedelta(microseconds=999_999)
-
-_T = TypeVar("_T")
-_R = TypeVar("_R")
-
-
-class Commit(NamedTuple):
-    """A version of head.
-
-    Attributes:
-        version: What the storage says of it.
-        header: What it says of itself, not yet authenticated; None where it cannot be read.
-    """
-
-    version: Version
-    header: Header | None
 
 
 class Snapshot(NamedTuple):
@@ -79,16 +48,17 @@ class History:
         store: Where the objects lie.
         reader: Opens them.
         store_id: The store whose history it is; a prefix may have held another one before.
-        erasures: Those that the current head records.
+        head: The current one, as far as it is known: it records erasures, and which commits came
+            before it, rather than in a branch that was given up.
     """
 
     def __init__(
-        self, store: Store, reader: Reader, store_id: str, erasures: Erasures | None = None
+        self, store: Store, reader: Reader, store_id: str, head: Head | None = None
     ) -> None:
         self._store = store
         self._reader = reader
         self._store_id = store_id
-        self._erasures = erasures
+        self._head = head
 
     async def commits(
         self, *, since: datetime | None = None, until: datetime | None = None
@@ -100,23 +70,30 @@ class History:
             until: The newest; None: to the current one. To the second, it includes all of it.
         """
         last = None if until is None else _all_of(until)
-
-        async def in_span() -> AsyncIterator[Version]:
-            async for version in self._until(last):
-                # Only this way round: a bucket that was copied has newer versions of old commits.
-                if since is not None and since - version.modified > _MAX_SKEW:
-                    return
-                yield version
-
-        async with aclosing(ahead(in_span(), self._commit)) as commits:
+        versions = await self._until(last)
+        # None was made after the storage took it.
+        in_span = [v for v in versions if since is None or v.modified >= since]
+        async with aclosing(self._in_order(in_span)) as commits:
             async for commit in commits:
-                made = commit.header.created if commit.header else commit.version.modified
-                # Not the end of the span: the writer before may have had a clock that is ahead.
-                early = since is not None and made < since
-                late = last is not None and made > last
+                early = since is not None and commit.made < since
+                late = last is not None and commit.made > last
                 ours = commit.header is None or commit.header.store == self._store_id
                 if ours and not early and not late:
                     yield commit
+
+    async def _in_order(self, versions: Sequence[Version]) -> AsyncGenerator[Commit, None]:
+        """Read the headers of versions by time; those of one moment come in order."""
+        left = iter(moments(versions))
+        together: list[Commit] = []
+        missing = len(next(left, ()))
+        async with aclosing(read_commits(self._store, versions)) as commits:
+            async for commit in commits:
+                together += [] if commit is None else [commit]
+                missing -= 1
+                if not missing:
+                    for each in in_order(together):
+                        yield each
+                    together, missing = [], len(next(left, ()))
 
     async def oldest(self, advance: Callable[[int], None]) -> tuple[int, Header | None]:
         """Count the commits, and return the header of the oldest; None where it cannot be read.
@@ -124,14 +101,12 @@ class History:
         Args:
             advance: Called with how many versions have been listed.
         """
-        versions = []
-        async for version in self._store.versions(HEAD):
-            versions.append(version)
-            advance(len(versions))
-        for position in range(len(versions) - 1, -1, -1):
-            header = (await self._commit(versions[position])).header
-            if header is not None and header.store == self._store_id:
-                return position + 1, header
+        groups = moments(await listed(self._store, HEAD, advance))
+        while groups:
+            ours = self._ours(await self._read(groups[-1]))
+            if ours:
+                return sum(map(len, groups)), min(ours, key=_revision).header
+            groups.pop()
         return 0, None
 
     async def state_at(self, request: str) -> Snapshot:
@@ -154,7 +129,7 @@ class History:
         entities = {}
         for kind, part in head.parts.items():
             try:
-                blob = await self._blob_at(kind, part, head.revision)
+                blob = await self._blob_at(kind, part, head)
             except DamagedObjectError as error:
                 why = f"the version of {kind.value} that it builds on is damaged: {error.reason}"
                 raise _no_point(request, why) from None
@@ -162,8 +137,8 @@ class History:
                 why = f"no version of {kind.value} is left that it can build on"
                 raise await self._expired(request, why, found.version_id)
             overlay(blob, part)
-            if self._erasures is not None:
-                self._erasures.apply(kind, blob, head.revision)
+            if self._head is not None and self._head.erasures is not None:
+                self._head.erasures.apply(kind, blob, head.revision)
             entities[kind] = blob
         return Snapshot(header, head, entities)
 
@@ -182,18 +157,25 @@ class History:
         return await self._at_time(request, _all_of(moment))
 
     async def _at_revision(self, request: str, revision: int) -> Fetched:
-        newest = await self._newest(HEAD, lambda header: header.revision <= revision)
-        if newest is None:
+        versions = await listed(self._store, HEAD)
+        found = await self._bisect(versions, revision)
+        if found is None or not self._is_it(found, revision):
+            found = await self._scan(versions, revision)
+        if found is None:
             raise await self._expired(request, "history does not reach back so far")
-        if newest[1].revision != revision:
-            raise _no_point(request, f"the nearest one before it is {newest[1].revision}")
-        return await self._get(request, newest[0])
+        if _revision(found) != revision:
+            raise _no_point(request, f"the nearest one before it is {_revision(found)}")
+        return await self._get(request, found.version)
 
     async def _at_time(self, request: str, moment: datetime) -> Fetched:
-        newest = await self._newest(HEAD, lambda header: header.created <= moment)
-        if newest is None:
+        versions = await self._until(moment)
+        if any(version.modified > moment for version in versions):
+            found = await self._last_of_copies(versions, moment)
+        else:
+            found = await self._first(versions)
+        if found is None:
             raise await self._expired(request, "no commit so old is left")
-        return await self._get(request, newest[0])
+        return await self._get(request, found.version)
 
     async def _get(self, request: str, version: Version) -> Fetched:
         found = await self._store.get(HEAD, version_id=version.version_id)
@@ -201,77 +183,117 @@ class History:
             raise _no_point(request, "it has just expired")
         return found
 
-    async def _until(self, last: datetime | None) -> AsyncIterator[Version]:
-        """Iterate over the versions of head from the newest on that is no younger than a time."""
+    async def _until(self, last: datetime | None) -> list[Version]:
+        """List the versions of head by time, but for those that are surely younger than that.
+
+        A version that the storage took later may be the copy of an older one, if the bucket was
+        copied: then the first of them is a copy already, and of no commit that came before.
+        """
+        versions = await listed(self._store, HEAD)
         if last is None:
-            async for version in self._store.versions(HEAD):
-                yield version
-            return
-        # Somewhat younger ones as well: the writer before may have had a clock that is ahead.
-        versions = [version async for version in self._store.versions(HEAD)]
-        found = await self._bisect(HEAD, versions, lambda h: h.created - last <= _MAX_SKEW)
-        if found is not None:
-            for version in versions[versions.index(found[0]) :]:
-                yield version
+            return versions
+        older = [version for version in versions if version.modified <= last]
+        newer = [version for version in versions if version.modified > last]
+        for moment in reversed(moments(newer)):
+            commits = self._ours(await self._read(moment))
+            if commits:
+                before = self._ours(await self._read(older[:1]))
+                return versions if _are_copies(commits, before) else older
+        return older
 
-    async def _newest(
-        self, name: str, accept: Callable[[Header], bool]
-    ) -> tuple[Version, Header] | None:
-        """Find the newest version that is accepted; all older ones must be, too."""
-        versions = [version async for version in self._store.versions(name)]
-        return await self._bisect(name, versions, accept)
+    async def _first(self, versions: Sequence[Version]) -> Commit | None:
+        """Return the newest commit that can be read."""
+        for moment in moments(versions):
+            commits = self._ours(await self._read(moment))
+            if commits:
+                return in_order(commits)[0]
+        return None
 
-    async def _bisect(
-        self, name: str, versions: Sequence[Version], accept: Callable[[Header], bool]
-    ) -> tuple[Version, Header] | None:
-        readable = list(versions)
-        low, high, newest = 0, len(readable), None
+    async def _last_of_copies(self, versions: Sequence[Version], moment: datetime) -> Commit | None:
+        """Return the last commit up to a moment, in a bucket that was copied.
+
+        A copy of a copy, as when an older head was put back there, is no commit of its own.
+        """
+        first: dict[str, Commit] = {}
+        for commit in reversed(in_order(self._ours(await self._read(versions)))):
+            first.setdefault(_header(commit).commit, commit)
+        fitting = [commit for commit in first.values() if commit.made <= moment]
+        return fitting[-1] if fitting else None
+
+    async def _read(self, versions: Sequence[Version], name: str = HEAD) -> list[Commit]:
+        """Read the headers of versions; those that are gone are left out."""
+        async with aclosing(read_commits(self._store, versions, name)) as commits:
+            return [commit async for commit in commits if commit is not None]
+
+    def _ours(self, commits: Iterable[Commit]) -> list[Commit]:
+        """Return those that can be read, and are of this store."""
+        return [c for c in commits if c.header is not None and c.header.store == self._store_id]
+
+    async def _bisect(self, versions: Sequence[Version], revision: int) -> Commit | None:
+        """Find the newest commit up to a revision, if revisions grow with the storage's time."""
+        groups = moments(versions)
+        low, high, newest = 0, len(groups), list[Commit]()
         while low < high:
             middle = (low + high) // 2
-            try:
-                header = await self._header(name, readable[middle])
-            except DamagedObjectError:  # it cannot tell where it belongs: go by the others
-                del readable[middle]
+            commits = await self._read(groups[middle])
+            if commits and all(commit.header is None for commit in commits):
+                del groups[middle]  # it cannot tell where it belongs: go by the others
                 high -= 1
                 continue
-            # Of another store, or just expired: older than anything of ours.
-            if header is None or header.store != self._store_id or accept(header):
-                high, newest = middle, header
+            # None of ours: of another store, or just expired, so older than anything of ours.
+            ours = [c for c in self._ours(commits) if _header(c).revision <= revision]
+            if ours or not self._ours(commits):
+                high, newest = middle, ours
             else:
                 low = middle + 1
-        if newest is None or newest.store != self._store_id:
-            return None
-        return readable[low], newest
+        return max(newest, key=_revision, default=None)
 
-    async def _commit(self, version: Version) -> Commit:
-        try:
-            return Commit(version, await self._header(HEAD, version))
-        except DamagedObjectError:
-            return Commit(version, None)
+    async def _scan(self, versions: Sequence[Version], revision: int) -> Commit | None:
+        """Find the commit of a revision, or the nearest one before it, wherever it is listed.
 
-    async def _header(self, name: str, version: Version) -> Header | None:
-        return await header_of(self._store, name, version)
+        Of several, it is the one that the current head came after, else the newest.
+        """
+        ours = in_order(self._ours(await self._read(versions)))
+        fitting = [commit for commit in ours if _revision(commit) <= revision]
+        these = (commit for commit in fitting if self._is_it(commit, revision))
+        return next(these, max(fitting, key=_revision, default=None))
 
-    async def _blob_at(self, kind: Kind, part: Part, newest: int) -> Entities | None:
-        """Read any version of a blob whose revision lies between a head's reference and its own."""
+    def _is_it(self, commit: Commit, revision: int) -> bool:
+        """Tell whether it is the commit of a revision that the current head came after."""
+        line = self._head and self._head.line_at(revision)
+        return _revision(commit) == revision and line in {_header(commit).line, None}
+
+    async def _blob_at(self, kind: Kind, part: Part, head: Head) -> Entities | None:
+        """Read a version of a blob that a head can build on, the very one first."""
         if part.ref is None:
             return {}
         damage = None
-        if part.ref.version_id is not None:
-            found = await self._store.get(kind, version_id=part.ref.version_id)
-            try:
-                if found is not None:
-                    return self._reader.open_blob(kind, found.body, self._store_id)[1]
-            except DamagedObjectError as error:
-                damage = error
-        other = await self._newest(kind, lambda header: header.revision <= newest)
-        if other is not None and other[1].revision >= part.ref.revision:
-            found = await self._store.get(kind, version_id=other[0].version_id)
-            if found is not None:
-                return self._reader.open_blob(kind, found.body, self._store_id)[1]
+        async with aclosing(self._bases(kind, part.ref, head)) as ids:
+            async for version_id in ids:
+                found = await self._store.get(kind, version_id=version_id)
+                try:
+                    if found is not None:
+                        header, blob = self._reader.open_blob(kind, found.body, self._store_id)
+                        if head.takes(kind, header):
+                            return blob
+                except DamagedObjectError as error:
+                    damage = damage or error
         if damage is not None:
             raise damage
         return None
+
+    async def _bases(self, kind: Kind, ref: Ref, head: Head) -> AsyncGenerator[str, None]:
+        """Iterate over the versions that a blob may be read from."""
+        if ref.version_id is not None:
+            yield ref.version_id
+        for commit in await self._blobs(kind):
+            if head.takes(kind, _header(commit)):
+                yield commit.version.version_id
+
+    async def _blobs(self, kind: Kind) -> list[Commit]:
+        """Read the headers of a kind's blobs, those of the highest revisions first."""
+        blobs = self._ours(await self._read(await listed(self._store, kind), kind))
+        return sorted(blobs, key=_revision, reverse=True)
 
     async def _expired(
         self, request: str, why: str, version_id: str | None = None
@@ -283,7 +305,7 @@ class History:
             why: Why it cannot.
             version_id: The commit's, if there is one.
         """
-        versions = [version async for version in self._store.versions(HEAD)]
+        versions = await listed(self._store, HEAD)
         if all(version.version_id == "null" for version in versions):
             return _no_point(request, "the bucket keeps no versions, so there is no history")
         ids = [version.version_id for version in versions]
@@ -291,21 +313,21 @@ class History:
         left = await self._oldest_whole(newer)
         if left is None:
             return _no_point(request, f"{why}. No other commit can be brought back, either")
-        made = left.created.astimezone().isoformat(" ", "seconds")
-        left_over = f"Revisions from {left.revision} ({made}) on can be brought back"
+        made = left.made.astimezone().isoformat(" ", "seconds")
+        left_over = f"Revisions from {_revision(left)} ({made}) on can be brought back"
         return _no_point(request, f"{why}. {left_over}")
 
-    async def _oldest_whole(self, versions: list[Version]) -> Header | None:
+    async def _oldest_whole(self, versions: list[Version]) -> Commit | None:
         """Find the oldest commit whose blobs are all left.
 
         Retention takes the oldest first, so that all commits after a whole one are whole.
         """
-        revisions = {kind: await self._revisions(kind) for kind in Kind}
+        blobs = {kind: list(map(_header, await self._blobs(kind))) for kind in Kind}
         low, high, oldest = 0, len(versions), None
         while low < high:
             middle = (low + high) // 2
             try:
-                whole = await self._whole(versions[middle], revisions)
+                whole = await self._whole(versions[middle], blobs)
             except DamagedObjectError:
                 del versions[middle]
                 high -= 1
@@ -313,11 +335,11 @@ class History:
             if whole is None:
                 high = middle
             else:
-                oldest, low = whole, middle + 1
+                oldest, low = Commit(versions[middle], whole), middle + 1
         return oldest
 
     async def _whole(
-        self, version: Version, revisions: Mapping[Kind, Iterable[int]]
+        self, version: Version, blobs: Mapping[Kind, Iterable[Header]]
     ) -> Header | None:
         """Return the header of a commit that can be brought back; None if it cannot."""
         found = await self._store.get(HEAD, version_id=version.version_id)
@@ -327,68 +349,40 @@ class History:
             return None
         if header is None or head is None or header.store != self._store_id:
             return None
-        return header if restorable(head, revisions) else None
-
-    async def _revisions(self, name: str) -> list[int]:
-        """Return the revisions of which there is a version of a blob."""
-
-        async def read(version: Version) -> Header | None:
-            try:
-                return await self._header(name, version)
-            except DamagedObjectError:
-                return None
-
-        async with aclosing(ahead(self._store.versions(name), read)) as headers:
-            return [h.revision async for h in headers if h and h.store == self._store_id]
+        return header if restorable(head, blobs) else None
 
 
 async def newest_store(store: Store) -> str | None:
     """Return the id of the store that the newest head is of, among those that can be read."""
-    async for version in store.versions(HEAD):
-        try:
-            header = await header_of(store, HEAD, version)
-        except DamagedObjectError:
-            continue
-        if header is not None:
-            return header.store
+    for version in await listed(store, HEAD):
+        commit = await read_commit(store, version)
+        if commit is not None and commit.header is not None:
+            return commit.header.store
     return None
 
 
-async def header_of(store: Store, name: str, version: Version) -> Header | None:
-    """Read the header of a version; None if the version is gone.
-
-    Raises:
-        DamagedObjectError: It is none.
-    """
-    found = await store.get(name, version_id=version.version_id, first_bytes=MAX_PREAMBLE)
-    return found and _container.read_header(name, found.body)[0]
-
-
-def restorable(head: Head, blobs: Mapping[Kind, Iterable[int]]) -> bool:
-    """Tell whether a commit can be brought back from blobs of these revisions, of its store."""
+def restorable(head: Head, blobs: Mapping[Kind, Iterable[Header]]) -> bool:
+    """Tell whether a commit can be brought back from these blobs, of its store."""
     return all(
-        part.ref is None
-        or any(part.ref.revision <= revision <= head.revision for revision in blobs[kind])
+        part.ref is None or any(head.takes(kind, blob) for blob in blobs[kind])
         for kind, part in head.parts.items()
     )
 
 
-async def ahead(
-    items: AsyncIterable[_T], work: Callable[[_T], Awaitable[_R]], width: int = _WIDTH
-) -> AsyncGenerator[_R, None]:
-    """Do the work for each item, up to `width` at once, and yield what comes out in their order."""
-    tasks: deque[asyncio.Future[_R]] = deque()
-    try:
-        async for item in items:
-            tasks.append(asyncio.ensure_future(work(item)))
-            if len(tasks) >= width:
-                yield await tasks.popleft()
-        while tasks:
-            yield await tasks.popleft()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+def _header(commit: Commit) -> Header:
+    if commit.header is None:
+        raise ValueError("A commit whose header cannot be read has no place.")
+    return commit.header
+
+
+def _revision(commit: Commit) -> int:
+    return _header(commit).revision
+
+
+def _are_copies(commits: Iterable[Commit], before: Iterable[Commit]) -> bool:
+    """Tell whether these are of a copied bucket, and no older commit that was put back."""
+    newest = max(map(_revision, before), default=0)
+    return all(c.made != c.version.modified and _revision(c) > newest for c in commits)
 
 
 def _all_of(moment: datetime) -> datetime:

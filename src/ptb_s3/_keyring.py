@@ -5,7 +5,7 @@ themselves: what is needed is derived from them, so that an id shown in a log sa
 the key it names.
 
 No message, repr, pickle or copy made here holds any part of a key; `Key.reveal` is the one way to
-see it.
+see it. Nor does a local variable of ours, in the traceback of an error: error trackers send these.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import base64
 import hmac
 import re
 import secrets
-from dataclasses import dataclass, field
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, Protocol, Self
 
 from cryptography.hazmat.primitives.hashes import SHA512
@@ -23,18 +25,22 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from ptb_s3.errors import KeyFormatError, UnknownKeyError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
 PREFIX = "ptbs3k1_"
 SECRET_BYTES = 32
 BODY_CHARS = 43  # 32 bytes in base64 without padding; the last character carries four bits
 ID_BYTES = 8
 SEAL_KEY_BYTES = 32  # Cobblestone-256
+# Characters. A header has 64 KiB, of which JSON takes two bytes for some of these.
+MAX_WRAPPED_KEY = 16 * 1024
 
 _ID_INFO = b"ptb-s3/1 key id"
 _SEAL_INFO = b"ptb-s3/1 seal"
 
 _MAKE_ONE = "Make a key with: ptb-s3 keys new"
+_ID = re.compile(r"[0-9a-f]{16}")
+_PRINTABLE = re.compile(rf"[\x20-\x7e]{{0,{MAX_WRAPPED_KEY}}}")
 _NOT_BASE64URL = re.compile(r"[^A-Za-z0-9_-]")
 _LOOKALIKES = (
     (
@@ -83,7 +89,9 @@ class Key(_KeptInMemory):
 
     def __init__(self, secret: bytes) -> None:
         if len(secret) != SECRET_BYTES:
-            raise KeyFormatError(f"A key is made of {SECRET_BYTES} bytes, not {len(secret)}.")
+            size = len(secret)
+            del secret
+            raise KeyFormatError(f"A key is made of {SECRET_BYTES} bytes, not {size}.")
         # Past our own __setattr__, which refuses.
         object.__setattr__(self, "_secret", secret)
         object.__setattr__(self, "id", _derive(secret, _ID_INFO, ID_BYTES).hex())
@@ -104,6 +112,7 @@ class Key(_KeptInMemory):
         """
         fault = _fault(text)
         if fault:
+            del text
             raise KeyFormatError(f"{label} {fault}")
         return cls(base64.urlsafe_b64decode(text.strip().removeprefix(PREFIX) + "="))
 
@@ -121,7 +130,7 @@ class Key(_KeptInMemory):
         return PREFIX + _body(self._secret)
 
     def __repr__(self) -> str:
-        return f"<Key {self.id}>"
+        return f"<Key {getattr(self, 'id', 'refused')}>"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Key):
@@ -157,23 +166,45 @@ class Sealed(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False, repr=False)
 class SealingKey(_KeptInMemory):
     """What the next object is sealed with.
 
     Attributes:
-        key_id: Goes into the header, for `KeySource.opening_key` to find.
+        key_id: Goes into the header, for `KeySource.opening_key` to find: 16 digits out of 0-9 and
+            a-f. Of a longer name, take the digits of a hash.
         secret: 32 bytes, for Cobblestone-256.
-        wrapped_key: Goes into the header as well, where a key service made the secret.
+        wrapped_key: Goes into the header as well, where a key service made the secret: up to 16,384
+            printable characters of ASCII.
+
+    Raises:
+        KeyFormatError: What is sealed with it, no reader would take.
     """
 
     key_id: str
-    secret: bytes = field(repr=False)
-    wrapped_key: str | None = None
+    secret: bytes
+    wrapped_key: str | None
+
+    def __init__(self, key_id: str, secret: bytes, wrapped_key: str | None = None) -> None:
+        fault = _sealing_fault(key_id, secret, wrapped_key)
+        if fault:
+            del secret
+            raise KeyFormatError(fault)
+        # Past the __setattr__ of a frozen class, which refuses.
+        object.__setattr__(self, "key_id", key_id)
+        object.__setattr__(self, "secret", secret)
+        object.__setattr__(self, "wrapped_key", wrapped_key)
+
+    def __repr__(self) -> str:
+        return f"<SealingKey {getattr(self, 'key_id', 'refused')}>"
 
 
 class KeySource(Protocol):
-    """Where keys come from: a `Keyring`, or a key service."""
+    """Where keys come from: a `Keyring`, or a key service.
+
+    One that has keys which open older versions alone, and nothing current, has a further method
+    ``for_history()``: it returns the source to ask for older versions.
+    """
 
     def sealing_key(self) -> SealingKey:
         """Return what to seal the next object with."""
@@ -189,54 +220,117 @@ class KeySource(Protocol):
 
 
 class Keyring:
-    """One key that seals and opens, and retired ones that only open.
+    """One key that seals and opens, and others that only open.
 
     To rotate, give the new key as `key` and the old one among `retired`; what the old key has
-    sealed is sealed anew by the commits that follow.
+    sealed is sealed anew by the commits that follow. Until it is taken off that list, whoever has
+    the old key is believed as much as whoever has the new one.
 
     Args:
         key: Seals everything written from now on.
-        retired: Keys that earlier objects may be sealed with. One that is `key` too is no fault.
+        retired: Keys that current objects may be sealed with. One that is `key` too is no fault.
+        history: Keys that older versions may be sealed with, and nothing current: where a key goes
+            that has leaked, once everything current is sealed anew.
 
     Attributes:
-        ids: Ids of all keys, the sealing one's first.
+        ids: Ids of the keys that open what is current, the sealing one's first.
+        history_ids: Ids of those that open older versions alone.
 
     Raises:
-        KeyFormatError: A text is not a key.
+        KeyFormatError: A text is not a key, or a key that opens what is current is in `history`.
     """
 
-    def __init__(self, key: str | Key, retired: Iterable[str | Key] = ()) -> None:
-        if isinstance(retired, str | Key):
-            # A str is iterable: its characters would be taken for keys.
-            raise KeyFormatError(
-                "Retired keys are given as a list, even a single one: retired=[old_key]."
-            )
-        self._sealing = _as_key(key, "The key")
-        keys = [_as_key(old, f"Retired key {n}") for n, old in enumerate(retired, start=1)]
-        self._keys = {known.id: known for known in (self._sealing, *keys)}
-        self.ids = tuple(self._keys)
+    def __init__(
+        self,
+        key: str | Key,
+        retired: Iterable[str | Key] = (),
+        history: Iterable[str | Key] = (),
+    ) -> None:
+        self.ids: tuple[str, ...] = ()  # a refused one, too, is shown by debuggers
+        self.history_ids: tuple[str, ...] = ()
+        try:
+            self._sealing = _as_key(key, "The key")
+            current = [self._sealing, *_as_keys(retired, "Retired", "retired=[old_key]")]
+            older = _as_keys(history, "History", "history=[leaked_key]")
+        except BaseException as error:
+            traceback.clear_frames(error.__traceback__)
+            raise
+        finally:
+            del key, retired, history
+        self._keys = {known.id: known for known in current}
+        self._history = {known.id: known for known in older}
+        _refuse_overlap(self._sealing.id, self._keys.keys() & self._history.keys())
+        self.ids, self.history_ids = tuple(self._keys), tuple(self._history)
 
     def sealing_key(self) -> SealingKey:
         """Return the sealing key."""
         return SealingKey(self._sealing.id, self._sealing.seal_key)
 
     def opening_key(self, header: Sealed) -> bytes:
-        """Return the key that an object's header names.
+        """Return the key that the header of a current object names.
 
         Raises:
-            UnknownKeyError: It is not on the ring.
+            UnknownKeyError: It is not on the ring, or for older versions alone.
         """
         known = self._keys.get(header.key)
         if known is None:
-            raise UnknownKeyError(header.object, header.key, self.ids)
+            in_history = header.key in self._history
+            raise UnknownKeyError(header.object, header.key, self.ids, in_history=in_history)
         return known.seal_key
 
+    def for_history(self) -> Keyring:
+        """Return a ring on which every key opens: for older versions."""
+        return Keyring(self._sealing, [*self._keys.values(), *self._history.values()])
+
     def __repr__(self) -> str:
-        return f"<Keyring {' '.join(self.ids)}>"
+        older = f"; history: {' '.join(self.history_ids)}" if self.history_ids else ""
+        return f"<Keyring {' '.join(self.ids) or 'refused'}{older}>"
+
+
+def for_history(keys: KeySource) -> KeySource:
+    """Return the source to ask for older versions; the same, where it makes no difference."""
+    widen: Callable[[], KeySource] | None = getattr(keys, "for_history", None)
+    return keys if widen is None else widen()
 
 
 def _as_key(key: str | Key, label: str) -> Key:
     return key if isinstance(key, Key) else Key.parse(key, label=label)
+
+
+def _as_keys(keys: Iterable[str | Key], which: str, example: str) -> list[Key]:
+    # A str is iterable: its characters would be taken for keys.
+    if isinstance(keys, str | Key) or not isinstance(keys, Iterable):
+        raise KeyFormatError(f"{which} keys are given as a list, even a single one: {example}.")
+    return [_as_key(key, f"{which} key {n}") for n, key in enumerate(keys, start=1)]
+
+
+def _refuse_overlap(sealing: str, both: set[str]) -> None:
+    if sealing in both:
+        raise KeyFormatError(
+            f"Key {sealing} seals, and is among the history keys, which open nothing current. Take "
+            "it off them; if it has leaked, seal with a new one first (ptb-s3 keys new)."
+        )
+    if both:
+        raise KeyFormatError(
+            f"Key {min(both)} is among the retired keys and the history keys. Retired, it opens "
+            "what is current; if it must not any more, take it off the retired ones."
+        )
+
+
+def _sealing_fault(key_id: object, secret: object, wrapped_key: object) -> str | None:
+    if not (isinstance(key_id, str) and _ID.fullmatch(key_id)):
+        return (
+            "A key's id is text of 16 digits out of 0-9 and a-f. Of a longer name, take the first "
+            "16 digits of its SHA-256."
+        )
+    if not isinstance(secret, bytes) or len(secret) != SEAL_KEY_BYTES:
+        return f"Objects are sealed with {SEAL_KEY_BYTES} bytes, as an object of type bytes."
+    if wrapped_key is None or (isinstance(wrapped_key, str) and _PRINTABLE.fullmatch(wrapped_key)):
+        return None
+    return (
+        f"A wrapped key is text of up to {MAX_WRAPPED_KEY:,} printable characters of ASCII, such "
+        "as base64."
+    )
 
 
 def _derive(secret: bytes, info: bytes, length: int) -> bytes:

@@ -97,6 +97,10 @@ class Objects:
         """Tell whether there is such an entity now."""
         return self._staged.get(kind, key) is not None
 
+    def seen(self, kind: Kind, key: Key) -> bytes | None:
+        """Return the bytes of an entity as it was last looked at; None: there was none."""
+        return self._staged.seen(kind, key)
+
     def unseen(self, kind: Kind, key: Key) -> bool:
         """Tell whether there was no such entity when it was last looked at."""
         return self._staged.seen(kind, key) is None
@@ -114,6 +118,14 @@ class Objects:
             live: The object.
             pristine: What it was born as where there was no such entity.
         """
+        return self._same(kind, key, live, pristine) is True
+
+    def changed(self, kind: Kind, key: Key, live: object, pristine: object) -> bool:
+        """Tell whether a live object holds changes that can be saved; as `untouched`."""
+        return self._same(kind, key, live, pristine) is False
+
+    def _same(self, kind: Kind, key: Key, live: object, pristine: object) -> bool | None:
+        """Compare a live object with what was last seen of it; None: it cannot be saved."""
         seen = self._staged.seen(kind, key)
         try:
             if seen is None:
@@ -121,7 +133,7 @@ class Objects:
             data = _codec.dump(self._serializer, live)
             return data == seen or data == self._anew(seen)
         except SerializationError:
-            return False  # something was put into it that cannot be saved
+            return None
 
     def _anew(self, seen: bytes) -> bytes | None:
         """Return what would be written now for bytes that were written before there were words."""
@@ -137,12 +149,33 @@ class Objects:
         Raises:
             PersistenceError: It cannot be loaded; it stays unseen.
         """
-        data = self._staged.get(kind, key)
-        value = None
-        if data is not None:
-            value = _codec.load_all(self._serializer, kind, [(key, data)])[key]
+        value = self._load(kind, key, self._staged.get(kind, key))
         self._staged.catch_up(kind, [key])
         return value
+
+    def fetch_all(self, kind: Kind) -> dict[Key, object]:
+        """Return what all entities of a kind are now; as `fetch`."""
+        values = _codec.load_all(self._serializer, kind, self._staged.entities(kind).items())
+        self._staged.catch_up(kind)
+        return values
+
+    def go_back(self, kind: Kind, key: Key, seen: bytes | None) -> object | None:
+        """Return what an entity was when its bytes were these, for the live object to be again.
+
+        For one that cannot be loaded as it is now: `fetch` has failed. What is made from it is
+        merged against these bytes.
+
+        Raises:
+            PersistenceError: That cannot be loaded either.
+        """
+        value = self._load(kind, key, seen)
+        self._staged.overtaken[kind][key] = seen
+        return value
+
+    def _load(self, kind: Kind, key: Key, data: bytes | None) -> object | None:
+        if data is None:
+            return None
+        return _codec.load_all(self._serializer, kind, [(key, data)])[key]
 
     def refresh(self, kind: Kind, key: Key, live: object, pristine: Callable[[], object]) -> None:
         """Make a live object what the entity is now, unless it holds changes of its own.

@@ -89,7 +89,8 @@ class Merger:
             again = (self._load(kind, data) for data in (base, ours, theirs))
             merged = self._ask(kind, key, *(None if v is _MISSING else v for v in again))
             return Resolution(self._dump(merging, merged, ours, theirs))
-        return Resolution(self._dump(merging, merged, ours, theirs), merging.overridden)
+        data = self._dump(merging, merged, ours, theirs)
+        return Resolution(data, merging.overridden, contested=merging.clashes > 0)
 
     def _ask(self, kind: Kind, key: Key, base: object, ours: object, theirs: object) -> object:
         assert self._function is not None  # noqa: S101 - for mypy; the only caller has looked

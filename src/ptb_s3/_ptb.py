@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterable, Iterator, MutableMapping
 from contextlib import contextmanager
+from itertools import chain
+from types import FrameType
 from typing import Any, Final, NamedTuple
 
-from telegram import Update
-from telegram.ext import Application
+from telegram import Bot
+from telegram.ext import Application, ConversationHandler
 from telegram.ext._handlers.conversationhandler import PendingState
 from telegram.ext._utils.trackingdict import TrackingDict
 
 from ptb_s3 import _callback_data
-from ptb_s3._live import Objects, become
-from ptb_s3._state import BOT_DATA_KEY, Kind
+from ptb_s3._callback_data import CallbackData
+from ptb_s3._live import Objects
+from ptb_s3._state import BOT_DATA_KEY, Key, Kind
 from ptb_s3.errors import PersistenceError, SettingsError
 
 App = Application[Any, Any, Any, Any, Any, Any]
@@ -37,6 +40,8 @@ _DROPPED: Final = {
 }
 _CONVERSATIONS: Final = "_conversation_handler_conversations"
 _TASK: Final = "Application.__create_task_callback"
+_FETCHER: Final = "_Application__update_fetcher_task"
+_BOT_INITIALIZED: Final = "_bot_initialized"
 _ABSENT: Final = object()
 
 _LOGGER = logging.getLogger("ptb_s3")
@@ -122,20 +127,21 @@ class Internals:
             (Kind.USER_DATA, types.user_data),
             (Kind.CHAT_DATA, types.chat_data),
         ):
-            if self._stores(kind):
+            if self.stores(kind):
                 for key in objects.overtaken(kind):
                     self._bring_in_data(objects, kind, key, pristine())
-        if self._stores(Kind.BOT_DATA):
+        if self.stores(Kind.BOT_DATA):
             bot_data = self._application.bot_data
             objects.refresh(Kind.BOT_DATA, BOT_DATA_KEY, bot_data, types.bot_data)
         for key in objects.overtaken(Kind.CONVERSATIONS):
-            with _left_alone(Kind.CONVERSATIONS):
+            with left_alone(Kind.CONVERSATIONS):
                 self._bring_in_conversation(objects, key)
-        if self._stores(Kind.CALLBACK_DATA):
-            with _left_alone(Kind.CALLBACK_DATA):
+        if self.stores(Kind.CALLBACK_DATA):
+            with left_alone(Kind.CALLBACK_DATA):
                 self._bring_in_keyboards(objects)
 
-    def _stores(self, kind: Kind) -> bool:
+    def stores(self, kind: Kind) -> bool:
+        """Tell whether data of a kind is saved."""
         persistence = self._application.persistence
         return persistence is not None and bool(getattr(persistence.store_data, kind))
 
@@ -154,7 +160,7 @@ class Internals:
         states = self.conversations.get(name)
         if states is None:
             return  # of a handler that is not registered: carried along
-        live = states.data.get(own, _ABSENT)
+        live = _settle(states, own)
         unseen = objects.unseen(Kind.CONVERSATIONS, key)
         if live is _ABSENT if unseen else objects.untouched(Kind.CONVERSATIONS, key, live, None):
             _set_state(states, own, objects.fetch(Kind.CONVERSATIONS, key))
@@ -172,40 +178,46 @@ class Internals:
             present = {key: value for key, value in values.items() if value is not None}
             cache.load_persistence_data(_callback_data.join(present))
 
-    # What broke off -----------------------------------------------------------------------------
-
-    def reset(self, objects: Objects, update: Update) -> None:
-        """Make live objects again what they were before an update that broke off in the middle.
-
-        Args:
-            objects: What they were.
-            update: The update.
-        """
-        marks = self.take_marks()
-        users = {update.effective_user.id} if update.effective_user else set()
-        chats = {update.effective_chat.id} if update.effective_chat else set()
-        for kind, ids in ((Kind.USER_DATA, users), (Kind.CHAT_DATA, chats)):
-            for key in ids | marks.changed[kind] | marks.dropped[kind]:
-                if self._stores(kind):
-                    with _left_alone(kind):
-                        self._reset_data(objects, kind, key)
-        if self._stores(Kind.BOT_DATA):
-            with _left_alone(Kind.BOT_DATA):
-                value = objects.fetch(Kind.BOT_DATA, BOT_DATA_KEY)
-                pristine = self._application.context_types.bot_data()
-                become(self._application.bot_data, pristine if value is None else value)
-        for name, keys in marks.conversations.items():
+    def settle(self) -> None:
+        """Put the states of steps that are over in place, where they are to be saved next."""
+        for name, keys in self.marks().conversations.items():
             for key in keys:
-                with _left_alone(Kind.CONVERSATIONS):
-                    state = objects.fetch(Kind.CONVERSATIONS, (name, key))
-                    _set_state(self.conversations[name], key, state)
+                _settle(self.conversations[name], key)
 
-    def _reset_data(self, objects: Objects, kind: Kind, key: int) -> None:
-        value, data = objects.fetch(kind, key), self.data(kind)
-        if value is None:
-            data.pop(key, None)
-        else:
-            become(data[key], value)
+    # What is taken back -------------------------------------------------------------------------
+
+    def buttons(self) -> Iterable[Key]:
+        """Return the keys of the keyboards and callback queries that are live."""
+        cache = self._application.bot.callback_data_cache
+        return _callback_data.split(cache.persistence_data) if self.keeps_buttons and cache else ()
+
+    @property
+    def keeps_buttons(self) -> bool:
+        """Whether buttons may have data, and that is saved."""
+        cache = self._application.bot.callback_data_cache
+        return cache is not None and self.stores(Kind.CALLBACK_DATA)
+
+    def put_buttons(self, data: CallbackData) -> None:
+        """Have these keyboards and callback queries, and no others."""
+        if (cache := self._application.bot.callback_data_cache) is not None:
+            cache.clear_callback_data()
+            cache.clear_callback_queries()
+            cache.load_persistence_data(data)
+
+    def put_state(self, name: str, key: Any, state: object | None) -> None:  # noqa: ANN401 - a conversation's key
+        """Have a conversation be in a state; None: not be under way."""
+        if (states := self.conversations.get(name)) is not None:
+            _set_state(states, key, state)
+
+    def unsaved_conversations(self) -> Iterator[MutableMapping[Any, object]]:
+        """Yield the states of conversations that are kept in memory alone, nested ones too."""
+        left: list[object] = list(chain(*self._application.handlers.values()))
+        while left:
+            handler = left.pop()
+            if isinstance(handler, ConversationHandler):
+                left += handler._child_conversations  # noqa: SLF001 - see above
+                if not isinstance(handler._conversations, TrackingDict):  # noqa: SLF001
+                    yield handler._conversations  # noqa: SLF001
 
 
 def tasks() -> set[asyncio.Task[Any]]:
@@ -215,6 +227,53 @@ def tasks() -> set[asyncio.Task[Any]]:
     """
     running = asyncio.all_tasks()
     return {task for task in running if getattr(task.get_coro(), "__qualname__", "") == _TASK}
+
+
+def is_initialized(bot: object) -> bool:
+    """Tell whether a bot is between its `initialize` and its `shutdown`.
+
+    Application.initialize() initialises it before it asks the persistence for anything, and
+    Application.shutdown() shuts it down before it saves. Of a double that cannot tell, it is true.
+    """
+    return bool(getattr(bot, _BOT_INITIALIZED, True))
+
+
+def can_tell(bot: object) -> bool:
+    """Tell whether `is_initialized` knows of this bot."""
+    return hasattr(bot, _BOT_INITIALIZED)
+
+
+def bot_id(bot: Bot) -> int:
+    """Return a bot's id: from Telegram or, before it has been asked, from the bot's token.
+
+    Raises:
+        RuntimeError: Nobody knows it yet.
+    """
+    try:
+        return bot.id
+    except RuntimeError:
+        number = bot.token.partition(":")[0]
+        if not number.isdecimal():
+            raise
+    return int(number)
+
+
+def saving_application(frame: FrameType) -> App | None:
+    """Return the application whose method a frame is of; None where it is of anything else.
+
+    PTB makes all calls of an interval in one of its methods, and hands no application to any.
+    """
+    own = frame.f_locals.get("self")
+    return own if isinstance(own, Application) else None
+
+
+def is_left_with_saving(application: App) -> bool:
+    """Tell whether an application is being stopped, and its updates are processed.
+
+    So it waits for jobs and tasks of the bot, if for anything, and then for its last interval.
+    """
+    fetcher: asyncio.Task[None] | None = getattr(application, _FETCHER, None)
+    return not application.running and (fetcher is None or fetcher.done())
 
 
 def settled_states(states: Conversation, keys: set[Any]) -> Iterator[tuple[Any, object | None]]:
@@ -227,22 +286,51 @@ def settled_states(states: Conversation, keys: set[Any]) -> Iterator[tuple[Any, 
     for key in keys:
         state = states.data.get(key)
         if isinstance(state, PendingState):
-            done = state.done()
-            state = state.resolve() if done else state.old_state
-            if not done:
+            pending = not _is_over(state)
+            state = state.old_state if pending else _outcome(state)
+            if pending:
                 states.mark_as_accessed(key)
         yield key, state
 
 
+def _settle(states: Conversation, key: Any) -> object:  # noqa: ANN401 - a conversation's key
+    """Return a live state, `_ABSENT` if there is none; that of a step that is over, put in place.
+
+    PTB does so when the conversation's next update comes. Until then, what others have made of it
+    would be compared with the step, which is never what was saved.
+    """
+    state = states.data.get(key, _ABSENT)
+    if isinstance(state, PendingState) and _is_over(state):
+        outcome = _outcome(state)
+        _set_state(states, key, outcome)
+        return _ABSENT if outcome is None else outcome
+    return state
+
+
+def _is_over(step: PendingState) -> bool:
+    """Tell whether a step is done, or never will be, since its event loop is gone."""
+    return step.done() or step.task.get_loop().is_closed()
+
+
+def _outcome(step: PendingState) -> object | None:
+    """Return what a step has made of a conversation; None: it has ended.
+
+    Where it failed or was cancelled, the conversation stays where it was.
+    """
+    whole = step.done() and not step.task.cancelled()
+    state = step.resolve() if whole and step.task.exception() is None else step.old_state
+    return None if state == ConversationHandler.END else state
+
+
 def _set_state(states: Conversation, key: Any, state: object | None) -> None:  # noqa: ANN401 - a conversation's key
-    if state is None:
+    if state is None or state == ConversationHandler.END:
         states.data.pop(key, None)
     else:
         states.update_no_track({key: state})
 
 
 @contextmanager
-def _left_alone(kind: Kind) -> Iterator[None]:
+def left_alone(kind: Kind) -> Iterator[None]:
     """Leave a live object as it is where what it should become cannot be loaded."""
     try:
         yield

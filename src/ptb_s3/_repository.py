@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from ptb_s3 import _compaction, _state
@@ -30,7 +31,7 @@ from ptb_s3._staged import Staged
 from ptb_s3._state import Changes, Entities, Key, Kind
 from ptb_s3._store import Fetched, Store
 from ptb_s3._workers import Offload
-from ptb_s3.errors import ConflictError, RestorePointError
+from ptb_s3.errors import ConflictError, RestorePointError, UnknownKeyError
 
 _LOGGER = logging.getLogger("ptb_s3")
 
@@ -240,7 +241,8 @@ class Repository:
 
     async def commit(self, *, publish: bool = False, occasion: Occasion | None = None) -> None:
         """Commit everything staged; see `ptb_s3._committer.Committer.commit`."""
-        await self._begun.commit(publish=publish, occasion=occasion)
+        with self._in_a_rotation():
+            await self._begun.commit(publish=publish, occasion=occasion)
 
     async def sync(self) -> None:
         """Take over what other writers have committed, unless a commit, which does, is under way.
@@ -248,7 +250,18 @@ class Repository:
         Raises:
             PersistenceError: It cannot be read or, with what is staged, merged.
         """
-        await self._begun.sync()
+        with self._in_a_rotation():
+            await self._begun.sync()
+
+    @contextmanager
+    def _in_a_rotation(self) -> Iterator[None]:
+        """Say of a key that was exchanged beside a running bot how to lose nothing."""
+        try:
+            yield
+        except UnknownKeyError as error:
+            if self._means.resolve is None:  # a command, which keeps nothing
+                raise
+            raise error.while_running() from None
 
     def require_conditions(self) -> None:
         """Refuse a storage that is known to overwrite unseen, unless the user vouches for it.
@@ -286,10 +299,8 @@ class Repository:
     @property
     def history(self) -> History:
         """The commits that the bucket still holds."""
-        base = self.base
-        return History(
-            self._means.store, self._means.reader, base.identity.store, base.head.erasures
-        )
+        base, reader = self.base, self._means.reader.for_history
+        return History(self._means.store, reader, base.identity.store, base.head)
 
     async def restore(self, request: str) -> bool:
         """Bring back an older state as a new commit, unless this request was carried out before.
@@ -354,9 +365,14 @@ class Repository:
 
     # Sealing anew -------------------------------------------------------------------------------
 
+    @property
+    def sealing_key_id(self) -> str:
+        """Id of the key that the next object is sealed with."""
+        return self._means.sealer.sealing_key_id()
+
     def sealed_otherwise(self) -> list[str]:
         """Return the names of the current objects that another than the sealing key has sealed."""
-        key, base = self._means.sealer.sealing_key_id(), self.base
+        key, base = self.sealing_key_id, self.base
         head = [HEAD] if base.objects[HEAD].header.key != key else []
         return [*head, *(kind for kind, blob in base.blobs.items() if blob.ref.key != key)]
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
 from ptb_s3._store import PreconditionFailed
@@ -342,3 +344,12 @@ def version_of(response: Mapping[str, Any]) -> str | None:
     """Return the version's id; None without versioning (``null`` where it is suspended)."""
     version_id = response.get("VersionId")
     return None if version_id in {None, "", "null"} else str(version_id)
+
+
+def moment_of(text: str | None) -> datetime | None:
+    """Return the time that an HTTP header says, with its zone; None if it says none."""
+    try:
+        moment = parsedate_to_datetime(text or "")
+    except ValueError:
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment

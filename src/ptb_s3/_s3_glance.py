@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
-from ptb_s3._s3_answers import version_of
+from ptb_s3._s3_answers import moment_of, version_of
 from ptb_s3._store import Fetched
 
 _Untyped: TypeAlias = Any  # what aioboto3 hands out: it ships no types
@@ -71,14 +71,15 @@ class Glance:
         async with response.raw:
             found = response.headers
             version = version_of({"VersionId": found.get("x-amz-version-id")})
+            modified = moment_of(found.get("last-modified"))
             if response.status_code == _NOT_MODIFIED:
-                return Fetched(b"", etag, version)
+                return Fetched(b"", etag, version, modified)
             if response.status_code != _OK or not found.get("etag"):
                 self.forget()  # the address may have expired
                 return None
             size = int(found.get("content-length", 0))
             body = await read({"ContentLength": size, "Body": StreamingBody(response.raw, size)})
-        return Fetched(body, found["etag"], version)
+        return Fetched(body, found["etag"], version, modified)
 
     async def _signed(self, client: _Untyped, key: str) -> str:
         """Return an address that lets whoever knows it read an object for a while."""

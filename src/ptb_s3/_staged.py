@@ -45,6 +45,7 @@ class Staged:
         updates: Ids of the updates whose effects are staged.
         words: Words to go with the next commit, if there is one.
         stuck: Changes that cannot be merged with what others have committed; see `retry`.
+        discarded: How often what was staged has been taken back.
     """
 
     base: Base
@@ -53,6 +54,7 @@ class Staged:
     updates: list[int] = field(default_factory=list)
     words: tuple[str, ...] = ()
     stuck: dict[tuple[Kind, Key], Stuck] = field(default_factory=dict)
+    discarded: int = 0
 
     @property
     def clean(self) -> bool:
@@ -159,6 +161,7 @@ class Staged:
 
     def discard(self) -> None:
         """Take back all that is staged: from now on, the caller's objects are overtaken."""
+        self.discarded += 1
         self.updates = []
         self.stuck = {}
         self._move({}, _nothing())

@@ -34,15 +34,31 @@ class Written(NamedTuple):
 
 
 class Fetched(NamedTuple):
-    """One version of an object, whole (or its first bytes, where that was asked for)."""
+    """One version of an object, whole (or its first bytes, where that was asked for).
+
+    Attributes:
+        body: Its bytes, unless they went elsewhere or were not needed.
+        etag: Opaque tag of its content.
+        version_id: Its id, or None in a bucket without versioning.
+        modified: When the storage took it, by the storage's clock, with time zone; None where it
+            does not say.
+    """
 
     body: bytes
     etag: str
     version_id: str | None
+    modified: datetime | None = None
 
 
 Into: TypeAlias = Callable[[int], Callable[[bytes], None]]
-"""Where an object goes as it arrives: called with its size, gives what to call with each piece."""
+"""Where an object goes as it arrives: called with its size, gives what to call with each piece.
+
+Either may raise: the transfer ends there and then.
+"""
+
+
+SLOWEST = 2**16
+"""Bytes a second of the slowest line that transfers are given time for."""
 
 
 def hand_over(found: Fetched | None, into: Into | None) -> Fetched | None:
@@ -101,12 +117,17 @@ class Store(Protocol):
         Args:
             name: The object, such as ``head``.
             version_id: A version to read in place of the current one.
-            first_bytes: Read no more than this many bytes, from the start.
+            first_bytes: Read no more than this many bytes, from the start, and hold no more.
             unless: An ETag. Where it is still the object's, there is no need for the body, which
-                is left out, and perhaps the version's id.
-            into: Where the body goes, piece by piece, and is left out of what is returned; not
-                together with the two above. Called when a transfer begins, and again when it
-                begins anew: what has arrived before is void then. Must not raise.
+                is left out, and perhaps the version's id and its time.
+            into: Where the body goes, piece by piece, and is left out of what is returned. Called
+                when a transfer begins, and again when it begins anew: what has arrived before is
+                void then. Not called for a body that is left out by `unless`. What it raises, or
+                what it gave does, ends the transfer at once, and `get` raises it.
+
+        Returns:
+            The version that was asked for. A storage that gives another one in its place, since it
+            knows no versions, has surely none of that id.
         """
         ...
 
@@ -124,7 +145,11 @@ class Store(Protocol):
         ...
 
     def versions(self, name: str) -> AsyncIterator[Version]:
-        """Iterate over an object's versions, newest first, delete markers left out."""
+        """Iterate over an object's versions, delete markers left out, in any order.
+
+        Raises:
+            StorageError: Also where the storage does not come to an end of the list.
+        """
         ...
 
     async def place(self) -> str:
@@ -235,8 +260,10 @@ class MemoryStore:
         self._end(fault)
         if found is None:
             return None
-        body = b"" if found.written.etag == unless else found.body[:first_bytes]
-        return hand_over(Fetched(body, *found.written), into)
+        if found.written.etag == unless:
+            return Fetched(b"", *found.written, found.modified)
+        body = found.body[:first_bytes]
+        return hand_over(Fetched(body, *found.written, found.modified), into)
 
     async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
         """See `Store.put`."""

@@ -1,23 +1,25 @@
 """Thin out the history: which versions go, and their deletion. The current state always stays.
 
-Heads go before blobs, so that wherever it is broken off, whatever commit is still listed can still
+So does what cannot be read or put in order: nobody can say that it is not needed. Heads go before
+blobs, so that wherever it is broken off, whatever commit is still listed can still
 be brought back.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import tzinfo
-from functools import partial
 
 from ptb_s3._base import Reader
 from ptb_s3._container import HEAD, Header
 from ptb_s3._erasure import subjects
 from ptb_s3._head import Head
-from ptb_s3._history import ahead, header_of, restorable
+from ptb_s3._history import restorable
+from ptb_s3._listing import read_commits, require_gone
+from ptb_s3._order import Commit, in_order, moments
 from ptb_s3._retention import Policy
 from ptb_s3._state import Kind
 from ptb_s3._store import Archive, Store, Version
@@ -41,6 +43,8 @@ class Plan:
         versioned: Whether there is any history.
         kept_versions: How many versions stay.
         kept_size: Bytes of all versions that stay.
+        unread: How many of them stay because they cannot be read.
+        searched: How many versions were opened, of all that the storage lists.
     """
 
     doomed: dict[str, list[Version]]
@@ -50,6 +54,8 @@ class Plan:
     versioned: bool = True
     kept_versions: int = 0
     kept_size: int = 0
+    unread: int = 0
+    searched: int = 0
 
     @property
     def versions(self) -> int:
@@ -77,20 +83,53 @@ async def plan_prune(
 
     Raises:
         UnknownKeyError: A commit to be kept is sealed with a key that is not at hand.
+        StorageError: The storage lists what it does not give, or has what it does not list.
     """
     listing = await list_all(store, advance)
+    commits = await _read(store, HEAD, listing[HEAD])
 
-    def keeps(versions: list[Version]) -> list[bool]:
-        return policy.keeps([version.modified.astimezone(zone) for version in versions])
+    current = _current(listing[HEAD])
 
-    kept = await _kept_commits(store, reader, listing[HEAD], keeps, advance)
+    def chosen(ordered: list[Commit]) -> list[Version]:
+        keep = policy.keeps([commit.made.astimezone(zone) for commit in ordered])
+        pairs = zip((commit.version for commit in ordered), keep, strict=True)
+        return [version for version, kept in pairs if kept or version.version_id in current]
+
+    ordered = in_order(commit for commit in commits if commit.header is not None)
+    kept, damaged = await _kept_commits(store, reader, ordered, chosen, advance)
+    unread = {HEAD: damaged | {c.version.version_id for c in commits if c.header is None}}
     needed = _needed_blobs(kept, listing)
     needed[HEAD] = {opened.version.version_id for opened in kept}
     for name, versions in listing.items():
-        needed[name].update(version.version_id for version in versions[:1])  # what is current
+        needed[name] |= _current(versions)
+        if name != HEAD:
+            rest = [version for version in versions if version.version_id not in needed[name]]
+            read = {c.version.version_id for c in await _read(store, name, rest) if c.header}
+            unread[name] = {version.version_id for version in rest} - read
+        needed[name] |= unread[name]
     plan = _dooming(listing, lambda name, version: version.version_id not in needed[name])
     plan.kept = await _whole(store, kept, listing)
+    plan.unread = sum(map(len, unread.values()))
     return plan
+
+
+def _current(versions: list[Version]) -> set[str]:
+    """Return the ids of what is current; of a deleted object, it is what was there last."""
+    latest = [version for version in versions if version.is_latest]
+    return {version.version_id for version in latest or next(iter(moments(versions)), [])}
+
+
+async def _read(store: Store, name: str, versions: Sequence[Version]) -> list[Commit]:
+    """Read the headers of versions; those that have expired meanwhile are left out.
+
+    Raises:
+        StorageError: The storage still lists one that it does not give.
+    """
+    async with aclosing(read_commits(store, versions, name)) as commits:
+        found = [commit async for commit in commits if commit is not None]
+    read = {commit.version.version_id for commit in found}
+    await require_gone(store, [(name, v) for v in versions if v.version_id not in read])
+    return found
 
 
 async def _whole(store: Store, kept: list[Opened], listing: Listing) -> list[Header]:
@@ -105,46 +144,41 @@ async def _whole(store: Store, kept: list[Opened], listing: Listing) -> list[Hea
         return [header for header, _ in heads]
     blobs = _Blobs()  # another one of a range would do as well
     for kind in Kind:
-        async with aclosing(ahead(_each(listing[kind]), partial(_peek, store, kind))) as headers:
-            async for header in headers:
-                if header is not None:
-                    blobs.add(header)
+        for commit in await _read(store, kind, listing[kind]):
+            if commit.header is not None:
+                blobs.add(commit.header)
     return [header for header, head in heads if blobs.suffice(header, head)]
-
-
-async def _each(versions: Iterable[Version]) -> AsyncIterator[Version]:
-    for version in versions:
-        yield version
-
-
-async def _peek(store: Store, name: str, version: Version) -> Header | None:
-    try:
-        return await header_of(store, name, version)
-    except DamagedObjectError:
-        return None
 
 
 async def _kept_commits(
     store: Store,
     reader: Reader,
-    versions: list[Version],
-    keeps: Callable[[list[Version]], list[bool]],
+    ordered: list[Commit],
+    chosen: Callable[[list[Commit]], list[Version]],
     advance: Advance,
-) -> list[Opened]:
+) -> tuple[list[Opened], set[str]]:
     """Open what is kept. A damaged commit is no point to go back to: another one is, in its place.
 
-    The current one stays in any case.
+    Returns:
+        What is kept, newest first, and the ids of the damaged ones.
     """
     damaged: set[str] = set()
     while True:
-        good = [version for version in versions if version.version_id not in damaged]
-        decided = zip(good, keeps(good), strict=True)
-        chosen = [version for version, keep in decided if keep or version is versions[0]]
-        opened = await _opened(store, reader, {HEAD: chosen}, advance)
+        good = [commit for commit in ordered if commit.version.version_id not in damaged]
+        keep = {HEAD: chosen(good)}
+        opened = await _opened(store, reader, keep, advance)
+        await _require_gone(store, keep, {(HEAD, o.version.version_id) for o in opened})
         bad = {o.version.version_id for o in opened if o.fault is not None}
         if not bad:
-            return opened
+            return opened, damaged
         damaged |= bad
+
+
+async def _require_gone(store: Store, listing: Listing, seen: set[tuple[str, str]]) -> None:
+    """Make sure that what was listed, and not seen, has expired meanwhile."""
+    versions = ((name, version) for name, versions in listing.items() for version in versions)
+    missing = [(name, v) for name, v in versions if (name, v.version_id) not in seen]
+    await require_gone(store, missing)
 
 
 async def _opened(store: Store, reader: Reader, listing: Listing, advance: Advance) -> list[Opened]:
@@ -192,55 +226,63 @@ async def plan_purge(store: Store, reader: Reader, subject: int, advance: Advanc
 
     Raises:
         UnknownKeyError: A version is sealed with a key that is not at hand, so none can be purged.
+        StorageError: The storage lists what it does not give, or has what it does not list.
     """
     listing = await list_all(store, advance)
     holding: set[tuple[str, str]] = set()
-    heads: list[tuple[str, Header, Head]] = []
+    seen: set[tuple[str, str]] = set()
+    heads: list[tuple[Commit, Head]] = []
     before, after = _Blobs(), _Blobs()
     async with aclosing(open_all(store, reader, listing, advance)) as versions:
         async for opened in versions:
             _refuse_unopened(opened)
             name, version_id, header = opened.name, opened.version.version_id, opened.header
             held = opened.content is None or _holds(opened, subject)
+            seen.add((name, version_id))
             if held:
                 holding.add((name, version_id))
             if isinstance(opened.content, Head) and header is not None:
-                heads.append((version_id, header, opened.content.refs_alone))
+                heads.append((Commit(opened.version, header), opened.content.refs_alone))
             elif opened.content is not None and header is not None:
                 before.add(header)
                 if not held:
                     after.add(header)
-    for version_id, header, head in heads:
-        if before.suffice(header, head) and not after.suffice(header, head):
-            holding.add((HEAD, version_id))
+    await _require_gone(store, listing, seen)
+    for (version, header), head in heads:
+        if header and before.suffice(header, head) and not after.suffice(header, head):
+            holding.add((HEAD, version.version_id))
     plan = _dooming(listing, lambda name, version: (name, version.version_id) in holding)
+    plan.searched = len(seen)
     _sort(plan, heads, after)
     return plan
 
 
-def _sort(plan: Plan, heads: Iterable[tuple[str, Header, Head]], blobs: _Blobs) -> None:
+def _sort(plan: Plan, heads: Iterable[tuple[Commit, Head]], blobs: _Blobs) -> None:
     """Note which commits go, and which of the others can be brought back."""
     doomed = {version.version_id for version in plan.doomed[HEAD]}
-    for version_id, header, head in heads:
-        if version_id in doomed:
+    of = {commit.version.version_id: head for commit, head in heads}
+    for version, header in in_order(commit for commit, _ in heads):
+        if header is None:
+            continue
+        if version.version_id in doomed:
             plan.lost.append(header)
-        elif blobs.suffice(header, head):
+        elif blobs.suffice(header, of[version.version_id]):
             plan.kept.append(header)
 
 
 class _Blobs:
-    """Revisions of blobs, by store and kind."""
+    """Headers of blobs, by store and kind."""
 
     def __init__(self) -> None:
-        self._revisions: dict[str, dict[Kind, list[int]]] = defaultdict(
+        self._headers: dict[str, dict[Kind, list[Header]]] = defaultdict(
             lambda: {kind: [] for kind in Kind}
         )
 
     def add(self, header: Header) -> None:
-        self._revisions[header.store][Kind(header.object)].append(header.revision)
+        self._headers[header.store][Kind(header.object)].append(header)
 
     def suffice(self, header: Header, head: Head) -> bool:
-        return restorable(head, self._revisions[header.store])
+        return restorable(head, self._headers[header.store])
 
 
 def _holds(opened: Opened, subject: int) -> bool:
@@ -276,7 +318,7 @@ def _dooming(listing: Listing, doomed: Callable[[str, Version], bool]) -> Plan:
         going = [version for version in versions if doomed(name, version)]
         plan.doomed[name] = going
         plan.kept_versions += len(versions) - len(going)
-        if versions and versions[0] in going:
+        if any(version.is_latest for version in going):
             plan.current.append(name)
         plan.kept_size += sum(v.size for v in versions) - sum(v.size for v in going)
     return plan

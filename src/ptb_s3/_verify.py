@@ -8,18 +8,27 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Container
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import NamedTuple
 
-from ptb_s3._base import MovedError, Reader
+from ptb_s3._base import Base, MovedError, Reader
 from ptb_s3._container import HEAD, Header
 from ptb_s3._head import Head
 from ptb_s3._history import restorable
+from ptb_s3._listing import still_listed
+from ptb_s3._order import put_back
 from ptb_s3._state import Kind
 from ptb_s3._store import Fetched, Store
-from ptb_s3._versions import NAMES, Advance, list_all, open_all, peek
-from ptb_s3.errors import DamagedObjectError, ForeignStoreError, PersistenceError
+from ptb_s3._versions import NAMES, Advance, Listing, list_all, open_all, peek
+from ptb_s3.errors import (
+    DamagedObjectError,
+    ForeignStoreError,
+    MissingObjectError,
+    PersistenceError,
+)
 
 # Another writer may commit and compact between two of our reads.
 _TRIES = 3
@@ -47,6 +56,20 @@ class Finding(NamedTuple):
         return error.reason if isinstance(error, DamagedObjectError) else str(error)
 
 
+class PutBack(NamedTuple):
+    """A current object that the storage took long after it was made.
+
+    Attributes:
+        name: The object.
+        made: When it was made, by its writer's clock.
+        modified: When the storage took it.
+    """
+
+    name: str
+    made: datetime
+    modified: datetime
+
+
 @dataclass(slots=True)
 class Report:
     """What was found.
@@ -57,6 +80,7 @@ class Report:
         findings: Those that cannot be read.
         commits: How many versions of head were opened.
         stranded: Revisions that are intact, but whose blobs are gone: they cannot be restored.
+        put_back: Current objects that were put back, or copied, since they were made.
     """
 
     objects: int = 0
@@ -64,6 +88,7 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
     commits: int = 0
     stranded: list[int] = field(default_factory=list)
+    put_back: list[PutBack] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
@@ -98,10 +123,29 @@ async def _verify_object(reader: Reader, name: str, fetched: Fetched, report: Re
     report.size += len(fetched.body)
     report.commits += name == HEAD
     try:
-        await asyncio.to_thread(reader.open, name, fetched.body)
+        header, _ = await asyncio.to_thread(reader.open, name, fetched.body)
     except PersistenceError as error:
         revision = _revision(peek(name, fetched))
         report.findings.append(Finding(name, fetched.version_id, revision, error))
+    else:
+        report.put_back += _put_back(name, header, fetched.modified)
+
+
+def _put_back(name: str, header: Header, modified: datetime | None) -> list[PutBack]:
+    if modified is None or not put_back(header, modified):
+        return []
+    return [PutBack(name, header.created, modified)]
+
+
+async def find_put_back(store: Store, base: Base) -> list[PutBack]:
+    """Return which current objects of a state that was just loaded were put back, or copied."""
+    found = []
+    for name, stored in base.objects.items():
+        fetched = await store.get(name, first_bytes=1)
+        etag = base.etag if name == HEAD else base.blobs[Kind(name)].etag
+        if fetched is not None and fetched.etag == etag:
+            found += _put_back(name, stored.header, fetched.modified)
+    return found
 
 
 async def _misfit(reader: Reader, objects: dict[str, Fetched | None]) -> Finding | None:
@@ -124,24 +168,46 @@ async def verify_history(store: Store, reader: Reader, advance: Advance) -> Repo
         StorageError: The storage cannot be asked.
     """
     report = Report()
-    blobs: dict[str, dict[Kind, list[int]]] = defaultdict(lambda: {kind: [] for kind in Kind})
+    blobs: dict[str, dict[Kind, list[Header]]] = defaultdict(lambda: {kind: [] for kind in Kind})
     heads: list[tuple[str, Head]] = []
+    seen: set[tuple[str, str]] = set()
     listing = await list_all(store, advance)
     async with aclosing(open_all(store, reader, listing, advance)) as versions:
         async for opened in versions:
             report.objects += 1
             report.size += opened.version.size
             header, version_id = opened.header, opened.version.version_id
+            seen.add((opened.name, version_id))
+            if opened.version.is_latest and opened.fault is None and header is not None:
+                report.put_back += _put_back(opened.name, header, opened.version.modified)
             if opened.fault is not None:
                 finding = Finding(opened.name, version_id, _revision(header), opened.fault)
                 report.findings.append(finding)
             elif isinstance(opened.content, Head) and header is not None:
                 heads.append((header.store, opened.content.refs_alone))
             elif header is not None:
-                blobs[header.store][Kind(opened.name)].append(header.revision)
+                blobs[header.store][Kind(opened.name)].append(header)
+    report.findings += await _not_given(store, listing, seen)
     report.commits = len(heads)
-    report.stranded = [head.revision for of, head in heads if not restorable(head, blobs[of])]
+    stranded = [head.revision for of, head in heads if not restorable(head, blobs[of])]
+    report.stranded = sorted(stranded, reverse=True)
     return report
+
+
+async def _not_given(
+    store: Store, listing: Listing, seen: Container[tuple[str, str]]
+) -> list[Finding]:
+    """Return what is listed, and cannot be read by its id."""
+    missing = [
+        (name, version)
+        for name, versions in listing.items()
+        for version in versions
+        if (name, version.version_id) not in seen
+    ]
+    return [
+        Finding(name, version.version_id, None, MissingObjectError(name, "it is listed, and gone"))
+        for name, version in await still_listed(store, missing)
+    ]
 
 
 def _revision(header: Header | None) -> int | None:

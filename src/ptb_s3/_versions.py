@@ -14,7 +14,7 @@ from ptb_s3 import _container
 from ptb_s3._base import Reader
 from ptb_s3._container import HEAD, Header
 from ptb_s3._head import Head
-from ptb_s3._history import ahead
+from ptb_s3._listing import ahead, listed
 from ptb_s3._state import Entities, Kind
 from ptb_s3._store import Fetched, Store, Version
 from ptb_s3.errors import (
@@ -29,7 +29,7 @@ NAMES: tuple[str, ...] = (HEAD, *Kind)
 _WIDTH = 4
 
 Listing = Mapping[str, list[Version]]
-"""The versions of each object, newest first."""
+"""The versions of each object, as `ptb_s3._order.by_time` orders them."""
 Advance = Callable[[int, int | None], None]
 """Told how much is done, and of how much, where that is known."""
 
@@ -61,15 +61,18 @@ async def list_all(store: Store, advance: Advance) -> Listing:
     Args:
         store: Where they lie.
         advance: Called with how many have been listed.
+
+    Raises:
+        StorageError: Also where not all are listed.
     """
-    listing: dict[str, list[Version]] = {name: [] for name in NAMES}
-    listed = 0
+    found: dict[str, list[Version]] = {}
+
+    def more(number: int) -> None:
+        advance(sum(map(len, found.values())) + number, None)
+
     for name in reversed(NAMES):
-        async for version in store.versions(name):
-            listing[name].append(version)
-            listed += 1
-            advance(listed, None)
-    return listing
+        found[name] = await listed(store, name, more)
+    return {name: found[name] for name in NAMES}
 
 
 async def open_all(
@@ -112,6 +115,7 @@ async def _open(store: Store, reader: Reader, name: str, version: Version) -> Op
         fetched = await store.get(name, version_id=version.version_id)
         if fetched is None:
             return None
+        reader = reader if version.is_latest else reader.for_history
         header, content = await asyncio.to_thread(reader.open, name, fetched.body)
     except (StorageUnavailableError, AccessDeniedError):
         raise  # says nothing of the object

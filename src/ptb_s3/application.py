@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from copy import deepcopy
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from telegram.ext import Application
 
 from ptb_s3._group_commit import GroupCommit
-from ptb_s3._ptb import Internals, Marks, settled_states
+from ptb_s3._locks import LoopLock
+from ptb_s3._ptb import Internals, Marks, is_initialized, settled_states
 from ptb_s3._state import BOT_DATA_KEY, Key, Kind
 from ptb_s3.errors import SerializationError
 from ptb_s3.persistence import S3Persistence
 
-_K = TypeVar("_K")
-_T = TypeVar("_T")
+# Tries to copy once more, when the bot is stopped, what changed under the last one's hands, and
+# seconds between two of them.
+COPY_TRIES = 5
+COPY_PAUSE = 0.05
 
 _NOTHING = object()  # was staged: not `None`, which is a drop
+
+_LOGGER = logging.getLogger("ptb_s3")
 
 
 class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
     """PTB's `Application`, mended where what it does to a persistence loses data.
 
-    * A value that cannot be copied is named to the error handlers, and all others are saved.
-      PTB's own ends its updates of the persistence then, for good and without a word.
+    * A value that cannot be copied is named to the error handlers, once, and all others are saved;
+      it goes with the first save that can copy it. PTB's own ends its updates of the persistence
+      then, for good and without a word.
     * A user or chat that is dropped and comes back within one interval is dropped and saved. PTB's
       own drops it alone.
     * Before each update, what other instances of the bot have committed is brought in: users and
@@ -42,7 +49,9 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
     def __init__(self, **arguments: Any) -> None:  # noqa: ANN401 - those of `Application`
         super().__init__(**arguments)
         self._internals = Internals(self)
-        self._saving = asyncio.Lock()
+        self._saving = LoopLock()
+        # What could not be copied for the last save, and why.
+        self._uncopied: dict[tuple[Kind, Key], str] = {}
         # The drops that the persistence has been told of, each with what was staged before it.
         self._told: dict[Kind, dict[int, Any]] = {Kind.USER_DATA: {}, Kind.CHAT_DATA: {}}
 
@@ -57,6 +66,9 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         commits = self._commits
         if commits is not None:
             await commits.look()
+            if self.persistence and self.persistence.store_data.bot_data:
+                pristine = self.context_types.bot_data
+                commits.refresh(Kind.BOT_DATA, BOT_DATA_KEY, self.bot_data, pristine)
             self._internals.bring_in(commits.objects)
         await super().process_update(update)
 
@@ -96,48 +108,64 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         """Hand everything that has changed to the persistence; errors go to the error handlers."""
         if self.persistence is None:
             return
-        async with self._saving:
+        await self._save()
+        if self._uncopied and not is_initialized(self.bot):  # no other save follows
+            for _ in range(COPY_TRIES):
+                await asyncio.sleep(COPY_PAUSE)
+                await self._save()
+                if not self._uncopied:
+                    return
+            _LOGGER.error(
+                "What has changed in %d values since they were last saved is lost at this stop: "
+                "they cannot be copied. The error handlers have been told which.",
+                len(self._uncopied),
+            )
+
+    async def _save(self) -> None:
+        if self._commits is not None:
+            self._commits.stop.application = self
+        async with self._saving.here():
             failures: list[Exception] = []
-            # All of them start in one tick of the loop, and a drop before what comes after it.
-            results = await asyncio.gather(*self._calls(failures), return_exceptions=True)
+            marks = self._internals.take_marks()
+            try:
+                # All of them start in one tick of the loop, and a drop before what comes after it.
+                calls = list(self._calls(marks, failures))
+                if self._commits is not None:
+                    self._commits.tell(failures)  # what cannot be copied, it does not hear of
+                results = await asyncio.gather(*calls, return_exceptions=True)
+            except BaseException:
+                self._internals.put_back(marks)  # nothing may have been handed over yet
+                raise
             failures += [result for result in results if isinstance(result, Exception)]
             await asyncio.gather(*(self.process_error(update=None, error=f) for f in failures))
 
-    def _calls(self, failures: list[Exception]) -> Iterator[Awaitable[None]]:
+    def _calls(self, marks: Marks, failures: list[Exception]) -> Iterator[Awaitable[None]]:
         """Make the calls of the persistence; add to the failures what cannot be copied for one."""
         assert self.persistence is not None  # noqa: S101 - for mypy; the only caller has looked
         persistence, stores = self.persistence, self.persistence.store_data
-        marks = self._internals.take_marks()
+        copies = _Copies(self._uncopied, failures)
+        self._uncopied = copies.failed
         if self._commits is not None:
             yield self._commits.join()  # there may be nothing but a drop, which it knows of
         cache = self.bot.callback_data_cache if stores.callback_data else None
         if cache is not None:
-            buttons = [(None, cache.persistence_data)]
-            for data in _copies(Kind.CALLBACK_DATA, buttons, failures).values():
+            for data in copies.of(Kind.CALLBACK_DATA, [(None, cache.persistence_data)]).values():
                 yield persistence.update_callback_data(data)
         if stores.bot_data:
-            own = [(BOT_DATA_KEY, self.bot_data)]
-            for data in _copies(Kind.BOT_DATA, own, failures).values():
+            for data in copies.of(Kind.BOT_DATA, [(BOT_DATA_KEY, self.bot_data)]).values():
                 yield persistence.update_bot_data(data)
         if stores.chat_data:
-            yield from self._of_each(
-                Kind.CHAT_DATA,
-                marks,
-                persistence.drop_chat_data,
-                persistence.update_chat_data,
-                failures,
-            )
+            chats = persistence.drop_chat_data, persistence.update_chat_data
+            yield from self._of_each(Kind.CHAT_DATA, marks, *chats, copies)
         if stores.user_data:
-            yield from self._of_each(
-                Kind.USER_DATA,
-                marks,
-                persistence.drop_user_data,
-                persistence.update_user_data,
-                failures,
-            )
+            users = persistence.drop_user_data, persistence.update_user_data
+            yield from self._of_each(Kind.USER_DATA, marks, *users, copies)
         for name, keys in marks.conversations.items():
-            for key, state in settled_states(self._internals.conversations[name], keys):
+            states = settled_states(self._internals.conversations[name], keys)
+            named = (((name, key), state) for key, state in states)
+            for (_, key), state in copies.of(Kind.CONVERSATIONS, named).items():
                 yield persistence.update_conversation(name, key, state)
+        self._internals.put_back(copies.marks)
 
     def _of_each(
         self,
@@ -145,18 +173,70 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         marks: Marks,
         drop: Callable[[int], Awaitable[None]],
         update: Callable[[int, Any], Awaitable[None]],
-        failures: list[Exception],
+        copies: _Copies,
     ) -> Iterator[Awaitable[None]]:
         """Make the calls for users or for chats: a drop first, and then what came after it."""
         told, self._told[kind] = self._told[kind], {}
         yield from map(drop, marks.dropped[kind] - told.keys())
         live = self._internals.data(kind)
-        changed = ((key, live[key]) for key in marks.changed[kind] & live.keys())
-        copies: dict[Key, Any] = _copies(kind, changed, failures)
+        changed = copies.of(kind, ((key, live[key]) for key in marks.changed[kind] & live.keys()))
         if self._commits is not None:
-            yield _record(self._commits, kind, copies, failures)
+            yield _record(self._commits, kind, changed, copies.failures)
         else:
-            yield from (update(cast("int", key), copy) for key, copy in copies.items())
+            yield from (update(cast("int", key), copy) for key, copy in changed.items())
+
+
+class _Copies:
+    """Copies of one save's values; what cannot be copied is for the next one.
+
+    Args:
+        failed_before: What could not be copied for the last save, and why: it has been told.
+        failures: Where to add what has not.
+
+    Attributes:
+        failed: What cannot be copied, and why.
+        failures: As above.
+    """
+
+    def __init__(
+        self, failed_before: dict[tuple[Kind, Key], str], failures: list[Exception]
+    ) -> None:
+        self._failed_before = failed_before
+        self.failed: dict[tuple[Kind, Key], str] = {}
+        self.failures = failures
+
+    def of(self, kind: Kind, items: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
+        """Return copies of values, by key."""
+        copies: dict[Any, Any] = {}
+        for key, value in items:
+            try:
+                copies[key] = deepcopy(value)
+            except Exception as error:  # noqa: BLE001 - objects' own code may raise anything
+                self._note(kind, key, type(error).__name__)
+        return copies
+
+    def _note(self, kind: Kind, key: Any, why: str) -> None:  # noqa: ANN401 - an entity's
+        self.failed[kind, key] = why
+        if self._failed_before.get((kind, key)) != why:
+            # Without the error itself: its text may quote what is in the value.
+            fault = SerializationError(f"it cannot be copied ({why})")
+            self.failures.append(fault.locate(kind.value, key))
+
+    @property
+    def marks(self) -> Marks:
+        """What is to be saved next, since it could not be now."""
+        marks = Marks({Kind.USER_DATA: set(), Kind.CHAT_DATA: set()}, _no_drops(), {})
+        for kind, key in self.failed:
+            if kind is Kind.CONVERSATIONS:
+                name, own = cast("Any", key)
+                marks.conversations.setdefault(name, set()).add(own)
+            elif kind in marks.changed:  # the others are saved each time
+                marks.changed[kind].add(cast("int", key))
+        return marks
+
+
+def _no_drops() -> dict[Kind, set[int]]:
+    return {Kind.USER_DATA: set(), Kind.CHAT_DATA: set()}
 
 
 async def _record(
@@ -164,16 +244,3 @@ async def _record(
 ) -> None:
     """Hand over many values in one call: ten thousand of these would hold up the loop."""
     failures += await commits.record_many(kind, copies)
-
-
-def _copies(kind: Kind, items: Iterable[tuple[_K, _T]], failures: list[Exception]) -> dict[_K, _T]:
-    """Return copies of values, by key; add to the failures what cannot be copied."""
-    copies: dict[_K, _T] = {}
-    for key, value in items:
-        try:
-            copies[key] = deepcopy(value)
-        except Exception as error:  # noqa: BLE001 - objects' own code may raise anything
-            # Without the error itself: its text may quote what is in the value.
-            fault = SerializationError(f"it cannot be copied ({type(error).__name__})")
-            failures.append(fault.locate(kind.value, key))
-    return copies

@@ -92,25 +92,69 @@ class RestorePointError(NothingThereError):
     """No commit that history still holds answers to the revision, time or version id asked for."""
 
 
+_GIVE_IT = (
+    "Put that key into PTB_S3_RETIRED_KEYS (for an older version, PTB_S3_HISTORY_KEYS will do), or "
+    "into PTB_S3_KEY if it is the current one. Nothing was changed."
+)
+_SUSPECT_IT = (
+    "If that key has leaked, whoever has it may have written this: bring back the version before, "
+    "by the bucket's own means. If a rotation was not finished: put the key into "
+    "PTB_S3_RETIRED_KEYS, run ptb-s3 rotate, and move it back. Nothing was changed."
+)
+# A process has no way to be given a key but by a restart.
+_ROTATED_MEANWHILE = (
+    "Everything that this bot has not saved is kept in its memory, and would be lost with a "
+    "restart. To lose nothing, let it save first: stop whatever else seals with key {needed}, and "
+    "run ptb-s3 rotate --while-running with the key that this bot seals with in PTB_S3_KEY and key "
+    "{needed} in PTB_S3_RETIRED_KEYS. It saves with its next commit then, and can be restarted "
+    "with key {needed} among its keys. Nothing was overwritten."
+)
+_UNSAVED = "Everything that this bot has not saved is kept in its memory. "
+
+
 class UnknownKeyError(PersistenceError):
-    """An object is sealed with a key that is not at hand.
+    """An object is sealed with a key that is not at hand, or opens nothing current.
 
     Attributes:
         object_name: The object that cannot be opened, without the prefix.
         needed: Id of the key that it is sealed with.
         at_hand: Ids of the keys that were there to try.
+        in_history: Whether the key is at hand, but for older versions alone.
     """
 
     exit_code = 4
 
-    def __init__(self, object_name: str, needed: str, at_hand: Sequence[str]) -> None:
+    def __init__(
+        self,
+        object_name: str,
+        needed: str,
+        at_hand: Sequence[str],
+        *,
+        in_history: bool = False,
+        running: bool = False,
+    ) -> None:
         self.object_name = str(object_name)  # a kind, for one, is shown as a text
         self.needed = needed
         self.at_hand = tuple(at_hand)
+        self.in_history = in_history
+        if in_history:
+            why = "which is in PTB_S3_HISTORY_KEYS, and so opens nothing current"
+            remedy = (_UNSAVED if running else "") + _SUSPECT_IT
+        else:
+            why = f"which is not at hand (there is: {', '.join(self.at_hand) or 'none'})"
+            remedy = _ROTATED_MEANWHILE.format(needed=needed) if running else _GIVE_IT
         super().__init__(
-            f"Object {self.object_name!r} is sealed with key {needed}, which is not at "
-            f"hand (there is: {', '.join(self.at_hand) or 'none'}). Put that key into "
-            "PTB_S3_RETIRED_KEYS, or into PTB_S3_KEY if it is the current one. Nothing was changed."
+            f"Object {self.object_name!r} is sealed with key {needed}, {why}. {remedy}"
+        )
+
+    def while_running(self) -> UnknownKeyError:
+        """Return the same, as a bot says it that was running when the key was exchanged."""
+        return UnknownKeyError(
+            self.object_name,
+            self.needed,
+            self.at_hand,
+            in_history=self.in_history,
+            running=True,
         )
 
 

@@ -8,29 +8,37 @@ commit is `_group_commit`'s; how that is made safe is `_repository`'s; what a va
 from __future__ import annotations
 
 import asyncio
+import logging
+import sys
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
+from types import CodeType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast, overload
 
 from telegram import Bot
 from telegram.ext import BasePersistence, ContextTypes, PersistenceInput
 
-from ptb_s3 import _callback_data, _codec
+from ptb_s3 import _arguments, _callback_data, _codec
 from ptb_s3._ahead import ValuesAhead, values_ahead
 from ptb_s3._callback_data import CallbackData
 from ptb_s3._codec import PickleSerializer, Serializer
 from ptb_s3._group_commit import GroupCommit
 from ptb_s3._keyring import KeySource
 from ptb_s3._live import Sync
+from ptb_s3._locks import Joined
 from ptb_s3._means import Counters
 from ptb_s3._merge import Merge, Merger
+from ptb_s3._ptb import bot_id, can_tell, is_initialized, saving_application
 from ptb_s3._repository import Repository
 from ptb_s3._s3 import S3Store
-from ptb_s3._state import BOT_DATA_KEY, MANY_ALIKE, Key, Kind
+from ptb_s3._state import BOT_DATA_KEY, MANY_ALIKE, Entities, Key, Kind
+from ptb_s3._stop import Stop
 from ptb_s3._store import Store
-from ptb_s3.errors import PersistenceError, SettingsError
+from ptb_s3._workers import Worker
+from ptb_s3.errors import SettingsError
 
 if TYPE_CHECKING:
     import aioboto3
@@ -41,6 +49,12 @@ BD = TypeVar("BD")
 
 ConversationKey = tuple[int | str, ...]
 _Dict = dict[Any, Any]
+_Saved = Coroutine[Any, Any, None]
+
+# Seconds that connections have to close at the end of a stop whose time is up.
+CLOSE_RESERVE = 0.25
+
+_LOGGER = logging.getLogger("ptb_s3")
 
 
 class Stats(NamedTuple):
@@ -202,6 +216,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         expected_bucket_owner: str | None = None,
     ) -> None:
         _check(update_interval, compression_level, flush_timeout, sync)
+        _arguments.check_restore(restore)
         super().__init__(store_data=store_data, update_interval=update_interval)
         self.context_types: ContextTypes[Any, UD, CD, BD] = cast(
             "ContextTypes[Any, UD, CD, BD]", context_types or ContextTypes()
@@ -221,6 +236,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         )
         if isinstance(self._serializer, PickleSerializer):
             self._serializer = self._serializer.sharing(lambda: _words_of(this()))
+        _arguments.check_serializer(self._serializer)
         self._level = compression_level
         self.flush_timeout = flush_timeout
         self._restore = restore
@@ -231,8 +247,14 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         self._ahead: ValuesAhead | None = None
         self._commits: GroupCommit | None = None
         self._counters = Counters()
-        self._opening: asyncio.Task[GroupCommit] | None = None
-        self._flushed = False
+        self._workers = Worker("ptb-s3-commit"), Worker("ptb-s3-blob")
+        self._loading = Joined[GroupCommit]()
+        # A start: PTB asks each getter once, before anything else. The next one reads anew.
+        self._start_expected = True
+        self._answered: set[object] = set()
+        self._started = False
+        self._stop = Stop(lambda: self.flush_timeout, self._is_shut_down)
+        self._saving_code: CodeType | None = None
 
     @classmethod
     def from_env(
@@ -290,6 +312,8 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         )
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_flushed"):  # an argument was refused; a debugger may still look
+            return f"<{type(self).__name__} refused>"
         return f"{type(self).__name__}({self._store!r}, revision={self.stats.revision})"
 
     @property
@@ -307,6 +331,16 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             overridden=counters.overridden,
             failures=counters.failures,
         )
+
+    def set_bot(self, bot: Bot) -> None:
+        """Set the bot, as the application does that is built with this persistence.
+
+        Args:
+            bot (:class:`telegram.Bot`): The bot.
+        """
+        super().set_bot(bot)
+        self._answered.clear()  # another application's getters are those of a start
+        self._saving_code = None
 
     # What PTB reads at start --------------------------------------------------------------------
 
@@ -335,11 +369,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         values = await self._values(Kind.BOT_DATA)
         if BOT_DATA_KEY in values:
             return cast("BD", values[BOT_DATA_KEY])
-        pristine = self.context_types.bot_data()
-        # PTB sends bot_data every interval. What it was born with is no change worth a commit.
-        commits = await self._open()
-        commits.pristine[Kind.BOT_DATA, BOT_DATA_KEY] = _codec.dump(self._serializer, pristine)
-        return pristine
+        return self.context_types.bot_data()
 
     async def get_callback_data(self) -> CallbackData | None:
         """Return the arbitrary callback data, or None if there never was any.
@@ -360,16 +390,15 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         Returns:
             :obj:`dict`: The states by key.
         """
-        staged = (await self._open()).repository.staged
-        entities = cast("Any", staged.entities(Kind.CONVERSATIONS))
-        items = [(key, value) for (own, key), value in entities.items() if own == name]
-        seen = [key for key in cast("Any", staged.overtaken[Kind.CONVERSATIONS]) if key[0] == name]
-        staged.catch_up(Kind.CONVERSATIONS, seen)
-        return await self._load_values(Kind.CONVERSATIONS, items)
+        values = await self._values(Kind.CONVERSATIONS, name)
+        return {cast("Any", key)[1]: value for key, value in values.items()}
 
     # What PTB writes every interval -------------------------------------------------------------
 
-    async def update_user_data(self, user_id: int, data: UD) -> None:
+    # Plain functions that return coroutines: so it is seen who calls, since an application hears of
+    # a commit that failed once, however many calls it makes, and anybody else for each call.
+
+    def update_user_data(self, user_id: int, data: UD) -> _Saved:
         """Save a user's data; returns when it is durable.
 
         Args:
@@ -380,38 +409,36 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             SerializationError: It cannot be saved; its last good value stays.
             PersistenceError: The commit failed; it is made up for by the next one.
         """
-        await (await self.opened()).record(Kind.USER_DATA, {user_id: data})
+        return self._record(Kind.USER_DATA, {user_id: data})
 
-    async def update_chat_data(self, chat_id: int, data: CD) -> None:
+    def update_chat_data(self, chat_id: int, data: CD) -> _Saved:
         """Save a chat's data; otherwise as :meth:`update_user_data`.
 
         Args:
             chat_id (:obj:`int`): The chat.
             data (:obj:`dict` | :attr:`telegram.ext.ContextTypes.chat_data`): The data.
         """
-        await (await self.opened()).record(Kind.CHAT_DATA, {chat_id: data})
+        return self._record(Kind.CHAT_DATA, {chat_id: data})
 
-    async def update_bot_data(self, data: BD) -> None:
+    def update_bot_data(self, data: BD) -> _Saved:
         """Save the bot's data; otherwise as :meth:`update_user_data`.
 
         Args:
             data (:obj:`dict` | :attr:`telegram.ext.ContextTypes.bot_data`): The data.
         """
-        await (await self.opened()).record(Kind.BOT_DATA, {BOT_DATA_KEY: data})
+        return self._record(Kind.BOT_DATA, {BOT_DATA_KEY: data})
 
-    async def update_callback_data(self, data: CallbackData) -> None:
+    def update_callback_data(self, data: CallbackData) -> _Saved:
         """Save the arbitrary callback data; otherwise as :meth:`update_user_data`.
 
         Args:
             data (:obj:`tuple`): As :meth:`get_callback_data` returns it.
         """
-        await (await self.opened()).record(
-            Kind.CALLBACK_DATA, _callback_data.split(data), whole=True
-        )
+        return self._record(Kind.CALLBACK_DATA, data)
 
-    async def update_conversation(
+    def update_conversation(
         self, name: str, key: ConversationKey, new_state: object | None
-    ) -> None:
+    ) -> _Saved:
         """Save a conversation's state; otherwise as :meth:`update_user_data`.
 
         Args:
@@ -421,25 +448,24 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         """
         entity = (name, tuple(key))
         if new_state is None:
-            await (await self.opened()).record(Kind.CONVERSATIONS, {}, dropped=[entity])
-        else:
-            await (await self.opened()).record(Kind.CONVERSATIONS, {entity: new_state})
+            return self._record(Kind.CONVERSATIONS, {}, dropped=[entity])
+        return self._record(Kind.CONVERSATIONS, {entity: new_state})
 
-    async def drop_user_data(self, user_id: int) -> None:
+    def drop_user_data(self, user_id: int) -> _Saved:
         """Delete a user's data; returns when that is durable.
 
         Args:
             user_id (:obj:`int`): The user.
         """
-        await (await self.opened()).record(Kind.USER_DATA, {}, dropped=[user_id])
+        return self._record(Kind.USER_DATA, {}, dropped=[user_id])
 
-    async def drop_chat_data(self, chat_id: int) -> None:
+    def drop_chat_data(self, chat_id: int) -> _Saved:
         """Delete a chat's data; returns when that is durable.
 
         Args:
             chat_id (:obj:`int`): The chat.
         """
-        await (await self.opened()).record(Kind.CHAT_DATA, {}, dropped=[chat_id])
+        return self._record(Kind.CHAT_DATA, {}, dropped=[chat_id])
 
     # What PTB asks before each update -----------------------------------------------------------
 
@@ -516,40 +542,85 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
     async def flush(self) -> None:
         """Commit what is left, write blobs if there is time, and close the connections.
 
-        A later ``get_*`` reads everything again; a later update goes on from what is in memory.
+        All of a stop has `flush_timeout`: the updates that PTB makes before it flushes, too. When
+        the application starts again, everything is read again; until then, getters and updates go
+        on from what is in memory.
 
         Raises:
+            ConflictError: An entity cannot be merged with what another instance has committed.
+                Everything else is saved.
             PersistenceError: The commit failed; what is not durable is kept in memory, and another
                 flush tries again.
         """
         if self._commits is None:
             return
+        bot, seconds = self.bot, self.flush_timeout
+        deadline = self._stop.look() or asyncio.get_running_loop().time() + seconds
         try:
-            await self._commits.flush(self.flush_timeout)
-            self._flushed = True
+            await self._commits.flush(deadline, seconds)
+            self._started = self._started and is_initialized(bot)
         finally:
-            await self._commits.repository.close()
+            if not (can_tell(bot) and is_initialized(bot)):  # by hand, it begins no new start
+                self._start_expected = True
+                self._answered.clear()
+            self._stop.end()
+            await self._close_by(deadline)
+
+    async def _close_by(self, deadline: float) -> None:
+        earliest = asyncio.get_running_loop().time() + CLOSE_RESERVE
+        try:
+            async with asyncio.timeout_at(max(deadline, earliest)):
+                await self.close()
+        except TimeoutError:
+            _LOGGER.warning("Left connections open: they did not close within flush_timeout.")
+
+    def _is_shut_down(self) -> bool:
+        return self._started and not is_initialized(self.bot)
 
     # Within -------------------------------------------------------------------------------------
 
-    async def _open(self) -> GroupCommit:
-        """Load the state, if this is the first call, or the first since a flush.
+    async def _open(self, *, start: bool = False) -> GroupCommit:
+        """Load the state, if this is the first call, or the first of another start.
 
         All calls that wait for it go on in one tick of the loop, so that updates stay one group.
         """
-        if self._commits is not None and (self._commits.repository.dirty or not self._flushed):
-            return self._commits
-        if self._opening is None:
-            self._opening = asyncio.create_task(self._load())
-        try:
-            self._commits = await asyncio.shield(self._opening)
-        finally:
-            self._opening = None
-        self._flushed = False
+        anew = start and self._start_expected
+        if self._commits is None or (anew and not self._commits.repository.dirty):
+            await self._loading(lambda: self._load(start=start))
+        assert self._commits is not None  # noqa: S101 - for mypy: loading has set it
+        if start:
+            self._start_expected = False
         return self._commits
 
-    async def _load(self) -> GroupCommit:
-        repository = Repository(
+    async def _load(self, *, start: bool = True) -> GroupCommit:
+        """Load the state.
+
+        Args:
+            start: Whether values of all of it are asked for next, to be kept.
+        """
+        repository = self._new_repository()
+        wanted = [kind for kind in MANY_ALIKE if getattr(self.store_data, kind)]
+        before = self._repository
+        try:
+            with values_ahead(self._serializer, wanted) if start else nullcontext() as ahead:
+                await repository.load(ahead)
+            self._repository = repository
+            repository.require_conditions()
+            if self._restore is not None:
+                await repository.restore(self._restore)
+        except BaseException:
+            self._repository = before
+            await repository.close()
+            raise
+        self._ahead = ahead
+        self._commits = GroupCommit(repository, self._serializer, self._sync, self._stop)
+        if not self._loading.waiting:
+            await repository.close()  # whoever asked for it has given up
+        return self._commits
+
+    def _new_repository(self) -> Repository:
+        commits, blobs = self._workers
+        return Repository(
             self._store,
             self._keyring,
             bot=self._bot_id(),
@@ -558,19 +629,9 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             counters=self._counters,
             resolve=self._resolve,
             single_writer=self._single_writer,
+            offload=commits,
+            offload_blobs=blobs,
         )
-        wanted = [kind for kind in MANY_ALIKE if getattr(self.store_data, kind)]
-        try:
-            with values_ahead(self._serializer, wanted) as ahead:
-                await repository.load(ahead)
-            self._repository, self._ahead = repository, ahead
-            repository.require_conditions()
-            if self._restore is not None:
-                await repository.restore(self._restore)
-        except BaseException:
-            await repository.close()
-            raise
-        return GroupCommit(repository, self._serializer, self._sync)
 
     def _bot_id(self) -> int:
         # PTB sets the bot when it builds the application; it learns its own id in initialize().
@@ -579,33 +640,77 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             raise RuntimeError(
                 "S3Persistence has no bot yet: give it to ApplicationBuilder.persistence()."
             )
-        return bot.id
+        return bot_id(bot)
 
-    async def _values(self, kind: Kind) -> dict[Key, Any]:
-        staged = (await self._open()).repository.staged
-        staged.catch_up(kind)
-        entities = staged.entities(kind)
-        values = self._ahead.take(kind, entities) if self._ahead is not None else {}
-        if len(values) < len(entities):
-            left = [(key, data) for key, data in entities.items() if key not in values]
-            values.update(await self._load_values(kind, left))
-        return values
+    async def _values(self, kind: Kind, name: str | None = None) -> dict[Key, Any]:
+        """Return a kind's values, or those of one conversation, as fresh objects.
 
-    async def _load_values(self, kind: Kind, items: list[tuple[Any, bytes]]) -> dict[Any, Any]:
-        repository = (await self._open()).repository
+        Only what a start is given becomes PTB's live objects. Whoever asks later gets objects of
+        no consequence: of the live ones, it stays known what they have not seen.
+        """
+        start = is_initialized(self.bot) and (kind, name) not in self._answered
         try:
-            values = _codec.load_all(self._serializer, kind, items)
-        except PersistenceError:
-            await repository.close()  # the bot does not start, and nobody else would
+            commits = await self._open(start=start)
+            staged = commits.repository.staged
+            entities = {
+                key: data
+                for key, data in staged.entities(kind).items()
+                if name is None or cast("Any", key)[0] == name
+            }
+            values = self._made(kind, entities, lasting=start)
+        except BaseException:
+            if start and not self._loading.under_way:
+                await self.close()  # the bot does not start, and nobody else would
             raise
+        if start:
+            self._begin_with(commits, kind, name, values)
         return values
+
+    def _made(self, kind: Kind, entities: Entities, *, lasting: bool) -> dict[Key, Any]:
+        """Make values, but for those that were made ahead; at a start, for as long as it runs."""
+        values = self._ahead.take(kind, entities) if lasting and self._ahead is not None else {}
+        left = [(key, data) for key, data in entities.items() if key not in values]
+        values.update(_codec.load_all(self._serializer, kind, left, lasting=lasting))
+        return values
+
+    def _begin_with(
+        self, commits: GroupCommit, kind: Kind, name: str | None, values: dict[Key, Any]
+    ) -> None:
+        """Note what PTB's live objects begin as."""
+        staged = commits.repository.staged
+        overtaken = cast("Any", staged.overtaken[kind])
+        staged.catch_up(kind, [key for key in overtaken if name is None or key[0] == name])
+        self._answered.add((kind, name))
+        self._started = True
+        if kind is Kind.BOT_DATA:
+            values = values or {BOT_DATA_KEY: self.context_types.bot_data()}
+        if kind in (Kind.BOT_DATA, Kind.CALLBACK_DATA):  # PTB sends them in every interval
+            commits.note_unchanged(kind, values)
+
+    def _record(self, kind: Kind, values: object, *, dropped: Sequence[Key] = ()) -> _Saved:
+        """Return what hands changes over, and is done when they are durable."""
+        caller = sys._getframe(2)  # noqa: SLF001 - public, in all but its name
+        shared = caller.f_code is self._saving_code
+        if not shared and (application := saving_application(caller)) is not None:
+            shared, self._saving_code = True, caller.f_code
+            self._stop.application = application
+        return self._recorded(kind, values, dropped=dropped, shared=shared)
+
+    async def _recorded(
+        self, kind: Kind, values: object, *, dropped: Sequence[Key], shared: bool
+    ) -> None:
+        whole = kind is Kind.CALLBACK_DATA
+        # Here, where it is raised by what is awaited: PTB makes its calls where none may raise.
+        entities = _callback_data.split(cast("CallbackData", values)) if whole else values
+        commits, changed = await self.opened(), cast("Mapping[Key, object]", entities)
+        await commits.record(kind, changed, dropped=dropped, whole=whole, shared=shared)
 
     async def _refresh(
         self, kind: Kind, key: Key, live: object, pristine: Callable[[], object]
     ) -> None:
         if self._commits is not None:
             await self._commits.look()
-            self._commits.objects.refresh(kind, key, live, pristine)
+            self._commits.refresh(kind, key, live, pristine)
 
 
 def _words_of(persistence: S3Persistence[Any, Any, Any] | None) -> tuple[str, ...]:

@@ -3,9 +3,10 @@
     await deliver(application, event["body"])
 
 takes an update from Telegram to its durable effects: what other instances have committed is brought
-in, the update is processed, and what it changed is committed. It may be called on another event
-loop each time (`asyncio.run`), after a freeze of any length, and again for an update that was
-delivered before.
+in, the update is processed, and what it changed is committed. Where others have changed the same
+meanwhile, all that it changed is taken back, and it is processed again on what there is now. It may
+be called on another event loop each time (`asyncio.run`), after a freeze of any length, and again
+for an update that was delivered before.
 """
 
 from __future__ import annotations
@@ -14,70 +15,83 @@ import asyncio
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, TypeAlias
+from copy import deepcopy
+from typing import Any, TypeAlias, get_args
 from weakref import WeakKeyDictionary
 
 from telegram import Update
-from telegram.ext import Application
 
-from ptb_s3._ptb import Internals, tasks
-from ptb_s3.application import PersistentApplication
-from ptb_s3.errors import ConflictError, SettingsError, StorageUnavailableError, UpdateFormatError
+from ptb_s3._delivery import Delivery, Host, prepare
+from ptb_s3._transaction import App, OnConflict
+from ptb_s3.errors import SettingsError, StorageUnavailableError, UpdateFormatError
 from ptb_s3.persistence import S3Persistence
 
 __all__ = ["begin", "close", "deliver"]
 
-App: TypeAlias = Application[Any, Any, Any, Any, Any, Any]
 _Persistence: TypeAlias = S3Persistence[Any, Any, Any]
 
-# Seconds that blobs written after a commit may hold up the answer. They make the next cold start
-# cheaper, and nothing is lost if they are not written.
-BLOBS_PATIENCE = 5.0
+_hosts: WeakKeyDictionary[_Persistence, Host] = WeakKeyDictionary()
 
 
-class _Host:
-    """What there is to know of an application between two calls.
-
-    Attributes:
-        loop: The event loop of the last call.
-        turn: Held by the call that is under way: one update at a time, so that it is known what
-            belongs to it.
-        begun: Whether the application is initialised.
-    """
-
-    def __init__(self) -> None:
-        self.loop: asyncio.AbstractEventLoop | None = None
-        self.turn = asyncio.Lock()
-        self.begun = False
-
-
-_hosts: WeakKeyDictionary[_Persistence, _Host] = WeakKeyDictionary()
-
-
-async def deliver(application: App, update: str | bytes | Mapping[str, Any]) -> bool:
+async def deliver(
+    application: App,
+    update: str | bytes | Mapping[str, Any],
+    *,
+    on_conflict: OnConflict = "retry",
+    timeout: float | None = None,  # noqa: ASYNC109 - what is not done by then is taken back
+) -> bool:
     """Process one update, and return when its effects are durable.
 
     The application needs no `Updater` and no `JobQueue`. The first call initialises it, and calls
     its `post_init`. Calls that come meanwhile wait for their turn.
 
+    An update is a transaction: where others have changed what it changes since it was read, and
+    neither fields nor ``merge=`` settle that, all it changed is taken back, and it is processed
+    again on what there is by then. What it only *read* is not checked. What the bot has *sent*
+    cannot be taken back, and neither can what a handler commits itself.
+
     Args:
         application: The application, with an `S3Persistence`; best a `PersistentApplication`.
         update: The update, as Telegram sends it: JSON, or the object that was made from it.
+        on_conflict: ``"retry"``: as above. ``"merge"``: for handlers that must not run twice; what
+            both have changed, ours wins, or what ``merge=`` says.
+        timeout: Seconds that all may take, waiting for its turn included. None: as long as handlers
+            and the first load take, and 20 s for everything else.
 
     Returns:
         False if the update's effects had been committed before, so that it was not processed again.
 
     Raises:
         UpdateFormatError: It is not an update. Answer 400: Telegram need not send it again.
-        PersistenceError: The state cannot be read, or what changed is not durable. Answer 500:
-            Telegram sends the update again, and the next call goes on from there.
+        SerializationError: A value cannot be saved. All else is, and the update is noted as
+            delivered: answer 200, since to send it again cannot help, and log this.
+        ConflictError: What it changes cannot be merged here, or others were first until the time
+            was up. Nothing of it stays. Answer 500: Telegram sends it again.
+        PersistenceError: The state cannot be read, or what changed is not durable. Nothing of the
+            update stays, unless that was on its way to the storage. Answer 500.
+        TimeoutError: The time was up before it was processed. Nothing of it stays. Answer 500.
     """
+    if on_conflict not in get_args(OnConflict):
+        raise SettingsError(f'on_conflict is {on_conflict!r}: give "retry" or "merge".')
     persistence = _persistence_of(application)
-    host = await _host_of(application, persistence)
     data = _parsed(update)
-    async with host.turn:
-        internals = await _begin(application, persistence, host)
-        return await _deliver(application, persistence, internals, _update(application, data))
+    limit = asyncio.timeout(timeout)
+    delivery = Delivery(
+        application,
+        data["update_id"],
+        lambda: _update(application, data),
+        on_conflict,
+        limit,
+    )
+    try:
+        async with limit:
+            host = await _host_of(application, persistence)
+            async with host.turn:
+                return await delivery.run(persistence, host)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+    raise delivery.failure()
 
 
 async def begin(application: App) -> None:
@@ -92,7 +106,7 @@ async def begin(application: App) -> None:
     host = await _host_of(application, persistence)
     async with host.turn:
         if not host.begun:
-            await _begin(application, persistence, host)
+            await prepare(application, persistence, host)
 
 
 async def close(application: App) -> None:
@@ -111,6 +125,7 @@ async def close(application: App) -> None:
     host.begun = False
     try:
         async with asyncio.timeout(persistence.flush_timeout), host.turn:
+            await host.take_back()
             await application.shutdown()
     except TimeoutError:
         raise StorageUnavailableError(
@@ -121,9 +136,9 @@ async def close(application: App) -> None:
         await persistence.close()
 
 
-async def _host_of(application: App, persistence: _Persistence) -> _Host:
+async def _host_of(application: App, persistence: _Persistence) -> Host:
     """Return what there is to know; leave behind what belongs to a loop that may be closed."""
-    host, loop = _hosts.setdefault(persistence, _Host()), asyncio.get_running_loop()
+    host, loop = _hosts.setdefault(persistence, Host()), asyncio.get_running_loop()
     if host.loop is not loop:
         begun_elsewhere = host.loop is not None
         host.loop, host.turn = loop, asyncio.Lock()  # at once: calls may come meanwhile
@@ -134,62 +149,6 @@ async def _host_of(application: App, persistence: _Persistence) -> _Host:
                     await request.shutdown()
                 await request.initialize()
     return host
-
-
-async def _begin(application: App, persistence: _Persistence, host: _Host) -> Internals:
-    """Initialise the application, or bring its state up to date."""
-    if host.begun:
-        internals = Internals(application)
-        commits = await persistence.opened()
-        await commits.catch_up()
-        internals.bring_in(commits.objects)
-        return internals
-    await application.initialize()
-    host.begun = True
-    if application.post_init is not None:
-        await application.post_init(application)
-    return Internals(application)
-
-
-async def _deliver(
-    application: App, persistence: _Persistence, internals: Internals, update: Update
-) -> bool:
-    commits = await persistence.opened()
-    new = not commits.repository.has_delivered(update.update_id)
-    if new:
-        try:
-            await _process(application, update)
-        except BaseException:  # out of time, for one: Telegram sends it again
-            if isinstance(application, PersistentApplication):
-                application.take_back_drops()
-            internals.reset(commits.objects, update)
-            raise
-        commits.repository.note_delivered(update.update_id)
-    marks = internals.marks()
-    try:
-        await application.update_persistence()
-        await commits.repository.commit()
-    except BaseException:
-        internals.put_back(marks)  # it may have been cut short before anything was handed over
-        raise
-    if not commits.repository.has_delivered(update.update_id):
-        raise ConflictError(
-            "Another instance has processed an update whose effects could not be saved here. They "
-            "were taken back, and those of this update with them: have it sent again, as Telegram "
-            "does with what is not answered 200."
-        )
-    await commits.settle(BLOBS_PATIENCE)
-    return new
-
-
-async def _process(application: App, update: Update) -> None:
-    """Process an update to the end, what `Application.create_task` was given included."""
-    if application.bot.callback_data_cache is not None:
-        application.bot.insert_callback_data(update)
-    before = tasks()
-    await application.process_update(update)
-    while spawned := tasks() - before:
-        await asyncio.wait(spawned)
 
 
 def _persistence_of(application: App) -> _Persistence:
@@ -218,7 +177,7 @@ def _parsed(update: str | bytes | Mapping[str, Any]) -> dict[str, Any]:
 
 def _update(application: App, data: dict[str, Any]) -> Update:
     try:
-        return Update.de_json(data, application.bot)
+        return Update.de_json(deepcopy(data), application.bot)
     except Exception:  # noqa: BLE001 - PTB raises whatever the wrong shape leads to
         update_id = data["update_id"]
     raise UpdateFormatError(

@@ -11,14 +11,23 @@ from __future__ import annotations
 
 import difflib
 import os
+import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from ptb_s3._arguments import prefix_fault, restore_fault
 from ptb_s3._keyring import Key, Keyring
 from ptb_s3.errors import KeyFormatError, SettingsError
 
@@ -57,7 +66,11 @@ class KeySettings(BaseSettings):
     )
     retired_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         default=(),
-        description="Earlier keys, separated by commas: they open what they sealed, no more.",
+        description="Earlier keys, separated by commas: they open what is there, and seal nothing.",
+    )
+    history_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        default=(),
+        description="Keys that may have leaked: they open older versions, and nothing current.",
     )
 
     @model_validator(mode="before")
@@ -72,22 +85,29 @@ class KeySettings(BaseSettings):
         Key.parse(key.get_secret_value(), label=_variable("key"))
         return key
 
-    @field_validator("retired_keys", mode="before")
+    @field_validator("retired_keys", "history_keys", mode="before")
     @classmethod
     def _split(cls, keys: object) -> object:
         return [k for k in keys.split(",") if not _is_blank(k)] if isinstance(keys, str) else keys
 
-    @field_validator("retired_keys")
+    @field_validator("retired_keys", "history_keys")
     @classmethod
-    def _check_retired_keys(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    def _check_more_keys(
+        cls, keys: tuple[SecretStr, ...], info: ValidationInfo
+    ) -> tuple[SecretStr, ...]:
         for number, key in enumerate(keys, start=1):
-            Key.parse(key.get_secret_value(), label=f"{_variable('retired_keys')}: key {number}")
+            label = f"{_variable(info.field_name or '')}: key {number}"
+            Key.parse(key.get_secret_value(), label=label)
         return keys
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        self.keyring()
+        return self
 
     def keyring(self) -> Keyring:
         """Return the keys, ready to seal and open with."""
-        retired = (key.get_secret_value() for key in self.retired_keys)
-        return Keyring(self.key.get_secret_value(), tuple(retired))
+        return Keyring(_parsed(self.key), *map(_all_parsed, (self.retired_keys, self.history_keys)))
 
 
 class Settings(KeySettings):
@@ -150,12 +170,16 @@ class Settings(KeySettings):
     @field_validator("prefix")
     @classmethod
     def _check_prefix(cls, prefix: str) -> str:
-        if prefix.startswith("/"):
-            raise ValueError(
-                "begins with a slash, which would put everything into a folder without a name. "
-                "Leave the slash out."
-            )
+        if fault := prefix_fault(prefix):
+            raise ValueError(fault)
         return prefix
+
+    @field_validator("restore")
+    @classmethod
+    def _check_restore(cls, request: str | None) -> str | None:
+        if request is not None and (fault := restore_fault(request)):
+            raise ValueError(fault)
+        return request
 
     @field_validator("endpoint_url")
     @classmethod
@@ -224,6 +248,15 @@ def describe() -> list[tuple[str, str, str]]:
 
 
 def _load(model: type[_Settings], env_file: str | Path | None) -> _Settings:
+    try:
+        return _validated(model, env_file)
+    except BaseException as error:
+        # Their locals are what was put in, keys and credentials included.
+        traceback.clear_frames(error.__traceback__)
+        raise
+
+
+def _validated(model: type[_Settings], env_file: str | Path | None) -> _Settings:
     in_file = _read(env_file)
     _refuse_unknown({*in_file, *os.environ})
     try:
@@ -284,6 +317,8 @@ def _pass_on_aws(in_file: Mapping[str, str]) -> None:
 
 
 def _line(fault: ErrorDetails) -> str:
+    if not fault["loc"]:  # of all keys together
+        return f"{_variable('history_keys')}: {fault['ctx']['error']}"
     name = str(fault["loc"][0])
     if fault["type"] == "missing":
         return f"{_variable(name)} {_MISSING[name]}"
@@ -295,6 +330,14 @@ def _line(fault: ErrorDetails) -> str:
 
 def _variable(name: str) -> str:
     return ENV_PREFIX + name.upper()
+
+
+def _parsed(key: SecretStr) -> Key:
+    return Key.parse(key.get_secret_value())
+
+
+def _all_parsed(keys: Iterable[SecretStr]) -> list[Key]:
+    return [_parsed(key) for key in keys]
 
 
 def _written(default: object) -> str:

@@ -15,6 +15,8 @@ from xml.etree import ElementTree as ET
 import pytest
 from tests.conformance.ptb_suite import SuiteNotToBeHadError, ptb_suite
 
+import ptb_s3
+
 SUITE = "tests/ext/test_basepersistence.py"
 # Looks for duplicates in the __slots__ along PTB's own classes: a rule of PTB's for its code, which
 # a class with a __dict__, as third parties write them, has no part in.
@@ -74,8 +76,9 @@ class _Process:
 
 def _environment() -> dict[str, str]:
     own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
-    plugins = str(Path(__file__).parent)
-    return own | {"PYTHONPATH": plugins, "PYTHONDONTWRITEBYTECODE": "1"}
+    # And the package that is tested here, wherever it was imported from.
+    paths = os.pathsep.join(map(str, (Path(__file__).parent, Path(ptb_s3.__file__).parents[1])))
+    return own | {"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def _read_junit(path: Path) -> dict[str, str]:

@@ -134,12 +134,12 @@ class S3TrackingPersistence(S3Persistence[Data, Data, Data]):
         reader = Reader(self._keyring, self._bot_id(), self._serializer.id)
         return reader.assemble(objects, os.urandom)
 
-    async def _load(self) -> GroupCommit:
+    async def _load(self, *, start: bool = True) -> GroupCommit:
         if not self._seed.is_sown:
             self._seed.is_sown = True
             await self._sow()
         S3TrackingPersistence.loads += 1
-        return await super()._load()
+        return await super()._load(start=start)
 
     async def _sow(self) -> None:
         """Commit the seed from a repository of its own, which is then thrown away."""

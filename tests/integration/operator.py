@@ -42,6 +42,8 @@ COMPACTED = (3, 6)
 """Revisions after which all blobs are written anew; the next head is the first to refer to them."""
 ROTATED = {"PTB_S3_KEY": OTHER_KEY.reveal(), "PTB_S3_RETIRED_KEYS": KEY.reveal()}
 """Settings in which the key is another one, and the one so far is retired."""
+ROTATE = ("rotate", "--while-running")
+"""To exchange keys just after a bot was at work."""
 
 
 def state_after(revision: int) -> State:

@@ -81,6 +81,8 @@ def test_list_shows_ids_and_roles_without_a_bucket() -> None:
         {"id": KEY.id, "role": "sealing"},
         {"id": OLD.id, "role": "retired"},
     ]
+    os.environ.update(PTB_S3_RETIRED_KEYS="", PTB_S3_HISTORY_KEYS=OLD.reveal())
+    assert run("keys", "list").stdout == f"{KEY.id}  sealing\n{OLD.id}  history\n"
 
 
 def test_list_reads_the_env_file(tmp_path: Path) -> None:

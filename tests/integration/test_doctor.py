@@ -20,8 +20,8 @@ from tests.servers import S3Client, S3Server
 from tests.support import KEY, OTHER_KEY, make_persistence, state_of, update
 
 from ptb_s3 import Keyring
+from ptb_s3._doctor import attempts, scratch
 from ptb_s3._doctor import examination as examination_module
-from ptb_s3._doctor import scratch
 from ptb_s3._doctor.evidence import Verdict
 from ptb_s3._doctor.examination import Examination
 from ptb_s3._doctor.findings import Check, Finding, Status
@@ -73,6 +73,7 @@ async def examine(
     with (
         mock.patch.object(scratch, "WRITERS", writers),
         mock.patch.object(examination_module, "_TIMED", timed),
+        mock.patch.object(attempts, "_ENOUGH", 0.0),
     ):
         findings = await examination(store, key).run()
     await store.close()

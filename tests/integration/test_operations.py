@@ -18,6 +18,7 @@ from tests.integration.operator import (
     GROUP,
     IN_HEADER,
     PREFIX,
+    ROTATE,
     ROTATED,
     Operator,
     employed,
@@ -202,7 +203,7 @@ async def test_verify_reports_each_fault_by_name(operator: Operator) -> None:
 
 async def test_verify_tells_a_key_from_damage(operator: Operator) -> None:
     """Versions whose key is not at hand are exit code 4, and damage among them is 5."""
-    await operator.done("rotate", **ROTATED)
+    await operator.done(*ROTATE, **ROTATED)
     alone = {"PTB_S3_KEY": OTHER_KEY.reveal()}
     await operator.done("verify", **alone)
     outcome = await operator.run("verify", "--history", "--json", **alone)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.integration.operator import (
     CAROL,
     COMMITS,
     GROUP,
+    ROTATE,
     ROTATED,
     Operator,
     employed,
@@ -20,9 +22,13 @@ from tests.integration.operator import (
     without,
 )
 from tests.servers import S3Server
-from tests.support import KEY, OTHER_KEY, update
+from tests.support import BOT_ID, KEY, OTHER_KEY, update
+
+from ptb_s3._committer import COMPANY
 
 NEW_KEY = {"PTB_S3_KEY": OTHER_KEY.reveal()}
+LEAKED = {**NEW_KEY, "PTB_S3_HISTORY_KEYS": KEY.reveal()}
+"""Settings in which the key so far has leaked."""
 
 
 @pytest.fixture
@@ -38,7 +44,7 @@ async def operator(s3_server: S3Server) -> AsyncIterator[Operator]:
 
 async def test_after_rotate_no_other_key_is_in_use(operator: Operator) -> None:
     """Everything current is sealed with the new key, and opens with it alone."""
-    rotated = (await operator.done("rotate", "--json", **ROTATED)).json
+    rotated = (await operator.done(*ROTATE, "--json", **ROTATED)).json
     assert rotated["key"] == OTHER_KEY.id
     assert set(rotated["sealed_otherwise"]) == {
         *("head", "user_data", "chat_data", "bot_data", "callback_data", "conversations")
@@ -52,21 +58,77 @@ async def test_after_rotate_no_other_key_is_in_use(operator: Operator) -> None:
 
 async def test_after_rotate_history_takes_the_old_key(operator: Operator) -> None:
     """What is older still opens with the key that sealed it, and says which that is."""
-    await operator.done("rotate", **ROTATED)
+    await operator.done(*ROTATE, **ROTATED)
     await operator.done("verify", "--history", **ROTATED)
     assert KEY.id in await operator.fails(4, "restore", 3, **NEW_KEY)
     await operator.done("restore", 3, **ROTATED)
     assert await operator.state(OTHER_KEY) == state_after(3)
 
 
+async def test_a_key_that_leaked_opens_history_and_nothing_current(operator: Operator) -> None:
+    """Moved to PTB_S3_HISTORY_KEYS after a rotation, it is what history needs, and no more."""
+    await operator.done(*ROTATE, **ROTATED)
+    await operator.done("verify", "--history", **LEAKED)
+    keys = (await operator.done("status", "--json", **LEAKED)).json["keys"]
+    assert keys == {
+        OTHER_KEY.id: {"role": "seals", "current": 6, "newest": COMMITS + 1},
+        KEY.id: {"role": "opens older versions", "current": 0, "newest": COMMITS},
+    }
+    missing = (await operator.done("status", "--json", **NEW_KEY)).json["keys"]
+    assert missing[KEY.id]["role"] == "not at hand"
+    found = (await operator.done("doctor", **LEAKED)).stdout
+    assert f"seals with key {OTHER_KEY.id}; opens older versions with {KEY.id}." in found
+    assert (await operator.done("show", "bot_data", "--at", 3, "--json", **LEAKED)).json
+    await operator.done("prune", "--keep-last", 5, "--yes", **LEAKED)
+    await operator.done("restore", 6, **LEAKED)
+    assert await operator.state(OTHER_KEY) == state_after(6)
+    await operator.done("forget", ALICE, "--purge", "--yes", **LEAKED)
+
+
+async def test_what_a_leaked_key_sealed_is_not_current(operator: Operator) -> None:
+    """Exit code 4, and what may have happened: it was written by whoever found the key."""
+    for command in (("status",), ("restore", 3), ("rotate",), ("prune", "--keep-last", 1)):
+        said = await operator.fails(4, *command, **LEAKED)
+        assert "whoever has it may have written this" in said
+    found = (await operator.run("verify", "--json", **LEAKED)).json["findings"]
+    assert {finding["error"] for finding in found} == {"UnknownKeyError"}
+    assert "damaged or gone" not in (await operator.done("history", **LEAKED)).stderr
+
+
+async def test_keys_are_not_exchanged_beside_a_bot(operator: Operator, tmp_path: Path) -> None:
+    """Within ten minutes of another writer's commit, a bot may be there that lacks the key."""
+    said = await operator.fails(6, "rotate", **ROTATED)
+    assert "in two steps" in said
+    assert "rotate --while-running" in said
+    dry = await operator.done("rotate", "--dry-run", **ROTATED)
+    assert "would be sealed anew" in dry.stdout
+    file, before = tmp_path / "state.json", await operator.listing()
+    await operator.done("export", file, "--at", 3)
+    import_ = ("import", file, "--bot", BOT_ID, "--merge", "--replace")
+    for command in (("restore", 3), ("forget", ALICE, "--yes"), import_):
+        outcome = await operator.run(*command, **ROTATED)
+        assert outcome.exit_code == 6
+        assert f"seal head with key {OTHER_KEY.id}" in outcome.stderr
+        assert await operator.listing() == before
+
+
+async def test_keys_are_exchanged_ten_minutes_after(s3_server: S3Server) -> None:
+    """Nobody has to say anything of bots where none has been at work."""
+    async with employed(s3_server) as quiet:
+        await live(quiet.store(), when=lambda _: datetime.now(UTC) - COMPANY)
+        await quiet.done("rotate", **ROTATED)
+        # Head is sealed with it: whatever runs has the key, or cannot save as it is.
+        await quiet.done("restore", 3, **ROTATED)
+
+
 async def test_rotate_again_has_nothing_to_do(operator: Operator) -> None:
     """A second rotate writes nothing; nor does one without a new key."""
     assert "none." in (await operator.done("rotate")).stdout
-    outcome = await operator.done("rotate", **ROTATED)
+    outcome = await operator.done(*ROTATE, **ROTATED)
     assert f"is sealed with key {OTHER_KEY.id} now." in outcome.stdout
-    assert "needs the new key to go on: restart it" in outcome.stderr
+    assert "without this key cannot save any more" in outcome.stderr
     before = await operator.listing()
-    again = await operator.done("rotate", **ROTATED)
+    again = await operator.done(*ROTATE, **ROTATED)
     assert again.stdout.endswith("Nothing to do.\n")
     assert await operator.listing() == before
 
@@ -167,7 +229,7 @@ async def test_purge_says_how_many_versions_went(operator: Operator) -> None:
 
 async def test_purge_without_a_key_for_all_versions_changes_nothing(operator: Operator) -> None:
     """A version that cannot be opened may hold it: exit code 4, before anything is erased."""
-    await operator.done("rotate", **ROTATED)
+    await operator.done(*ROTATE, **ROTATED)
     before = await operator.listing()
     outcome = await operator.run("forget", ALICE, "--purge", "--yes", **NEW_KEY)
     assert (outcome.exit_code, KEY.id in outcome.stderr) == (4, True)

@@ -16,6 +16,7 @@ from tests.integration.operator import (
     CANARIES,
     CAROL,
     COMMITS,
+    ROTATE,
     ROTATED,
     Operator,
     Outcome,
@@ -106,7 +107,7 @@ INTERRUPTS = {
     ),
     "prune, among the blobs": Interrupt(PRUNE, At(DELETIONS, 2), "prune again", NOW, NOW),
     "rotate, among the blobs": Interrupt(
-        ("rotate",), At(r"PUT \S+/bot_data ", after=True), "rotate again", NOW, NOW, ROTATED
+        ROTATE, At(r"PUT \S+/bot_data ", after=True), "rotate again", NOW, NOW, ROTATED
     ),
     "forget, once it is erased": Interrupt(FORGET, COMMIT._replace(after=True), AGAIN, GONE, GONE),
     "forget, in the purge": Interrupt(FORGET, At(DELETIONS, 1), AGAIN, GONE, GONE),
@@ -222,7 +223,7 @@ async def test_a_running_bot_and_rotate(operator: Operator) -> None:
         operator.bot(keyring=Keyring(KEY, retired=[OTHER_KEY])) as bot,
         operator.bot() as old_bot,
     ):
-        await operator.done("rotate", **ROTATED)
+        await operator.done(*ROTATE, **ROTATED)
         with pytest.raises(ExceptionGroup) as caught:
             await update(old_bot, {"user_data": {ALICE: {"visits": 98}}})
         (error,) = caught.value.exceptions
@@ -230,6 +231,27 @@ async def test_a_running_bot_and_rotate(operator: Operator) -> None:
         assert error.needed == OTHER_KEY.id
         await update(bot, {"bot_data": {"orders": 99}})
     assert await operator.state(OTHER_KEY, KEY) == {**NOW, "bot_data": {"orders": 99}}
+
+
+async def test_keys_are_exchanged_again_for_a_bot_without_the_new_one(operator: Operator) -> None:
+    """Its error says how; and its next interval saves all that it could not save meanwhile."""
+    async with operator.bot() as bot:
+        await operator.done(*ROTATE, **ROTATED)
+        for revision in (1, 2):
+            with pytest.raises(ExceptionGroup) as caught:
+                await update(bot, {"user_data": {revision: {"visits": revision}}})
+            said = str(caught.value.exceptions[0])
+            assert "Everything that this bot has not saved is kept in its memory" in said
+            assert (
+                "rotate --while-running with the key that this bot seals with in PTB_S3_KEY" in said
+            )
+            assert f"key {OTHER_KEY.id} in PTB_S3_RETIRED_KEYS" in said
+        back = {"PTB_S3_KEY": KEY.reveal(), "PTB_S3_RETIRED_KEYS": OTHER_KEY.reveal()}
+        await operator.done(*ROTATE, **back)
+        await update(bot, {"bot_data": {"orders": 99}})
+    users = {**NOW["user_data"], 1: {"visits": 1}, 2: {"visits": 2}}
+    expected = {**NOW, "user_data": users, "bot_data": {"orders": 99}}
+    assert await operator.state() == expected
 
 
 async def meanwhile(
@@ -280,7 +302,7 @@ async def test_a_bot_commits_in_the_middle(
 async def test_a_bot_commits_in_the_middle_of_rotate(operator: Operator) -> None:
     """Blobs that are sealed anew already do no harm; a second rotate does the rest."""
     async with operator.bot() as bot:
-        command = ("rotate",)
+        command = ROTATE
         async with Turnstile(operator.server.endpoint_url, HEADS, skip=1) as turnstile:
             running = asyncio.create_task(operator.run(*command, **ROTATED, **turnstile.settings))
             await turnstile.hold(running)
@@ -291,7 +313,7 @@ async def test_a_bot_commits_in_the_middle_of_rotate(operator: Operator) -> None
         assert "ptb-s3 rotate again" in outcome.stderr
     expected = {**NOW, "bot_data": {"orders": 99}}
     assert await operator.state(OTHER_KEY, KEY) == expected
-    await operator.done("rotate", **ROTATED)
+    await operator.done(*ROTATE, **ROTATED)
     assert await operator.state(OTHER_KEY) == expected
 
 

@@ -11,7 +11,7 @@ import pytest
 from telegram import Chat
 from telegram.constants import ChatType
 from telegram.ext import ExtBot, PicklePersistence
-from tests.integration.operator import PREFIX, ROTATED, Operator, employed
+from tests.integration.operator import PREFIX, ROTATE, ROTATED, Operator, employed
 from tests.servers import S3Server
 from tests.support import BOT_ID, KEY, OTHER_KEY, make_persistence, settled, state_of, update
 
@@ -135,7 +135,7 @@ async def test_going_back_and_sealing_anew_keep_words(operator: Operator) -> Non
     await operator.done("restore", 1)
     assert (await operator.state())["user_data"] == {number: user(number) for number in USERS}
     await operator.done("restore", NEWER)
-    await operator.done("rotate", **ROTATED)
+    await operator.done(*ROTATE, **ROTATED)
     await operator.done("forget", 3, "--yes", **ROTATED)
     users = grown()
     del users[3]

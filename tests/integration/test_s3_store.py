@@ -189,7 +189,7 @@ async def test_a_write_that_was_lost_before_it_arrived(
     store = open_store(s3_server, bucket, endpoint_url=fault_proxy.endpoint_url)
     fault_proxy.lose(Lost.REQUEST)
     written = await store.put("head", b"one", if_match=None)
-    assert await store.get("head") == (b"one", *written)
+    assert (await store.get("head") or ())[:3] == (b"one", *written)
     assert len(await _history(store)) == 1
     await store.close()
 
@@ -293,7 +293,8 @@ async def test_a_body_goes_where_it_is_to_go_as_it_arrives(
         return arrived[-1].append
 
     fetched = await store.get("user_data", into=into)
-    assert fetched == (b"", *written)
+    assert fetched is not None
+    assert fetched[:3] == (b"", *written)
     assert len(arrived[0]) > 1
     assert b"".join(arrived[0]) == body
     fault_proxy.cut_reply_after(2**21)
@@ -384,7 +385,7 @@ async def test_an_unchanged_object_is_one_request(
     assert same is not None
     assert same[:2] == (b"", one.etag)
     two = await store.put("head", b"two", if_match=one.etag)
-    assert await store.get("head", unless=one.etag) == (b"two", *two)
+    assert (await store.get("head", unless=one.etag) or ())[:3] == (b"two", *two)
     lines = fault_proxy.requests[before:]
     assert [line.split()[0] for line in lines] == ["GET", "PUT", "GET"]
     assert "X-Amz-Signature" in lines[0]

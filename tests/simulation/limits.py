@@ -36,16 +36,17 @@ def scaled(rng: random.Random, features: frozenset[str]) -> Iterator[None]:
         limits |= {**PAGES, **HUGE}
     with ExitStack() as stack:
         for name, limit in limits.items():
-            for module in _having(name):
+            for module in having(name):
                 stack.enter_context(mock.patch.object(module, name, limit))
         if limits:
             _scale_decoders(stack, limits)
         yield
 
 
-def _having(name: str) -> list[Any]:
-    modules = [module for at, module in sys.modules.items() if at.startswith("ptb_s3.")]
-    return [module for module in modules if isinstance(vars(module).get(name), int)]
+def having(name: str) -> list[Any]:
+    """Return the modules of the engine that have a name of their own for something."""
+    modules = [module for at, module in sorted(sys.modules.items()) if at.startswith("ptb_s3.")]
+    return [module for module in modules if name in vars(module)]
 
 
 def _scale_decoders(stack: ExitStack, limits: Mapping[str, int]) -> None:

@@ -19,7 +19,7 @@ from tests.simulation.bot import Bot, workers
 from tests.simulation.delivery import Deliveries, Instance
 from tests.simulation.excuses import DISPUTED, NEWER, Excuses
 from tests.simulation.features import FEATURES, draw_features
-from tests.simulation.limits import scaled
+from tests.simulation.limits import having, scaled
 from tests.simulation.loop import Process, StuckError
 from tests.simulation.model import Model, Violation, Write
 from tests.simulation.outsiders import Outsider
@@ -443,19 +443,29 @@ def simulate(seed: int, features: Collection[str] | None = None) -> Counter[str]
         "clock": world.clock,
         "pause": asyncio.sleep,
     }
+<<<<<<< HEAD
     words = randomness.choice([_no_words, _many_words])
     with ExitStack() as stack:
         enter = stack.enter_context
         enter(mock.patch.dict(Repository.__init__.__kwdefaults__ or {}, effects))
         enter(mock.patch.object(Worker, "__call__", work_inline))
         enter(mock.patch("ptb_s3._head.COMPACTION_SLACK", 400))
-        enter(mock.patch("ptb_s3._group_commit.common_words", words))
+        for module in having("common_words"):
+            enter(mock.patch.object(module, "common_words", words))
         enter(scaled(randomness, world.features))
         try:
             loop.run(world.run())
         except StuckError:
             raise Violation("everything waits for something that nobody is going to do") from None
     world.tally.update(f"with {name}" for name in world.features & FEATURES.keys())
+=======
+    with (
+        mock.patch.dict(Repository.__init__.__kwdefaults__ or {}, effects),
+        mock.patch("ptb_s3._head.COMPACTION_SLACK", 400),
+        mock.patch("ptb_s3._blobs.common_words", randomness.choice([_no_words, _many_words])),
+    ):
+        loop.run(world.run())
+>>>>>>> main
     return world.tally
 
 

@@ -10,13 +10,16 @@ import pickle
 import string
 import traceback
 from dataclasses import FrozenInstanceError, dataclass
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support import locals_of_ours
 
-from ptb_s3._keyring import Key, Keyring, KeySource, Sealed, SealingKey
+from ptb_s3 import _container
+from ptb_s3._keyring import Key, Keyring, KeySource, Sealed, SealingKey, for_history
 from ptb_s3.errors import KeyFormatError, SettingsError, UnknownKeyError
 
 if TYPE_CHECKING:
@@ -253,3 +256,153 @@ def test_missing_sealing_key_is_not_a_crash() -> None:
     """`Keyring(os.environ.get(...))` without that variable says so, and how to make a key."""
     with pytest.raises(KeyFormatError, match=r"NoneType\. Make a key with: ptb-s3 keys new"):
         Keyring(None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Key.parse(TEXT[:-1]),
+        lambda: Key(Key(SECRET).seal_key[:31]),
+        lambda: Keyring(TEXT[:-1]),
+        lambda: Keyring(OTHER, [TEXT, TEXT[:-1]]),
+        lambda: Keyring(OTHER, [TEXT], [TEXT[:-1]]),
+        lambda: Keyring(TEXT, retired=TEXT),
+        lambda: Keyring(TEXT, retired=5),  # type: ignore[arg-type] # as somebody may
+        lambda: Keyring(TEXT, history=[TEXT]),
+        lambda: Keyring(TEXT, (TEXT if n else str(1 // n) for n in (1, 0))),
+        lambda: SealingKey("0" * 15, Key(SECRET).seal_key),
+        lambda: SealingKey("0" * 16, Key(SECRET).seal_key[:31]),
+        lambda: SealingKey("0" * 16, Key(SECRET).seal_key, "\n"),
+    ],
+)
+def test_no_local_of_ours_holds_a_key(make: Callable[[], object]) -> None:
+    """An error tracker sends the locals of each frame of a traceback; no key is in ours."""
+    with pytest.raises((KeyFormatError, ZeroDivisionError)) as caught:
+        make()
+    shown = locals_of_ours(caught.value)
+    assert shown  # and each of them has a repr, also of what is half made
+    assert shown_of(BODY, *shown) == []
+    assert not any(repr(Key(SECRET).seal_key)[2:12] in text for text in shown)
+
+
+def test_what_was_refused_has_a_repr() -> None:
+    """A key, sealing key or keyring that is half made can be looked at, as debuggers do."""
+    assert repr(Key.__new__(Key)) == "<Key refused>"
+    assert repr(SealingKey.__new__(SealingKey)) == "<SealingKey refused>"
+    refused = Keyring.__new__(Keyring)
+    with pytest.raises(KeyFormatError):
+        refused.__init__(TEXT[:-1])  # type: ignore[misc] # as `Keyring()` does
+    assert repr(refused) == "<Keyring refused>"
+
+
+# Keys for history ---------------------------------------------------------------------------------
+
+
+def test_history_keys_open_older_versions_alone() -> None:
+    """What is current is refused with a key of history, and the error says what that may mean."""
+    ring = Keyring(TEXT, history=[OTHER])
+    with pytest.raises(UnknownKeyError, match="opens nothing current") as caught:
+        ring.opening_key(Header(OTHER.id))
+    error = caught.value
+    assert (error.needed, error.at_hand, error.in_history) == (OTHER.id, ring.ids, True)
+    assert "whoever has it may have written this" in str(error)
+    assert "run ptb-s3 rotate" in str(error)
+    older = for_history(ring)
+    assert older.opening_key(Header(OTHER.id)) == OTHER.seal_key
+    assert older.opening_key(Header(Key(SECRET).id)) == Key(SECRET).seal_key
+    assert older.sealing_key() == ring.sealing_key()
+    assert (ring.ids, ring.history_ids) == ((Key(SECRET).id,), (OTHER.id,))
+    assert repr(ring) == f"<Keyring {Key(SECRET).id}; history: {OTHER.id}>"
+
+
+def test_a_key_service_needs_no_second_source() -> None:
+    """A source that makes no difference between current and older serves both."""
+    service = Service(SealingKey("0" * 16, bytes(32)))
+    assert for_history(service) is service
+
+
+@pytest.mark.parametrize(
+    ("retired", "history", "says"),
+    [
+        ([], [TEXT], "seals, and is among the history keys"),
+        ([OTHER], [OTHER], "is among the retired keys and the history keys"),
+        ([TEXT, OTHER], [OTHER.reveal(), TEXT], "seals, and is among the history keys"),
+    ],
+)
+def test_a_key_that_opens_what_is_current_is_none_of_history(
+    retired: list[str | Key], history: list[str | Key], says: str
+) -> None:
+    """It would be thought to open nothing current, and does."""
+    with pytest.raises(KeyFormatError, match=says):
+        Keyring(TEXT, retired, history)
+
+
+def test_one_history_key_outside_a_list_is_refused() -> None:
+    """As with retired keys: a text is no list of its characters."""
+    with pytest.raises(KeyFormatError, match=r"History keys .* history=\[leaked_key\]"):
+        Keyring(TEXT, history=OTHER.reveal())
+    with pytest.raises(KeyFormatError, match=r"^History key 1 has 42 characters"):
+        Keyring(TEXT, history=[TEXT[:-1]])
+
+
+# What a key service gives -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Service:
+    """A key source of somebody's own."""
+
+    key: SealingKey
+
+    def sealing_key(self) -> SealingKey:
+        return self.key
+
+    def opening_key(self, _: Sealed) -> bytes:
+        return self.key.secret
+
+
+@pytest.mark.parametrize(
+    ("key_id", "secret", "wrapped", "says"),
+    [
+        ("arn:aws:kms:eu-1:1:key/x", bytes(32), None, "A key's id is text of 16 digits"),
+        ("0123456789ABCDEF", bytes(32), None, "A key's id is text of 16 digits"),
+        ("0123456789abcdef\n", bytes(32), None, "A key's id is text of 16 digits"),
+        (b"0123456789abcdef", bytes(32), None, "A key's id is text of 16 digits"),
+        ("0123456789abcdef", bytes(31), None, "sealed with 32 bytes"),
+        ("0123456789abcdef", bytearray(32), None, "of type bytes"),
+        ("0123456789abcdef", bytes(32), "A" * 16_385, "up to 16,384 printable"),
+        ("0123456789abcdef", bytes(32), "\u00e9", "printable characters of ASCII"),
+        ("0123456789abcdef", bytes(32), "a\n", "printable characters of ASCII"),
+        ("0123456789abcdef", bytes(32), b"AAAA", "A wrapped key is text"),
+    ],
+)
+def test_what_no_header_holds_seals_nothing(
+    key_id: Any, secret: Any, wrapped: Any, says: str
+) -> None:
+    """A key service hears of it when it gives the key, and not when nobody can read the state."""
+    with pytest.raises(KeyFormatError, match=says):
+        SealingKey(key_id, secret, wrapped)
+
+
+@pytest.mark.parametrize("wrapped", [None, "", "~" * 16_384, '"\\' * 8_192])
+def test_what_a_key_service_gives_is_read_back(wrapped: str | None) -> None:
+    """The largest wrapped key, of characters that JSON escapes, still fits into a header."""
+    service = Service(SealingKey("0123456789abcdef", bytes(32), wrapped))
+    body = _container.seal(HEADER, [], service.sealing_key())
+    assert _container.open_sealed("head", body, service)[0].wrapped_key == wrapped
+
+
+HEADER = _container.Header(
+    object="head",
+    store="00000000-0000-4000-8000-000000000000",
+    revision=1,
+    commit="0" * 32,
+    created=datetime(2026, 11, 29, tzinfo=UTC),
+    writer="0" * 16,
+    line="0" * 16,
+    key="",
+    serializer="pickle5",
+    entities=0,
+    changed=_container.Changed(),
+    size=0,
+)

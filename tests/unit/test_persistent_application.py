@@ -64,6 +64,20 @@ def application(
     return app
 
 
+class Stubborn:
+    """Cannot be copied so many times, as data that a thread changes meanwhile."""
+
+    def __init__(self, error: type[Exception], times: int = 1_000_000) -> None:
+        self.error = error
+        self.times = times
+
+    def __deepcopy__(self, _: object) -> str:
+        if self.times:
+            self.times -= 1
+            raise self.error("changed size during iteration")
+        return "copied"
+
+
 async def users(store: MemoryStore) -> dict[int, Any]:
     return await make_persistence(store).get_user_data()
 
@@ -129,6 +143,7 @@ async def test_the_updater_task_survives_it() -> None:
         await app.start()
         app.bot_data["lock"] = threading.Lock()
         await failed.acquire()
+        app.bot_data["lock"] = Stubborn(ValueError)
         await failed.acquire()
         del app.bot_data["lock"]
         app.bot_data["well"] = True

@@ -8,7 +8,7 @@ import pytest
 from botocore import exceptions as botocore_errors
 from botocore.parsers import ResponseParserError
 
-from ptb_s3._s3 import _error_answer, _retry_conflict
+from ptb_s3._s3 import _error_answer
 from ptb_s3._s3_answers import (
     _BY_CODE,
     _BY_FAILURE,
@@ -19,6 +19,7 @@ from ptb_s3._s3_answers import (
     to_error,
     to_failure,
 )
+from ptb_s3._s3_client import _retry_conflict
 from ptb_s3._store import PreconditionFailed
 from ptb_s3.errors import (
     AccessDeniedError,

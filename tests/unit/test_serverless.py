@@ -3,72 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import json
 from typing import Any
 
 import pytest
 from telegram.ext import ApplicationBuilder, MessageHandler, filters
-from tests.integration.bots import TOKEN, App, Handler, OfflineTelegram, asking
+from tests.integration.bots import TOKEN, App, asking
 from tests.support import make_persistence
+from tests.unit.deliveries import application, calls_of, count, message, users
 
-from ptb_s3 import PersistentApplication
 from ptb_s3._store import Fault, MemoryStore
 from ptb_s3.errors import (
-    ConflictError,
     SettingsError,
     StorageUnavailableError,
     UpdateFormatError,
 )
 from ptb_s3.serverless import begin, close, deliver
 
-_ids = itertools.count(1000)
 
-
-async def count(update: Any, context: Any) -> None:
-    context.user_data["n"] = context.user_data.get("n", 0) + 1
-    context.chat_data["last"] = update.message.text
-    context.bot_data["n"] = context.bot_data.get("n", 0) + 1
-
-
-def application(store: MemoryStore, *handlers: Handler, plain: bool = False, **options: Any) -> App:
-    persistence = make_persistence(store, **options)
-    builder: Any = ApplicationBuilder().token(TOKEN).request(OfflineTelegram(TOKEN))
-    if not plain:
-        builder = builder.application_class(PersistentApplication)
-    app: App = builder.updater(None).job_queue(None).persistence(persistence).build()
-    chosen = handlers or (MessageHandler(filters.TEXT, count),)
-    app.add_handlers({group: [handler] for group, handler in enumerate(chosen)})
-    return app
-
-
-def message(text: str = "hello", user: int = 1, number: int | None = None) -> str:
-    person = {"id": user, "is_bot": False, "first_name": "User"}
-    content = {
-        "message_id": 1,
-        "date": 1_700_000_000,
-        "chat": {"id": user, "type": "private"},
-        "from": person,
-        "text": text,
-    }
-    if text.startswith("/"):
-        content["entities"] = [{"type": "bot_command", "offset": 0, "length": len(text)}]
-    return json.dumps({"update_id": number or next(_ids), "message": content})
-
-
-async def users(store: MemoryStore) -> dict[int, Any]:
-    return await make_persistence(store).get_user_data()
-
-
-def calls_of(store: MemoryStore, since: int) -> list[tuple[str, str]]:
-    return [(call.operation, call.name) for call in store.calls[since:]]
-
-
+@pytest.mark.parametrize("sync", ["auto", 0])
 @pytest.mark.parametrize("plain", [False, True])
-async def test_a_warm_invocation_is_one_conditional_get_and_one_put(plain: bool) -> None:  # noqa: FBT001 - a case
-    """What the issue allows, whichever class the application is of; and it is durable."""
+async def test_a_warm_invocation_is_one_conditional_get_and_one_put(
+    plain: bool,  # noqa: FBT001 - a case
+    sync: Any,
+) -> None:
+    """Whichever class the application is of, and however often it is to look; it is durable."""
     store = MemoryStore()
-    app = application(store, plain=plain)
+    app = application(store, plain=plain, sync=sync)
     for _ in range(3):
         assert await deliver(app, message())
     before = len(store.calls)
@@ -132,45 +92,39 @@ async def test_the_same_update_in_two_instances_takes_effect_once() -> None:
     assert (await users(store))[1] == {"n": 2}
 
 
-async def test_a_storage_that_fails_is_an_error_and_the_retry_commits() -> None:
-    """The effects stay in memory: the same update, sent again, is committed and not repeated."""
+@pytest.mark.parametrize("on_conflict", ["retry", "merge"])
+async def test_a_storage_that_fails_is_an_error_and_the_retry_commits(on_conflict: Any) -> None:
+    """The update is taken back and processed when it is sent again, or kept and committed then."""
     store = MemoryStore()
     app = application(store)
     await deliver(app, message())
     update = message()
     store.faults = lambda call: Fault.FAIL_BEFORE if call.operation == "put" else None
     with pytest.raises(StorageUnavailableError):
-        await deliver(app, update)
+        await deliver(app, update, on_conflict=on_conflict)
     store.faults = lambda _: None
     assert await users(store) == {1: {"n": 1}}
-    assert not await deliver(app, update)
+    assert app.user_data == {1: {"n": 1 if on_conflict == "retry" else 2}}
+    processed = await deliver(app, update, on_conflict=on_conflict)
+    assert processed is (on_conflict == "retry")
     assert await users(store) == {1: {"n": 2}}
 
 
-async def test_what_is_taken_back_with_a_duplicate_is_not_acknowledged() -> None:
-    """One update that was saved elsewhere, and a later one on top of it: that one is sent again."""
+async def test_what_is_kept_and_was_saved_elsewhere_is_taken_back_first() -> None:
+    """What "merge" keeps goes before the next update begins, if another instance was quicker."""
     store = MemoryStore()
     app, other = application(store), application(store)
     for each in (app, other):
         await deliver(each, message(user=9))
-    first, second = message(), message()
+    first = message()
     store.faults = lambda call: Fault.FAIL_BEFORE if call.operation == "put" else None
     with pytest.raises(StorageUnavailableError):
-        await deliver(app, first)
+        await deliver(app, first, on_conflict="merge")
     store.faults = lambda _: None
-    process = app.process_update
-
-    async def overtaken(given: object) -> None:
-        await process(given)
-        assert await deliver(other, first)
-
-    app.process_update = overtaken  # type: ignore[method-assign, assignment]  # the other is quicker
-    with pytest.raises(ConflictError, match="have it sent again"):
-        await deliver(app, second)
-    app.process_update = process  # type: ignore[method-assign]
-    assert (await users(store))[1] == {"n": 1}
-    assert await deliver(app, second)
+    assert await deliver(other, first)
+    assert await deliver(app, message())
     assert (await users(store))[1] == {"n": 2}
+    assert not await deliver(app, first)
 
 
 async def test_a_timeout_while_processing_leaves_nothing_half_done() -> None:
@@ -216,7 +170,7 @@ async def test_a_drop_in_an_update_that_broke_off_is_taken_back(saved: bool) -> 
     store.faults = lambda call: Fault.FAIL_BEFORE if call.operation == "put" else None
     if not saved:
         with pytest.raises(StorageUnavailableError):
-            await deliver(app, message())
+            await deliver(app, message(), on_conflict="merge")
     store.faults = lambda _: None
     had = 1 if saved else 2
     update = message("drop")

@@ -11,6 +11,7 @@ from unittest import mock
 
 import pytest
 from pydantic import ValidationError
+from tests.support import locals_of_ours
 
 from ptb_s3._keyring import Key
 from ptb_s3.errors import PersistenceError, SettingsError
@@ -23,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 KEY = Key(bytes(range(100, 132)))
 OLD = Key(bytes(range(32)))
 OLDER = Key(bytes(range(32, 64)))
+LEAKED = Key(bytes(range(64, 96)))
 REQUIRED = {"PTB_S3_BUCKET": "my-bucket", "PTB_S3_KEY": KEY.reveal()}
 
 
@@ -71,6 +73,7 @@ def test_every_setting_is_read() -> None:
         ENDPOINT_URL="http://minio.internal:9000",
         REGION="eu-central-1",
         RETIRED_KEYS=f"{OLD.reveal()}, {OLDER.reveal()},",
+        HISTORY_KEYS=LEAKED.reveal(),
         UPDATE_INTERVAL="2.5",
         COMPRESSION_LEVEL="19",
         SYNC="10",
@@ -80,7 +83,8 @@ def test_every_setting_is_read() -> None:
         EXPECTED_BUCKET_OWNER="012345678901",
     )
     assert settings.keyring().ids == (KEY.id, OLD.id, OLDER.id)
-    assert settings.model_dump(exclude={"key", "retired_keys"}) == {
+    assert settings.keyring().history_ids == (LEAKED.id,)
+    assert settings.model_dump(exclude={"key", "retired_keys", "history_keys"}) == {
         "bucket": "my-bucket",
         "prefix": "shop-bot/",
         "endpoint_url": "http://minio.internal:9000",
@@ -197,6 +201,16 @@ def test_missing_settings_are_all_told() -> None:
         ("BUCKET", "https://xyzzy.example", "is not a bucket's name"),
         ("BUCKET", "arn:aws:s3:::xyzzy", "is not a bucket's name"),
         ("PREFIX", "/xyzzy/", "begins with a slash"),
+        ("PREFIX", "xyzzy//bot/", "two slashes in a row"),
+        ("PREFIX", "xyzzy\\bot/", "holds a backslash"),
+        ("PREFIX", "./xyzzy/", "has a part '.' or '..'"),
+        ("PREFIX", "xyzzy/../bot/", "has a part '.' or '..'"),
+        ("PREFIX", "xyzzy/..", "has a part '.' or '..'"),
+        ("PREFIX", "xyzzy\x7fbot/", "cannot be seen"),
+        ("PREFIX", "xyzzy\nbot/", "cannot be seen"),
+        ("PREFIX", "xyzzy" + "\u00e9" * 478, "takes 961 bytes, and 960 fit"),
+        ("RESTORE", "xyzzy" + "1" * 1020, "has 1025 characters"),
+        ("RESTORE", "xyzzy\t1", "cannot be seen"),
         ("ENDPOINT_URL", "xyzzy:9000", "is not the URL of a service"),
         ("ENDPOINT_URL", "ftp://xyzzy", "is not the URL of a service"),
         ("ENDPOINT_URL", "https://", "is not the URL of a service"),
@@ -217,6 +231,8 @@ def test_missing_settings_are_all_told() -> None:
         ("FLUSH_TIMEOUT", "nan", "above 0"),
         ("KEY", "xyzzy", "does not begin with 'ptbs3k1_'"),
         ("RETIRED_KEYS", f"{OLD.reveal()},xyzzy", "key 2 does not begin with 'ptbs3k1_'"),
+        ("HISTORY_KEYS", f"{OLD.reveal()},xyzzy", "key 2 does not begin with 'ptbs3k1_'"),
+        ("HISTORY_KEYS", KEY.reveal(), f"Key {KEY.id} seals, and is among the history keys"),
     ],
 )
 def test_wrong_value_is_told_in_one_line_without_it(name: str, value: str, says: str) -> None:
@@ -226,6 +242,20 @@ def test_wrong_value_is_told_in_one_line_without_it(name: str, value: str, says:
     assert says in message
     assert "\n" not in message
     assert "xyzzy" not in message
+
+
+def test_a_key_is_retired_or_for_history() -> None:
+    """What must open nothing current is refused where it would."""
+    message = fault(RETIRED_KEYS=OLD.reveal(), HISTORY_KEYS=f"{LEAKED.reveal()},{OLD.reveal()}")
+    assert message.startswith(f"PTB_S3_HISTORY_KEYS: Key {OLD.id} is among the retired keys and ")
+    ring = load(RETIRED_KEYS=OLD.reveal(), HISTORY_KEYS=LEAKED.reveal()).keyring()
+    assert (ring.ids, ring.history_ids) == ((KEY.id, OLD.id), (LEAKED.id,))
+
+
+@pytest.mark.parametrize("prefix", ["", "bot", "a/b/", "a b/", "...", "a/.b/", "\u00e9" * 480])
+def test_what_every_server_takes_is_a_prefix(prefix: str) -> None:
+    """What is refused is what servers change, and no more."""
+    assert load(PREFIX=prefix).prefix == prefix
 
 
 def test_several_wrong_values_are_told_at_once() -> None:
@@ -260,6 +290,8 @@ def slices(secret: str) -> set[str]:
         {"KEY": KEY.reveal()[8:]},
         {"KEY": KEY.reveal() + "="},
         {"KEY": KEY.reveal(), "RETIRED_KEYS": KEY.reveal()[:-1]},
+        {"KEY": KEY.reveal(), "HISTORY_KEYS": KEY.reveal()[:-1]},
+        {"KEY": KEY.reveal(), "HISTORY_KEYS": KEY.reveal()},
         {"KEY": KEY.reveal(), "SYNC": "x"},
         {"KEY": KEY.reveal(), "BUCKET": "s3://x"},
         {"KEY": KEY.reveal(), "KEI": KEY.reveal()},
@@ -275,6 +307,34 @@ def test_no_fault_shows_any_part_of_a_key(variables: dict[str, str]) -> None:
     shown = "".join([str(error), repr(error), *traceback.format_exception(error)])
     assert [part for part in slices(KEY.reveal()[8:]) if part in shown] == []
     assert (error.__cause__, error.__context__) == (None, None)
+
+
+@pytest.mark.parametrize("where", ["environment", "file"])
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"KEY": KEY.reveal()[:-1]},
+        {"RETIRED_KEYS": f"{OLD.reveal()},{KEY.reveal()[:-1]}"},
+        {"HISTORY_KEYS": KEY.reveal()},
+        {"KEI": KEY.reveal()},
+        {"SYNC": "x"},
+    ],
+    ids=lambda variables: next(iter(variables)),
+)
+def test_no_local_of_ours_holds_a_key_that_was_put_in(
+    variables: dict[str, str], where: str
+) -> None:
+    """An error tracker sends the locals of each frame of a traceback; no key is in ours."""
+    named = REQUIRED | {f"PTB_S3_{name}": value for name, value in variables.items()}
+    if where == "file":
+        write_env(*(f"{name}={value}" for name, value in named.items()))
+    else:
+        os.environ.update(named)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    shown = "".join(locals_of_ours(caught.value))
+    assert "load_settings" in shown
+    assert [part for key in (KEY, OLD) for part in slices(key.reveal()[8:]) if part in shown] == []
 
 
 def test_settings_show_no_key() -> None:

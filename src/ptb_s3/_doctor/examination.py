@@ -107,6 +107,8 @@ class Examination:
             await self._clear()
         ids = ", ".join(self._keys.ids[1:])
         opens = f", and opens what was sealed with {ids}" if ids else ""
+        older = ", ".join(self._keys.history_ids)
+        opens += f"; opens older versions with {older}" if older else ""
         self._add(ok(Check.SETTINGS, f"{self._name}; seals with key {self._keys.ids[0]}{opens}"))
         return completed(self._findings)
 

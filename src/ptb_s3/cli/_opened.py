@@ -21,7 +21,7 @@ from ptb_s3._repository import Repository
 from ptb_s3._s3 import S3Store
 from ptb_s3._state import Key, Kind, is_key
 from ptb_s3.cli import _output
-from ptb_s3.errors import SettingsError
+from ptb_s3.errors import ConflictError, SettingsError
 
 _R = TypeVar("_R")
 
@@ -87,7 +87,34 @@ class Place(NamedTuple):
         if fetched is None:
             raise no_state()
         header, _ = read_header(HEAD, fetched.body)
-        return History(self.store, Reader(self.keys), header.store)
+        return History(self.store, Reader(self.keys).for_history, header.store)
+
+
+_EXCHANGED = (
+    "Another writer was at work {ago}. This would seal head with key {key}, and a bot that runs "
+    "without that key could not save from then on. {remedy} Nothing was changed."
+)
+_WITH_THEIR_KEY = (
+    "Do it with the key in PTB_S3_KEY that head is sealed with, or exchange keys before: ptb-s3 "
+    "rotate says how."
+)
+
+
+def refuse_to_exchange_keys(repository: Repository, remedy: str = _WITH_THEIR_KEY) -> None:
+    """Stop before a commit that a running bot may have no key for.
+
+    Args:
+        repository: The state, loaded.
+        remedy: What to do, in sentences.
+
+    Raises:
+        ConflictError: Another key would seal head, and somebody was at work within ten minutes.
+    """
+    exchanged = repository.revision and HEAD in repository.sealed_otherwise()
+    if exchanged and repository.in_company:
+        ago = _output.ago(repository.base.objects[HEAD].header.created)
+        key = repository.sealing_key_id
+        raise ConflictError(_EXCHANGED.format(ago=ago, key=key, remedy=remedy))
 
 
 @asynccontextmanager

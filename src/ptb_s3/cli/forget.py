@@ -12,7 +12,7 @@ from ptb_s3._erasure import subjects
 from ptb_s3._state import Kind
 from ptb_s3._thinning import Plan, carry_out, plan_purge
 from ptb_s3.cli import _output
-from ptb_s3.cli._opened import DryRun, Json, Place, Yes, run
+from ptb_s3.cli._opened import DryRun, Json, Place, Yes, refuse_to_exchange_keys, run
 from ptb_s3.cli._output import count, interruptible
 from ptb_s3.cli._remains import Remains, remains, remains_json, told
 from ptb_s3.cli.prune import agree, plan_json, runs, show_plan
@@ -59,6 +59,7 @@ def forget(
                 _output.note(sentence)
         if dry_run:
             return _outcome(found, plan, left, done=False)
+        refuse_to_exchange_keys(repository)
         agree("Erase it for good?", yes=yes)
         with interruptible(_AGAIN), undisturbed(_AGAIN), _output.progress("Erasing") as advance:
             await repository.erase(subject)
@@ -117,7 +118,7 @@ async def _purge(place: Place, reader: Reader, subject: int) -> tuple[Plan, int]
         raise PersistenceError(
             f"{count(left.versions, 'version')} that hold it came up meanwhile: {_AGAIN}"
         )
-    return plan, left.kept_versions
+    return plan, left.searched
 
 
 def _refuse_current(plan: Plan) -> None:

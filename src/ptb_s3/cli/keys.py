@@ -14,7 +14,8 @@ _WHAT_TO_DO = """\
 This is key {id}. It is shown this once.
   Use it     PTB_S3_KEY=<the line above>, in the environment or in .env
   Keep it    in a second safe place: without it, nobody can read the state again
-  Rotate     put the key that was in PTB_S3_KEY into PTB_S3_RETIRED_KEYS, and restart"""
+  Rotate     put the key that was in PTB_S3_KEY into PTB_S3_RETIRED_KEYS, and restart
+  Leaked     run ptb-s3 rotate after that, and move that key into PTB_S3_HISTORY_KEYS"""
 
 
 @app.command()
@@ -30,11 +31,16 @@ def new(*, json: Json = False) -> None:
 
 @app.command("list")
 def list_(*, json: Json = False) -> None:
-    """List the ids of the configured keys, never the keys: the one that seals, then the retired."""
+    """List the ids of the configured keys, never the keys: sealing, retired, and for history."""
     from ptb_s3.settings import load_keyring  # noqa: PLC0415 - pydantic would slow down --help
 
-    sealing, *retired = load_keyring(env_file.get()).ids
-    rows = [(sealing, "sealing"), *((key_id, "retired") for key_id in retired)]
+    ring = load_keyring(env_file.get())
+    sealing, *retired = ring.ids
+    rows = [
+        (sealing, "sealing"),
+        *((key_id, "retired") for key_id in retired),
+        *((key_id, "history") for key_id in ring.history_ids),
+    ]
     if json:
         _output.result_json([{"id": key_id, "role": role} for key_id, role in rows])
         return

@@ -104,6 +104,11 @@ def show_plan(plan: Plan) -> None:
         ],
         right=["versions", "size"],
     )
+    if plan.unread:
+        _output.note(
+            f"{count(plan.unread, 'version')} of these cannot be read, and stay for that: ptb-s3 "
+            "verify --history says why."
+        )
 
 
 def _doomed(plan: Plan) -> str:
@@ -127,6 +132,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "keep": {
             "versions": plan.kept_versions,
             "bytes": plan.kept_size,
+            "unread": plan.unread,
             "commits": [
                 {"revision": header.revision, "created": when_json(header.created)}
                 for header in plan.kept

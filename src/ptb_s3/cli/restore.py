@@ -22,6 +22,7 @@ from ptb_s3.cli._opened import (
     key_text,
     kind_of,
     point,
+    refuse_to_exchange_keys,
     run,
 )
 from ptb_s3.cli._output import count, interruptible, when, when_json
@@ -31,9 +32,14 @@ _RUNNING = (
     "A bot that is running takes this over with its next commit, with what it has changed itself "
     "on top. Restart it to have it go on from here at once."
 )
+_TWO_STEPS = (
+    "With a bot that runs, exchange keys in two steps: deploy it with the new key in "
+    "PTB_S3_RETIRED_KEYS, everywhere; then with the two exchanged, and its commits seal all anew. "
+    "If each bot that runs has the key already, or none does run: ptb-s3 rotate --while-running."
+)
 _RUNNING_ROTATED = (
-    "A bot that is running needs the new key to go on: restart it with these settings. Nothing is "
-    "lost meanwhile."
+    "A bot that runs without this key cannot save any more; what it has not saved yet, a restart "
+    "loses. Its error says how to have it save first."
 )
 _ROTATE_AGAIN = "What is sealed anew stays so; run ptb-s3 rotate again to go on."
 
@@ -72,6 +78,7 @@ def restore(
             _say_plan(snapshot.header, count_changes(repository, changes))
         if dry_run or not any(changes.values()):
             return before, snapshot.header, changes, None
+        refuse_to_exchange_keys(repository)
         with (
             interruptible("ptb-s3 history says whether the restore was committed."),
             undisturbed("Nothing was restored: run the same command again."),
@@ -149,13 +156,29 @@ def _restore_json(header: Header, changes: Changes, made: int | None) -> dict[st
     }
 
 
-def rotate(*, dry_run: DryRun = False, json: Json = False) -> None:
-    """Seal everything current with the key in PTB_S3_KEY, now rather than by and by."""
+def rotate(
+    *,
+    while_running: Annotated[
+        bool,
+        typer.Option(
+            "--while-running",
+            help="Do it though a bot may be running: one without this key can save no more.",
+        ),
+    ] = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Seal everything current with the key in PTB_S3_KEY, now rather than by and by.
+
+    A key that may have leaked belongs in PTB_S3_HISTORY_KEYS afterwards.
+    """
 
     async def work(place: Place) -> tuple[str, list[str]]:
         repository = await place.load()
         names = repository.sealed_otherwise()
-        sealing = place.keys.sealing_key().key_id
+        sealing = repository.sealing_key_id
+        if not while_running and not dry_run:
+            refuse_to_exchange_keys(repository, _TWO_STEPS)
         if not json:
             _output.result(f"Sealed with another key than {sealing}: {', '.join(names) or 'none'}.")
         if names and not dry_run:
@@ -177,7 +200,7 @@ def rotate(*, dry_run: DryRun = False, json: Json = False) -> None:
         _output.note(
             f"{_RUNNING_ROTATED} Older versions are still sealed with the keys that they "
             "were: ptb-s3 status says up to which revision. Keep those keys as long as you want "
-            "to go back."
+            "to go back; one that may have leaked, in PTB_S3_HISTORY_KEYS."
         )
     elif not names:
         _output.result("Nothing to do.")

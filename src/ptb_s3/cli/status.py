@@ -11,11 +11,15 @@ import typer
 
 from ptb_s3._base import Base, Reader
 from ptb_s3._container import HEAD, Changed, Header
-from ptb_s3._history import Commit, History, newest_store
+from ptb_s3._history import History, newest_store
+from ptb_s3._keyring import Keyring
+from ptb_s3._order import Commit
 from ptb_s3._state import Kind
+from ptb_s3._verify import PutBack, find_put_back
 from ptb_s3.cli import _output
 from ptb_s3.cli._opened import Json, Place, moment, run
 from ptb_s3.cli._output import ago, count, size, when, when_json
+from ptb_s3.cli.verify import put_back_json, tell_put_back
 from ptb_s3.errors import DamagedObjectError, NothingThereError
 
 _BAR = 12  # columns
@@ -37,27 +41,31 @@ def status(
 ) -> None:
     """Show the current state: its size, its age, and which keys it and its history need."""
 
-    async def work(place: Place) -> tuple[Place, Base, _Past | None]:
+    async def work(place: Place) -> tuple[Place, Base, list[PutBack], _Past | None]:
         repository = await place.load()
+        base = repository.base
+        put_back = await find_put_back(place.store, base)
         if quick:
-            return place, repository.base, None
+            return place, base, put_back, None
         with _output.progress("Listing versions") as advance:
             past = await repository.history.oldest(lambda listed: advance(listed, None))
-        return place, repository.base, _Past(*past)
+        return place, base, put_back, _Past(*past)
 
-    place, base, past = run(work)
-    keys = _keys(base, place.keys.sealing_key().key_id, past)
+    place, base, put_back, past = run(work)
+    keys = _keys(base, place.keys, past)
     if json:
-        _output.result_json(_status_json(place.name, base, past, keys))
+        shown = _status_json(place.name, base, past, keys)
+        _output.result_json({**shown, "put_back": put_back_json(put_back)})
     else:
         _show_status(place.name, base, past, keys)
+        tell_put_back(put_back)
 
 
 class _Need(NamedTuple):
     """What a key is needed for.
 
     Attributes:
-        role: ``seals``, or ``opens``.
+        role: ``seals``, ``opens``, ``opens older versions``, or ``not at hand``.
         current: How many current objects it has sealed.
         newest: The newest commit that needs it and can still be brought back; None if there is
             none, or if nobody has looked.
@@ -68,12 +76,15 @@ class _Need(NamedTuple):
     newest: int | None
 
 
-def _keys(base: Base, sealing: str, past: _Past | None) -> dict[str, _Need]:
+def _keys(base: Base, ring: Keyring, past: _Past | None) -> dict[str, _Need]:
     """Return what each key is needed for; one that is needed for nothing is left out.
 
     Head knows the newest revision that needs a key. If that is older than the oldest commit there
     is, so is every other that does.
     """
+    sealing = ring.ids[0]
+    roles = dict.fromkeys(ring.history_ids, "opens older versions")
+    roles |= {**dict.fromkeys(ring.ids, "opens"), sealing: "seals"}
     current = Counter(stored.header.key for stored in base.objects.values())
     oldest = past.oldest.revision if past and past.oldest else None
     needed = {
@@ -82,7 +93,7 @@ def _keys(base: Base, sealing: str, past: _Past | None) -> dict[str, _Need]:
         if oldest is not None and revision >= oldest
     }
     return {
-        key: _Need("seals" if key == sealing else "opens", current[key], needed.get(key))
+        key: _Need(roles.get(key, "not at hand"), current[key], needed.get(key))
         for key in sorted({sealing, *current, *needed}, key=lambda key: (key != sealing, key))
     }
 
@@ -219,7 +230,7 @@ async def _past(place: Place) -> History:
         if store_id is None:
             raise
     _output.note("The current head is damaged or gone: ptb-s3 verify says which.")
-    return History(place.store, Reader(place.keys), store_id)
+    return History(place.store, Reader(place.keys).for_history, store_id)
 
 
 def _nothing(since: datetime | None, until: datetime | None) -> str:
@@ -248,7 +259,7 @@ def _commit_row(commit: Commit, largest: int) -> list[str]:
         return ["?", when(version.modified), "?", "damaged", size(version.size), bar]
     changed = _counts(header.changed)
     text = ", ".join(f"{kind.removesuffix('_data')} {n:,}" for kind, n in changed.items())
-    row = [str(header.revision), when(header.created), header.writer, text or "nothing"]
+    row = [str(header.revision), when(commit.made), header.writer, text or "nothing"]
     return [*row, size(version.size), bar]
 
 
@@ -259,7 +270,11 @@ def _counts(changed: Changed | None) -> dict[str, int]:
 
 def _commit_json(commit: Commit) -> dict[str, Any]:
     version, header = commit
-    stored = {"version_id": version.version_id, "bytes": version.size}
+    stored = {
+        "version_id": version.version_id,
+        "bytes": version.size,
+        "made": when_json(commit.made),
+    }
     if header is None:
         return {"revision": None, "created": when_json(version.modified), **stored}
     return {

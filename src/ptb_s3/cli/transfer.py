@@ -14,7 +14,16 @@ from ptb_s3._repository import Repository
 from ptb_s3._state import Changes, Entities, Kind
 from ptb_s3._words import spell_out
 from ptb_s3.cli import _output
-from ptb_s3.cli._opened import POINT, DryRun, Json, Place, elsewhere, point, run
+from ptb_s3.cli._opened import (
+    POINT,
+    DryRun,
+    Json,
+    Place,
+    elsewhere,
+    point,
+    refuse_to_exchange_keys,
+    run,
+)
 from ptb_s3.cli._output import count, interruptible
 from ptb_s3.cli.restore import undisturbed
 from ptb_s3.errors import (
@@ -77,6 +86,7 @@ def import_(
             _show(outcome)
         if dry_run or not any(changes.values()):
             return {**outcome, "revision": None}
+        refuse_to_exchange_keys(repository)
         await _commit(place, repository, changes, json=json)
         return {**outcome, "revision": repository.revision}
 

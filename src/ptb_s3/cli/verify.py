@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
 from ptb_s3._base import Reader, no_state
-from ptb_s3._verify import Finding, Report, verify_current, verify_history
+from ptb_s3._verify import Finding, PutBack, Report, verify_current, verify_history
 from ptb_s3.cli import _output
 from ptb_s3.cli._opened import Json, Place, run
-from ptb_s3.cli._output import count, size
+from ptb_s3.cli._output import count, size, when, when_json
 from ptb_s3.cli.prune import runs
 
 
@@ -61,10 +62,31 @@ def _show(report: Report, what: str) -> None:
             f"build on: revision {runs(report.stranded)}."
         )
 
+    tell_put_back(report.put_back)
+
+
+def tell_put_back(found: Sequence[PutBack]) -> None:
+    """Warn of current objects that are copies of what was written earlier."""
+    for name, made, modified in found:
+        _output.note(
+            f"{name} was made at {when(made)}, and the storage has it since {when(modified)}: an "
+            "older version was put back, or the bucket was copied. If nobody of yours did, whoever "
+            "can write to the bucket has rolled the state back: see ptb-s3 history."
+        )
+
+
+def put_back_json(found: Sequence[PutBack]) -> list[dict[str, Any]]:
+    """Return the same for programs."""
+    return [
+        {"object": name, "created": when_json(made), "modified": when_json(modified)}
+        for name, made, modified in found
+    ]
+
 
 _REMEDY = (
     "A current object that is damaged: bring back an older version of it by the bucket's own "
-    "means, then verify again. A key that is not at hand belongs in PTB_S3_RETIRED_KEYS."
+    "means, then verify again. A key that is not at hand belongs in PTB_S3_RETIRED_KEYS; "
+    "or in PTB_S3_HISTORY_KEYS, if older versions alone are sealed with it."
 )
 
 
@@ -79,6 +101,7 @@ def _report_json(report: Report) -> dict[str, Any]:
         "bytes": report.size,
         "commits": report.commits,
         "stranded": report.stranded,
+        "put_back": put_back_json(report.put_back),
         "findings": [
             {
                 "object": finding.name,

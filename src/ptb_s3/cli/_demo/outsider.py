@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from ptb_s3._container import read_header
+from ptb_s3._order import by_time
 from ptb_s3._s3 import S3Store
 from ptb_s3.cli._demo.pipe import Json, answer, commands, run
 
@@ -56,7 +57,8 @@ async def _survey(store: S3Store) -> list[Json]:
 
 
 async def _describe(store: S3Store, name: str) -> Json:
-    versions = [version.version_id async for version in store.versions(name)]
+    listed = [version async for version in store.versions(name)]
+    versions = [version.version_id for version in by_time(listed)]
     body = await _body(store, name, versions[0])
     header, start = read_header(name, body)
     return {

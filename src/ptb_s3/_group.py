@@ -1,0 +1,137 @@
+"""The calls that share one commit: what they hand over, and which of them says what went wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, NamedTuple
+
+from ptb_s3._state import Key, Kind
+from ptb_s3.errors import ConflictError, PersistenceError
+
+# Values that are serialised before somebody looks at the clock; each takes some 10 us.
+PART = 50
+
+
+class Update(NamedTuple):
+    """What one of PTB's calls hands over, and where the faults in it are gathered.
+
+    Attributes:
+        kind: Whose entities they are.
+        values: What entities have become.
+        dropped: Entities that were deleted.
+        whole: Whether `values` are all there are, so that every other entity was deleted.
+        faults: What could not be saved, and why.
+    """
+
+    kind: Kind
+    values: Mapping[Key, object]
+    dropped: Sequence[Key]
+    whole: bool
+    faults: list[PersistenceError]
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One that waits for a commit.
+
+    Attributes:
+        done: Done when the commit is.
+        faults: What of its own could not be saved, and why.
+        shared: Whether it is one of those that an application makes together. Of what befalls them
+            all, one of these tells PTB's error handlers; any other call tells its own caller.
+        many: Whether it can tell of more than one fault.
+        entities: What it handed over.
+        left_out: What it is to tell of entities that a commit has left out.
+    """
+
+    done: asyncio.Future[None]
+    faults: list[PersistenceError]
+    shared: bool
+    many: bool
+    entities: list[tuple[Kind, tuple[Key, ...]]] = field(default_factory=list)
+    left_out: list[ConflictError] = field(default_factory=list)
+
+    def can_tell(self, fault: ConflictError) -> bool:
+        """Tell whether its caller can be told of this as well, and is concerned by it."""
+        if self.done.done() or not (self.many or not (self.faults or self.left_out)):
+            return False
+        return self.shared or self.handed_over(fault)
+
+    def handed_over(self, fault: ConflictError) -> bool:
+        """Tell whether a fault is about an entity that this call has handed over."""
+        kind, key = getattr(fault, "kind", None), getattr(fault, "key", None)
+        return any(own == kind and key in keys for own, keys in self.entities)
+
+
+class Group:
+    """The calls that share a commit, and what became of it.
+
+    Attributes:
+        task: The commit.
+        updates: What they handed over, and is not staged yet.
+        failure: Why the commit failed.
+    """
+
+    def __init__(self) -> None:
+        self.task: asyncio.Task[None] | None = None
+        self.updates: deque[Update] = deque()
+        self.failure: BaseException | None = None
+        self._calls: deque[Call] = deque()
+        self._told = False
+
+    def __len__(self) -> int:
+        """How many calls wait."""
+        return len(self._calls)
+
+    def join(self, call: Call, updates: Iterable[Update]) -> None:
+        """Add a call, and what it hands over."""
+        for update in updates:
+            call.entities.append((update.kind, (*update.values, *update.dropped)))
+            self.updates.append(update)
+        self._calls.append(call)
+
+    def release(self, count: int) -> None:
+        """Let so many of those go on who wait for the commit."""
+        for _ in range(count):
+            done = self._calls.popleft().done
+            if not (done.done() or done.get_loop().is_closed()):  # else it was cancelled
+                done.set_result(None)
+
+    def failure_for(self, call: Call) -> BaseException | None:
+        """Return why the commit failed, if this call is to say so, now that it goes on.
+
+        Calls that were cancelled do not go on, so the first that is alive says it for those that
+        are made together.
+        """
+        if call.shared:
+            told, self._told = self._told, True
+            return None if told else self.failure
+        return self.failure
+
+    def share_out(self, faults: list[ConflictError]) -> list[ConflictError]:
+        """Have calls tell of entities that were left out, each of its own; return what is left."""
+        if self.failure is not None:
+            return faults  # that is what these calls tell
+        left = []
+        for fault in faults:
+            able = [call for call in self._calls if call.can_tell(fault)]
+            own = [call for call in able if call.handed_over(fault)]
+            for call in (own or able)[:1]:
+                call.left_out.append(fault)
+            if not able:
+                left.append(fault)
+        return left
+
+
+def in_parts(
+    kind: Kind, values: dict[Key, Any], faults: list[PersistenceError]
+) -> Iterator[Update]:
+    """Cut many values into updates that share their list of faults, and empty the dict."""
+    entries = iter(values.items())
+    while part := dict(islice(entries, PART)):
+        yield Update(kind, part, (), whole=False, faults=faults)
+    values.clear()

@@ -1,0 +1,152 @@
+"""Versions of an object as a storage lists them: all of them, in order, and with their headers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Sequence,
+)
+from contextlib import aclosing
+from typing import TypeVar
+
+from ptb_s3 import _container
+from ptb_s3._container import HEAD, MAX_PREAMBLE, Header
+from ptb_s3._order import Commit, by_time
+from ptb_s3._store import Store, Version
+from ptb_s3.errors import DamagedObjectError, StorageError
+
+# Requests under way at once where many versions are looked at.
+_WIDTH = 16
+
+_UNVERSIONED = "null"
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
+async def listed(
+    store: Store, name: str, advance: Callable[[int], None] = lambda _: None
+) -> list[Version]:
+    """List an object's versions as `by_time` orders them; one that a read gives is current, too.
+
+    Args:
+        store: Where they lie.
+        name: The object.
+        advance: Called with how many have been listed.
+
+    Raises:
+        StorageError: Also where a version that is there is not listed: others may be missing, too.
+    """
+    found = await store.get(name, first_bytes=1)  # before: what comes later is listed, or not
+    versions: list[Version] = []
+    async for version in store.versions(name):
+        versions.append(version)
+        advance(len(versions))
+    if found is None:
+        return by_time(versions)
+    id_ = found.version_id or _UNVERSIONED
+    if not versions or (found.version_id and id_ not in {v.version_id for v in versions}):
+        raise StorageError(
+            f"The storage does not list what it has: a version of object {name!r} can be read, and "
+            "is not in the list of its versions. Nothing can be said of its history, or done with "
+            "it. Check PTB_S3_PREFIX for characters that the storage takes for others."
+        )
+    return by_time(
+        version._replace(is_latest=True) if version.version_id == id_ else version
+        for version in versions
+    )
+
+
+async def require_gone(store: Store, missing: Iterable[tuple[str, Version]]) -> None:
+    """Make sure that versions that could not be read have expired meanwhile.
+
+    Args:
+        store: Where they lay.
+        missing: The names of their objects, and which versions.
+
+    Raises:
+        StorageError: The storage still lists some.
+    """
+    left = await still_listed(store, missing)
+    if left:
+        names = ", ".join(sorted({name for name, _ in left}))
+        raise StorageError(
+            f"The storage lists {len(left)} of the versions of {names} and says of each that there "
+            "is none when it is to be read. Nobody can tell what they hold."
+        )
+
+
+async def still_listed(
+    store: Store, versions: Iterable[tuple[str, Version]]
+) -> list[tuple[str, Version]]:
+    """Return those of the versions that the storage still lists."""
+    asked = list(versions)
+    left = {
+        (name, version.version_id)
+        for name in {name for name, _ in asked}
+        for version in await listed(store, name)
+    }
+    return [(name, version) for name, version in asked if (name, version.version_id) in left]
+
+
+async def header_of(store: Store, name: str, version: Version) -> Header | None:
+    """Read the header of a version; None if the version is gone.
+
+    Raises:
+        DamagedObjectError: It is none.
+    """
+    found = await store.get(name, version_id=version.version_id, first_bytes=MAX_PREAMBLE)
+    return found and _container.read_header(name, found.body)[0]
+
+
+async def read_commit(store: Store, version: Version, name: str = HEAD) -> Commit | None:
+    """Read the header of a version, not authenticated; None if the version is gone."""
+    try:
+        header = await header_of(store, name, version)
+    except DamagedObjectError:
+        return Commit(version, None)
+    return None if header is None else Commit(version, header)
+
+
+async def each(items: Iterable[_T]) -> AsyncIterator[_T]:
+    """Iterate over what is there already."""
+    for item in items:
+        yield item
+
+
+async def read_commits(
+    store: Store, versions: Sequence[Version], name: str = HEAD
+) -> AsyncGenerator[Commit | None, None]:
+    """Read the headers of versions, several at a time; see `read_commit`."""
+
+    async def read(version: Version) -> Commit | None:
+        return await read_commit(store, version, name)
+
+    async with aclosing(ahead(each(versions), read)) as commits:
+        async for commit in commits:
+            yield commit
+
+
+async def ahead(
+    items: AsyncIterable[_T], work: Callable[[_T], Awaitable[_R]], width: int = _WIDTH
+) -> AsyncGenerator[_R, None]:
+    """Do the work for each item, up to `width` at once, and yield what comes out in their order."""
+    tasks: deque[asyncio.Future[_R]] = deque()
+    try:
+        async for item in items:
+            tasks.append(asyncio.ensure_future(work(item)))
+            if len(tasks) >= width:
+                yield await tasks.popleft()
+        while tasks:
+            yield await tasks.popleft()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

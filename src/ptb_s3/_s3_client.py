@@ -1,0 +1,119 @@
+"""S3 clients: the only importer of aioboto3, at first use, and how clients are set up.
+
+aioboto3 does the waiting: retries with jitter and a quota are botocore's mode "standard", extended
+by the one answer that it does not know to be weather (409).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any, TypeAlias
+
+Untyped: TypeAlias = Any
+"""Anything that aioboto3 hands out: it ships no types."""
+
+ATTEMPTS = 3
+"""Attempts at a request, all told. botocore's default of 5 outlasts any SIGTERM window."""
+BACKOFF = 2.0
+"""Seconds: the longest that botocore waits before the third attempt."""
+_POOL = 32
+"""Connections. A cold start reads six objects at once; `doctor` lets 32 writers race."""
+_CONFLICTS = frozenset({"ConditionalRequestConflict", "OperationAborted"})
+_WAIT = 0.25
+"""Seconds: upper bound of the first wait of our own; it doubles with each further one."""
+
+
+class Link:
+    """A client, and the loop that it is bound to."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._lock = asyncio.Lock()
+        self._stack = AsyncExitStack()
+        self._client: Any = None
+
+    async def client(self, make: Callable[[], Awaitable[Any]]) -> Untyped:
+        """Return the client; open it if nobody has, or if whoever began has failed."""
+        async with self._lock:
+            if self._client is None:
+                client = await self._stack.enter_async_context(await make())
+                client.meta.events.register("needs-retry.s3.PutObject", _retry_conflict)
+                client.meta.events.register("before-sign.s3.PutObject", _expect_nothing)
+                self._client = client
+            return self._client
+
+    async def close(self) -> None:
+        """Close the client, also after its loop has been; leave that of a loop that lives on."""
+        if self.loop.is_closed() or self.loop is asyncio.get_running_loop():
+            await self._stack.aclose()
+
+
+def prepared(session: Untyped, options: dict[str, Any], *, signed: bool) -> tuple[Untyped, Untyped]:
+    """Import, make a session and read the service's model: a second of work, for a thread to do."""
+    import aioboto3  # noqa: PLC0415 - takes longer to import than all else together
+    from aiobotocore.config import AioConfig  # noqa: PLC0415 - as above
+    from aiobotocore.session import get_session  # noqa: PLC0415 - as above
+    from botocore import UNSIGNED  # noqa: PLC0415 - as above
+
+    from ptb_s3._s3_names import Resolver  # noqa: PLC0415 - it imports aiohttp
+
+    if session is None:
+        core = get_session()
+        loader = core.get_component("data_loader")  # keeps what it has read
+        for model in ("service-2", "endpoint-rule-set-1"):
+            loader.load_service_model("s3", model)
+        for data in ("endpoints", "partitions", "sdk-default-configuration", "_retry"):
+            loader.load_data(data)
+        session = aioboto3.Session(botocore_session=core)
+    # Said, so that it goes for signed addresses, too: botocore's default for those is version 2.
+    version = "s3v4" if signed else UNSIGNED
+    names = {"resolver": Resolver()}
+    return session, AioConfig(names, **options, signature_version=version)
+
+
+def options(attempts: int, timeouts: dict[str, float], *, path_style: bool) -> dict[str, Any]:
+    """Return the arguments of botocore's `Config`.
+
+    Args:
+        attempts: How often a request is sent at most.
+        timeouts: ``connect_timeout`` and ``read_timeout``.
+        path_style: Whether the bucket's name goes into the path, and not in front of the host.
+    """
+    s3: dict[str, Any] = {"payload_signing_enabled": False}
+    if path_style:
+        s3["addressing_style"] = "path"
+    return {
+        **timeouts,
+        "retries": {"mode": "standard", "total_max_attempts": attempts},
+        "max_pool_connections": _POOL,
+        # Content-MD5 guards the way there, authenticated encryption all of it. botocore's own
+        # checksums would be computed on the loop, and not every server knows them.
+        "request_checksum_calculation": "when_required",
+        "response_checksum_validation": "when_required",
+        "s3": s3,
+    }
+
+
+def _retry_conflict(
+    response: tuple[Any, dict[str, Any]] | None, attempts: int, **_: object
+) -> float | None:
+    """Tell botocore to repeat a PUT after 409, as S3 asks; return the seconds to wait, or None.
+
+    Amazon S3 User Guide, "Add preconditions to S3 operations": on a 409 Conflict, retry the upload.
+    """
+    if response is None or response[1].get("Error", {}).get("Code") not in _CONFLICTS:
+        return None
+    return jitter(attempts) if attempts < ATTEMPTS else None
+
+
+def jitter(attempt: int) -> float:
+    """Return seconds to wait after that attempt, counted from 1."""
+    return random.uniform(0, _WAIT * 2 ** (attempt - 1))  # noqa: S311 - to spread, not to hide
+
+
+def _expect_nothing(request: Untyped, **_: object) -> None:
+    """Have a body sent at once: aiohttp waits for "100 Continue" without any timeout."""
+    del request.headers["Expect"]

@@ -1,0 +1,327 @@
+"""Reads from servers that are slow, wordy, or not what they seem: they end, early and in time."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+import pytest
+from tests.conftest import open_store
+from tests.servers import S3Server
+
+from ptb_s3 import _s3_bodies
+from ptb_s3._s3 import S3Store
+from ptb_s3.errors import SettingsError, StorageError, StorageUnavailableError
+
+_DATE = "Sun, 29 Nov 2026 10:00:00 GMT"
+
+
+class Scripted:
+    """HTTP server whose replies a test writes, byte by byte where it wants to."""
+
+    def __init__(self) -> None:
+        self.requests: list[str] = []
+        self.sent = 0
+        self.endpoint_url = ""
+
+    async def reply(self, line: str, writer: asyncio.StreamWriter) -> None:
+        raise NotImplementedError
+
+    async def send(self, writer: asyncio.StreamWriter, data: bytes) -> None:
+        writer.write(data)
+        await writer.drain()
+        self.sent += len(data)
+
+    async def begin(self, writer: asyncio.StreamWriter, length: int, **headers: str) -> None:
+        lines = {"ETag": '"x"', "Content-Length": str(length), "Last-Modified": _DATE, **headers}
+        text = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in lines.items())
+        writer.write(f"HTTP/1.1 200 OK\r\n{text}\r\n".encode())
+        await writer.drain()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, asyncio.CancelledError):
+            while line := (await reader.readline()).decode("latin-1").strip():
+                while (await reader.readline()).strip():
+                    pass
+                self.requests.append(line)
+                await self.reply(line, writer)
+        writer.close()
+
+    @asynccontextmanager
+    async def store(self, **options: object) -> AsyncIterator[S3Store]:
+        tasks: set[asyncio.Task[None]] = set()
+
+        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            tasks.add(task)
+            await self._connected(reader, writer)
+
+        server = await asyncio.start_server(connected, "127.0.0.1", 0)
+        self.endpoint_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        store = open_store(S3Server("scripted", self.endpoint_url, "key", "secret"), "b", **options)
+        yield store
+        await store.close()
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class _Dripping(Scripted):
+    """Gives a byte now and then, which no timeout between two of them ends."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self._length = length
+
+    async def reply(self, line: str, writer: asyncio.StreamWriter) -> None:
+        if "versions" in line or "delete" in line:
+            await self.begin(writer, self._length, Content_Type="application/xml")
+        else:
+            await self.begin(writer, self._length)
+        while True:
+            await self.send(writer, b"<")
+            await asyncio.sleep(0.02)
+
+
+async def _history(store: S3Store) -> list[str]:
+    return [version.version_id async for version in store.versions("head")]
+
+
+_READS: dict[str, Callable[[S3Store], object]] = {
+    "get": lambda store: store.get("head"),
+    "first": lambda store: store.get("head", first_bytes=1000),
+    "glance": lambda store: store.get("head", unless='"other"'),
+    "versions": _history,
+    "delete": lambda store: store.delete("head", ["a"]),
+}
+
+
+@pytest.mark.parametrize("read", _READS.values(), ids=_READS.keys())
+async def test_a_reply_that_drips_ends_in_time(
+    monkeypatch: pytest.MonkeyPatch, read: Callable[[S3Store], object]
+) -> None:
+    """Each read has time by its size, all attempts together, however the bytes come in."""
+    monkeypatch.setattr("ptb_s3._s3.BACKOFF", 0.0)
+    monkeypatch.setattr("ptb_s3._s3._PAGE", 0)
+    async with _Dripping(100_000).store(connect_timeout=0.1, read_timeout=0.1) as store:
+        monkeypatch.setattr(_s3_bodies, "SLOWEST", 500_000)  # 0.2 s for what is promised
+        await store._client()  # which may take a while
+        began = time.monotonic()
+        with pytest.raises(StorageUnavailableError, match="TimeoutError"):
+            await read(store)  # type: ignore[misc] # all of them are awaitable
+        assert time.monotonic() - began < 2
+
+
+async def test_a_large_object_has_the_time_that_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes at the pace of a slow line arrives, though it takes longer than an answer may."""
+    monkeypatch.setattr("ptb_s3._s3.BACKOFF", 0.0)
+    monkeypatch.setattr(_s3_bodies, "SLOWEST", 20)
+
+    class Slow(Scripted):
+        async def reply(self, _line: str, writer: asyncio.StreamWriter) -> None:
+            await self.begin(writer, 50)
+            for _ in range(50):
+                await self.send(writer, b"x")
+                await asyncio.sleep(0.02)
+
+    async with Slow().store(connect_timeout=0.1, read_timeout=0.1) as store:
+        fetched = await store.get("head")
+    assert fetched is not None
+    assert fetched.body == b"x" * 50
+
+
+class _Wordy(Scripted):
+    """Has an object of 300 MB, and gives all of it whatever is asked for."""
+
+    size = 300 * 10**6
+
+    async def reply(self, _line: str, writer: asyncio.StreamWriter) -> None:
+        await self.begin(writer, self.size)
+        for _ in range(self.size // 10**6):
+            await self.send(writer, bytes(10**6))
+
+
+class _GarbageError(Exception):
+    """What arrives is not what it should be."""
+
+
+@pytest.mark.parametrize("unless", [None, '"other"'], ids=["get", "unless"])
+@pytest.mark.parametrize("at_once", [True, False], ids=["size", "piece"])
+async def test_who_takes_the_bytes_may_end_the_transfer(
+    unless: str | None, *, at_once: bool
+) -> None:
+    """What it raises of the size or a piece comes out of `get`, and no more is read, nor again."""
+    server = _Wordy()
+    pieces: list[int] = []
+
+    def take(piece: bytes) -> None:
+        pieces.append(len(piece))
+        raise _GarbageError
+
+    def into(size: int) -> Callable[[bytes], None]:
+        assert size == _Wordy.size
+        if at_once:
+            raise _GarbageError
+        return take
+
+    async with server.store() as store:
+        with pytest.raises(_GarbageError):
+            await store.get("head", unless=unless, into=into)
+        await asyncio.sleep(0)
+        assert len(server.requests) == 1
+        assert len(pieces) == (not at_once)
+    assert server.sent < 30 * 10**6  # what lies in buffers on the way
+
+
+@pytest.mark.parametrize("error", [OSError, TimeoutError, StorageUnavailableError])
+@pytest.mark.parametrize("unless", [None, '"other"'], ids=["get", "unless"])
+async def test_what_the_taker_raises_is_not_taken_for_weather(
+    error: type[Exception], unless: str | None
+) -> None:
+    """Neither does the storage get the blame, nor is anything asked again."""
+    server, mine = _Wordy(), error("mine")
+
+    def into(_size: int) -> Callable[[bytes], None]:
+        raise mine
+
+    async with server.store() as store:
+        with pytest.raises(error) as caught:
+            await store.get("head", unless=unless, into=into)
+        assert caught.value is mine
+        assert len(server.requests) == 1
+
+
+async def test_the_first_bytes_are_all_that_is_read() -> None:
+    """A server that ignores Range sends on, and nobody listens."""
+    server = _Wordy()
+    async with server.store() as store:
+        fetched = await store.get("head", first_bytes=70_000)
+        assert fetched is not None
+        assert fetched.body == bytes(70_000)
+        assert fetched.modified == datetime(2026, 11, 29, 10, tzinfo=UTC)
+        looked = await store.get("head", first_bytes=70_000, unless='"other"')
+        assert looked is not None
+        assert looked[:2] == (bytes(70_000), '"x"')
+        assert looked.modified == fetched.modified
+    assert server.sent < 60 * 10**6
+
+
+class _Listing(Scripted):
+    """Lists page after page, each with so many versions and these markers."""
+
+    def __init__(self, *markers: str, versions: int = 1) -> None:
+        super().__init__()
+        self._markers = markers
+        self._versions = versions
+
+    async def reply(self, _line: str, writer: asyncio.StreamWriter) -> None:
+        number = len(self.requests) - 1
+        marker = self._markers[number % len(self._markers)]
+        entries = "".join(
+            f"<Version><Key>bot/head</Key><VersionId>v{number}.{each}</VersionId><IsLatest>false"
+            "</IsLatest><LastModified>2026-11-29T10:00:00.000Z</LastModified><Size>1</Size>"
+            "</Version>"
+            for each in range(self._versions)
+        )
+        page = (
+            '<?xml version="1.0"?><ListVersionsResult><Name>b</Name>'
+            f"<IsTruncated>true</IsTruncated>{marker}{entries}</ListVersionsResult>"
+        ).encode()
+        await self.begin(writer, len(page), Content_Type="application/xml")
+        await self.send(writer, page)
+
+
+def _marker(number: int) -> str:
+    return (
+        "<NextKeyMarker>bot/head</NextKeyMarker>"
+        f"<NextVersionIdMarker>v{number}</NextVersionIdMarker>"
+    )
+
+
+@pytest.mark.parametrize(
+    ("markers", "pages"),
+    [([""], 1), ([_marker(1)], 2), ([_marker(1), _marker(2), _marker(3)], 4)],
+    ids=["none", "the same", "in a circle"],
+)
+async def test_a_listing_without_end_is_an_error(markers: Sequence[str], pages: int) -> None:
+    """A page that says there is more, and leads nowhere new, is the last one that is asked for."""
+    server = _Listing(*markers)
+    async with server.store() as store:
+        with pytest.raises(StorageError, match="its list goes on, and not where"):
+            await asyncio.wait_for(_history(store), 20)
+    assert len(server.requests) == pages
+
+
+async def test_another_version_than_the_one_asked_for_is_none() -> None:
+    """Where a server ignores the version, what it gives is not taken for it, and not read."""
+
+    class Heedless(_Wordy):
+        async def reply(self, _line: str, writer: asyncio.StreamWriter) -> None:
+            await self.begin(writer, self.size, **({"x-amz-version-id": "v9"}))
+            await self.send(writer, bytes(10**6))
+
+    server = Heedless()
+    async with server.store() as store:
+        assert await store.get("head", version_id="nonsense") is None
+        assert await store.get("head", version_id="null") is None
+        found = await store.get("head", version_id="v9", first_bytes=10)
+        assert found is not None
+        assert found.version_id == "v9"
+
+
+async def test_without_versioning_no_id_but_null_is_there(unversioned_store: S3Store) -> None:
+    """SeaweedFS gives the object itself for any id; only ``null`` is the one it has."""
+    written = await unversioned_store.put("head", b"one", if_match=None)
+    assert await unversioned_store.get("head", version_id="nonsense") is None
+    found = await unversioned_store.get("head", version_id="null")
+    assert found is not None
+    assert found[:2] == (b"one", written.etag)
+
+
+async def test_a_bot_that_fills_the_executor_reads_and_writes(
+    s3_server: S3Server, bucket: str
+) -> None:
+    """No thread of asyncio's default executor is needed: not for a body, nor for a host's name."""
+    loop, ended = asyncio.get_running_loop(), threading.Event()
+    executor = ThreadPoolExecutor(2)
+    loop.set_default_executor(executor)
+    blocked = [loop.run_in_executor(None, ended.wait) for _ in range(4)]
+    address = urlsplit(s3_server.endpoint_url)
+    named = f"{address.scheme}://localhost:{address.port}"
+    store = open_store(s3_server, bucket, endpoint_url=named)
+    try:
+        async with asyncio.timeout(20):
+            body = os.urandom(3 * 2**20)
+            written = await store.put("head", body, if_match=None)
+            fetched = await store.get("head")
+            assert fetched is not None
+            assert fetched[:3] == (body, *written)
+            await store.close()
+    finally:
+        ended.set()
+        await asyncio.gather(*blocked)
+        executor.shutdown()
+
+
+@pytest.mark.parametrize(
+    "prefix", ["/", "/bot/", "a//b/", "bot//", "b\\c/", "./", "a/../", "../", "a/\n/", "\x7f"]
+)
+def test_a_prefix_that_storages_change_is_refused(prefix: str) -> None:
+    """It would be written under one name and listed under another, so that nothing is seen."""
+    with pytest.raises(SettingsError, match="PTB_S3_PREFIX"):
+        S3Store("bucket", prefix)
+
+
+@pytest.mark.parametrize("prefix", ["", "bot", "bot/", "a/b/c/", "a.b/..c/", "ä b+c/", "-"])
+def test_other_prefixes_are_taken(prefix: str) -> None:
+    """What every storage takes as it is stays allowed."""
+    assert S3Store("bucket", prefix).prefix == prefix

@@ -1,0 +1,162 @@
+"""Lines: no blob of a branch that was given up is ever taken for a base."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.support import BOT_ID, KEY
+
+from ptb_s3 import _head
+from ptb_s3._container import HEAD, read_header
+from ptb_s3._keyring import Keyring
+from ptb_s3._repository import Repository
+from ptb_s3._state import Kind
+from ptb_s3._store import Call, Fault, MemoryStore, ProcessKilled
+from ptb_s3.errors import DamagedObjectError, StorageUnavailableError
+
+USER = Kind.USER_DATA
+
+
+async def _no_pause(_: float) -> None:
+    """Stand in for waiting."""
+
+
+async def opened(store: MemoryStore, **options: Any) -> Repository:
+    given: dict[str, Any] = {"bot": BOT_ID, "serializer": "pickle5", "pause": _no_pause}
+    repository = Repository(store, Keyring(KEY), **{**given, **options})
+    await repository.load()
+    return repository
+
+
+async def committed(repository: Repository, value: bytes, user: int = 1) -> None:
+    repository.stage(USER, user, value)
+    await repository.commit()
+
+
+async def published(repository: Repository) -> None:
+    await repository.compact(USER)
+    await repository.commit(publish=True)
+
+
+def put_back(store: MemoryStore, objects: dict[str, bytes]) -> None:
+    for name, body in objects.items():
+        store.replace(name, body)
+
+
+async def test_each_load_begins_a_line_with_its_first_commit() -> None:
+    """The next ones go on with the newest line, whoever began it."""
+    store = MemoryStore()
+    one = await opened(store)
+    await committed(one, b"1")
+    other = await opened(store)
+    await committed(other, b"2")
+    await committed(other, b"3")
+    lines = other.base.head.lines
+    assert [line.revision for line in lines] == [1, 2]
+    assert [line.line for line in lines] == [w.writer for w in other.base.head.writers]
+    header, _ = read_header(HEAD, store.current()[HEAD])
+    assert header.line == lines[-1].line
+    await other.compact(USER)
+    header, _ = read_header(USER, store.current()[USER])
+    assert (header.revision, header.line) == (3, lines[-1].line)
+
+
+async def test_a_blob_of_a_branch_that_was_given_up_is_refused() -> None:
+    """The store was rolled back before a cold start: its revisions were given a second time."""
+    store = MemoryStore()
+    given_up = await opened(store)
+    await committed(given_up, b"common")
+    await published(given_up)
+    point = store.current()
+    for number in range(5):
+        await committed(given_up, b"given up %d" % number)
+    await given_up.compact(USER)
+    blob = store.current()[USER]
+    put_back(store, point)
+    current = await opened(store)
+    for number in range(9):
+        await committed(current, b"current %d" % number)
+    store.replace(USER, blob)
+    with pytest.raises(DamagedObjectError, match="of its own lines"):
+        await opened(store)
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_a_blob_of_an_honest_neighbour_will_do(*, before: bool) -> None:
+    """Any version within the range, of the line that head has at its revision, is a base."""
+    store = MemoryStore()
+    one = await opened(store)
+    await committed(one, b"1")
+    await one.compact(USER)
+    await committed(one, b"2")
+    older = store.current()[USER]
+    if before:  # another process has begun a line since
+        one = await opened(store)
+    await committed(one, b"3")
+    await one.compact(USER)  # and ends before any head refers to it
+    assert (await opened(store)).staged.entities(USER) == {1: b"3"}
+    store.replace(USER, older)
+    assert (await opened(store)).staged.entities(USER) == {1: b"3"}
+
+
+async def test_a_crash_between_blob_and_head_loses_nothing() -> None:
+    """The next process loads the blob, and its first commit refers to it."""
+
+    def die(call: Call) -> Fault | None:
+        return Fault.KILL_BEFORE if call.operation == "put" and call.name == HEAD else None
+
+    store = MemoryStore()
+    one = await opened(store)
+    await committed(one, b"1")
+    await one.compact(USER)
+    store.faults = die
+    with pytest.raises(ProcessKilled):
+        await one.commit(publish=True)
+    store.faults = lambda _: None
+    other = await opened(store)
+    assert other.staged.entities(USER) == {1: b"1"}
+    await committed(other, b"2")
+    ref = other.base.head.parts[USER].ref
+    assert ref is not None
+    assert ref.commit == read_header(USER, store.current()[USER])[0].commit
+
+
+async def test_a_line_that_has_left_the_list_is_known_by_the_commit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The very blob that head refers to is taken however old its line is, and no other one."""
+    monkeypatch.setattr(_head, "MAX_LINES", 3)
+    store = MemoryStore()
+    repository = await opened(store)
+    await committed(repository, b"1")
+    await published(repository)
+    blob = store.current()[USER]
+    await repository.compact(USER)
+    twin = store.current()[USER]
+    store.replace(USER, blob)
+    for number in range(5):
+        await committed(await opened(store), b"%d" % number)
+    fresh = await opened(store)
+    assert len(fresh.base.head.lines) == 3
+    assert fresh.base.head.line_at(1) is None
+    assert fresh.staged.entities(USER) == {1: b"4"}
+    store.replace(USER, twin)
+    with pytest.raises(DamagedObjectError, match="of its own lines"):
+        await opened(store)
+
+
+async def test_an_unknown_outcome_is_looked_up_under_the_id_it_was_sent_with() -> None:
+    """After an attempt that stays undecided the process goes on as another writer."""
+    store = MemoryStore()
+    repository = await opened(store)
+    await committed(repository, b"1")
+    store.faults = lambda call: Fault.FAIL_BEFORE if call.operation != "versions" else None
+    with pytest.raises(StorageUnavailableError):
+        await committed(repository, b"2")
+    store.faults = lambda _: None
+    await repository.commit()
+    head = repository.base.head
+    assert head.revision == 2
+    assert len({writer.writer for writer in head.writers}) == 2
+    assert [line.revision for line in head.lines] == [1, 2]

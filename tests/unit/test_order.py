@@ -1,0 +1,102 @@
+"""The order of commits: what is current first, then by line and revision, then by time."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+from tests.support import KEY
+
+from ptb_s3._container import Changed, Header
+from ptb_s3._order import MAX_SKEW, Commit, by_time, in_order, moments, put_back
+from ptb_s3._store import Version
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+HEADER = Header(
+    object="head",
+    store="00000000-0000-4000-8000-000000000000",
+    revision=1,
+    commit="0" * 32,
+    line="0" * 16,
+    created=NOON,
+    writer="0" * 16,
+    key=KEY.id,
+    serializer="pickle5",
+    entities=0,
+    changed=Changed(),
+    size=0,
+)
+
+
+def version(name: str, minutes: float, *, latest: bool = False) -> Version:
+    return Version(name, NOON + timedelta(minutes=minutes), 1, latest)
+
+
+def commit(revision: int, minutes: float, *, latest: bool = False, made: float = 0) -> Commit:
+    created = NOON + timedelta(minutes=made or minutes)
+    header = msgspec.structs.replace(HEADER, revision=revision, created=created)
+    return Commit(version(f"v{revision}.{minutes}", minutes, latest=latest), header)
+
+
+def on_line(of: Commit, line: str) -> Commit:
+    assert of.header is not None
+    return of._replace(header=msgspec.structs.replace(of.header, line=line * 16))
+
+
+def test_what_is_current_comes_first_whatever_its_time() -> None:
+    """SeaweedFS lists the version ``null`` last even where it is the latest."""
+    listed = [version("b", 2), version("c", 3), version("a", 1), version("null", 0, latest=True)]
+    for seed in range(10):
+        random.Random(seed).shuffle(listed)  # noqa: S311 - to be repeatable is the point
+        assert [v.version_id for v in by_time(listed)] == ["null", "c", "b", "a"]
+
+
+def test_what_time_does_not_order_is_a_group() -> None:
+    """Storages have seconds; what is current is a group of its own."""
+    listed = by_time([version("a", 1), version("b", 1), version("c", 1, latest=True)])
+    assert [[v.version_id for v in group] for group in moments(listed)] == [["c"], ["a", "b"]]
+
+
+def test_revisions_order_commits_of_one_moment() -> None:
+    """Where the storage's time says nothing, the header does."""
+    commits = [commit(revision, 0) for revision in (3, 1, 4, 2)]
+    assert [c.header and c.header.revision for c in in_order(commits)] == [4, 3, 2, 1]
+    unreadable = Commit(version("x", 5), None)
+    assert in_order([*commits, unreadable])[0] is unreadable
+
+
+def test_lines_follow_one_another_whatever_their_revisions() -> None:
+    """A branch that was given up stays behind the one that is current, copies of it included."""
+    old = [commit(revision, revision) for revision in range(1, 10)]
+    put_back_later = commit(5, 60, made=5)
+    new = [on_line(commit(revision, 60 + revision), "b") for revision in (6, 7)]
+    before = on_line(commit(3, -10), "c")
+    commits = [*new, before, *old, put_back_later]
+    for seed in range(10):
+        random.Random(seed).shuffle(commits)  # noqa: S311 - as above
+        ordered = [(c.header.line[0], c.header.revision) for c in in_order(commits) if c.header]
+        ours = [("0", revision) for revision in (9, 8, 7, 6, 5, 5, 4, 3, 2, 1)]
+        assert ordered == [("b", 7), ("b", 6), *ours, ("c", 3)]
+
+
+@pytest.mark.parametrize(("minutes", "expected"), [(14, False), (15, False), (16, True)])
+def test_a_copy_is_told_by_the_storages_time(minutes: int, *, expected: bool) -> None:
+    """Clocks may differ by 15 minutes, or S3 refuses the request; beyond that it is a copy."""
+    assert put_back(HEADER, NOON + timedelta(minutes=minutes)) is expected
+    assert put_back(HEADER, NOON + MAX_SKEW) is False
+
+
+def test_a_large_object_may_be_long_on_its_way() -> None:
+    """Its time of arrival is later by what a slow line takes."""
+    large = msgspec.structs.replace(HEADER, size=2**30)
+    assert put_back(large, NOON + timedelta(hours=4)) is False
+    assert put_back(large, NOON + timedelta(hours=5)) is True
+
+
+def test_a_commit_was_made_when_the_storage_took_it() -> None:
+    """By one clock for all writers; a copy goes by its writer's."""
+    assert commit(1, 30, made=20).made == NOON + timedelta(minutes=30)
+    assert commit(1, 60, made=20).made == NOON + timedelta(minutes=20)
+    assert Commit(version("x", 60), None).made == NOON + timedelta(minutes=60)
