@@ -443,7 +443,6 @@ def simulate(seed: int, features: Collection[str] | None = None) -> Counter[str]
         "clock": world.clock,
         "pause": asyncio.sleep,
     }
-<<<<<<< HEAD
     words = randomness.choice([_no_words, _many_words])
     with ExitStack() as stack:
         enter = stack.enter_context
@@ -458,14 +457,6 @@ def simulate(seed: int, features: Collection[str] | None = None) -> Counter[str]
         except StuckError:
             raise Violation("everything waits for something that nobody is going to do") from None
     world.tally.update(f"with {name}" for name in world.features & FEATURES.keys())
-=======
-    with (
-        mock.patch.dict(Repository.__init__.__kwdefaults__ or {}, effects),
-        mock.patch("ptb_s3._head.COMPACTION_SLACK", 400),
-        mock.patch("ptb_s3._blobs.common_words", randomness.choice([_no_words, _many_words])),
-    ):
-        loop.run(world.run())
->>>>>>> main
     return world.tally
 
 
