@@ -27,6 +27,8 @@ from ptb_s3.serverless import close, deliver
 
 App = Application[Any, Any, Any, Any, Any, Any]
 USERS = range(1, 6)
+# Updates of a schedule, at most.
+UPDATES = 30
 # Tries of one update. The weather ends long before.
 TRIES = 60
 
@@ -105,7 +107,7 @@ class Deliveries:
 
     async def _send_some(self, end: float) -> None:
         clock = asyncio.get_running_loop().time
-        while clock() < end and self._audit.violation is None:
+        while clock() < end and self._next < 1000 + UPDATES and self._audit.violation is None:
             number, self._next = self._next, self._next + 1
             body = _message(number, self._rng.choice(USERS))
             for _ in range(TRIES):

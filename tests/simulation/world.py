@@ -127,7 +127,9 @@ class World:
         end = asyncio.get_running_loop().time() + DURATION
         outsider = Outsider(self._storage, self._audit, self._excuses, self._model, self._rng)
         self._audit.thorough = "outsiders" in self.features
-        others = [outsider.run(end)] if "outsiders" in self.features else [self._expire(end)]
+        others = [outsider.run(end)] if "outsiders" in self.features else []
+        if self.features.isdisjoint({"outsiders", "clocks"}):  # they need all that there was
+            others.append(self._expire(end))
         if "deliver" in self.features:
             self._audit.with_model = False
             work = [Deliveries(self._audit, self._excuses, self._rng, self._instance).run(end)]
