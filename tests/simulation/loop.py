@@ -9,6 +9,8 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
+# Tasks after so many of which those that are done are let go.
+_KEPT = 128
 # Name of the tasks that nothing but the end of their process ends.
 PROTECTED = "protected"
 
@@ -27,7 +29,6 @@ class Process:
     Attributes:
         dead: Whether it has died.
         died: Set when it has.
-        tasks: Its tasks.
         cancels: Asked for each task that it makes: after how many turns of the loop to cancel it;
             None: not at all.
     """
@@ -40,7 +41,6 @@ class Process:
     ) -> None:
         self.dead = False
         self.died = asyncio.Event()
-        self.tasks: list[asyncio.Task[Any]] = []
         self.cancels: Callable[[], int | None] = lambda: None
         self.skew = skew
         self.randomness = randomness
@@ -65,8 +65,7 @@ class Process:
         return asyncio.get_running_loop().create_task(work, name=PROTECTED, context=context)
 
     def made(self, task: asyncio.Task[Any]) -> None:
-        """Take note of a task; and cancel it, now or later, if it is to be."""
-        self.tasks.append(task)
+        """Cancel a task that was just made, now or later, if it is to be."""
         turns = None if task.get_name() == PROTECTED else self.cancels()
         if turns is not None:
             _cancel_in(turns, task)
@@ -163,6 +162,8 @@ def run(work: Coroutine[Any, Any, None]) -> None:
     def note(on: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
         task: asyncio.Task[Any] = asyncio.Task(work, loop=on, **options)
         tasks.append(task)
+        if len(tasks) > _KEPT and not len(tasks) % _KEPT:
+            tasks[:] = [kept for kept in tasks if not kept.done()]
         return task
 
     loop.set_task_factory(note)
