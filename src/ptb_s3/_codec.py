@@ -18,6 +18,8 @@ from typing import Final, Protocol, Self, TypeVar
 from telegram import Bot
 from telegram.warnings import PTBUserWarning
 
+from ptb_s3 import _sets
+from ptb_s3._apart import Apart
 from ptb_s3._fence import Fence
 from ptb_s3._pickling import (
     PROTOCOL,
@@ -115,12 +117,11 @@ class PickleSerializer:
     def _bind(self, words: Words) -> None:
         # To classes: to set all that on each of a hundred thousand unpicklers takes a while.
         self._bound_words = words
-        self._pickler = type("_Pickler", (Pickler,), {**self._bound, "reductions": {}})
-        self._numbering = type(
-            "_NumberingPickler",
-            (NumberingPickler,),
-            {**self._bound, "reductions": {}, "numbers": words.numbers},
-        )
+        writing = {**self._bound, "reductions": {}, "apart": Apart({})}
+        self._pickler: type[Pickler] = type("_Pickler", (Pickler,), writing)
+        self._of_words = Apart(words.own)
+        numbering = {**writing, "numbers": words.numbers}
+        self._numbering = type("_NumberingPickler", (NumberingPickler,), numbering)
         bound = {**self._bound, "words": words}
         self._unpickler = type("_Unpickler", (Unpickler,), bound)
         self._careful = type("_CarefulUnpickler", (CarefulUnpickler,), bound)
@@ -150,6 +151,8 @@ class PickleSerializer:
             noted = self._dump(value, memo=words.noting)
         if not has_bare_form(noted):
             return None
+        if _sets.may_hold_sets(noted) and _sets.holds_sets(value, self._pickler.to):
+            return None
         return strip(noted, self._dump(value, memo=words.memo, fast=True))
 
     def _with_words(self, value: object) -> object:
@@ -167,16 +170,19 @@ class PickleSerializer:
         file = io.BytesIO()
         pickler = self._pickler(file, PROTOCOL)
         if memo is not None:
-            pickler.memo, pickler.fast = memo, fast
+            pickler.memo, pickler.fast, pickler.apart = memo, fast, self._of_words
         try:
             pickler.dump(value)
+            data = file.getvalue()
+            if memo is None and _sets.may_hold_sets(data):
+                data = _sets.write(value, data, pickler, type(pickler).to)
         except Exception as error:  # noqa: BLE001 - objects' own code may raise anything
             failure = explain(error, pickler, value)
         else:
             if pickler.foreign and not self._warned:
                 self._warned = True
                 warnings.warn(_FOREIGN_BOT, PTBUserWarning, stacklevel=3)
-            return file.getvalue()
+            return data
         # Here, where no exception is being handled: a chained one would show values in a log.
         raise failure
 

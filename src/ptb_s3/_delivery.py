@@ -17,7 +17,7 @@ from telegram import Update
 from ptb_s3._group_commit import GroupCommit
 from ptb_s3._ptb import Internals
 from ptb_s3._rollback import has_unsaved
-from ptb_s3._transaction import App, OnConflict, Transaction
+from ptb_s3._transaction import App, OnConflict, Transaction, entity_of
 from ptb_s3.errors import (
     ConflictError,
     OvertakenError,
@@ -49,6 +49,7 @@ class Host:
             belongs to it.
         begun: Whether the application is initialised.
         open: The update that is under way; of a call that broke off, if its loop is gone.
+        unsavable: Entities that cannot be saved for what others than updates have made of them.
     """
 
     def __init__(self) -> None:
@@ -56,6 +57,7 @@ class Host:
         self.turn = asyncio.Lock()
         self.begun = False
         self.open: Transaction | None = None
+        self.unsavable: set[tuple[str | None, object]] = set()
 
     async def take_back(self) -> None:
         """Take back the update that is under way, if there is one."""
@@ -75,26 +77,29 @@ async def prepare(application: App, persistence: _Persistence, host: Host) -> Gr
     await host.take_back()
     commits = await persistence.opened()
     if fresh:
-        await _save_others(application, commits)
+        await _save_others(application, commits, host)
     else:
         await commits.idle()  # a look would not wait for what is under way, and find less
-        await _refresh(application, commits)
+        await _refresh(application, commits, host)
     return commits
 
 
-async def _refresh(application: App, commits: GroupCommit) -> None:
+async def _refresh(application: App, commits: GroupCommit, host: Host) -> None:
     """Bring in what others have committed."""
     await commits.catch_up()
-    await _save_others(application, commits)
+    await _save_others(application, commits, host)
     Internals(application).bring_in(commits.objects)
 
 
-async def _save_others(application: App, commits: GroupCommit) -> None:
+async def _save_others(application: App, commits: GroupCommit, host: Host) -> None:
     """Save what is no update's, such as `post_init`'s: it is not to be taken back with one."""
+    host.unsavable = set()
     unsaved = has_unsaved(application, Internals(application), commits.objects)
     if unsaved or commits.repository.dirty:
+        faults = commits.faults = []
         await application.update_persistence()
         await commits.repository.commit()
+        host.unsavable = {entity_of(fault) for fault in faults}
 
 
 class Delivery:
@@ -158,7 +163,7 @@ class Delivery:
             if self._overtaken > 1:  # and look again: what was seen before a wait is old by now
                 longest = min(RETRY_PAUSE * 2.0 ** (self._overtaken - 2), MAX_RETRY_PAUSE)
                 await asyncio.sleep(random.random() * longest)  # noqa: S311 - no secret
-                await _refresh(self._application, commits)
+                await _refresh(self._application, commits, host)
         return None
 
     async def _try(self, host: Host, commits: GroupCommit) -> list[PersistenceError]:
@@ -167,7 +172,7 @@ class Delivery:
         host.open = transaction
         try:
             await self._process(transaction)
-            faults = await transaction.save()
+            faults = await transaction.save(host.unsavable)
         except GeneratorExit:
             raise  # of a loop that is gone: nothing can be awaited, and the next call takes it back
         except BaseException:  # out of time, for one: Telegram sends it again

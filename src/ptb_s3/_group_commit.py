@@ -279,6 +279,8 @@ class GroupCommit:
         """End a commit that is under way; what it held stays staged, and its outcome is unknown."""
         for task in self._under_way():
             task.cancel()
+        if self._group is not None and not running(self._group.task):
+            self._group.updates.clear()  # of a loop that is gone, and of an update to be taken back
         await self.idle()
 
     async def _too_late(self, seconds: float) -> StorageUnavailableError:
@@ -339,7 +341,9 @@ class GroupCommit:
         except BaseException as failure:  # noqa: BLE001 - handed over to whoever is to say so
             group.failure = failure
         finally:
-            self._left_out = group.share_out(self._left_out + self.repository.take_faults())
+            left_out = self.repository.take_faults()
+            self.tell(left_out)
+            self._left_out = group.share_out(self._left_out + left_out)
             await self._release(group)
         if committed:  # those who waited go on first: a blob's thread would hold them up
             self._blobs.write_due()

@@ -61,17 +61,18 @@ class Joined(Generic[_T]):
 
     async def __call__(self, begin: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """Wait for the run that is under way or, if there is none, for one that begins now."""
-        given_up = None if self.waiting else running(self._run)
+        run, given_up = running(self._run), not self.waiting
         self.waiting += 1
         try:
-            if given_up is not None:
-                await asyncio.wait([given_up], timeout=self._patience)
-                given_up.cancel()
+            if run is not None and given_up:
+                await asyncio.wait([run], timeout=self._patience)
+                run.cancel()
             while True:
-                run = running(self._run) or self._begin(begin)
+                run = run or running(self._run) or self._begin(begin)
                 await asyncio.wait([run])  # which leaves it alone if we are cancelled
                 if not run.cancelled():
                     return run.result()
+                run = None
         finally:
             self.waiting -= 1
 

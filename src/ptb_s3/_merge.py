@@ -1,19 +1,23 @@
 """Merge two values that one entity was given by two writers, against the one both started from.
 
 Dictionaries are merged key by key, in depth; so are the attributes of an object that is a whole
-entity, as with a context type of one's own. What else both changed is for `merge=` to settle, or
-ours wins: it is the later commit.
+entity, as with a context type of one's own. Of sets, what each side added and removed counts; of
+lists to which both sides only appended, theirs comes first, then ours. What else both changed is
+for `merge=` to settle, or ours wins: it is the later commit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
+from types import MemberDescriptorType
 from typing import Any, Final, TypeAlias
 
 from ptb_s3 import _codec
+from ptb_s3._attributes import attributes, set_attributes
 from ptb_s3._codec import Serializer
 from ptb_s3._rebase import Resolution
+from ptb_s3._sameness import Essence, alike, essence, essence_by
 from ptb_s3._state import Key, Kind
 from ptb_s3.errors import ConflictError, PersistenceError
 
@@ -26,12 +30,17 @@ class _Missing(Enum):
 
 
 _MISSING: Final = _Missing.MISSING
+# Of a class that a program has defined, and that is not built in (Py_TPFLAGS_HEAPTYPE).
+_HEAP: Final = 1 << 9
+# What is known by itself and its class: equal ones of these are the same.
+_MARKS: Final = frozenset({int, str, bytes, bool, MemberDescriptorType})
 
 
 def merge_values(base: Any, ours: Any, theirs: Any) -> Any:  # noqa: ANN401 - values are anybody's
     """Merge two values as it is done without ``merge=``, for such a function to build on.
 
-    Dictionaries key by key, in depth; what both changed, as we did. Changes `ours`.
+    Dictionaries key by key, in depth, sets by their elements, lists that both appended to one after
+    the other; what else both changed, as we did. Changes `ours`.
 
     Args:
         base: The value that both started from; None: there was none.
@@ -41,7 +50,7 @@ def merge_values(base: Any, ours: Any, theirs: Any) -> Any:  # noqa: ANN401 - va
     Returns:
         The merged value.
     """
-    merging = _Merging(vars)
+    merging = _Merging(essence)
     merged = merging.combine(*map(_present, (base, ours, theirs)), whole=True)
     return None if merged is _MISSING else merged
 
@@ -57,6 +66,7 @@ class Merger:
     def __init__(self, serializer: Serializer, function: Merge | None = None) -> None:
         self._serializer = serializer
         self._function = function
+        self._essence = essence_by(serializer)
 
     def __call__(
         self, kind: Kind, key: Key, base: bytes | None, ours: bytes | None, theirs: bytes | None
@@ -72,8 +82,10 @@ class Merger:
             raise
         except PersistenceError as error:
             # Its text may tell more than a log should hold; its class says what to look for.
-            reason = type(error).__name__
-        raise _unmergeable(kind, f"its values cannot be read or written ({reason})")
+            reason = f"its values cannot be read or written ({type(error).__name__})"
+        except Exception as error:  # noqa: BLE001 - objects' own code may raise anything
+            reason = f"to compare its values raised {type(error).__name__}"
+        raise _unmergeable(kind, reason)
 
     def _resolve(
         self, kind: Kind, key: Key, base: bytes | None, ours: bytes | None, theirs: bytes | None
@@ -82,14 +94,14 @@ class Merger:
             return Resolution(ours)
         if base == ours:
             return Resolution(theirs)
-        merging = _Merging(lambda value: _codec.dump(self._serializer, value))
+        merging = _Merging(self._essence)
         values = (self._load(kind, base), self._load(kind, ours), self._load(kind, theirs))
         merged = merging.combine(*values, whole=True)
         if merging.clashes and self._function is not None:
             again = (self._load(kind, data) for data in (base, ours, theirs))
             merged = self._ask(kind, key, *(None if v is _MISSING else v for v in again))
-            return Resolution(self._dump(merging, merged, ours, theirs))
-        data = self._dump(merging, merged, ours, theirs)
+            return Resolution(self._dump(merged, ours, theirs))
+        data = self._dump(merged, ours, theirs)
         return Resolution(data, merging.overridden, contested=merging.clashes > 0)
 
     def _ask(self, kind: Kind, key: Key, base: object, ours: object, theirs: object) -> object:
@@ -105,16 +117,15 @@ class Merger:
             return _MISSING
         return _codec.load_all(self._serializer, kind, [(None, data)])[None]
 
-    def _dump(
-        self, merging: _Merging, merged: object, ours: bytes | None, theirs: bytes | None
-    ) -> bytes | None:
-        """Return the merged value's bytes: the very ones of a side that it is equal to."""
+    def _dump(self, merged: object, ours: bytes | None, theirs: bytes | None) -> bytes | None:
+        """Return the merged value's bytes: the very ones of a side that it is the same as."""
         if merged is _MISSING:
             return None
         data = _codec.dump(self._serializer, merged)
         for side in (theirs, ours):
-            if side is not None and merging.alike(merged, self._serializer.loads(side)):
-                return side
+            if side is not None and side != data:
+                value = self._serializer.loads(side)
+                data = side if alike(merged, value, self._essence) else data
         return data
 
 
@@ -122,18 +133,20 @@ class _Merging:
     """One merge of two values, and what came up in it.
 
     Args:
-        essence: Gives what two values of one class have in common if they are the same, where `==`
-            says that they are not.
+        essence: Gives the bytes by which values are compared.
 
     Attributes:
         clashes: How many things both changed.
         overridden: In how many of them theirs was another value than ours.
     """
 
-    def __init__(self, essence: Callable[[object], object]) -> None:
+    def __init__(self, essence: Essence) -> None:
         self.clashes = 0
         self.overridden = 0
         self._essence = essence
+        # What has become of parts, by the ids of the three, and these: they may stand in several
+        # places, and in themselves.
+        self._met: dict[tuple[int, int, int], tuple[object, ...]] = {}
 
     def combine(self, base: object, ours: object, theirs: object, *, whole: bool) -> object:
         """Merge; may change `ours`.
@@ -144,38 +157,84 @@ class _Merging:
             theirs: What they did.
             whole: Whether these are entities, rather than parts of one.
         """
-        if self.alike(ours, base):
+        met = (id(base), id(ours), id(theirs))
+        if met in self._met:
+            return self._met[met][0]
+        if self._alike(ours, base):
             return theirs
-        if self.alike(theirs, base):
+        if self._alike(theirs, base):
             return ours
-        fields = _fields(ours, whole=whole)
-        if fields is None or not (theirs is _MISSING or type(theirs) is type(ours)):
+        if theirs is not _MISSING and type(theirs) is not type(ours):
             return self._clash(ours, theirs)
-        was = (_fields(base, whole=whole) or {}) if type(base) is type(ours) else {}
-        other = _fields(theirs, whole=whole) or {}
-        for name in {**fields, **other, **was}:
-            sides = (side.get(name, _MISSING) for side in (was, fields, other))
-            merged = self.combine(*sides, whole=False)
-            if merged is _MISSING:
-                fields.pop(name, None)
-            else:
-                fields[name] = merged
+        if isinstance(ours, dict) or (whole and _is_plain(type(ours))):
+            self._met[met] = (ours, base, theirs)
+            return self._combine_fields(base, ours, theirs)
+        merged = self._combine_elements(base, ours, theirs)
+        if isinstance(ours, (list, set)):
+            self._met[met] = (merged, base, ours, theirs)
+        return merged
+
+    def _combine_fields(self, base: object, ours: object, theirs: object) -> object:
+        was = base if type(base) is type(ours) else None
+        other = None if theirs is _MISSING else theirs
+        if isinstance(ours, dict):
+            self._merge(_entries(was), ours, _entries(other))
+        fields = attributes(ours)
+        self._merge(attributes(was), fields, attributes(other))
+        set_attributes(ours, fields)
         return ours
 
-    def alike(self, one: object, other: object) -> bool:
-        """Tell whether two values are the same, where their classes may not know."""
-        if one is other:
-            return True
-        if type(one) is not type(other):
-            return False
-        try:
-            return bool(one == other or self._essence(one) == self._essence(other))
-        except Exception:  # noqa: BLE001 - objects' own code; what cannot be compared may differ
-            return False
+    def _merge(self, was: dict[Any, Any], ours: dict[Any, Any], theirs: dict[Any, Any]) -> None:
+        """Merge dictionaries key by key, into ours; keys that are equal need not be the same."""
+        sides = [{self._mark(key): key for key in side} for side in (was, ours, theirs)]
+        for mark in {**sides[1], **sides[2], **sides[0]}:
+            parts = [
+                values[keys[mark]] if mark in keys else _MISSING
+                for keys, values in zip(sides, (was, ours, theirs), strict=True)
+            ]
+            merged = self.combine(*parts, whole=False)
+            if merged is not _MISSING:
+                ours[sides[1].get(mark, sides[2].get(mark))] = merged
+            elif mark in sides[1]:
+                del ours[sides[1][mark]]
+
+    def _combine_elements(self, base: object, ours: object, theirs: object) -> object:
+        new = base is _MISSING or base is None
+        if type(ours) is list and type(theirs) is list and (new or type(base) is list):
+            was = base if isinstance(base, list) else []
+            if all(self._alike(side[: len(was)], was) for side in (ours, theirs)):
+                ours[len(was) : len(was)] = theirs[len(was) :]
+                return ours
+        as_set = type(ours) in {set, frozenset} and type(theirs) is type(ours)
+        if as_set and (new or type(base) is type(ours)):
+            return self._unite(() if new else base, ours, theirs)
+        return self._clash(ours, theirs)
+
+    def _unite(self, base: Any, ours: Any, theirs: Any) -> object:  # noqa: ANN401 - these are sets
+        """Return a set of what is in both, and of what one side has added."""
+        was, own, other = ({self._mark(one): one for one in side} for side in (base, ours, theirs))
+        united = {one for mark, one in own.items() if mark in other or mark not in was}
+        for mark, one in other.items():
+            if mark not in own and mark not in was:
+                if one in united:  # equal and not the same, as two users of one id are
+                    self._clash(_MISSING, one)
+                united.add(one)
+        if type(ours) is frozenset:
+            return frozenset(united)
+        ours.clear()
+        ours.update(united)
+        return ours
+
+    def _mark(self, one: object) -> object:
+        """Return what a key or an element is known by, the same as its essence but quicker."""
+        return (type(one), one) if type(one) in _MARKS else self._essence(one)
+
+    def _alike(self, one: object, other: object) -> bool:
+        return alike(one, other, self._essence)
 
     def _clash(self, ours: object, theirs: object) -> object:
         self.clashes += 1
-        self.overridden += not self.alike(ours, theirs)
+        self.overridden += not self._alike(ours, theirs)
         return ours
 
 
@@ -183,19 +242,20 @@ def _present(value: object) -> object:
     return _MISSING if value is None else value
 
 
-def _fields(value: object, *, whole: bool) -> dict[Any, Any] | None:
-    """Return what a value is merged by, to be changed in place; None: it is one thing."""
-    if isinstance(value, dict):
-        return value
-    return vars(value) if whole and _is_plain(type(value)) else None
+def _entries(value: object) -> dict[Any, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _is_plain(cls: type) -> bool:
     """Tell whether the objects of a class are what their attributes say, and no more."""
     ways = ("__reduce__", "__reduce_ex__", "__getstate__")
     own = any(getattr(cls, way) is not getattr(object, way) for way in ways)
-    slots = any("__slots__" in base.__dict__ for base in cls.__mro__)
-    return not (own or slots or hasattr(cls, "__setstate__")) and cls.__dictoffset__ != 0
+    own = own or hasattr(cls, "__setstate__")
+    return not own and cls is not object and all(map(_is_of_python, cls.__mro__))
+
+
+def _is_of_python(cls: type) -> bool:
+    return cls is object or bool(cls.__flags__ & _HEAP)
 
 
 def _unmergeable(kind: Kind, reason: str) -> ConflictError:

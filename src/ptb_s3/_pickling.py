@@ -18,18 +18,23 @@ import collections
 import contextlib
 import copyreg
 import functools
+import io
 import operator
 import pickle
 import reprlib
 import types
+import uuid
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
-from typing import Any, Final, NoReturn
+from pathlib import PurePath
+from typing import Any, Final, NoReturn, Self
 from zoneinfo import ZoneInfo
 
 from telegram import Bot, TelegramObject
 
+from ptb_s3 import _sets
+from ptb_s3._apart import Apart, anew
 from ptb_s3._fence import Fence, Member, SetBot, TheBot, full_name, is_value_type
 from ptb_s3._words import Words
 from ptb_s3.errors import SerializationError, UntrustedTypeError
@@ -53,6 +58,10 @@ _REPR.maxstring = _REPR.maxother = 100
 _DEEP: Final = object()
 # Objects whose attributes are not part of the data.
 _NO_PARTS: Final = (*_FUNCTIONS, type, types.ModuleType, Bot)
+# Makes an object without a call of its class: pickle has an operation code for it.
+_NEW: Final[Callable[..., object]] = copyreg.__newobj__  # type: ignore[attr-defined]
+# Value types whose objects are written with names of attributes.
+_WITH_NAMES: Final = {types.SimpleNamespace, collections.ChainMap, uuid.UUID}
 # What a reader does where a pickle names one of the format's own marks.
 _MARKS: Final[Mapping[type, str]] = {SetBot: "_set_bot", TheBot: "_get_bot", Member: "_get_member"}
 
@@ -73,6 +82,14 @@ def _class_name(obj: object) -> str:
     return full_name(obj if isinstance(obj, type) else type(obj))
 
 
+def _is_all_attributes(cls: Any) -> bool:  # noqa: ANN401 - a class, which mypy knows better
+    """Tell whether the objects of a class are what their attributes say, and no more."""
+    made = cls.__new__ is object.__new__ and not hasattr(cls, "__getnewargs__")
+    slots = any("__slots__" in base.__dict__ for base in cls.__mro__)
+    parts = issubclass(cls, (list, dict)) or hasattr(cls, "__getnewargs_ex__")
+    return made and not slots and not parts and bool(cls.__dictoffset__)
+
+
 class Writing:
     """What all picklers do: write what the fence allows.
 
@@ -87,11 +104,13 @@ class Writing:
         last: What pickle asked about last: the culprit, should it fail.
         refusal: Why we refused, if it was us.
         foreign: Whether another bot was seen.
+        apart: The strings that names are written by.
     """
 
     fence: Fence
     bot: Callable[[], Bot | None]
     reductions: dict[type, str | None]
+    apart: Apart
     last: object = None
     refusal: SerializationError | None = None
     foreign = False
@@ -105,6 +124,13 @@ class Writing:
             reduce = self.reductions[type(obj)] = self._choose(obj)
         return NotImplemented if reduce is None else getattr(self, reduce)(obj)
 
+    @classmethod
+    def to(cls, file: io.BytesIO) -> Self:
+        """Return a pickler that writes to a file."""
+        made: Any = cls
+        pickler: Self = made(file, PROTOCOL)
+        return pickler
+
     def _choose(self, obj: object) -> str | None:
         cls = type(obj)  # not isinstance: a proxy lies about its class
         if issubclass(cls, (type, Bot)):
@@ -113,18 +139,30 @@ class Writing:
             self._refuse(obj)
         if issubclass(cls, (Enum, ZoneInfo)):
             return "_reduce_enum" if issubclass(cls, Enum) else "_reduce_zone"
-        default = cls.__reduce_ex__ is object.__reduce_ex__ and cls.__reduce__ is object.__reduce__
-        if not is_value_type(cls):  # what these reduce to is known
-            if not default or cls in copyreg.dispatch_table:
-                return "_reduce_custom"
-            if issubclass(cls, TelegramObject):
-                return "_reduce_telegram"
-        return None
+        if is_value_type(cls):  # what these reduce to is known
+            path = "_reduce_path" if issubclass(cls, PurePath) else None
+            return "_reduce_instance" if cls in _WITH_NAMES else path
+        return self._choose_own(cls)
+
+    def _choose_own(self, cls: Any) -> str | None:  # noqa: ANN401 - a class, which mypy knows better
+        if cls.__reduce_ex__ is not object.__reduce_ex__ or cls in copyreg.dispatch_table:
+            return "_reduce_custom"
+        if cls.__reduce__ is not object.__reduce__:
+            as_set = cls.__reduce__ in {set.__reduce__, frozenset.__reduce__}
+            return "_reduce_set" if as_set else "_reduce_custom"
+        if issubclass(cls, TelegramObject):
+            return "_reduce_telegram"
+        if cls.__getstate__ is not object.__getstate__:
+            return None
+        return "_reduce_plain" if _is_all_attributes(cls) else "_reduce_instance"
 
     def _reduce_class(self, cls: type) -> object:
-        if not self.fence.allows(cls):
-            self._refuse(cls)
-        return NotImplemented
+        name = self.apart.classes.get(cls)
+        if name is None:
+            if not self.fence.allows(cls):
+                self._refuse(cls)
+            name = self.apart.classes[cls] = anew(cls.__qualname__)
+        return name
 
     def _reduce_bot(self, bot: Bot) -> object:
         own = bot is self.bot()
@@ -133,24 +171,61 @@ class Writing:
 
     def _reduce_enum(self, member: Enum) -> object:
         # By value, on every Python: some have a call of getattr in its place.
-        return type(member), (member._value_,)
+        return type(member), (self._own(member._value_),)
 
     def _reduce_zone(self, zone: ZoneInfo) -> object:
         # Its own reduction is a class method, which takes getattr to load.
         if zone.key is None:
             self._stop(SerializationError("a time zone that has no key cannot be pickled"))
-        return type(zone), (zone.key,)
+        return type(zone), (self.apart.values[zone.key],)
+
+    def _own(self, value: object) -> object:
+        """Return what a program has made an enum of, without the strings of that program."""
+        if type(value) is tuple:
+            return tuple(map(self._own, value))
+        return self.apart.values[value] if type(value) is str else value
+
+    def _reduce_path(self, path: PurePath) -> object:
+        # Its own reduction has its parts, which are names to Python.
+        return type(path), (anew(str(path)),)
+
+    def _reduce_set(self, obj: set[object] | frozenset[object]) -> object:
+        reduction: Any = obj.__reduce_ex__(PROTOCOL)
+        make, (elements,), state = reduction
+        ordered = _sets.in_order(frozenset(elements), self.to)
+        return make, (ordered,), self._named(state)
+
+    def _reduce_plain(self, obj: object) -> object:
+        names = self.apart.attributes
+        # As object's own __reduce_ex__ has it, which takes twice the time.
+        return _NEW, (type(obj),), {names[name]: part for name, part in obj.__dict__.items()}
+
+    def _reduce_instance(self, obj: object) -> object:
+        reduction: Any = obj.__reduce_ex__(PROTOCOL)
+        make, args, *rest = reduction
+        return (make, args, self._named(rest[0]), *rest[1:]) if rest else (make, args)
 
     def _reduce_telegram(self, obj: TelegramObject) -> object:
         # The state that it gives leaves out the bot, and without one message.reply_text fails after
         # a restart. SetBot, called by the reader with object and state, adds it again.
+        reduction: Any = obj.__reduce_ex__(PROTOCOL)
+        make, args, state, *_ = reduction
         bot = getattr(obj, "_bot", None)
         if bot is not None and bot is self.bot():
-            return (*obj.__reduce_ex__(PROTOCOL)[:3], None, None, SetBot)
+            return make, args, self._named(state), None, None, SetBot
         self.foreign = self.foreign or bot is not None
-        return NotImplemented
+        return make, args, self._named(state)
 
-    def _reduce_custom(self, obj: object) -> object:
+    def _named(self, state: Any) -> Any:  # noqa: ANN401 - None, or attributes, or a pair of those
+        """Return a state with strings of its own for the names of attributes."""
+        if type(state) is tuple:
+            return tuple(map(self._named, state))
+        if type(state) is not dict:
+            return state
+        names = self.apart.attributes
+        return {names[name]: part for name, part in state.items()}
+
+    def _reduce_custom(self, obj: object) -> Any:  # noqa: ANN401 - a dozen shapes
         reduce = copyreg.dispatch_table.get(type(obj))
         reduction = reduce(obj) if reduce else obj.__reduce_ex__(PROTOCOL)
         # A text is the name of a global that is not a class, or pickle would know how to write it.

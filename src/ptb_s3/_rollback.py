@@ -58,6 +58,9 @@ class Rollback:
         internals: The same, from within.
         objects: What is known of its live objects.
         update: The update.
+
+    Attributes:
+        subjects: The bot's data, and that of the update's user and chat.
     """
 
     def __init__(
@@ -67,13 +70,12 @@ class Rollback:
         self._internals = internals
         self._objects = objects
         user, chat = update.effective_user, update.effective_chat
-        self._subjects = {
-            Kind.USER_DATA: {user.id} if user else set(),
-            Kind.CHAT_DATA: {chat.id} if chat else set(),
-        }
-        keys = [(kind, key) for kind in _KINDS for key in self._subjects[kind]]
-        own: list[tuple[Kind, Key]] = [*keys, (Kind.BOT_DATA, BOT_DATA_KEY)]
-        self._seen = {entity: objects.seen(*entity) for entity in own}
+        self.subjects: list[tuple[Kind, Key]] = [(Kind.BOT_DATA, BOT_DATA_KEY)]
+        if user is not None:
+            self.subjects.append((Kind.USER_DATA, user.id))
+        if chat is not None:
+            self.subjects.append((Kind.CHAT_DATA, chat.id))
+        self._seen = {entity: objects.seen(*entity) for entity in self.subjects}
         self._in_memory = [(live, dict(live)) for live in internals.unsaved_conversations()]
         self._marks: list[Marks] = []
 
@@ -103,8 +105,8 @@ class Rollback:
 
     def _changed(self, kind: Kind) -> set[int]:
         marked = (marks.changed[kind] | marks.dropped[kind] for marks in self._marks)
-        others = cast("list[int]", self._objects.overtaken(kind))
-        return self._subjects[kind].union(*marked, others)
+        own = {key for subject, key in self.subjects if subject is kind}
+        return cast("set[int]", own.union(*marked, self._objects.overtaken(kind)))
 
     def _reset_data(self, kind: Kind, key: int) -> None:
         value, data = self._fetch(kind, key), self._internals.data(kind)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from typing import Any, Literal, TypeAlias
 
 from telegram import Update
@@ -19,8 +20,16 @@ App: TypeAlias = Application[Any, Any, Any, Any, Any, Any]
 # both changed merged.
 OnConflict: TypeAlias = Literal["retry", "merge"]
 
+# A kind's name and a key.
+Entity: TypeAlias = tuple[str | None, object]
+
 # Seconds for which tasks that were cancelled may go on, before what they change is not waited for.
 CANCEL_PATIENCE = 1.0
+
+
+def entity_of(fault: PersistenceError) -> Entity:
+    """Return the kind and the key that a fault is about; None: it is about none."""
+    return getattr(fault, "kind", None), getattr(fault, "key", None)
 
 
 class Transaction:
@@ -64,8 +73,11 @@ class Transaction:
         self._look_for_losses()
         self.processed = True
 
-    async def save(self) -> list[PersistenceError]:
+    async def save(self, unsavable: Collection[Entity]) -> list[PersistenceError]:
         """Commit what the update has changed, in one commit with its id.
+
+        Args:
+            unsavable: Entities that could not be saved before it began, either.
 
         Returns:
             What of it is not saved, and why. Everything else is, and to process it again would not
@@ -85,7 +97,8 @@ class Transaction:
         await self._repository.commit()
         self._look_for_losses()
         self._end()
-        return self._faults
+        others = set(unsavable) - {(kind.value, key) for kind, key in self._before.subjects}
+        return [fault for fault in self._faults if entity_of(fault) not in others]
 
     def _end(self) -> None:
         self._repository.transactional = False

@@ -16,12 +16,14 @@ import sys
 import types
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, BinaryIO, ClassVar, Final, cast
+from typing import Any, BinaryIO, ClassVar, Final, Self, cast
 from zoneinfo import ZoneInfo
 
 from telegram import Bot, TelegramObject
 from telegram.ext._picklepersistence import _reconstruct_to
 
+from ptb_s3 import _sets
+from ptb_s3._apart import Apart
 from ptb_s3._codec import PickleSerializer
 from ptb_s3._fence import Fence, Member, SetBot
 from ptb_s3._pickling import Reading, Writing, explain
@@ -51,6 +53,7 @@ _FRAMES: Final = 20_000
 # Has two functions that its types do not tell of: pickle has operation codes for them.
 _COPYREG: Final[Any] = copyreg
 _FENCE: Final = Fence((), {})
+_APART: Final = Apart({})
 
 
 class _StandInMetError(Exception):
@@ -132,10 +135,16 @@ class _Plain(Writing, pickle.Pickler):
 
     fence = _FENCE
     bot = staticmethod(_bot)
+    apart = _APART
 
     def __init__(self, file: BinaryIO) -> None:
         super().__init__(file, _PROTOCOL)
         self.reductions = {}
+
+    @classmethod
+    def to(cls, file: io.BytesIO) -> Self:
+        """Return a pickler that writes to a file."""
+        return cls(file)
 
     def _choose(self, obj: object) -> str | None:
         if isinstance(obj, StandInType) or isinstance(type(obj), StandInType):
@@ -144,8 +153,8 @@ class _Plain(Writing, pickle.Pickler):
 
 
 def _save_name(pickler: Any, cls: type[StandIn]) -> None:  # noqa: ANN401 - its type tells too little
-    for part in (cls.__module__, cls.__qualname__):
-        pickler.save(part)
+    pickler.save(cls.__module__)
+    pickler.save(pickler.apart.values[cls.__qualname__])
     pickler.write(pickle.STACK_GLOBAL)
     pickler.memoize(cls)
 
@@ -155,6 +164,7 @@ class _Named(Writing, pickle._Pickler):  # noqa: SLF001 - the C one looks up wha
 
     fence = _FENCE
     bot = staticmethod(_bot)
+    apart = _APART
     dispatch: ClassVar[dict[type, Any]] = {
         **pickle._Pickler.dispatch,  # noqa: SLF001 - as above
         StandInType: _save_name,
@@ -163,6 +173,11 @@ class _Named(Writing, pickle._Pickler):  # noqa: SLF001 - the C one looks up wha
     def __init__(self, file: BinaryIO) -> None:
         super().__init__(file, _PROTOCOL)
         self.reductions = dict.fromkeys((*_BUILT_IN, StandInType))
+
+    @classmethod
+    def to(cls, file: io.BytesIO) -> Self:
+        """Return a pickler that writes to a file."""
+        return cls(file)
 
     def dump(self, value: object) -> None:
         """Write a value. Python's pickler calls itself several times for each level of nesting."""
@@ -182,13 +197,13 @@ class _Named(Writing, pickle._Pickler):  # noqa: SLF001 - the C one looks up wha
             return self._reduce_member(obj)
         if obj.own_bot:
             return self._reduce_owned(obj)
-        return *_how_made(obj), obj.state, iter(obj.items), iter(obj.entries)
+        return *_how_made(obj), self._named(obj.state), iter(obj.items), iter(obj.entries)
 
     def _reduce_member(self, member: StandIn) -> object:
         return Member, (type(member), *member.args)
 
     def _reduce_owned(self, obj: StandIn) -> object:
-        return *_how_made(obj), obj.state, None, None, SetBot
+        return *_how_made(obj), self._named(obj.state), None, None, SetBot
 
 
 def _how_made(obj: StandIn) -> tuple[object, tuple[object, ...]]:
@@ -295,5 +310,8 @@ def _dump(pickler_class: type[_Plain | _Named], value: object) -> bytes:
     except Exception as error:  # noqa: BLE001 - as in `PickleSerializer.dumps`
         failure = explain(error, pickler, value)
     else:
-        return file.getvalue()
+        plain = file.getvalue()
+        if not _sets.may_hold_sets(plain):
+            return plain
+        return _sets.write(value, plain, pickler, pickler_class.to)
     raise failure

@@ -65,6 +65,7 @@ class Words:
         noting: The same, for one that notes what it writes, so that it refers to that by another
             operation code.
         numbers: Of each word that the head names.
+        own: The object that is a word, by each word.
         in_full: Finds one of these in a pickle that spells it out.
     """
 
@@ -73,6 +74,7 @@ class Words:
         # Interned, as names in a program are: a pickler knows a word by its identity.
         self.objects = (*_FIXED, *map(sys.intern, spelled))
         self.numbers = {word: number for number, word in enumerate(spelled, len(_FIXED))}
+        self.own = {word: word for word in self.objects if isinstance(word, str)}
         self.in_full = re.compile(b"|".join(re.escape(_spell(word)) for word in spelled))
         self.memo = _memo(self.objects)
         self.noting = _memo((*self.objects, *(object() for _ in range(len(self.objects), _OWN))))

@@ -129,9 +129,7 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
             marks = self._internals.take_marks()
             try:
                 # All of them start in one tick of the loop, and a drop before what comes after it.
-                calls = list(self._calls(marks, failures))
-                if self._commits is not None:
-                    self._commits.tell(failures)  # what cannot be copied, it does not hear of
+                calls = self._calls(marks, failures)
                 results = await asyncio.gather(*calls, return_exceptions=True)
             except BaseException:
                 self._internals.put_back(marks)  # nothing may have been handed over yet
@@ -143,7 +141,7 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         """Make the calls of the persistence; add to the failures what cannot be copied for one."""
         assert self.persistence is not None  # noqa: S101 - for mypy; the only caller has looked
         persistence, stores = self.persistence, self.persistence.store_data
-        copies = _Copies(self._uncopied, failures)
+        copies = _Copies(self._uncopied, failures, self._commits)
         self._uncopied = copies.failed
         if self._commits is not None:
             yield self._commits.join()  # there may be nothing but a drop, which it knows of
@@ -192,6 +190,7 @@ class _Copies:
     Args:
         failed_before: What could not be copied for the last save, and why: it has been told.
         failures: Where to add what has not.
+        commits: Is told all of it.
 
     Attributes:
         failed: What cannot be copied, and why.
@@ -199,11 +198,15 @@ class _Copies:
     """
 
     def __init__(
-        self, failed_before: dict[tuple[Kind, Key], str], failures: list[Exception]
+        self,
+        failed_before: dict[tuple[Kind, Key], str],
+        failures: list[Exception],
+        commits: GroupCommit | None,
     ) -> None:
         self._failed_before = failed_before
         self.failed: dict[tuple[Kind, Key], str] = {}
         self.failures = failures
+        self._commits = commits
 
     def of(self, kind: Kind, items: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
         """Return copies of values, by key."""
@@ -217,10 +220,12 @@ class _Copies:
 
     def _note(self, kind: Kind, key: Any, why: str) -> None:  # noqa: ANN401 - an entity's
         self.failed[kind, key] = why
+        # Without the error itself: its text may quote what is in the value.
+        fault = SerializationError(f"it cannot be copied ({why})").locate(kind.value, key)
         if self._failed_before.get((kind, key)) != why:
-            # Without the error itself: its text may quote what is in the value.
-            fault = SerializationError(f"it cannot be copied ({why})")
-            self.failures.append(fault.locate(kind.value, key))
+            self.failures.append(fault)
+        if self._commits is not None:
+            self._commits.tell([fault])
 
     @property
     def marks(self) -> Marks:

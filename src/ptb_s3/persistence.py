@@ -312,7 +312,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         )
 
     def __repr__(self) -> str:
-        if not hasattr(self, "_flushed"):  # an argument was refused; a debugger may still look
+        if not hasattr(self, "_saving_code"):  # an argument was refused; a debugger may still look
             return f"<{type(self).__name__} refused>"
         return f"{type(self).__name__}({self._store!r}, revision={self.stats.revision})"
 

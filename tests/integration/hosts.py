@@ -138,7 +138,7 @@ class Host:
     async def start(self, *arguments: str | Path, modules: list[Path], **others: str) -> Process:
         """Start a Python program that finds those folders' modules."""
         log = self._folder / f"{len(self._processes)}.log"
-        path = os.pathsep.join(map(str, [*modules, PROJECT]))
+        path = os.pathsep.join(map(str, [*modules, PROJECT / "src", PROJECT]))
         with log.open("wb") as stream:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ptb_s3._repository import Repository
+from ptb_s3._workers import Worker
 
 
 async def _at_once(work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
@@ -19,3 +20,4 @@ def _no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     defaults = Repository.__init__.__kwdefaults__
     assert defaults is not None
     monkeypatch.setitem(defaults, "offload", _at_once)
+    monkeypatch.setattr(Worker, "__call__", staticmethod(_at_once))

@@ -185,12 +185,13 @@ async def test_prune_keeps_the_version_null_where_it_is_current(order: str) -> N
 
 @every_order
 async def test_what_a_read_gives_is_current_though_no_entry_says_so(order: str) -> None:
-    """A listing that marks nothing as the latest does not make the current state prunable."""
+    """A listing that marks nothing as the latest, with times that are wrong, prunes no state."""
 
     class Unmarked(_Listed):
         async def versions(self, name: str) -> AsyncIterator[Version]:
             async for version in super().versions(name):
-                yield version._replace(is_latest=False, modified=START)
+                backwards = START - timedelta(minutes=int(version.version_id[1:]))
+                yield version._replace(is_latest=False, modified=backwards)
 
     lived_in = await lived(order)
     store = Unmarked(lived_in.memory, order)

@@ -149,6 +149,8 @@ async def test_a_first_step_that_fails_begins_nothing() -> None:
     assert not app._conversation_handler_conversations["order"]
 
 
+# Cancelled before its first step, PTB's task leaves the coroutine that it was to await.
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <coroutine object BaseHandler")
 async def test_a_step_that_was_cancelled_is_saved_as_none() -> None:
     """PTB's own look at it would raise its CancelledError, in the middle of a save."""
     store, log = MemoryStore(), list[str]()
@@ -160,6 +162,7 @@ async def test_a_step_that_was_cancelled_is_saved_as_none() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         await here.process_update(update)
+        await asyncio.sleep(0)  # it has begun
     for task in tasks():
         task.cancel()
         await asyncio.wait([task])
@@ -167,7 +170,7 @@ async def test_a_step_that_was_cancelled_is_saved_as_none() -> None:
     assert await states(store) == {(1, 1): NAME}
     await take(there, "Ann", "process_update")
     await take(here, "5", "process_update")
-    assert log == ["order(/order)", "name(Ann)", "amount(5)"]
+    assert log == ["order(/order)", "name(Ann)", "name(Ann)", "amount(5)"]
 
 
 async def test_a_step_that_is_taken_back_is_no_step() -> None:

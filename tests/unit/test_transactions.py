@@ -530,23 +530,26 @@ async def test_tasks_of_an_update_that_is_taken_back_end_with_it() -> None:
     assert is_clean(app)
 
 
-def test_a_call_whose_loop_stopped_in_the_middle_is_taken_back() -> None:
+def test_a_call_whose_loop_is_gone_in_the_middle_is_taken_back() -> None:
     """No code of ours ran when it broke off: the next call does it, on its own loop."""
-    for steps in range(30):
+    for steps in range(40):
         store = MemoryStore()
         app = application(store)
         asyncio.run(deliver(app, message()))
-        update, stopped = message(), asyncio.new_event_loop()
-        task = stopped.create_task(deliver(app, update))
+        update, gone = message(), asyncio.new_event_loop()
+        tasks = {gone.create_task(deliver(app, update))}
         for _ in range(steps):
-            stopped.run_until_complete(asyncio.sleep(0))
+            gone.run_until_complete(asyncio.sleep(0))
+        tasks |= asyncio.all_tasks(gone)
+        gone.close()
         asyncio.run(deliver(app, message(user=2)))
         asyncio.run(deliver(app, update))
-        assert asyncio.run(users(store)) == {1: {"n": 2}, 2: {"n": 1}}, steps
-        task.cancel()
-        stopped.run_until_complete(asyncio.wait(asyncio.all_tasks(stopped) | {task}))
-        stopped.close()
-        asyncio.run(deliver(app, message()))
+        for task in tasks:  # as the collector does, some day
+            task._log_destroy_pending = False  # type: ignore[attr-defined]  # it is meant to be
+            task.get_coro().close()
+        asyncio.run(deliver(app, message(user=3)))
+        counted = {user: data["n"] for user, data in asyncio.run(users(store)).items()}
+        assert counted == {1: 2, 2: 1, 3: 1}, steps
         assert asyncio.run(bot_data(store)) == {"n": 4}, steps
 
 

@@ -1,0 +1,68 @@
+"""The attributes of an object, in its dictionary and in slots."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+# Slots that are there for Python's sake.
+_OWN: Final = {"__dict__", "__weakref__"}
+_ABSENT: Final = object()
+
+
+def attributes(obj: object) -> dict[Any, Any]:
+    """Return an object's attributes; those in slots by their descriptors.
+
+    A class may have a slot of the name that its base has one of, and private names are other ones
+    in each class, so a name alone does not say which.
+    """
+    found: dict[Any, Any] = dict(getattr(obj, "__dict__", {}))
+    for slot in _slots(type(obj)):
+        value = _get(slot, obj)
+        if value is not _ABSENT:
+            found[slot] = value
+    return found
+
+
+def set_attributes(obj: object, wanted: Mapping[Any, Any]) -> None:
+    """Make these an object's attributes, in their order; of those that are the same, none is set.
+
+    Args:
+        obj: The object.
+        wanted: As `attributes` gives them, of it or of another object of its class.
+    """
+    own = getattr(obj, "__dict__", None)
+    if own is not None:
+        named = {name: value for name, value in wanted.items() if not _is_slot(name)}
+        same = len(own) == len(named) and all(
+            name is other and own[name] is value
+            for name, (other, value) in zip(own, named.items(), strict=True)
+        )
+        if not same:
+            own.clear()
+            own.update(named)
+    for slot in _slots(type(obj)):
+        value, before = wanted.get(slot, _ABSENT), _get(slot, obj)
+        if value is _ABSENT and before is not _ABSENT:
+            slot.__delete__(obj)
+        elif value is not before:
+            slot.__set__(obj, value)
+
+
+def _is_slot(name: object) -> bool:
+    return isinstance(name, types.MemberDescriptorType)
+
+
+def _slots(cls: type) -> Iterator[types.MemberDescriptorType]:
+    for base in cls.__mro__:
+        for name, member in vars(base).items():
+            if isinstance(member, types.MemberDescriptorType) and name not in _OWN:
+                yield member
+
+
+def _get(slot: types.MemberDescriptorType, obj: object) -> Any:  # noqa: ANN401 - objects are anybody's
+    try:
+        return slot.__get__(obj)
+    except AttributeError:
+        return _ABSENT

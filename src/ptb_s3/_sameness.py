@@ -1,0 +1,89 @@
+"""Sameness of values, which is that of their bytes.
+
+As `==` is not: it takes 1 for True, and two users for one if they have the same id, whatever their
+names; and it leaves out what a dataclass does not compare by.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
+
+from ptb_s3 import _sets
+from ptb_s3._apart import Apart
+from ptb_s3._codec import PickleSerializer, Serializer, dump
+from ptb_s3._fence import Fence
+from ptb_s3._pickling import PROTOCOL, Pickler
+
+# Bytes that are the same for two values if these are, and only then. May raise anything.
+Essence: TypeAlias = Callable[[object], bytes]
+
+# Two of these are the same if they are equal, which does not hold for floats.
+_SCALARS: Final = frozenset({int, str, bytes, bool})
+
+
+class _Anything(Fence):
+    def allows(self, cls: type) -> bool:  # noqa: ARG002 - as what it overrides
+        """Return True: what is never loaded may be of any class."""
+        return True
+
+
+class _Pickler(Pickler):
+    """Writes any value to be compared, and for nobody to read.
+
+    A string has no identity here: two that are equal are the same, wherever they stand.
+    """
+
+    fence = _Anything((), {})
+    bot = staticmethod(lambda: None)
+    apart = Apart({})
+
+    def __init__(self, file: io.BytesIO, protocol: int) -> None:
+        super().__init__(file, protocol)
+        self.reductions = _REDUCTIONS
+
+    def persistent_id(self, obj: object) -> bytes | None:
+        """Spell out a string each time."""
+        return obj.encode(errors="surrogatepass") if type(obj) is str else None
+
+    def _reduce_custom(self, _: object) -> Any:  # noqa: ANN401 - as what it overrides
+        return NotImplemented
+
+
+_REDUCTIONS: Final[dict[type, str | None]] = {}
+
+
+def essence(value: object) -> bytes:
+    """Return the bytes by which any value is compared.
+
+    Raises:
+        Exception: There are none, for whatever reason an object's own code has.
+    """
+    file = io.BytesIO()
+    pickler = _Pickler(file, PROTOCOL)
+    pickler.dump(value)
+    data = file.getvalue()
+    return _sets.write(value, data, pickler, pickler.to) if _sets.may_hold_sets(data) else data
+
+
+def essence_by(serializer: Serializer) -> Essence:
+    """Return what gives the bytes by which values of a serializer are compared."""
+    if type(serializer) is PickleSerializer:
+        return essence
+    return functools.partial(dump, serializer)
+
+
+def alike(one: object, other: object, essence: Essence = essence) -> bool:
+    """Tell whether two values are the same; what cannot be compared may differ."""
+    if one is other:
+        return True
+    if type(one) is not type(other):
+        return False
+    if type(one) in _SCALARS:
+        return one == other
+    try:
+        return essence(one) == essence(other)
+    except Exception:  # noqa: BLE001 - objects' own code may raise anything
+        return False

@@ -1,0 +1,23 @@
+"""A bot that counts, in the place of the example that infra/webhook/bot.py is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from telegram import Update
+from telegram.ext import MessageHandler, filters
+
+from ptb_s3 import S3Persistence
+
+
+def build(builder: Any) -> Any:
+    application = builder.persistence(S3Persistence.from_env(trusted=(__name__,))).build()
+    application.add_handler(MessageHandler(filters.TEXT, count))
+    return application
+
+
+async def count(update: Update, context: Any) -> None:
+    """Count all updates in one number, as bots do, and each update by itself."""
+    context.bot_data["n"] = context.bot_data.get("n", 0) + 1
+    each = context.bot_data.setdefault("each", {})
+    each[update.update_id] = each.get(update.update_id, 0) + 1

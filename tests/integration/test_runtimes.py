@@ -1,0 +1,69 @@
+"""Four runtimes of AWS Lambda at once, each a process: what is answered 200 counts once.
+
+In the suite, 40 updates; 200 of them, with how long that took, by hand:
+
+    pytest tests/integration/test_runtimes.py --long -s
+
+With the runtime interface client of AWS in place of a loop of our own:
+
+    pip install --target FOLDER awslambdaric
+    LAMBDA_CLIENT=FOLDER pytest tests/integration/test_runtimes.py --long -s
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from http import HTTPStatus
+from pathlib import Path
+
+import pytest
+from tests.integration.bots import Bots, make_application
+from tests.integration.hosts import INFRA, BotApi, Host, Json, message
+from tests.integration.runtime_api import RuntimeApi
+from tests.integration.test_lambda import HANDLER, event
+from tests.servers import S3Server
+
+RUNTIMES = 4
+SHORT, LONG = 40, 200
+# Seconds for all of it, on a machine that others use as well.
+PATIENCE = 300.0
+MODULES = [Path(__file__).parent / "counting", INFRA / "lambda", INFRA / "webhook"]
+
+
+async def test_four_runtimes_count_every_update_once(
+    s3_server: S3Server, bots: Bots, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    """All change one number, as fast as they can; what is answered 500 is sent again."""
+    updates = [message(str(n)) for n in range(LONG if pytestconfig.option.long else SHORT)]
+    client = os.environ.get("LAMBDA_CLIENT")
+    program = "awslambdaric" if client else "tests.integration.lambda_poll"
+    modules = [*MODULES, *([Path(client)] if client else [])]
+    async with BotApi().run() as telegram, RuntimeApi(event).run() as api:
+        host = Host(s3_server, bots, telegram, tmp_path)
+        for _ in range(RUNTIMES):
+            await host.start(
+                *("-m", program, HANDLER), modules=modules, AWS_LAMBDA_RUNTIME_API=api.address
+            )
+        begun = time.monotonic()
+        async with asyncio.timeout(PATIENCE):
+            await api.send(updates)
+        took = time.monotonic() - begun
+        await host.end()
+    print(f"{len(updates)} updates: {took:.1f} s, {dict(api.answers)}, {program}")  # noqa: T201 - pytest -s
+    assert api.errors == []
+    assert api.answers[HTTPStatus.OK] == len(updates)
+    data = await counted(bots)
+    assert data["n"] == len(updates)
+    assert data["each"] == {json.loads(update)["update_id"]: 1 for update in updates}
+
+
+async def counted(bots: Bots) -> Json:
+    """Return the bot's data that another process would load now."""
+    application = make_application(persistence := bots.persistence())
+    await application.bot.initialize()
+    data: Json = await persistence.get_bot_data()
+    await persistence._store.close()
+    return data

@@ -1,0 +1,121 @@
+"""How long a stop may take: when its time begins, and what it bounds."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from ptb_s3 import _stop
+from ptb_s3._stop import Stop
+
+
+class Bot:
+    """As much of an application as a stop looks at."""
+
+    def __init__(self) -> None:
+        self.running = True
+        self.shut_down = False
+        self.fetching = True
+        task = SimpleNamespace(done=lambda: not self.fetching)
+        self._Application__update_fetcher_task = task
+
+    def stop(self, seconds: float = 5.0) -> Stop:
+        stop = Stop(lambda: seconds, lambda: self.shut_down)
+        stop.application = cast("Any", self)
+        return stop
+
+
+class Clock:
+    """The running loop's time, set by hand."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: self.now)
+
+
+async def test_one_time_for_all_of_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It begins with the first look, and a later one gets no more."""
+    clock, bot = Clock(monkeypatch), Bot()
+    stop = bot.stop()
+    assert stop.look() is None
+    bot.shut_down = True
+    assert stop.look() == 105.0
+    clock.now += 4
+    assert stop.look() == 105.0
+    clock.now += 2
+    assert stop.look() == 105.0, "its time is up, and what is left of it ends at once"
+
+
+async def test_a_stop_that_failed_is_followed_by_one_with_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After a flush that gave up, and where none came for as long again."""
+    clock, bot = Clock(monkeypatch), Bot()
+    stop = bot.stop()
+    bot.shut_down = True
+    assert stop.look() == 105.0
+    stop.end()
+    clock.now += 6
+    assert stop.look() == 111.0
+    clock.now += 11
+    assert stop.look() == 122.0
+
+
+async def test_a_stop_begins_when_nothing_else_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the application still processes updates, it does not wait for what is saved."""
+    Clock(monkeypatch)
+    bot = Bot()
+    stop = bot.stop()
+    assert stop.look() is None
+    bot.running = False
+    assert stop.look() is None
+    bot.fetching = False
+    assert stop.look() == 105.0
+
+
+async def test_what_never_ran_is_not_being_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a host that calls the application for each update, and never starts it."""
+    Clock(monkeypatch)
+    bot = Bot()
+    bot.running = bot.fetching = False
+    assert bot.stop().look() is None
+
+
+async def test_what_is_under_way_is_bounded_by_a_stop_that_begins_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """PTB waits for a commit of the last interval before it shuts anything down."""
+    monkeypatch.setattr(_stop, "LOOK", 0)
+    bot = Bot()
+    stop = bot.stop(seconds=0.01)
+    bot.fetching = False
+
+    async def commit() -> None:
+        async with stop.bound():
+            bot.running = False
+            await asyncio.Event().wait()
+
+    with pytest.raises(TimeoutError):
+        await commit()
+    assert stop.look() is not None, "it is over for what follows, too"
+
+
+async def test_a_storage_that_answers_leaves_the_rest_its_time() -> None:
+    """What was under way when the bot was stopped is saved: that costs the flush nothing."""
+    bot = Bot()
+    stop = bot.stop()
+    assert stop.look() is None
+    bot.running = bot.fetching = False
+    async with stop.bound():
+        first = stop.look()
+    assert first is not None
+    later = stop.look()
+    assert later is not None
+    assert later > first
+    bot.shut_down = True
+    async with stop.bound():
+        await asyncio.sleep(0)
+    assert stop.look() == later, "within shutdown(), one time counts for all"
