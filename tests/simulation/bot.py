@@ -18,7 +18,7 @@ from tests.simulation.excuses import NEWER, Excuses
 from tests.simulation.loop import PROTECTED
 from tests.simulation.model import Model, Violation, Write
 from tests.simulation.values import ABSENT, Change, Editor, Field, Fields, fields_of
-from tests.support import Persistence
+from tests.support import BOT_ID, Persistence
 
 from ptb_s3._ptb import Internals
 from ptb_s3._state import Kind
@@ -27,6 +27,8 @@ USERS, CHATS = range(1, 6), range(-3, 0)
 # Users that come and go all at once, to fill pages.
 CROWD = range(100, 170)
 CONVERSATION = "order"
+# Seconds that a flush may take beyond its time, for what goes on in a thread.
+FLUSH_SLACK = 1.5
 
 
 class Bot:
@@ -54,6 +56,9 @@ class Bot:
         knows_plan: bool = True,
     ) -> None:
         self.persistence = persistence
+        # As much of PTB's bot as says whether its application is being started, or shut down.
+        self._bot: Any = SimpleNamespace(id=BOT_ID, _bot_initialized=True)
+        persistence.bot = self._bot
         self._model, self._rng, self._token = model, rng, token
         self._features, self._excuses = features, excuses
         self._knows_plan = knows_plan
@@ -384,8 +389,21 @@ class Bot:
         await self.save()
         await self.flush()
 
+    async def shut_down(self) -> bool:
+        """Do as `Application.shutdown`; tell whether all is durable."""
+        self._bot._bot_initialized = False
+        saved = await self.save()
+        return await self.flush() and saved
+
     async def flush(self) -> bool:
         """Flush; tell whether all is durable."""
+        begun, clock = asyncio.get_running_loop().time(), asyncio.get_running_loop().time
+        flushed = await self._flush_in_time()
+        if clock() - begun > self.persistence.flush_timeout + FLUSH_SLACK:
+            raise Violation(f"a flush took {clock() - begun:.1f} s")
+        return flushed
+
+    async def _flush_in_time(self) -> bool:
         unsaved = {field: list(writes) for field, writes in self._unsaved.items()}
         pending = self._moved or any(self._touched.values()) or any(self._dropped.values())
         try:

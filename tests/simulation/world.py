@@ -189,21 +189,31 @@ class World:
         return process
 
     async def _incarnation(self, process: Process, until: float) -> None:
-        clock = asyncio.get_running_loop().time
         with self._watched():
             bot = await self._started()
             if bot is None:
                 return
             if isinstance(process.randomness, Draws):
                 process.randomness.loaded = True
-            count = self._rng.choice([1, 2, 3]) if "together" in self.features else 1
-            await self._work(bot, count, lambda: clock() >= until or self._is_over)
-            if self._rng.random() < 0.8:
-                await bot.save()
-                await bot.flush()
-                self._count(bot)
-            if clock() >= until and self._rng.random() < 0.5:
-                await self._settle(bot)
+            while await self._works_until(bot, until):
+                again = await self._started(bot.persistence)
+                if again is None:
+                    return
+                bot = again
+
+    async def _works_until(self, bot: Bot, until: float) -> bool:
+        """Let a bot work; tell whether it is started again by the same process then."""
+        clock, restarts = asyncio.get_running_loop().time, "loads" in self.features
+        count = self._rng.choice([1, 2, 3]) if "together" in self.features else 1
+        until = min(until, clock() + self._rng.uniform(1, 20)) if restarts else until
+        await self._work(bot, count, lambda: clock() >= until or self._is_over)
+        if clock() >= until and self._rng.random() < 0.4:
+            await self._settle(bot)
+        if self._rng.random() > 0.8:
+            return False
+        saved = await bot.shut_down()
+        self._count(bot)
+        return saved and restarts and not self._is_over and self._rng.random() < 0.5
 
     @property
     def _is_over(self) -> bool:
@@ -262,10 +272,15 @@ class World:
                 )
         self.tally["settled"] += 1
 
-    async def _started(self) -> Bot | None:
-        restore = self._restore_point()
+    async def _started(self, persistence: Persistence | None = None) -> Bot | None:
+        """Start a bot, perhaps with a persistence that one was shut down with; None: it failed."""
+        restore = None if persistence else self._restore_point()
         seen = self._audit.commits[self._audit.current].revision
-        bot = self._bot(self._weather, restore[0] if restore else None)
+        if persistence is not None:
+            bot = self._bot_with(persistence)
+            self.tally["started again"] += 1
+        else:
+            bot = self._bot(self._weather, restore[0] if restore else None)
         write = self._begin_restore(restore)
         done = restore in self._carried_out
         try:
@@ -287,10 +302,13 @@ class World:
     def _bot(self, weather: Weather, restore: str | None = None) -> Bot:
         rng = random.Random(self._rng.random())  # noqa: S311 - as above
         persistence, newer = self._persistence(rng, weather, restore)
+        return self._bot_with(persistence, newer=newer)
+
+    def _bot_with(self, persistence: Persistence, *, newer: bool = False) -> Bot:
         return Bot(
             persistence,
             self._model,
-            rng,
+            random.Random(self._rng.random()),  # noqa: S311 - as above
             lambda: next(self._tokens),
             self.features,
             self._excuses,
