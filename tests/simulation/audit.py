@@ -225,7 +225,8 @@ class Audit:
             if was == now or not is_unique(field_):
                 continue
             again = now is not None and now in self._past[field_]
-            if again and not self._model.restoring:
+            excused = self._model.restoring or self._model.is_all_or_nothing(field_)
+            if again and not excused:
                 raise Violation(f"{what}: {field_} is {now!r} again, which was over already")
             self._past[field_].add(was)
 

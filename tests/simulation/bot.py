@@ -42,6 +42,7 @@ class Bot:
         features: What it does besides.
         excuses: Tells which failures are none of the engine's.
         knows_plan: Whether it is of the newer version.
+        drops: Whether it drops users and chats.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Bot:
         excuses: Excuses,
         *,
         knows_plan: bool = True,
+        drops: bool = True,
     ) -> None:
         self.persistence = persistence
         # As much of PTB's bot as says whether its application is being started, or shut down.
@@ -61,7 +63,7 @@ class Bot:
         persistence.bot = self._bot
         self._model, self._rng, self._token = model, rng, token
         self._features, self._excuses = features, excuses
-        self._knows_plan = knows_plan
+        self._knows_plan, self._drops = knows_plan, drops
         self._editor = Editor(rng, token)
         self._mended = rng.random() < 0.5
         types: Any = persistence.context_types
@@ -154,7 +156,7 @@ class Bot:
         await self._unless_cancelled(self._look())
         acts: list[tuple[Callable[[], Awaitable[Any]], int]] = [
             (self._handle, 40),
-            (self._drop, 4),
+            (self._drop, 4 if self._drops else 0),
             (self._move, 10),
             (self._press, 6),
             (self.save, 25),

@@ -90,6 +90,14 @@ class Model:
         """Tell whether an entity may have been dropped, or all been restored."""
         return bool(self._to_all or self._to_entity.get((kind, key)))
 
+    def is_all_or_nothing(self, field: Field) -> bool:
+        """Tell whether an element is of a list or set of which one side may win as a whole.
+
+        As where one has deleted all of it, and another one added to it.
+        """
+        within = "+" in field[2] or "in" in field[2]
+        return within and self.was_replaced(*field[:2])
+
     def check(self, fields: Fields, what: str, only: Iterable[Field] | None = None) -> None:
         """See that every field has a value that it may have.
 
@@ -102,6 +110,8 @@ class Model:
             Violation: One has not.
         """
         for field in {*self._writes, *fields} if only is None else only:
+            if self.is_all_or_nothing(field):
+                continue
             value = fields.get(field, ABSENT)
             writes = [*self._writes.get(field, ()), *self._to_all]
             writes += self._to_entity.get(field[:2], ())

@@ -96,6 +96,7 @@ class World:
         )
         self._types = _own_types() if self.features & {"types", "deliver"} == {"types"} else ContextTypes()
         self.randomness = random.Random(self._rng.random())  # noqa: S311 - as above
+        self._drops = self.features.isdisjoint({"nested", "sets"}) or self._rng.random() < 0.5
         self._forked: list[int] = []
         self._lines: list[Line] = []
         self._carried_out: list[tuple[str, int]] = []
@@ -313,6 +314,7 @@ class World:
             self.features,
             self._excuses,
             knows_plan=newer,
+            drops=self._drops,
         )
 
     def _persistence(
