@@ -9,6 +9,8 @@ from typing import Any, Final
 # Slots that are there for Python's sake.
 _OWN: Final = {"__dict__", "__weakref__"}
 _ABSENT: Final = object()
+# Flag of a class that is not built in, as in C's Py_TPFLAGS_HEAPTYPE.
+_HEAP: Final = 1 << 9
 
 
 def attributes(obj: object) -> dict[Any, Any]:
@@ -48,6 +50,11 @@ def set_attributes(obj: object, wanted: Mapping[Any, Any]) -> None:
             slot.__delete__(obj)
         elif value is not before:
             slot.__set__(obj, value)
+
+
+def is_of_python(cls: type) -> bool:
+    """Tell whether a class was defined by a program, and so keeps all it has in attributes."""
+    return bool(cls.__flags__ & _HEAP)
 
 
 def _is_slot(name: object) -> bool:

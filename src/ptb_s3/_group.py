@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple
@@ -55,11 +55,14 @@ class Call:
     entities: list[tuple[Kind, tuple[Key, ...]]] = field(default_factory=list)
     left_out: list[ConflictError] = field(default_factory=list)
 
-    def can_tell(self, fault: ConflictError) -> bool:
-        """Tell whether its caller can be told of this as well, and is concerned by it."""
-        if self.done.done() or not (self.many or not (self.faults or self.left_out)):
-            return False
-        return self.shared or self.handed_over(fault)
+    @property
+    def can_tell(self) -> bool:
+        """Whether its caller is there, and can be told of one more."""
+        return not self.done.done() and (self.many or not (self.faults or self.left_out))
+
+    def is_free(self, _: ConflictError) -> bool:
+        """Tell whether it may tell of what is no other call's."""
+        return self.shared
 
     def handed_over(self, fault: ConflictError) -> bool:
         """Tell whether a fault is about an entity that this call has handed over."""
@@ -116,15 +119,15 @@ class Group:
         """Have calls tell of entities that were left out, each of its own; return what is left."""
         if self.failure is not None:
             return faults  # that is what these calls tell
-        left = []
-        for fault in faults:
-            able = [call for call in self._calls if call.can_tell(fault)]
-            own = [call for call in able if call.handed_over(fault)]
-            for call in (own or able)[:1]:
+        left = [fault for fault in faults if not self._tell(fault, Call.handed_over)]
+        return [fault for fault in left if not self._tell(fault, Call.is_free)]
+
+    def _tell(self, fault: ConflictError, fits: Callable[[Call, ConflictError], bool]) -> bool:
+        for call in self._calls:
+            if call.can_tell and fits(call, fault):
                 call.left_out.append(fault)
-            if not able:
-                left.append(fault)
-        return left
+                return True
+        return False
 
 
 def in_parts(

@@ -83,6 +83,8 @@ class GroupCommit:
         self._group: Group | None = None
         self._committing: set[asyncio.Task[None]] = set()
         self._left_out: list[ConflictError] = []
+        self._holding = False
+        self.objects.held = self._is_held
 
     @property
     def compaction(self) -> asyncio.Task[None] | None:
@@ -112,6 +114,23 @@ class GroupCommit:
         """
         self._lookout.looked(asyncio.get_running_loop().time())
         await self.repository.sync()
+
+    def hold(self) -> None:
+        """Bring nothing in before what is copied in this tick of the loop is handed over.
+
+        The calls that hand it over are tasks, which begin in the next tick.
+        """
+        if not self._holding:
+            self._holding = True
+            loop = asyncio.get_running_loop()
+            loop.call_soon(loop.call_soon, self._let_go)
+
+    def _let_go(self) -> None:
+        self._holding = False
+
+    def _is_held(self) -> bool:
+        waiting = self._group is not None and bool(self._group.updates)
+        return self._holding or waiting
 
     def refresh(self, kind: Kind, key: Key, live: object, pristine: Callable[[], object]) -> None:
         """Bring what an entity is now into a live object; see `Objects.refresh`."""

@@ -166,9 +166,11 @@ class Sealed(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, init=False, repr=False)
+@dataclass(frozen=True, slots=True, repr=False)
 class SealingKey(_KeptInMemory):
     """What the next object is sealed with.
+
+    One of another form is refused when the state is loaded, before anything is written.
 
     Attributes:
         key_id: Goes into the header, for `KeySource.opening_key` to find: 16 digits out of 0-9 and
@@ -176,24 +178,11 @@ class SealingKey(_KeptInMemory):
         secret: 32 bytes, for Cobblestone-256.
         wrapped_key: Goes into the header as well, where a key service made the secret: up to 16,384
             printable characters of ASCII.
-
-    Raises:
-        KeyFormatError: What is sealed with it, no reader would take.
     """
 
     key_id: str
     secret: bytes
-    wrapped_key: str | None
-
-    def __init__(self, key_id: str, secret: bytes, wrapped_key: str | None = None) -> None:
-        fault = _sealing_fault(key_id, secret, wrapped_key)
-        if fault:
-            del secret
-            raise KeyFormatError(fault)
-        # Past the __setattr__ of a frozen class, which refuses.
-        object.__setattr__(self, "key_id", key_id)
-        object.__setattr__(self, "secret", secret)
-        object.__setattr__(self, "wrapped_key", wrapped_key)
+    wrapped_key: str | None = None
 
     def __repr__(self) -> str:
         return f"<SealingKey {getattr(self, 'key_id', 'refused')}>"
@@ -317,14 +306,29 @@ def _refuse_overlap(sealing: str, both: set[str]) -> None:
         )
 
 
-def _sealing_fault(key_id: object, secret: object, wrapped_key: object) -> str | None:
+def sealing_key(source: KeySource) -> SealingKey:
+    """Return what a source gives to seal with.
+
+    Raises:
+        KeyFormatError: What is sealed with it, no reader would take.
+    """
+    key = source.sealing_key()
+    fault = _sealing_fault(key.key_id, key.wrapped_key)
+    secret_type: type = type(key.secret)  # anybody's, so perhaps another
+    if secret_type is not bytes or len(key.secret) != SEAL_KEY_BYTES:
+        fault = f"Objects are sealed with {SEAL_KEY_BYTES} bytes, as an object of type bytes."
+    if fault:
+        del key
+        raise KeyFormatError(fault)
+    return key
+
+
+def _sealing_fault(key_id: object, wrapped_key: object) -> str | None:
     if not (isinstance(key_id, str) and _ID.fullmatch(key_id)):
         return (
             "A key's id is text of 16 digits out of 0-9 and a-f. Of a longer name, take the first "
             "16 digits of its SHA-256."
         )
-    if not isinstance(secret, bytes) or len(secret) != SEAL_KEY_BYTES:
-        return f"Objects are sealed with {SEAL_KEY_BYTES} bytes, as an object of type bytes."
     if wrapped_key is None or (isinstance(wrapped_key, str) and _PRINTABLE.fullmatch(wrapped_key)):
         return None
     return (

@@ -9,14 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
-from ptb_s3 import _codec
+from ptb_s3 import _codec, _refresh
 from ptb_s3._codec import Serializer
+from ptb_s3._fence import full_name
 from ptb_s3._repository import Repository
+from ptb_s3._sameness import alike, essence_by
 from ptb_s3._staged import Staged
 from ptb_s3._state import Key, Kind
-from ptb_s3.errors import PersistenceError, SerializationError
+from ptb_s3.errors import PersistenceError
 
 # "auto", seconds between two looks, or None for no look at all.
 Sync: TypeAlias = Literal["auto"] | float | None
@@ -83,11 +85,18 @@ class Objects:
     Args:
         staged: What there is, and what of it has not been seen.
         serializer: Values to bytes and back.
+
+    Attributes:
+        held: Whether copies of live objects are on their way to be staged. What is brought in
+            meanwhile would count as seen by those who made the copies, and be overwritten by them.
     """
 
     def __init__(self, staged: Staged, serializer: Serializer) -> None:
+        self.held: Callable[[], bool] = lambda: False
         self._staged = staged
         self._serializer = serializer
+        self._essence = essence_by(serializer)
+        self._told: set[Kind] = set()
 
     def overtaken(self, kind: Kind) -> list[Key]:
         """Return the entities of a kind that live objects are behind of."""
@@ -127,21 +136,17 @@ class Objects:
     def _same(self, kind: Kind, key: Key, live: object, pristine: object) -> bool | None:
         """Compare a live object with what was last seen of it; None: it cannot be saved."""
         seen = self._staged.seen(kind, key)
+        if seen is None:
+            return alike(live, pristine, self._essence)
         try:
-            if seen is None:
-                seen = _codec.dump(self._serializer, pristine)
             data = _codec.dump(self._serializer, live)
-            return data == seen or data == self._anew(seen)
-        except SerializationError:
-            return None
-
-    def _anew(self, seen: bytes) -> bytes | None:
-        """Return what would be written now for bytes that were written before there were words."""
+        except PersistenceError:
+            return None  # something was put into it that cannot be saved
         try:
-            value = self._serializer.loads(seen)
-        except Exception:  # noqa: BLE001 - as in `load_all`
-            return None
-        return _codec.dump(self._serializer, value)
+            # Other bytes may be the same value: written before there were words, for one.
+            return data == seen or alike(live, self._load(kind, key, seen), self._essence)
+        except PersistenceError:
+            return False  # what was seen of it does not load any more
 
     def fetch(self, kind: Kind, key: Key) -> object | None:
         """Return what an entity is now, as a fresh object, and count it as seen; None: it is gone.
@@ -180,40 +185,44 @@ class Objects:
     def refresh(self, kind: Kind, key: Key, live: object, pristine: Callable[[], object]) -> None:
         """Make a live object what the entity is now, unless it holds changes of its own.
 
+        What the object cannot become is not counted as seen. When the object is saved, it is merged
+        with that, rather than written over it.
+
         Args:
             kind: The entity's kind.
             key: Its key.
             live: The object.
             pristine: Makes what PTB gives to a user or chat that has no data.
         """
-        if key not in self._staged.overtaken[kind]:
+        if key not in self._staged.overtaken[kind] or self.held():
             return
         if not self.untouched(kind, key, live, pristine()):
             return
+        seen, now = self._staged.seen(kind, key), self._staged.get(kind, key)
+
+        def made_from(data: bytes | None) -> object:
+            return pristine() if data is None else self._load(kind, key, data)
+
         try:
-            value = self.fetch(kind, key)
+            way = _refresh.way(lambda: made_from(seen), lambda: made_from(now), self._essence)
+            if isinstance(way, _refresh.Refusal):
+                self._tell(kind, live, way)
+                return
+            way(live, made_from(now))
         except PersistenceError as error:
             _LOGGER.warning("Left a live object of %s as it was. %s", kind.value, error)
-            return
-        become(live, pristine() if value is None else value)
+        else:
+            self._staged.catch_up(kind, [key])
 
-
-def become(live: Any, fresh: Any) -> None:  # noqa: ANN401 - objects are anybody's
-    """Make an object equal to a fresh one of its class, in place."""
-    if isinstance(live, dict):
-        live.clear()
-        live.update(fresh)
-    if hasattr(live, "__dict__"):
-        vars(live).clear()
-        vars(live).update(vars(fresh))
-    for name in _slots(type(live)):
-        if hasattr(fresh, name):
-            setattr(live, name, getattr(fresh, name))
-        elif hasattr(live, name):
-            delattr(live, name)
-
-
-def _slots(cls: type) -> list[str]:
-    named = [base.__dict__.get("__slots__", ()) for base in cls.__mro__]
-    names = [name for slots in named for name in ([slots] if isinstance(slots, str) else slots)]
-    return [name for name in names if name not in {"__dict__", "__weakref__"}]
+    def _tell(self, kind: Kind, live: object, refusal: _refresh.Refusal) -> None:
+        if kind not in self._told:  # once: it would be said with every update
+            self._told.add(kind)
+            _LOGGER.warning(
+                "Left live objects of %s as they were: class %s cannot be brought up to date with "
+                "what another writer has committed, since %s. Nothing is lost, for it is merged "
+                "with what is saved here; handlers see it after a restart, or at once with another "
+                "context type.",
+                kind.value,
+                full_name(type(live)),
+                refusal.reason,
+            )

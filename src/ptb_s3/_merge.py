@@ -14,10 +14,10 @@ from types import MemberDescriptorType
 from typing import Any, Final, TypeAlias
 
 from ptb_s3 import _codec
-from ptb_s3._attributes import attributes, set_attributes
+from ptb_s3._attributes import attributes, is_of_python, set_attributes
 from ptb_s3._codec import Serializer
 from ptb_s3._rebase import Resolution
-from ptb_s3._sameness import Essence, alike, essence, essence_by
+from ptb_s3._sameness import Essence, alike, essence, essence_by, mark
 from ptb_s3._state import Key, Kind
 from ptb_s3.errors import ConflictError, PersistenceError
 
@@ -30,10 +30,6 @@ class _Missing(Enum):
 
 
 _MISSING: Final = _Missing.MISSING
-# Of a class that a program has defined, and that is not built in (Py_TPFLAGS_HEAPTYPE).
-_HEAP: Final = 1 << 9
-# What is known by itself and its class: equal ones of these are the same.
-_MARKS: Final = frozenset({int, str, bytes, bool, MemberDescriptorType})
 
 
 def merge_values(base: Any, ours: Any, theirs: Any) -> Any:  # noqa: ANN401 - values are anybody's
@@ -187,16 +183,16 @@ class _Merging:
     def _merge(self, was: dict[Any, Any], ours: dict[Any, Any], theirs: dict[Any, Any]) -> None:
         """Merge dictionaries key by key, into ours; keys that are equal need not be the same."""
         sides = [{self._mark(key): key for key in side} for side in (was, ours, theirs)]
-        for mark in {**sides[1], **sides[2], **sides[0]}:
+        for each in {**sides[1], **sides[2], **sides[0]}:
             parts = [
-                values[keys[mark]] if mark in keys else _MISSING
+                values[keys[each]] if each in keys else _MISSING
                 for keys, values in zip(sides, (was, ours, theirs), strict=True)
             ]
             merged = self.combine(*parts, whole=False)
             if merged is not _MISSING:
-                ours[sides[1].get(mark, sides[2].get(mark))] = merged
-            elif mark in sides[1]:
-                del ours[sides[1][mark]]
+                ours[sides[1].get(each, sides[2].get(each))] = merged
+            elif each in sides[1]:
+                del ours[sides[1][each]]
 
     def _combine_elements(self, base: object, ours: object, theirs: object) -> object:
         new = base is _MISSING or base is None
@@ -213,9 +209,9 @@ class _Merging:
     def _unite(self, base: Any, ours: Any, theirs: Any) -> object:  # noqa: ANN401 - these are sets
         """Return a set of what is in both, and of what one side has added."""
         was, own, other = ({self._mark(one): one for one in side} for side in (base, ours, theirs))
-        united = {one for mark, one in own.items() if mark in other or mark not in was}
-        for mark, one in other.items():
-            if mark not in own and mark not in was:
+        united = {one for each, one in own.items() if each in other or each not in was}
+        for each, one in other.items():
+            if each not in own and each not in was:
                 if one in united:  # equal and not the same, as two users of one id are
                     self._clash(_MISSING, one)
                 united.add(one)
@@ -226,8 +222,8 @@ class _Merging:
         return ours
 
     def _mark(self, one: object) -> object:
-        """Return what a key or an element is known by, the same as its essence but quicker."""
-        return (type(one), one) if type(one) in _MARKS else self._essence(one)
+        # A slot is a descriptor here, and that is always the same.
+        return one if type(one) is MemberDescriptorType else mark(one, self._essence)
 
     def _alike(self, one: object, other: object) -> bool:
         return alike(one, other, self._essence)
@@ -251,11 +247,7 @@ def _is_plain(cls: type) -> bool:
     ways = ("__reduce__", "__reduce_ex__", "__getstate__")
     own = any(getattr(cls, way) is not getattr(object, way) for way in ways)
     own = own or hasattr(cls, "__setstate__")
-    return not own and cls is not object and all(map(_is_of_python, cls.__mro__))
-
-
-def _is_of_python(cls: type) -> bool:
-    return cls is object or bool(cls.__flags__ & _HEAP)
+    return not own and cls is not object and all(map(is_of_python, cls.__mro__[:-1]))
 
 
 def _unmergeable(kind: Kind, reason: str) -> ConflictError:

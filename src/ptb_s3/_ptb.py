@@ -122,6 +122,8 @@ class Internals:
 
     def bring_in(self, objects: Objects) -> None:
         """Bring in what other instances have changed, but over nothing that is unsaved here."""
+        if objects.held():
+            return  # the next update brings it in
         types = self._application.context_types
         for kind, pristine in (
             (Kind.USER_DATA, types.user_data),

@@ -198,6 +198,7 @@ class Repository:
             PersistenceError: It cannot be read. Nothing was changed, here or in the store.
         """
         notice_resumes()
+        self._means.sealer.sealing_key_id()  # or nobody hears of its fault before the first commit
         for number in range(1, LOAD_TRIES + 1):
             arrivals = Arrivals(self._means.reader, self._means.offload, ahead)
             objects = await self._fetch_all(arrivals)

@@ -14,8 +14,9 @@ from typing import Any, Final, cast
 from telegram import Update
 
 from ptb_s3 import _callback_data
-from ptb_s3._live import Objects, become
+from ptb_s3._live import Objects
 from ptb_s3._ptb import App, Internals, Marks, left_alone
+from ptb_s3._refresh import become
 from ptb_s3._state import BOT_DATA_KEY, Key, Kind
 from ptb_s3.errors import PersistenceError
 

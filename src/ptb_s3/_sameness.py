@@ -21,7 +21,7 @@ from ptb_s3._pickling import PROTOCOL, Pickler
 Essence: TypeAlias = Callable[[object], bytes]
 
 # Two of these are the same if they are equal, which does not hold for floats.
-_SCALARS: Final = frozenset({int, str, bytes, bool})
+SCALARS: Final = frozenset({int, str, bytes, bool})
 
 
 class _Anything(Fence):
@@ -81,9 +81,14 @@ def alike(one: object, other: object, essence: Essence = essence) -> bool:
         return True
     if type(one) is not type(other):
         return False
-    if type(one) in _SCALARS:
+    if type(one) in SCALARS:
         return one == other
     try:
         return essence(one) == essence(other)
     except Exception:  # noqa: BLE001 - objects' own code may raise anything
         return False
+
+
+def mark(value: object, essence: Essence = essence) -> object:
+    """Return what a value is known by, among others in a dictionary of these."""
+    return (type(value), value) if type(value) in SCALARS else essence(value)

@@ -15,7 +15,7 @@ from ptb_s3 import _container, _head_pages, _state
 from ptb_s3._base import Identity
 from ptb_s3._container import HEAD, Changed, Header, Unsealer
 from ptb_s3._head import Head, Ref
-from ptb_s3._keyring import KeySource, SealingKey
+from ptb_s3._keyring import KeySource, SealingKey, sealing_key
 from ptb_s3._state import Entities, Key, Kind
 from ptb_s3.errors import DamagedObjectError, UnknownKeyError, UnreadableError
 
@@ -75,8 +75,12 @@ class Sealer:
         return self._randomness(8).hex()
 
     def sealing_key_id(self) -> str:
-        """Return the id of the key that the next object is sealed with."""
-        return self._keys.sealing_key().key_id
+        """Return the id of the key that the next object is sealed with.
+
+        Raises:
+            KeyFormatError: The source gives a key that no reader would take.
+        """
+        return sealing_key(self._keys).key_id
 
     def head(self, identity: Identity, head: Head) -> tuple[Head, bytes]:
         """Seal a head; return it with its costs counted, and the object.
@@ -84,7 +88,7 @@ class Sealer:
         Raises:
             UnreadableError: No reader would take it.
         """
-        key = self._keys.sealing_key()
+        key = sealing_key(self._keys)
         carried = {id(page.frame) for part in head.parts.values() for page in part.full}
         head, frames = _head_pages.encode(head, self._compress, key.key_id)
         last = head.writers[-1]
@@ -109,7 +113,7 @@ class Sealer:
         count = sum(map(len, parts))
         frames = [self._compress(page) for page in _state.encode_blob(_used_up(parts))]
         header = self._header(kind, identity, mark, count)
-        key = self._keys.sealing_key()
+        key = sealing_key(self._keys)
         with _must_be_readable(kind):
             body = self._seal(header, frames, key)
             self._check_blob(body, kind, count)

@@ -126,6 +126,8 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
             self._commits.stop.application = self
         async with self._saving.here():
             failures: list[Exception] = []
+            if self._commits is not None:
+                self._commits.hold()
             marks = self._internals.take_marks()
             try:
                 # All of them start in one tick of the loop, and a drop before what comes after it.

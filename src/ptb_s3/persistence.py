@@ -584,13 +584,12 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
 
         All calls that wait for it go on in one tick of the loop, so that updates stay one group.
         """
-        anew = start and self._start_expected
-        if self._commits is None or (anew and not self._commits.repository.dirty):
-            await self._loading(lambda: self._load(start=start))
-        assert self._commits is not None  # noqa: S101 - for mypy: loading has set it
+        anew, commits = start and self._start_expected, self._commits
+        if commits is None or (anew and not commits.repository.dirty):
+            commits = await self._loading(lambda: self._load(start=start))
         if start:
             self._start_expected = False
-        return self._commits
+        return commits
 
     async def _load(self, *, start: bool = True) -> GroupCommit:
         """Load the state.
@@ -614,6 +613,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             raise
         self._ahead = ahead
         self._commits = GroupCommit(repository, self._serializer, self._sync, self._stop)
+        self._start_expected = self._start_expected and not start
         if not self._loading.waiting:
             await repository.close()  # whoever asked for it has given up
         return self._commits
@@ -689,6 +689,8 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
 
     def _record(self, kind: Kind, values: object, *, dropped: Sequence[Key] = ()) -> _Saved:
         """Return what hands changes over, and is done when they are durable."""
+        if self._commits is not None:
+            self._commits.hold()
         caller = sys._getframe(2)  # noqa: SLF001 - public, in all but its name
         shared = caller.f_code is self._saving_code
         if not shared and (application := saving_application(caller)) is not None:

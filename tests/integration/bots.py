@@ -206,9 +206,12 @@ def make_application(
     handlers: Iterable[Handler] = (),
     token: str = TOKEN,
     context_types: ContextTypes[Any, Any, Any, Any] | None = None,
+    application_class: type[App] | None = None,
 ) -> App:
     """Build an application whose Telegram is offline."""
     builder: Any = ApplicationBuilder()
+    if application_class is not None:
+        builder = builder.application_class(application_class)
     if context_types is not None:
         builder = builder.context_types(context_types)
     builder = builder.token(token).request(OfflineTelegram(token)).updater(None).job_queue(None)

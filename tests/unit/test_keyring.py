@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from tests.support import locals_of_ours
 
 from ptb_s3 import _container
-from ptb_s3._keyring import Key, Keyring, KeySource, Sealed, SealingKey, for_history
+from ptb_s3._keyring import Key, Keyring, KeySource, Sealed, SealingKey, for_history, sealing_key
 from ptb_s3.errors import KeyFormatError, SettingsError, UnknownKeyError
 
 if TYPE_CHECKING:
@@ -270,9 +270,9 @@ def test_missing_sealing_key_is_not_a_crash() -> None:
         lambda: Keyring(TEXT, retired=5),  # type: ignore[arg-type] # as somebody may
         lambda: Keyring(TEXT, history=[TEXT]),
         lambda: Keyring(TEXT, (TEXT if n else str(1 // n) for n in (1, 0))),
-        lambda: SealingKey("0" * 15, Key(SECRET).seal_key),
-        lambda: SealingKey("0" * 16, Key(SECRET).seal_key[:31]),
-        lambda: SealingKey("0" * 16, Key(SECRET).seal_key, "\n"),
+        lambda: sealing_key(Service(SealingKey("0" * 15, Key(SECRET).seal_key))),
+        lambda: sealing_key(Service(SealingKey("0" * 16, Key(SECRET).seal_key[:31]))),
+        lambda: sealing_key(Service(SealingKey("0" * 16, Key(SECRET).seal_key, "\n"))),
     ],
 )
 def test_no_local_of_ours_holds_a_key(make: Callable[[], object]) -> None:
@@ -381,7 +381,7 @@ def test_what_no_header_holds_seals_nothing(
 ) -> None:
     """A key service hears of it when it gives the key, and not when nobody can read the state."""
     with pytest.raises(KeyFormatError, match=says):
-        SealingKey(key_id, secret, wrapped)
+        sealing_key(Service(SealingKey(key_id, secret, wrapped)))
 
 
 @pytest.mark.parametrize("wrapped", [None, "", "~" * 16_384, '"\\' * 8_192])

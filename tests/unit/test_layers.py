@@ -29,6 +29,7 @@ LAYERS = (
     "_stop",
     "_ptb",
     "_live",
+    "_refresh",
     "_blobs",
     "_merge",
     "_repository",

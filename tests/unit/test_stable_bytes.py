@@ -279,9 +279,9 @@ def test_elements_that_lead_to_all_the_rest_take_no_time() -> None:
     """Each of a thousand holds the same large thing: they are not written a thousand times."""
     large = tuple(range(100_000, 200_000))
     value = [large, {(number, large) for number in range(1000)}]
-    begun = time.perf_counter()
+    begun = time.process_time()
     assert CODEC.loads(CODEC.dumps(value)) == value
-    assert time.perf_counter() - begun < 5
+    assert time.process_time() - begun < 5
 
 
 @pytest.mark.parametrize(

@@ -540,3 +540,22 @@ def test_what_was_taken_back_and_turns_out_to_be_committed_is_seen() -> None:
     staged.advance(sent)
     assert staged.get(USER, 1) == b"new"
     assert staged.overtaken[USER] == {}
+
+
+async def test_nothing_is_brought_in_between_a_copy_and_its_staging() -> None:
+    """A copy was made before another instance's commit came in, and is staged after it."""
+    store = MemoryStore()
+    one, other = await two(store, sync=0)
+    await update(one, {"user_data": {1: {"n": 0}}})
+    await one.catch_up()
+    await update(other, {"user_data": {1: {"n": 0, "theirs": 1}}})
+    live = {"n": 0}
+    await one.catch_up()
+    call = asyncio.create_task(one.update_user_data(1, dict(live)))
+    for _ in range(3):
+        await one.refresh_user_data(1, live)
+        await asyncio.sleep(0)
+    await call
+    await one.refresh_user_data(1, live)
+    assert live == {"n": 0, "theirs": 1}
+    assert await users(store) == {1: {"n": 0, "theirs": 1}}
