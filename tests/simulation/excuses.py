@@ -80,6 +80,8 @@ class Excuses:
             raise Violation(f"{kind} {key!r} was refused without a cause: {failure}")
         if isinstance(failure, self.weather):
             return None
+        if type(failure) is ConflictError and self._refuses():
+            return None  # at the end, of what was told before
         if isinstance(failure, asyncio.CancelledError) and "cancel" in self._features:
             return None
         if isinstance(failure, MEDDLED) and self.meddled:
@@ -96,6 +98,9 @@ class Excuses:
             or (isinstance(failure, asyncio.CancelledError) and "cancel" in self._features)
             or (isinstance(failure, MEDDLED) and self.meddled)
         )
+
+    def _refuses(self) -> bool:
+        return not {"refusals", "versions", "huge", "types"}.isdisjoint(self._features)
 
     def _may_be_refused(self, kind: str, key: Any) -> bool:
         data = kind in ("user_data", "chat_data", "bot_data")

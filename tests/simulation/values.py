@@ -48,9 +48,7 @@ Plan.__module__ = "tests.simulation.newer"
 class Shop(dict[Any, Any]):
     """A user's data: a dictionary with an attribute."""
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.d: Any = None
+    d: Any
 
 
 class Desk:
