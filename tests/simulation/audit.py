@@ -14,7 +14,7 @@ from tests.simulation.model import Model, Violation
 from tests.simulation.values import Field, Fields, Path
 
 from ptb_s3 import Keyring, _codec, _state
-from ptb_s3._base import Base, MovedError, OpenedHead, Reader
+from ptb_s3._base import Base, MovedError, OpenedHead, Reader, overlay
 from ptb_s3._container import HEAD, Header
 from ptb_s3._head import Head
 from ptb_s3._state import Entities, Kind
@@ -40,12 +40,14 @@ class Commit:
         at: When the storage took it, by the storage's clock.
         restored: The request that it carried out, if it did.
         objects: All objects as they were then.
+        before: Id of the commit before.
     """
 
     revision: int = 0
     state: State = field(default_factory=lambda: {kind: {} for kind in Kind})
     at: datetime | None = None
     objects: dict[str, bytes] = field(default_factory=dict)
+    before: str | None = None
 
 
 class Audit:
@@ -159,8 +161,9 @@ class Audit:
                     _set(state[kind], key, entry.value)
                     changed.add((kind, key))
         self._learn_words(head.words)
+        self._check_refs(head, state, before)
         self._head = head
-        commit = Commit(head.revision, state, self._now(), self._storage.current())
+        commit = Commit(head.revision, state, self._now(), self._storage.current(), self.there)
         self.commits[head.commit] = commit
         self.current = self.there = head.commit
         if self.with_model:
@@ -171,6 +174,20 @@ class Audit:
         self.tally["words"] += len(head.words) > 0
         most = max(len(part.differential) for part in head.parts.values())
         self.tally["pages"] += most > _state.MAX_ENTRIES
+
+    def _check_refs(self, head: Head, state: State, before: Commit) -> None:
+        """See that the differential builds on the blobs that the head names."""
+        refs = {kind: part.ref for kind, part in head.parts.items() if part.ref is not None}
+        for kind, ref in refs.items():
+            if self._head is not None and self._head.parts[kind].ref == ref:
+                continue
+            built_on = before
+            while built_on.revision > ref.revision and built_on.before is not None:
+                built_on = self.commits[built_on.before]
+            entities = dict(built_on.state[kind])
+            overlay(entities, head.parts[kind])
+            if entities != state[kind] and ref.revision <= before.revision:
+                raise Violation(f"{kind} does not build on the blob that head names")
 
     def _learn_words(self, words: tuple[str, ...]) -> None:
         if words[: len(self._known_words)] != self._known_words:

@@ -240,7 +240,7 @@ def _entities_seen(self: Staged, kind: Kind) -> Any:
 
 
 async def _open_anew(self: Any, *, start: bool = False) -> GroupCommit:
-    if self._commits is not None and self._start_expected:
+    if self._commits is not None and self._commits.repository.dirty:
         self._commits = None
     opened: GroupCommit = await _OPEN(self, start=start)
     return opened
@@ -324,7 +324,9 @@ MUTANTS: Mapping[str, Mutant] = {
     "forget which updates were delivered": _mutant(
         "deliver", (Delivered, "adding", _forget_updates)
     ),
-    "remember one restore alone": _mutant("", (_head, "follow", _last_restore_alone)),
+    "remember one restore alone": _mutant(
+        "clocks", (_head, "follow", _last_restore_alone)
+    ),
     # What once survived
     "load anew after a flush, though something is dirty": _mutant(
         "getters", (S3Persistence, "_open", _open_anew)
