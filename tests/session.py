@@ -74,7 +74,8 @@ class Session:
         try:
             await action()
         except (StorageUnavailableError, ExceptionGroup) as failure:
-            each = failure.exceptions if isinstance(failure, ExceptionGroup) else (failure,)
-            assert all(isinstance(one, StorageUnavailableError) for one in each), repr(each)
+            only = failure.exceptions if isinstance(failure, ExceptionGroup) else (failure,)
+            assert {id(each) for each in only} == {id(only[0])}, "a commit fails for one reason"
+            assert isinstance(only[0], StorageUnavailableError), repr(only[0])
             return False
         return True

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import cache
 from typing import Any, Final
 
 # Slots that are there for Python's sake.
@@ -20,7 +21,7 @@ def attributes(obj: object) -> dict[Any, Any]:
     in each class, so a name alone does not say which.
     """
     found: dict[Any, Any] = dict(getattr(obj, "__dict__", {}))
-    for slot in _slots(type(obj)):
+    for slot in _slots(_class(obj)):
         value = _get(slot, obj)
         if value is not _ABSENT:
             found[slot] = value
@@ -44,7 +45,7 @@ def set_attributes(obj: object, wanted: Mapping[Any, Any]) -> None:
         if not same:
             own.clear()
             own.update(named)
-    for slot in _slots(type(obj)):
+    for slot in _slots(_class(obj)):
         value, before = wanted.get(slot, _ABSENT), _get(slot, obj)
         if value is _ABSENT and before is not _ABSENT:
             slot.__delete__(obj)
@@ -61,11 +62,18 @@ def _is_slot(name: object) -> bool:
     return isinstance(name, types.MemberDescriptorType)
 
 
-def _slots(cls: type) -> Iterator[types.MemberDescriptorType]:
-    for base in cls.__mro__:
-        for name, member in vars(base).items():
-            if isinstance(member, types.MemberDescriptorType) and name not in _OWN:
-                yield member
+def _class(obj: object) -> Any:  # noqa: ANN401 - a class, which can be hashed
+    return type(obj)
+
+
+@cache
+def _slots(cls: type[Any]) -> tuple[types.MemberDescriptorType, ...]:
+    return tuple(
+        member
+        for base in cls.__mro__
+        for name, member in vars(base).items()
+        if isinstance(member, types.MemberDescriptorType) and name not in _OWN
+    )
 
 
 def _get(slot: types.MemberDescriptorType, obj: object) -> Any:  # noqa: ANN401 - objects are anybody's

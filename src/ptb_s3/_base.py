@@ -70,6 +70,7 @@ class Base:
         objects: Header and size of each object, by name, as they were when they were read.
         blobs: Current blob of each kind that has one.
         entities: The committed state.
+        misplaced: Kinds whose current object is no base: what head names is.
     """
 
     identity: Identity
@@ -78,6 +79,7 @@ class Base:
     objects: dict[str, Stored] = field(default_factory=dict)
     blobs: dict[Kind, Blob] = field(default_factory=dict)
     entities: dict[Kind, Entities] = field(default_factory=lambda: {kind: {} for kind in Kind})
+    misplaced: set[Kind] = field(default_factory=set)
 
     @property
     def unpublished(self) -> bool:
@@ -90,10 +92,23 @@ class MovedError(Exception):
 
     Attributes:
         fault: What it is if it stays so.
+        kind: The kind whose current blob is no base; None: it is about something else.
+        ref: The blob that head names for that kind, which is one; None: it needs none.
+        final: Whether it stays so: no commit since could have made it one.
     """
 
-    def __init__(self, fault: DamagedObjectError) -> None:
+    def __init__(
+        self,
+        fault: DamagedObjectError,
+        kind: Kind | None = None,
+        ref: Ref | None = None,
+        *,
+        final: bool = False,
+    ) -> None:
         self.fault = fault
+        self.kind = kind
+        self.ref = ref
+        self.final = final
         super().__init__(fault)
 
 
@@ -353,7 +368,8 @@ class Reader:
                 f"it holds revision {header.revision} of line {header.line}, and head needs one "
                 f"from {oldest} to {base.head.revision} of its own lines"
             )
-            raise MovedError(DamagedObjectError(kind, reason))
+            within = oldest <= header.revision <= base.head.revision
+            raise MovedError(DamagedObjectError(kind, reason), kind, part.ref, final=within)
         base.objects[kind] = Stored(header, opening.size)
         base.entities[kind] = entities
         base.blobs[kind] = Blob(fetched.etag, ref_of(header, fetched.version_id, opening.size))

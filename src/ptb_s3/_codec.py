@@ -1,6 +1,7 @@
 """Values to bytes and back: the serializers, and all the values of a kind at once.
 
-What may stand in a pickle is `_pickling`'s; which form it has is `_words`'s.
+What may stand in a pickle is `_pickling`'s; in which order sets do, `_sets`'s; which form it has,
+`_words`'s.
 """
 
 from __future__ import annotations
@@ -21,16 +22,8 @@ from telegram.warnings import PTBUserWarning
 from ptb_s3 import _sets
 from ptb_s3._apart import Apart
 from ptb_s3._fence import Fence
-from ptb_s3._pickling import (
-    PROTOCOL,
-    CarefulUnpickler,
-    HoldsBotError,
-    NumberingPickler,
-    Pickler,
-    UnknownClassError,
-    Unpickler,
-    explain,
-)
+from ptb_s3._pickling import PROTOCOL, NumberingPickler, Pickler, explain
+from ptb_s3._unpickling import CarefulUnpickler, HoldsBotError, UnknownClassError, Unpickler
 from ptb_s3._words import Memo, Words, has_bare_form, is_bare, strip
 from ptb_s3.errors import DamagedObjectError, SerializationError, UnknownTypeError
 

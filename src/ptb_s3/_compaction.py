@@ -57,7 +57,7 @@ def due(base: Base, sealing: str | None, *, alone: bool) -> list[Kind]:
         blob = base.blobs.get(kind)
         waiting = blob is not None and blob.ref != part.ref  # for the next head to refer to it
         retired = alone and blob is not None and blob.ref.key != sealing
-        if retired or (not waiting and _head.due(part)):
+        if retired or kind in base.misplaced or (not waiting and _head.due(part)):
             kinds.append(kind)
     return kinds
 
@@ -140,7 +140,9 @@ class Compactor:
         known = base.blobs.get(kind)
         etag = known.etag if known is not None else None
         if known is not None and etag is None:  # another writer's, at which nobody has looked
-            known, etag = (found := await self._look(base, kind)).blob, found.etag
+            etag, known = await self._look(base, kind)
+            if known is None:
+                await self._check_head(base, kind)
         if known is not None and known.ref.revision > ref.revision:
             return known
         for _ in range(TRIES):
@@ -219,6 +221,7 @@ def _note(base: Base, kind: Kind, blob: Blob) -> None:
     known = base.blobs.get(kind)  # head may have gone on meanwhile
     if known is None or known.ref.revision <= blob.ref.revision:
         base.blobs[kind] = blob
+    base.misplaced.discard(kind)
 
 
 async def _snapshot(base: Base, kind: Kind) -> tuple[Head, list[Entities]]:

@@ -17,6 +17,7 @@ from telegram import Update
 from ptb_s3._group_commit import GroupCommit
 from ptb_s3._ptb import Internals
 from ptb_s3._rollback import has_unsaved
+from ptb_s3._state import BOT_DATA_KEY, Kind
 from ptb_s3._transaction import App, OnConflict, Transaction, entity_of
 from ptb_s3.errors import (
     ConflictError,
@@ -88,7 +89,11 @@ async def _refresh(application: App, commits: GroupCommit, host: Host) -> None:
     """Bring in what others have committed."""
     await commits.catch_up()
     await _save_others(application, commits, host)
-    Internals(application).bring_in(commits.objects)
+    internals = Internals(application)
+    if internals.stores(Kind.BOT_DATA):
+        pristine = application.context_types.bot_data
+        commits.refresh(Kind.BOT_DATA, BOT_DATA_KEY, application.bot_data, pristine)
+    internals.bring_in(commits.objects)
 
 
 async def _save_others(application: App, commits: GroupCommit, host: Host) -> None:

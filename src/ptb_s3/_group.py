@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -34,31 +33,42 @@ class Update(NamedTuple):
     faults: list[PersistenceError]
 
 
-@dataclass(slots=True, eq=False)
 class Call:
     """One that waits for a commit.
+
+    Args:
+        shared: Whether it is one of those that an application makes together. Of what befalls them
+            all, one of these tells PTB's error handlers; any other call tells its own caller.
+        many: Whether it can tell of more than one fault.
 
     Attributes:
         done: Done when the commit is.
         faults: What of its own could not be saved, and why.
-        shared: Whether it is one of those that an application makes together. Of what befalls them
-            all, one of these tells PTB's error handlers; any other call tells its own caller.
-        many: Whether it can tell of more than one fault.
-        entities: What it handed over.
+        shared: As above.
         left_out: What it is to tell of entities that a commit has left out.
     """
 
-    done: asyncio.Future[None]
-    faults: list[PersistenceError]
-    shared: bool
-    many: bool
-    entities: list[tuple[Kind, tuple[Key, ...]]] = field(default_factory=list)
-    left_out: list[ConflictError] = field(default_factory=list)
+    __slots__ = ("_entities", "_many", "done", "faults", "left_out", "shared")
+
+    def __init__(self, *, shared: bool, many: bool = False) -> None:
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.faults: list[PersistenceError] = []
+        self.left_out: list[ConflictError] = []
+        self.shared = shared
+        self._many = many
+        self._entities: list[tuple[Kind, Collection[Key]]] = []
+
+    def add(self, update: Update) -> None:
+        """Note what it hands over; of many values, the keys alone, so that those can go."""
+        values: Collection[Key] = tuple(update.values) if self._many else update.values
+        self._entities.append((update.kind, values))
+        if update.dropped:
+            self._entities.append((update.kind, update.dropped))
 
     @property
     def can_tell(self) -> bool:
         """Whether its caller is there, and can be told of one more."""
-        return not self.done.done() and (self.many or not (self.faults or self.left_out))
+        return not self.done.done() and (self._many or not (self.faults or self.left_out))
 
     def is_free(self, _: ConflictError) -> bool:
         """Tell whether it may tell of what is no other call's."""
@@ -67,7 +77,7 @@ class Call:
     def handed_over(self, fault: ConflictError) -> bool:
         """Tell whether a fault is about an entity that this call has handed over."""
         kind, key = getattr(fault, "kind", None), getattr(fault, "key", None)
-        return any(own == kind and key in keys for own, keys in self.entities)
+        return any(own == kind and key in keys for own, keys in self._entities)
 
 
 class Group:
@@ -81,10 +91,26 @@ class Group:
 
     def __init__(self) -> None:
         self.task: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
         self.updates: deque[Update] = deque()
         self.failure: BaseException | None = None
         self._calls: deque[Call] = deque()
         self._told = False
+
+    @property
+    def is_here(self) -> bool:
+        """Whether its loop is the one that runs."""
+        return self._loop is asyncio.get_running_loop()
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether its commit is not going to happen any more."""
+        return self.task is None or self.task.done() or not self.is_here
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its loop is closed, so that nobody is left who could go on."""
+        return self._loop.is_closed()
 
     def __len__(self) -> int:
         """How many calls wait."""
@@ -93,7 +119,7 @@ class Group:
     def join(self, call: Call, updates: Iterable[Update]) -> None:
         """Add a call, and what it hands over."""
         for update in updates:
-            call.entities.append((update.kind, (*update.values, *update.dropped)))
+            call.add(update)
             self.updates.append(update)
         self._calls.append(call)
 
@@ -101,7 +127,7 @@ class Group:
         """Let so many of those go on who wait for the commit."""
         for _ in range(count):
             done = self._calls.popleft().done
-            if not (done.done() or done.get_loop().is_closed()):  # else it was cancelled
+            if not done.done():  # else it was cancelled
                 done.set_result(None)
 
     def failure_for(self, call: Call) -> BaseException | None:

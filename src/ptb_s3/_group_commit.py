@@ -10,25 +10,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from copy import deepcopy
+from contextlib import suppress
 from typing import Any
 
-from ptb_s3 import _codec, _state
 from ptb_s3._blobs import Blobs
 from ptb_s3._codec import Serializer
 from ptb_s3._group import Call, Group, Update, in_parts
 from ptb_s3._live import Lookout, Objects, Sync
 from ptb_s3._locks import running
 from ptb_s3._repository import Repository
+from ptb_s3._staging import Staging
 from ptb_s3._state import Key, Kind
 from ptb_s3._stop import Stop
-from ptb_s3.errors import (
-    ConflictError,
-    OvertakenError,
-    PersistenceError,
-    SerializationError,
-    StorageUnavailableError,
-)
+from ptb_s3.errors import ConflictError, OvertakenError, PersistenceError, StorageUnavailableError
 
 # Seconds for which the event loop is held at a time, while an interval's values are serialised.
 SLICE = 0.002
@@ -39,8 +33,6 @@ AT_ONCE = 250
 TURNS = 3
 # Seconds that a commit which is given up has to end; it waits for nothing but the loop.
 GIVEN_UP = 0.25
-
-_DROPPED = object()
 
 _LOGGER = logging.getLogger("ptb_s3")
 
@@ -77,13 +69,11 @@ class GroupCommit:
         self.faults: list[PersistenceError] | None = None
         self.overtaken: OvertakenError | None = None
         self._blobs = Blobs(repository, serializer)
-        self._serializer = serializer
-        # What fresh objects are written as, where those are not the bytes they were made from.
-        self._alike: dict[tuple[Kind, Key], tuple[bytes | None, bytes]] = {}
+        self._staging = Staging(repository, serializer)
         self._group: Group | None = None
         self._committing: set[asyncio.Task[None]] = set()
         self._left_out: list[ConflictError] = []
-        self._holding = False
+        self._held_on: asyncio.AbstractEventLoop | None = None
         self.objects.held = self._is_held
 
     @property
@@ -120,17 +110,18 @@ class GroupCommit:
 
         The calls that hand it over are tasks, which begin in the next tick.
         """
-        if not self._holding:
-            self._holding = True
+        with suppress(RuntimeError):  # no loop runs, and so nothing is brought in either
             loop = asyncio.get_running_loop()
-            loop.call_soon(loop.call_soon, self._let_go)
+            if self._held_on is not loop:
+                self._held_on = loop
+                loop.call_soon(loop.call_soon, self._let_go)
 
     def _let_go(self) -> None:
-        self._holding = False
+        self._held_on = None
 
     def _is_held(self) -> bool:
         waiting = self._group is not None and bool(self._group.updates)
-        return self._holding or waiting
+        return waiting or self._held_on is asyncio.get_running_loop()
 
     def refresh(self, kind: Kind, key: Key, live: object, pristine: Callable[[], object]) -> None:
         """Bring what an entity is now into a live object; see `Objects.refresh`."""
@@ -141,24 +132,8 @@ class GroupCommit:
                 self.note_unchanged(kind, {key: live})
 
     def note_unchanged(self, kind: Kind, values: Mapping[Key, object]) -> None:
-        """Note what PTB's copies of objects are written as while nobody has changed them.
-
-        Those may be other bytes than the ones they were made from: which strings are one and the
-        same object, for one, is part of a pickle. So an idle bot, whose bot_data PTB sends in every
-        interval, would make a commit after each start.
-
-        Args:
-            kind: Whose entities they are.
-            values: The objects as they were just made, or as a type makes them for what never was.
-        """
-        for key, value in values.items():
-            seen = self.repository.staged.seen(kind, key)
-            try:
-                data = _codec.dump(self._serializer, deepcopy(value))
-            except Exception:  # noqa: BLE001, S112 - said by PTB's own copy, or when it is saved
-                continue
-            if data != seen:
-                self._alike[kind, key] = seen, data
+        """Note what PTB's copies of fresh objects are written as; see `Staging`."""
+        self._staging.note_unchanged(kind, values)
 
     # What PTB hands over ------------------------------------------------------------------------
 
@@ -190,7 +165,7 @@ class GroupCommit:
             ConflictError: An entity, best one of these, cannot be merged. Everything else is saved.
             PersistenceError: The commit failed; what failed goes with the next one.
         """
-        call = _call(shared=shared, many=False)
+        call = Call(shared=shared)
         failure = await self._hand_over(call, (Update(kind, values, dropped, whole, call.faults),))
         if call.faults:
             raise call.faults[0] from failure
@@ -213,7 +188,7 @@ class GroupCommit:
         Raises:
             PersistenceError: The commit failed; see `record`.
         """
-        call = _call(shared=True, many=True)
+        call = Call(shared=True, many=True)
         failure = await self._hand_over(call, in_parts(kind, values, call.faults))
         if failure is not None:
             raise failure
@@ -221,9 +196,9 @@ class GroupCommit:
 
     async def _hand_over(self, call: Call, updates: Iterable[Update]) -> BaseException | None:
         """Return when the commit of these is done; and why it failed, if this call is to say so."""
-        self._salvage()
         group = self._group
-        if group is None:
+        if group is None or group.is_lost:
+            self._salvage()
             group = self._group = self._begin()
         group.join(call, updates)
         try:
@@ -253,13 +228,14 @@ class GroupCommit:
         was closed.
         """
         group = self._group
-        if group is None or running(group.task):
+        if group is None or not group.is_lost:
             return
         self._group = None
         group.failure = group.failure or _given_up()
         while group.updates:
             self._stage(group.updates.popleft())
-        group.release(len(group))
+        if group.is_here:
+            group.release(len(group))
 
     async def flush(self, deadline: float, seconds: float) -> None:
         """Commit what is left, and write blobs if there is time.
@@ -369,6 +345,8 @@ class GroupCommit:
 
     async def _release(self, group: Group) -> None:
         """Let everybody go on who waited for the commit; not all in one tick of the loop."""
+        if group.is_over:
+            return
         try:
             while len(group) > AT_ONCE:
                 group.release(AT_ONCE)
@@ -388,70 +366,20 @@ class GroupCommit:
                     await _give_way()
                     begun = clock()
         finally:
-            self._group = None  # what comes from now on is for the next commit
+            if self._group is group:
+                self._group = None  # what comes from now on is for the next commit
             while group.updates:  # cut short: what was handed over is kept all the same
                 self._stage(group.updates.popleft())
 
     def _stage(self, update: Update) -> None:
-        gone = self._gone(update.kind, update.values) if update.whole else ()
-        for key in [*update.dropped, *gone]:
-            self._stage_one(update, key, _DROPPED)
-        for key, value in update.values.items():
-            self._stage_one(update, key, value)
-
-    def _stage_one(self, update: Update, key: Key, value: object) -> None:
-        try:
-            if value is _DROPPED:
-                self.repository.staged.drop(update.kind, key)
-            else:
-                self._stage_value(update.kind, key, value)
-        except SerializationError as fault:
-            self._note(update, fault.locate(update.kind.value, key))
-        except OvertakenError:
-            pass  # the commit raises it
-        except PersistenceError as fault:
-            self._note(update, fault)
-        except Exception as error:  # noqa: BLE001 - a key's own code, or a merge of one's own
-            # Without the error itself: its text may quote what is in the value.
-            unknown = SerializationError(f"to stage it raised {type(error).__name__}")
-            self._note(update, unknown.locate(update.kind.value, key))
-
-    def _note(self, update: Update, fault: PersistenceError) -> None:
-        update.faults.append(fault)
-        self.tell([fault])
+        known = len(update.faults)
+        self._staging.stage(update)
+        self.tell(update.faults[known:])
 
     def tell(self, faults: Iterable[Exception]) -> None:
         """Tell whoever asks for it what could not be saved, and why."""
         if self.faults is not None:
             self.faults += [fault for fault in faults if isinstance(fault, PersistenceError)]
-
-    def _stage_value(self, kind: Kind, key: Key, value: object) -> None:
-        data, alike = self._dump(kind, key, value), self._alike.get((kind, key))
-        if alike is None or alike != (self.repository.staged.seen(kind, key), data):
-            self.repository.stage(kind, key, data)
-
-    def _gone(self, kind: Kind, values: Mapping[Key, object]) -> list[Key]:
-        """Return what is not among all values any more, and was, as far as PTB has seen."""
-        staged = self.repository.staged
-        # What others have deleted as well: if it comes back, PTB is not to be taken to have it.
-        known = staged.entities(kind).keys() | staged.overtaken[kind].keys()
-        return [key for key in known - values.keys() if staged.seen(kind, key) is not None]
-
-    def _dump(self, kind: Kind, key: Key, value: object) -> bytes:
-        """Return a value as bytes that head and blob can hold, with its key.
-
-        Raises:
-            SerializationError: They cannot.
-        """
-        data = _codec.dump(self._serializer, value)
-        fault = _state.fault_of(kind, key, data)
-        if fault is not None:
-            raise SerializationError(fault)
-        return data
-
-
-def _call(*, shared: bool, many: bool) -> Call:
-    return Call(asyncio.get_running_loop().create_future(), [], shared=shared, many=many)
 
 
 def _given_up() -> StorageUnavailableError:

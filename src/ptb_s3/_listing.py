@@ -27,6 +27,9 @@ _WIDTH = 16
 
 _UNVERSIONED = "null"
 
+# Times that an object is listed before what is there and not in the list is taken for hidden.
+_TRIES = 3
+
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
@@ -44,23 +47,27 @@ async def listed(
     Raises:
         StorageError: Also where a version that is there is not listed: others may be missing, too.
     """
-    found = await store.get(name, first_bytes=1)  # before: what comes later is listed, or not
-    versions: list[Version] = []
-    async for version in store.versions(name):
-        versions.append(version)
-        advance(len(versions))
-    if found is None:
-        return by_time(versions)
-    id_ = found.version_id or _UNVERSIONED
-    if not versions or (found.version_id and id_ not in {v.version_id for v in versions}):
-        raise StorageError(
-            f"The storage does not list what it has: a version of object {name!r} can be read, and "
-            "is not in the list of its versions. Nothing can be said of its history, or done with "
-            "it. Check PTB_S3_PREFIX for characters that the storage takes for others."
-        )
-    return by_time(
-        version._replace(is_latest=True) if version.version_id == id_ else version
-        for version in versions
+    for _ in range(_TRIES):
+        # Before the list: what is written later is in it, or not.
+        found = await store.get(name, first_bytes=1)
+        versions: list[Version] = []
+        async for version in store.versions(name):
+            versions.append(version)
+            advance(len(versions))
+        if found is None:
+            return by_time(versions)
+        current = found.version_id or _UNVERSIONED
+        ids = {version.version_id for version in versions}
+        if current in ids or (ids and not found.version_id):
+            return by_time(
+                version._replace(is_latest=True) if version.version_id == current else version
+                for version in versions
+            )
+        # A bot may have committed meanwhile, and retention taken what was current before.
+    raise StorageError(
+        f"The storage does not list what it has: a version of object {name!r} can be read, and "
+        "is not in the list of its versions. Nothing can be said of its history, or done with "
+        "it. Check PTB_S3_PREFIX for characters that the storage takes for others."
     )
 
 

@@ -18,7 +18,7 @@ from ptb_s3._repository import Repository
 from ptb_s3._sameness import alike, essence_by
 from ptb_s3._staged import Staged
 from ptb_s3._state import Key, Kind
-from ptb_s3.errors import PersistenceError
+from ptb_s3.errors import PersistenceError, SerializationError
 
 # "auto", seconds between two looks, or None for no look at all.
 Sync: TypeAlias = Literal["auto"] | float | None
@@ -136,17 +136,18 @@ class Objects:
     def _same(self, kind: Kind, key: Key, live: object, pristine: object) -> bool | None:
         """Compare a live object with what was last seen of it; None: it cannot be saved."""
         seen = self._staged.seen(kind, key)
-        if seen is None:
-            return alike(live, pristine, self._essence)
         try:
             data = _codec.dump(self._serializer, live)
-        except PersistenceError:
-            return None  # something was put into it that cannot be saved
+        except SerializationError:
+            return None
+        if data == seen:
+            return True
         try:
             # Other bytes may be the same value: written before there were words, for one.
-            return data == seen or alike(live, self._load(kind, key, seen), self._essence)
+            value = pristine if seen is None else self._load(kind, key, seen)
         except PersistenceError:
             return False  # what was seen of it does not load any more
+        return alike(live, value, self._essence)
 
     def fetch(self, kind: Kind, key: Key) -> object | None:
         """Return what an entity is now, as a fresh object, and count it as seen; None: it is gone.

@@ -8,7 +8,7 @@ for `merge=` to settle, or ours wins: it is the later commit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 from types import MemberDescriptorType
 from typing import Any, Final, TypeAlias
@@ -23,6 +23,10 @@ from ptb_s3.errors import ConflictError, PersistenceError
 
 # (kind, key, base, ours, theirs) -> value, as the user gives it; None: there is no such entity.
 Merge: TypeAlias = Callable[[str, Any, Any, Any, Any], Any]
+
+
+# By kind, what makes an entity of it as it is before anything was changed.
+Born: TypeAlias = Mapping[Kind, Callable[[], object]]
 
 
 class _Missing(Enum):
@@ -57,11 +61,16 @@ class Merger:
     Args:
         serializer: Values to bytes and back.
         function: The user's, for entities in which both changed the same thing.
+        born: By kind, makes what entities are born as: what two sides that both met a new one have
+            in common.
     """
 
-    def __init__(self, serializer: Serializer, function: Merge | None = None) -> None:
+    def __init__(
+        self, serializer: Serializer, function: Merge | None = None, born: Born | None = None
+    ) -> None:
         self._serializer = serializer
         self._function = function
+        self._born = born
         self._essence = essence_by(serializer)
 
     def __call__(
@@ -91,8 +100,12 @@ class Merger:
         if base == ours:
             return Resolution(theirs)
         merging = _Merging(self._essence)
-        values = (self._load(kind, base), self._load(kind, ours), self._load(kind, theirs))
-        merged = merging.combine(*values, whole=True)
+        common = self._load(kind, base)
+        if common is _MISSING and self._born is not None and kind in self._born:
+            common = self._born[kind]()  # or what it is born with would be taken for a change
+        merged = merging.combine(
+            common, self._load(kind, ours), self._load(kind, theirs), whole=True
+        )
         if merging.clashes and self._function is not None:
             again = (self._load(kind, data) for data in (base, ours, theirs))
             merged = self._ask(kind, key, *(None if v is _MISSING else v for v in again))
@@ -198,13 +211,30 @@ class _Merging:
         new = base is _MISSING or base is None
         if type(ours) is list and type(theirs) is list and (new or type(base) is list):
             was = base if isinstance(base, list) else []
-            if all(self._alike(side[: len(was)], was) for side in (ours, theirs)):
-                ours[len(was) : len(was)] = theirs[len(was) :]
+            if self._have_added(was, ours, theirs):
                 return ours
         as_set = type(ours) in {set, frozenset} and type(theirs) is type(ours)
         if as_set and (new or type(base) is type(ours)):
             return self._unite(() if new else base, ours, theirs)
         return self._clash(ours, theirs)
+
+    def _have_added(self, was: list[Any], ours: list[Any], theirs: list[Any]) -> bool:
+        """Merge lists of which one side only appended, and the other only added; tell if they are.
+
+        To add is to append, too, and to have others' elements merged in before one's own.
+        """
+        marks = [self._mark(one) for one in was]
+        if self._alike(ours[: len(was)], was) and self._are_among(marks, theirs):
+            ours[: len(was)] = theirs
+            return True
+        if self._alike(theirs[: len(was)], was) and self._are_among(marks, ours):
+            ours += theirs[len(was) :]
+            return True
+        return False
+
+    def _are_among(self, marks: list[object], elements: list[Any]) -> bool:
+        left = map(self._mark, elements)
+        return all(mark in left for mark in marks)  # each looks on from where the last one was
 
     def _unite(self, base: Any, ours: Any, theirs: Any) -> object:  # noqa: ANN401 - these are sets
         """Return a set of what is in both, and of what one side has added."""

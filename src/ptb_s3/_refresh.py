@@ -19,6 +19,7 @@ from telegram import TelegramObject
 from ptb_s3._attributes import attributes, is_of_python, set_attributes
 from ptb_s3._fence import is_value_type
 from ptb_s3._sameness import SCALARS, Essence, alike, essence, mark
+from ptb_s3.errors import PersistenceError
 
 # Makes a live object what a fresh one of its class is, which may lose parts to it.
 Way: TypeAlias = Callable[[Any, Any], None]
@@ -29,8 +30,18 @@ _CONTAINERS: Final = (
     *(collections.OrderedDict, collections.defaultdict, collections.Counter),
     *(collections.deque, collections.ChainMap),
 )
+# These have no attributes.
+_BARE: Final = frozenset({dict, list, set, bytearray, collections.deque})
 # These are values by themselves, or everybody's.
 _NEVER: Final = (Enum, TelegramObject, type, tuple, frozenset, types.ModuleType, types.FunctionType)
+
+
+class _Depth(Enum):
+    """How much of an object is looked at."""
+
+    DIFFERENT = "parts that are not the same"
+    ALL = "all parts, as what is one thing may stand in parts that are the same"
+    NONE = "no part: all are replaced by new ones"
 
 
 class Refusal(NamedTuple):
@@ -54,15 +65,14 @@ def become(live: Any, fresh: Any, essence: Essence = essence) -> None:  # noqa: 
     Raises:
         TypeError: One is of another class, or of one that cannot be changed in place.
     """
-    _Refresh(essence).start(live, fresh)
+    _Refresh(essence, _Depth.ALL).start(live, fresh)
 
 
 def way(old: Callable[[], object], new: Callable[[], object], essence: Essence) -> Way | Refusal:
     """Return how to make an object what it is now, as tried on one that nobody has.
 
-    To go through all its parts does not do where one stands in several places, which are then to be
-    others. Then the object is filled with parts that are all new. A class may keep something where
-    neither way gets at it.
+    Three are tried, each where the one before does not do: parts may stand in several places, and
+    a class may keep something where none gets at it.
 
     Args:
         old: Makes an object such as the live one.
@@ -70,15 +80,16 @@ def way(old: Callable[[], object], new: Callable[[], object], essence: Essence) 
         essence: Gives the bytes by which values are compared.
     """
     reason = "something is left of what it was"
-    for deep in (True, False):
+    for depth in _Depth:
         scratch, fresh = old(), new()
         try:
-            wanted = essence(fresh)
-            _Refresh(essence, deep=deep).start(scratch, fresh)
-            if essence(scratch) == wanted:
-                return _Refresh(essence, deep=deep).start
+            _Refresh(essence, depth).start(scratch, fresh)
+            if alike(scratch, new(), essence):
+                return _Refresh(essence, depth).start
         except _RefusedError as error:
             return Refusal(str(error))
+        except PersistenceError:
+            raise
         except Exception as error:  # noqa: BLE001 - objects' own code may raise anything
             reason = f"that raises {type(error).__name__}"
     return Refusal(reason)
@@ -93,12 +104,13 @@ class _Refresh:
 
     Args:
         essence: Gives the bytes by which parts are compared.
-        deep: Whether parts stay and are changed, rather than replaced.
+        depth: How much is looked at.
     """
 
-    def __init__(self, essence: Essence, *, deep: bool = True) -> None:
+    def __init__(self, essence: Essence, depth: _Depth) -> None:
         self._essence = essence
-        self._deep = deep
+        self._deep = depth is not _Depth.NONE
+        self._all = depth is _Depth.ALL
         # What is there in the place of fresh parts, by their ids: what was one thing stays one.
         self._placed: dict[int, object] = {}
         # Live parts that have become something, by their ids.
@@ -126,7 +138,10 @@ class _Refresh:
         if id(fresh) not in self._placed:
             self._placed[id(fresh)] = fresh
             if type(live) is type(fresh) and id(live) not in self._taken:
-                self._placed[id(fresh)] = self._match(live, fresh)
+                same = not self._all and alike(live, fresh, self._essence)
+                self._placed[id(fresh)] = live if same else self._match(live, fresh)
+                if same:
+                    self._taken[id(live)] = live
         return self._placed[id(fresh)]
 
     def _match(self, live: object, fresh: object) -> object:
@@ -155,8 +170,9 @@ class _Refresh:
             self._exchange(live, fresh)
         elif isinstance(live, bytearray):
             live[:] = fresh
-        own = attributes(live)
-        wanted = attributes(fresh)
+        if type(live) in _BARE:
+            return
+        own, wanted = attributes(live), attributes(fresh)
         new = {name: self._place(own.get(name, _ABSENT), part) for name, part in wanted.items()}
         set_attributes(live, new)
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 
 from ptb_s3 import _compaction, _state
 from ptb_s3._arrivals import Ahead, Arrivals
-from ptb_s3._base import Base, MovedError, Reader
-from ptb_s3._committer import Committer, Occasion, fetch_head
+from ptb_s3._base import Arrived, Base, MovedError, Reader
+from ptb_s3._committer import Committer, Occasion
 from ptb_s3._compaction import Compactor
 from ptb_s3._container import HEAD
 from ptb_s3._erasure import subjects
@@ -24,9 +25,11 @@ from ptb_s3._guarded import Guarded
 from ptb_s3._history import History, Snapshot
 from ptb_s3._keyring import KeySource
 from ptb_s3._means import LOAD_PAUSE, LOAD_TRIES, Counters, Means
+from ptb_s3._order import put_back
 from ptb_s3._rebase import Resolve
 from ptb_s3._run import Run, notice_resumes
 from ptb_s3._sealer import Sealer
+from ptb_s3._settling import build_base, fetch_head
 from ptb_s3._staged import Staged
 from ptb_s3._state import Changes, Entities, Key, Kind
 from ptb_s3._store import Fetched, Store
@@ -204,17 +207,24 @@ class Repository:
             objects = await self._fetch_all(arrivals)
             arrived = await arrivals.opened()
             try:
-                base = await self._means.offload(
-                    self._means.reader.assemble, objects, self._means.randomness, arrived
-                )
+                build, last = partial(self._assemble, arrived), number == LOAD_TRIES
+                base = await build_base(self._means, objects, build, last=last)
                 break
             except MovedError as moved:
                 if number == LOAD_TRIES:
                     raise moved.fault from None
             await self._means.pause(LOAD_PAUSE * number)
+        _warn_of_put_back(base, objects)
         self._committer = Committer(self._means, Staged(base), self._run)
         self.counters.committed_at = self._means.clock()
         await self._committer.recall_conditions()
+
+    def _assemble(
+        self, arrived: Arrived, objects: Mapping[str, Fetched | None], others: Collection[Kind]
+    ) -> Base:
+        blobs = {kind: one for kind, one in arrived.blobs.items() if kind not in others}
+        given = Arrived(arrived.head, blobs)
+        return self._means.reader.assemble(objects, self._means.randomness, given)
 
     async def close(self) -> None:
         """Release the store's connections."""
@@ -416,3 +426,21 @@ class Repository:
         }
         await self.commit_only(changes, Occasion(erased=subject))
         return changes
+
+
+def _warn_of_put_back(base: Base, objects: Mapping[str, Fetched | None]) -> None:
+    """Say at a start that objects are older than their place: it costs no request to know."""
+    names = [
+        str(name)
+        for name, stored in base.objects.items()
+        if (found := objects.get(name)) is not None
+        and found.modified is not None
+        and put_back(stored.header, found.modified)
+    ]
+    if names:
+        _LOGGER.warning(
+            "Written long before the storage took them: %s. They were copied, or put back to an "
+            "older state. If nobody did that on purpose, whoever can write to the bucket may have; "
+            "ptb-s3 history lists what else there is.",
+            ", ".join(names),
+        )

@@ -42,15 +42,6 @@ def has_unsaved(application: App, internals: Internals, objects: Objects) -> boo
     return any(objects.unseen(Kind.CALLBACK_DATA, key) for key in internals.buttons())
 
 
-def _made_into(live: object, value: object) -> object:
-    """Return a live object, made into a value; the value itself where that cannot be done."""
-    try:
-        become(live, value)
-    except Exception:  # noqa: BLE001 - objects' own code
-        return value
-    return live
-
-
 class Rollback:
     """Memento of what an update found.
 
@@ -115,14 +106,30 @@ class Rollback:
             data.pop(key, None)
         elif value is not _UNKNOWN:
             # To ask for it is PTB's own way to make an object that is not there.
-            data[key] = _made_into(data[key], value)
+            data[key] = self._made_anew(kind, key, data[key], lambda: self._fetch(kind, key))
 
     def _reset_bot_data(self) -> None:
-        pristine: Callable[[], Any] = self._application.context_types.bot_data
-        value = self._fetch(Kind.BOT_DATA, BOT_DATA_KEY)
-        if value is not _UNKNOWN:
-            value = pristine() if value is None else value
-            self._application.bot_data = _made_into(self._application.bot_data, value)
+        pristine = self._application.context_types.bot_data
+
+        def make() -> object:
+            value = self._fetch(Kind.BOT_DATA, BOT_DATA_KEY)
+            return pristine() if value is None else value
+
+        if make() is not _UNKNOWN:
+            live = self._application.bot_data
+            live = self._made_anew(Kind.BOT_DATA, BOT_DATA_KEY, live, make)
+            self._application.bot_data = live
+
+    def _made_anew(self, kind: Kind, key: Key, live: object, make: Callable[[], object]) -> object:
+        """Return a live object, made what it is to be; another one where it does not get there.
+
+        Code of the bot's may hold on to the object, so it is changed in place where it can be.
+        """
+        with suppress(Exception):  # objects' own code
+            become(live, make())
+            if self._objects.untouched(kind, key, live, make()):
+                return live
+        return make()
 
     def _reset_conversations(self) -> None:
         changed = {

@@ -253,7 +253,9 @@ def _meeting(kind: Any, met: list[object]) -> Any:  # noqa: ANN401 - see `MakePi
         met.append(met_now)
 
     made: Any = type("_Meeting", (kind,), {"persistent_id": persistent_id})
-    return made.to(io.BytesIO())
+    meeting = made.to(io.BytesIO())
+    made.to = kind.to  # those that it makes itself, to put elements in order, add nothing
+    return meeting
 
 
 class _Body:

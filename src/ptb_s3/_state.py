@@ -89,7 +89,7 @@ def fault_of(kind: Kind, key: object, value: bytes) -> str | None:
         return f"a {type(key).__name__} of this form cannot be its key"
     size = len(value) + _key_size(cast("Key", key))
     if size > MAX_ENTITY:
-        return f"it takes {size} bytes, and at most {MAX_ENTITY} fit"
+        return f"it takes {size} bytes with its key, and at most {MAX_ENTITY} fit"
     return None
 
 
@@ -121,8 +121,8 @@ def _key_size(key: Key) -> int:
         return 0  # within the overhead of any entry
     name, own = key
     parts = (own,) if isinstance(own, str) else own
-    # A text takes up to four bytes a character, and an integer up to nine.
-    return 4 * len(name) + sum(4 * len(p) if isinstance(p, str) else 9 for p in parts)
+    # An integer takes up to nine bytes.
+    return len(name.encode()) + sum(len(p.encode()) if isinstance(p, str) else 9 for p in parts)
 
 
 def encode_blob(entries: Iterable[tuple[Key, bytes]]) -> Iterator[bytes]:

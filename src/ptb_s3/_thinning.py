@@ -78,15 +78,15 @@ async def plan_prune(
         reader: Opens the commits that are kept, to see which blobs they need.
         policy: What to keep.
         zone: Whose hours and days count; None: this machine's.
-        advance: Called with how many versions have been listed; then with how many kept commits
-            have been opened, and of how many.
+        advance: Called with how many versions have been listed; then with how many headers have
+            been read, and of how many; then with how many kept commits have been opened, likewise.
 
     Raises:
         UnknownKeyError: A commit to be kept is sealed with a key that is not at hand.
         StorageError: The storage lists what it does not give, or has what it does not list.
     """
     listing = await list_all(store, advance)
-    commits = await _read(store, HEAD, listing[HEAD])
+    commits = await _read(store, HEAD, listing[HEAD], advance)
 
     current = _current(listing[HEAD])
 
@@ -119,14 +119,19 @@ def _current(versions: list[Version]) -> set[str]:
     return {version.version_id for version in latest or next(iter(moments(versions)), [])}
 
 
-async def _read(store: Store, name: str, versions: Sequence[Version]) -> list[Commit]:
+async def _read(
+    store: Store, name: str, versions: Sequence[Version], advance: Advance = lambda _, __: None
+) -> list[Commit]:
     """Read the headers of versions; those that have expired meanwhile are left out.
 
     Raises:
         StorageError: The storage still lists one that it does not give.
     """
+    found = []
     async with aclosing(read_commits(store, versions, name)) as commits:
-        found = [commit async for commit in commits if commit is not None]
+        async for commit in commits:
+            found += [] if commit is None else [commit]
+            advance(len(found), len(versions))
     read = {commit.version.version_id for commit in found}
     await require_gone(store, [(name, v) for v in versions if v.version_id not in read])
     return found

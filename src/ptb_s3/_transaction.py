@@ -12,6 +12,7 @@ from telegram.ext import Application
 from ptb_s3._group_commit import GroupCommit
 from ptb_s3._ptb import Internals, tasks
 from ptb_s3._rollback import Rollback
+from ptb_s3._state import BOT_DATA_KEY, Kind
 from ptb_s3.application import PersistentApplication
 from ptb_s3.errors import ConflictError, OvertakenError, PersistenceError
 
@@ -144,6 +145,14 @@ class Transaction:
         if self._retry:
             self._repository.discard()
         self._before.carry_out()
+        self._note_unchanged()
+
+    def _note_unchanged(self) -> None:
+        """Note how the bot's data is written now, or each save would find other bytes of it."""
+        kind, key, live = Kind.BOT_DATA, BOT_DATA_KEY, self._application.bot_data
+        pristine = self._application.context_types.bot_data()
+        if self._commits.objects.untouched(kind, key, live, pristine):
+            self._commits.note_unchanged(kind, {key: live})
 
     async def _end_tasks(self) -> None:
         if spawned := tasks() - self._tasks:

@@ -26,8 +26,9 @@ from ptb_s3 import _sets
 from ptb_s3._apart import Apart
 from ptb_s3._codec import PickleSerializer
 from ptb_s3._fence import Fence, Member, SetBot
-from ptb_s3._pickling import Reading, Writing, explain
+from ptb_s3._pickling import Writing, explain
 from ptb_s3._standins import OWN_BOT, StandIn, StandIns, StandInType
+from ptb_s3._unpickling import Reading
 from ptb_s3.errors import SerializationError
 
 _PROTOCOL: Final = 5

@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from types import CodeType
+from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast, overload
 
 from telegram import Bot
@@ -128,8 +128,8 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             the bot, not even during a deploy. Needed on storage without conditional PUT, which
             could not tell them apart; changes nothing on others. Defaults to :obj:`False`.
         compression_level (:obj:`int`, optional): zstd's, from 1 to 19. Defaults to ``3``.
-        flush_timeout (:obj:`float`, optional): Seconds that :meth:`flush` may take, all told.
-            Defaults to ``8``, since hosts kill after 10.
+        flush_timeout (:obj:`float`, optional): Seconds that a stop may take, all told: the updates
+            that PTB makes then, and :meth:`flush`. Defaults to ``8``, since hosts kill after 10.
         restore (:obj:`str`, optional): A revision, a time (ISO 8601) or the version id of a head to
             go back to at start-up; the same request is carried out once.
         expected_bucket_owner (:obj:`str`, optional): Id of the AWS account that owns the bucket.
@@ -240,7 +240,13 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         self._level = compression_level
         self.flush_timeout = flush_timeout
         self._restore = restore
-        self._resolve = Merger(self._serializer, merge)
+        types = self.context_types
+        born = {
+            Kind.USER_DATA: types.user_data,
+            Kind.CHAT_DATA: types.chat_data,
+            Kind.BOT_DATA: types.bot_data,
+        }
+        self._resolve = Merger(self._serializer, merge, born)
         self._sync: Sync = sync
         self._single_writer = single_writer
         self._repository: Repository | None = None
@@ -434,7 +440,8 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         Args:
             data (:obj:`tuple`): As :meth:`get_callback_data` returns it.
         """
-        return self._record(Kind.CALLBACK_DATA, data)
+        shared = self._is_of_application(sys._getframe(1))  # noqa: SLF001 - but for its name, public
+        return self._recorded_buttons(data, shared=shared)
 
     def update_conversation(
         self, name: str, key: ConversationKey, new_state: object | None
@@ -687,25 +694,36 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         if kind in (Kind.BOT_DATA, Kind.CALLBACK_DATA):  # PTB sends them in every interval
             commits.note_unchanged(kind, values)
 
-    def _record(self, kind: Kind, values: object, *, dropped: Sequence[Key] = ()) -> _Saved:
+    def _record(
+        self, kind: Kind, values: Mapping[Key, object], dropped: Sequence[Key] = ()
+    ) -> _Saved:
         """Return what hands changes over, and is done when they are durable."""
         if self._commits is not None:
             self._commits.hold()
-        caller = sys._getframe(2)  # noqa: SLF001 - public, in all but its name
-        shared = caller.f_code is self._saving_code
-        if not shared and (application := saving_application(caller)) is not None:
-            shared, self._saving_code = True, caller.f_code
-            self._stop.application = application
-        return self._recorded(kind, values, dropped=dropped, shared=shared)
+        shared = self._is_of_application(sys._getframe(2))  # noqa: SLF001 - as above
+        return self._recorded(kind, values, dropped, shared=shared)
+
+    def _is_of_application(self, caller: FrameType) -> bool:
+        """Tell whether a caller is an application, which is noted."""
+        if caller.f_code is self._saving_code:
+            return True
+        application = saving_application(caller)
+        if application is None:
+            return False
+        self._saving_code = caller.f_code
+        self._stop.application = application
+        return True
 
     async def _recorded(
-        self, kind: Kind, values: object, *, dropped: Sequence[Key], shared: bool
+        self, kind: Kind, values: Mapping[Key, object], dropped: Sequence[Key], *, shared: bool
     ) -> None:
-        whole = kind is Kind.CALLBACK_DATA
-        # Here, where it is raised by what is awaited: PTB makes its calls where none may raise.
-        entities = _callback_data.split(cast("CallbackData", values)) if whole else values
-        commits, changed = await self.opened(), cast("Mapping[Key, object]", entities)
-        await commits.record(kind, changed, dropped=dropped, whole=whole, shared=shared)
+        commits = self._commits or await self._open()
+        await commits.record(kind, values, dropped=dropped, shared=shared)
+
+    async def _recorded_buttons(self, data: CallbackData, *, shared: bool) -> None:
+        # Split here, where it is raised by what is awaited: PTB makes its calls where none may.
+        values, commits = _callback_data.split(data), await self.opened()
+        await commits.record(Kind.CALLBACK_DATA, values, whole=True, shared=shared)
 
     async def _refresh(
         self, kind: Kind, key: Key, live: object, pristine: Callable[[], object]

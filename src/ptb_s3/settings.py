@@ -145,7 +145,7 @@ class Settings(KeySettings):
         default=8,
         gt=0,
         allow_inf_nan=False,
-        description="Seconds that the last commit may take; hosts kill 5 to 30 s after SIGTERM.",
+        description="Seconds that a stop may take, all told; hosts kill 5 to 30 s after SIGTERM.",
     )
     restore: str | None = Field(
         default=None,

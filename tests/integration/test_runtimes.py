@@ -60,6 +60,23 @@ async def test_four_runtimes_count_every_update_once(
     assert data["each"] == {json.loads(update)["update_id"]: 1 for update in updates}
 
 
+async def test_what_cannot_be_saved_is_answered_200_and_logged(
+    s3_server: S3Server, bots: Bots, tmp_path: Path
+) -> None:
+    """To have it sent again would not help; the rest of the update is saved, once."""
+    async with BotApi().run() as telegram, RuntimeApi(event).run() as api:
+        host = Host(s3_server, bots, telegram, tmp_path)
+        program = ("-m", "tests.integration.lambda_poll", HANDLER)
+        process = await host.start(*program, modules=MODULES, AWS_LAMBDA_RUNTIME_API=api.address)
+        async with asyncio.timeout(PATIENCE):
+            await api.send([message("tea"), message("spoil"), message("milk")])
+        log = host.log(process)
+        await host.end()
+    assert api.answers == {HTTPStatus.OK: 3}
+    assert "Answered 200: A value of user_data cannot be saved" in log
+    assert (await counted(bots))["n"] == 3
+
+
 async def counted(bots: Bots) -> Json:
     """Return the bot's data that another process would load now."""
     application = make_application(persistence := bots.persistence())

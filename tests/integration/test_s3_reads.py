@@ -18,7 +18,7 @@ from tests.servers import S3Server
 
 from ptb_s3 import _s3_bodies
 from ptb_s3._s3 import S3Store
-from ptb_s3.errors import SettingsError, StorageError, StorageUnavailableError
+from ptb_s3.errors import StorageError, StorageUnavailableError
 
 _DATE = "Sun, 29 Nov 2026 10:00:00 GMT"
 
@@ -118,7 +118,7 @@ async def test_a_reply_that_drips_ends_in_time(
         began = time.monotonic()
         with pytest.raises(StorageUnavailableError, match="TimeoutError"):
             await read(store)  # type: ignore[misc] # all of them are awaitable
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10  # 0.8 s on an idle machine
 
 
 async def test_a_large_object_has_the_time_that_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,15 +128,15 @@ async def test_a_large_object_has_the_time_that_it_takes(monkeypatch: pytest.Mon
 
     class Slow(Scripted):
         async def reply(self, _line: str, writer: asyncio.StreamWriter) -> None:
-            await self.begin(writer, 50)
-            for _ in range(50):
+            await self.begin(writer, 120)
+            for _ in range(120):
                 await self.send(writer, b"x")
                 await asyncio.sleep(0.02)
 
-    async with Slow().store(connect_timeout=0.1, read_timeout=0.1) as store:
+    async with Slow().store(connect_timeout=0.1, read_timeout=0.5) as store:  # 1.8 s
         fetched = await store.get("head")
     assert fetched is not None
-    assert fetched.body == b"x" * 50
+    assert fetched.body == b"x" * 120
 
 
 class _Wordy(Scripted):
@@ -310,18 +310,3 @@ async def test_a_bot_that_fills_the_executor_reads_and_writes(
         ended.set()
         await asyncio.gather(*blocked)
         executor.shutdown()
-
-
-@pytest.mark.parametrize(
-    "prefix", ["/", "/bot/", "a//b/", "bot//", "b\\c/", "./", "a/../", "../", "a/\n/", "\x7f"]
-)
-def test_a_prefix_that_storages_change_is_refused(prefix: str) -> None:
-    """It would be written under one name and listed under another, so that nothing is seen."""
-    with pytest.raises(SettingsError, match="PTB_S3_PREFIX"):
-        S3Store("bucket", prefix)
-
-
-@pytest.mark.parametrize("prefix", ["", "bot", "bot/", "a/b/c/", "a.b/..c/", "ä b+c/", "-"])
-def test_other_prefixes_are_taken(prefix: str) -> None:
-    """What every storage takes as it is stays allowed."""
-    assert S3Store("bucket", prefix).prefix == prefix

@@ -27,6 +27,8 @@ def application(
 ) -> App:
     persistence = make_persistence(store, **options)
     builder: Any = ApplicationBuilder().token(TOKEN).request(OfflineTelegram(TOKEN))
+    if context_types := options.get("context_types"):
+        builder = builder.context_types(context_types)
     if buttons:
         builder = builder.arbitrary_callback_data(True)  # noqa: FBT003 - PTB's own way
     if not plain:

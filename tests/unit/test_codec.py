@@ -45,7 +45,7 @@ from telegram.ext import ExtBot, InvalidCallbackData
 from telegram.warnings import PTBUserWarning
 
 from ptb_s3._codec import PickleSerializer, Serializer, dump, load_all
-from ptb_s3._pickling import UnknownClassError
+from ptb_s3._unpickling import UnknownClassError
 from ptb_s3.errors import (
     DamagedObjectError,
     SerializationError,

@@ -42,7 +42,7 @@ from tests.vectors import reference
 from ptb_s3._codec import load_all
 from ptb_s3._container import HEAD, MAX_PAGE
 from ptb_s3._fence import TheBot
-from ptb_s3._pickling import Reading
+from ptb_s3._unpickling import Reading
 from ptb_s3.errors import DamagedObjectError
 
 quickly = settings(max_examples=100, deadline=None, database=None, derandomize=True)

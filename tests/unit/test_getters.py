@@ -335,7 +335,8 @@ class Unstable:
         return b" " * loaded + json.dumps(value).encode()
 
     def loads(self, data: bytes) -> object:
-        return json.loads(data, object_hook=Loaded)
+        value = json.loads(data, object_hook=Loaded)
+        return dict(value) if isinstance(value, Loaded) else value
 
 
 class Loaded(dict[Any, Any]):

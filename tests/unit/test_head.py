@@ -71,6 +71,15 @@ def test_writers_are_listed_by_their_last_commit() -> None:
     assert not head.lists("stranger")
 
 
+def test_a_clone_of_a_writer_stays_listed() -> None:
+    """By its commit it will know that a lost reply was a success, though another has its id."""
+    head = follow(NEW, {}, commit="the clone's", writer=WRITER, refs={})
+    head = follow(head, {}, commit="ours", writer=WRITER, refs={}, own=None)
+    assert head.lists("the clone's")
+    head = follow(head, {}, commit="our next", writer=WRITER, refs={}, own="ours")
+    assert [writer.commit for writer in head.writers] == ["the clone's", "our next"]
+
+
 SMALL = st.dictionaries(st.integers(-5, 5), st.none() | st.binary(max_size=20), max_size=5)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -62,9 +63,12 @@ async def test_each_load_begins_a_line_with_its_first_commit() -> None:
     assert (header.revision, header.line) == (3, lines[-1].line)
 
 
-async def test_a_blob_of_a_branch_that_was_given_up_is_refused() -> None:
+@pytest.mark.parametrize("versioned", [True, False])
+async def test_a_blob_of_a_branch_that_was_given_up_is_no_base(
+    *, versioned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     """The store was rolled back before a cold start: its revisions were given a second time."""
-    store = MemoryStore()
+    store = MemoryStore(versioned=versioned)
     given_up = await opened(store)
     await committed(given_up, b"common")
     await published(given_up)
@@ -78,8 +82,14 @@ async def test_a_blob_of_a_branch_that_was_given_up_is_refused() -> None:
     for number in range(9):
         await committed(current, b"current %d" % number)
     store.replace(USER, blob)
-    with pytest.raises(DamagedObjectError, match="of its own lines"):
-        await opened(store)
+    if not versioned:
+        with pytest.raises(DamagedObjectError, match="of its own lines"):
+            await opened(store)
+        return
+    fresh = await opened(store)  # from the version that head names
+    assert fresh.staged.entities(USER) == {1: b"current 8"}
+    assert "is not what head builds on" in caplog.text
+    assert fresh.due() == [USER]
 
 
 @pytest.mark.parametrize("before", [True, False])
@@ -127,7 +137,7 @@ async def test_a_line_that_has_left_the_list_is_known_by_the_commit(
 ) -> None:
     """The very blob that head refers to is taken however old its line is, and no other one."""
     monkeypatch.setattr(_head, "MAX_LINES", 3)
-    store = MemoryStore()
+    store = MemoryStore(versioned=False)
     repository = await opened(store)
     await committed(repository, b"1")
     await published(repository)
@@ -160,3 +170,57 @@ async def test_an_unknown_outcome_is_looked_up_under_the_id_it_was_sent_with() -
     assert head.revision == 2
     assert len({writer.writer for writer in head.writers}) == 2
     assert [line.revision for line in head.lines] == [1, 2]
+
+
+async def test_a_blob_that_arrives_when_its_line_has_left_the_list_stops_nobody(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The version that head names is read in its place, and the blob is written anew."""
+    monkeypatch.setattr(_head, "MAX_LINES", 3)
+    store = MemoryStore()
+    frozen = await opened(store)
+    await committed(frozen, b"0", user=9)
+    await published(frozen)
+    await committed(frozen, b"1")
+    late: list[bytes] = []
+
+    async def put(name: str, body: bytes, **_: Any) -> Any:
+        late.append(body)
+        raise ProcessKilled(name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "put", put)
+        with pytest.raises(ProcessKilled):
+            await frozen.compact(USER)
+    for number in range(5):
+        await committed(await opened(store), b"%d" % number)
+    store.replace(USER, late[0])
+    fresh = await opened(store)
+    assert fresh.staged.entities(USER) == {1: b"4", 9: b"0"}
+    assert "is not what head builds on" in caplog.text
+    assert fresh.due() == [USER]
+    await fresh.compact(USER)
+    await committed(fresh, b"5")
+    caplog.clear()
+    assert (await opened(store)).staged.entities(USER) == {1: b"5", 9: b"0"}
+    assert not caplog.text
+
+
+async def test_a_start_says_that_objects_were_put_back(caplog: pytest.LogCaptureFixture) -> None:
+    """The storage took them long after they were written, which costs no request to know."""
+    now = datetime(2026, 11, 29, tzinfo=UTC)
+    store = MemoryStore(clock=lambda: now)
+    repository = await opened(store, clock=lambda: now)
+    await committed(repository, b"1")
+    await opened(store)
+    assert not caplog.text
+    now += timedelta(minutes=14)
+    store.replace(HEAD, store.current()[HEAD])
+    await opened(store)
+    assert not caplog.text
+    now += timedelta(minutes=2)
+    store.replace(HEAD, store.current()[HEAD])
+    calls = len(store.calls)
+    await opened(store)
+    assert "Written long before the storage took them: head." in caplog.text
+    assert len(store.calls) == calls + 6

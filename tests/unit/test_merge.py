@@ -422,3 +422,49 @@ def test_a_result_that_cannot_be_saved_is_a_conflict() -> None:
     merger = Merger(SERIALIZER, lambda *_: {"n": print})
     with pytest.raises(ConflictError, match="SerializationError"):
         merger(USER, 7, data({"n": 1}), data({"n": 2}), data({"n": 3}))
+
+
+class Account:
+    """A context type that is born with defaults."""
+
+    def __init__(self) -> None:
+        self.balance = 0
+        self.name: str | None = None
+
+
+def test_what_an_entity_is_born_with_is_no_change() -> None:
+    """Two instances have both met a user for the first time: a default is no match for a value."""
+    ours, theirs = Account(), Account()
+    ours.balance, theirs.name = 5, "Ada"
+    merger = Merger(SERIALIZER, born={USER: Account})
+    resolution = merger(USER, 7, None, data(ours), data(theirs))
+    assert resolution.value is not None
+    merged: Any = SERIALIZER.loads(resolution.value)
+    assert (merged.balance, merged.name) == (5, "Ada")
+    assert resolution[1:] == (0, False)
+
+
+@pytest.mark.parametrize(
+    ("base", "ours", "theirs", "merged"),
+    [
+        (["c"], ["c", "d"], ["a", "b", "c"], ["a", "b", "c", "d"]),
+        (["c"], ["a", "b", "c"], ["c", "d"], ["a", "b", "c", "d"]),
+        (["c", "c"], ["c", "c", "d"], ["c", "a", "c", "b"], ["c", "a", "c", "b", "d"]),
+        ([1], [1, 2], [True, 1], [True, 1, 2]),
+    ],
+)
+def test_a_list_that_was_merged_before_is_merged_again(
+    base: Any, ours: Any, theirs: Any, merged: Any
+) -> None:
+    """What is appended to an object that has not seen the merge goes after what is there."""
+    sides = (data({"l": base}), data({"l": ours}), data({"l": theirs}))
+    resolution = Merger(SERIALIZER)(USER, 7, *sides)
+    assert resolution == (data({"l": merged}), 0, False)
+
+
+def test_a_list_from_which_one_side_has_removed_is_not_appended_to() -> None:
+    """What both changed is ours then, and counted."""
+    resolution = Merger(SERIALIZER)(
+        USER, 7, data({"l": [1, 2]}), data({"l": [1, 2, 3]}), data({"l": [2, 1]})
+    )
+    assert resolution == (data({"l": [1, 2, 3]}), 1, True)

@@ -240,3 +240,20 @@ async def test_two_winners_are_told_from_a_conflict() -> None:
     with pytest.raises(NoConditionalPutError, match="two writers win"):
         await committed(one, u3=b"6")
     assert await saved(store) == {1: b"0", 2: b"5"}
+
+
+async def test_a_commit_of_our_own_revision_is_followed_where_an_operator_has_made_it() -> None:
+    """One commit was put back, which the bot has said; then that is no sign of two winners."""
+    store = MemoryStore()
+    bot = await opened(store)
+    await committed(bot, u1=b"1")
+    point = store.current()
+    await committed(bot, u1=b"2")
+    store.replace(HEAD, point[HEAD])
+    with pytest.raises(HeadLostError):
+        await committed(bot, u2=b"2")
+    operator = await opened(store)
+    await committed(operator, u3=b"3")
+    assert operator.revision == bot.revision == 2
+    await bot.commit()
+    assert await saved(store) == {1: b"1", 2: b"2", 3: b"3"}

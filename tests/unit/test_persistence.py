@@ -262,7 +262,7 @@ async def test_whoever_waits_for_the_loop_goes_on_between_two_slices(
     persistence = make_persistence(MemoryStore())
     await state_of(persistence)
     commits = await persistence.opened()
-    loop, stage = asyncio.get_running_loop(), commits._stage
+    loop, stage = asyncio.get_running_loop(), commits._staging.stage
     log: list[str] = []
 
     async def wait_for(timer: asyncio.Future[None]) -> None:
@@ -276,7 +276,7 @@ async def test_whoever_waits_for_the_loop_goes_on_between_two_slices(
 
     timers: list[asyncio.Future[None]] = [loop.create_future() for _ in range(20)]
     waiting = [asyncio.create_task(wait_for(timer)) for timer in timers]
-    monkeypatch.setattr(commits, "_stage", stage_one)
+    monkeypatch.setattr(commits._staging, "stage", stage_one)
     await update(persistence, {"user_data": {number: {} for number in range(20)}})
     await asyncio.gather(*waiting)
     assert log == ["staged", "resumed"] * 20

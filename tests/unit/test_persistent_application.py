@@ -35,6 +35,7 @@ from tests.support import make_persistence, state_of
 
 from ptb_s3 import PersistentApplication
 from ptb_s3._ptb import Internals, tasks
+from ptb_s3._state import Kind
 from ptb_s3._store import Fault, MemoryStore
 from ptb_s3.errors import SerializationError, SettingsError, StorageUnavailableError
 
@@ -78,6 +79,12 @@ class Stubborn:
         return "copied"
 
 
+async def sent_a_button(app: App) -> None:
+    """Have the bot send a button with data."""
+    markup = InlineKeyboardMarkup.from_button(InlineKeyboardButton("b", callback_data="data"))
+    await app.bot.send_message(1, "Choose", reply_markup=markup)
+
+
 async def users(store: MemoryStore) -> dict[int, Any]:
     return await make_persistence(store).get_user_data()
 
@@ -105,6 +112,98 @@ async def test_a_value_that_cannot_be_copied_is_named_and_all_else_is_saved() ->
     await say(app, "coffee", user=1)
     await app.update_persistence()
     assert await users(store) == {1: {"said": "coffee"}, 2: {"said": "milk"}}
+
+
+async def test_what_could_not_be_copied_for_a_moment_goes_with_the_next_save() -> None:
+    """Nobody touches it again: users, chats, the bot's data, buttons and conversations."""
+    store = MemoryStore()
+    app = application(store, remembering(), asking("order"))
+    errors = gather_errors(app)
+    await app.initialize()
+    await say(app, "/start")
+    await sent_a_button(app)
+    for data in (app.user_data[1], app.chat_data[1], app.bot_data):
+        data["made"] = Stubborn(RuntimeError, times=1)
+    states = app._conversation_handler_conversations["order"]
+    states[1, 1] = Stubborn(RuntimeError, times=1)
+    buttons = app.bot.callback_data_cache
+    assert buttons is not None
+    (keyboard,) = buttons.persistence_data[0]
+    keyboard[2]["x"] = Stubborn(RuntimeError, times=1)
+    await app.update_persistence()
+    kinds = ["bot_data", "callback_data", "chat_data", "conversations", "user_data"]
+    assert sorted(str(e.kind) for e in errors if isinstance(e, SerializationError)) == kinds
+    await app.update_persistence()
+    assert len(errors) == len(kinds)
+    found = await state_of(make_persistence(store), "order")
+    assert found["user_data"] == found["chat_data"] == {1: {"made": "copied"}}
+    assert found["bot_data"] == {"made": "copied"}
+    assert found["conversations"] == {"order": {(1, 1): "copied"}}
+    assert found["callback_data"][0][0][2]["x"] == "copied"
+
+
+@pytest.mark.parametrize("times", [1, 3])
+async def test_what_cannot_be_copied_at_a_shutdown_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """There is no next save: a thread that changes the data gets a moment to have done."""
+    monkeypatch.setattr("ptb_s3.application.COPY_PAUSE", 0)
+    store = MemoryStore()
+    app = application(store, remembering())
+    errors = gather_errors(app)
+    async with app:
+        await say(app, "tea")
+        app.user_data[1]["made"] = Stubborn(RuntimeError, times=times)
+    assert await users(store) == {1: {"said": "tea", "made": "copied"}}
+    assert len(errors) == 1
+
+
+async def test_what_can_never_be_copied_holds_no_shutdown_up(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All else is saved, and the log says that something is lost."""
+    monkeypatch.setattr("ptb_s3.application.COPY_PAUSE", 0)
+    store = MemoryStore()
+    app = application(store, remembering())
+    errors = gather_errors(app)
+    async with app:
+        await say(app, "tea", user=1)
+        await say(app, "milk", user=2)
+        app.user_data[1]["lock"] = threading.Lock()
+    assert await users(store) == {2: {"said": "milk"}}
+    assert len(errors) == 1
+    assert "What has changed in 1 values since they were last saved is lost" in caplog.text
+
+
+async def test_the_same_failure_is_told_once_until_it_succeeds() -> None:
+    """Not at each interval: the error handlers know. Another one, or one that is back, is told."""
+    app = application(MemoryStore(), remembering())
+    errors = gather_errors(app)
+    await app.initialize()
+    await say(app, "tea")
+    told = []
+    for value in (Stubborn(RuntimeError), None, Stubborn(KeyError), "well", Stubborn(KeyError)):
+        if value is not None:
+            app.user_data[1]["made"] = app.bot_data["made"] = value
+            app.mark_data_for_update_persistence(user_ids=1)
+        await app.update_persistence()
+        told.append(len(errors))
+    assert told == [2, 2, 4, 4, 6]
+
+
+async def test_a_save_that_is_cut_short_leaves_its_marks() -> None:
+    """What it was to save goes with the next one, whoever gave up on it."""
+    store = MemoryStore()
+    app = application(store, remembering())
+    await app.initialize()
+    await say(app, "tea")
+    saving = asyncio.create_task(app.update_persistence())
+    await asyncio.sleep(0)
+    saving.cancel()
+    await asyncio.wait([saving])
+    assert Internals(app).marks().changed[Kind.USER_DATA] == {1}
+    await app.update_persistence()
+    assert await users(store) == {1: {"said": "tea"}}
 
 
 async def test_each_value_that_cannot_be_saved_is_named() -> None:

@@ -83,7 +83,7 @@ def test_a_key_that_no_reader_takes_is_found_out_alone(kind: Kind, key: object) 
 def test_a_value_is_measured_with_its_key() -> None:
     """An entity that just fits does so with its key."""
     name = "x" * 1000
-    room = _state.MAX_ENTITY - 4 * len(name) - 9
+    room = _state.MAX_ENTITY - len(name) - 9
     assert fault_of(Kind.CONVERSATIONS, (name, (1,)), bytes(room)) is None
     assert fault_of(Kind.CONVERSATIONS, (name, (1,)), bytes(room + 1)) is not None
 

@@ -264,8 +264,9 @@ async def saved(store: MemoryStore, cls: type[Any]) -> Any:
 
 
 def filled(cls: Any, number: int) -> Any:
+    made: Any
     if cls is Own:
-        made: Any = cls(n=number)
+        made = cls(n=number)
     elif issubclass(cls, dict):
         made = cls({number: number})
     elif issubclass(cls, (list, set, collections.deque)):
@@ -325,7 +326,7 @@ async def test_a_context_type_that_is_not_reached_counts_as_not_seen(
     (line,) = [r.getMessage() for r in caplog.records if "Left" in r.getMessage()]
     assert f"class {__name__}.{cls.__qualname__} cannot be brought up to date" in line
     assert "54321" not in line
-    await update(other, {"user_data": {1: live[0]}})
+    await update(other, {"user_data": {1: filled(cls, 7)}})
     assert alike(await saved(store, cls), filled(cls, 54321))
 
 

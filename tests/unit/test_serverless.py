@@ -48,6 +48,21 @@ async def test_an_update_delivered_twice_is_processed_once() -> None:
     assert await users(store) == {1: {"n": 1}}
 
 
+async def test_an_update_is_known_again_after_many_others() -> None:
+    """Ids come one after another, so that any number of them is one range."""
+    store = MemoryStore()
+    app = application(store)
+    first = message(number=10_000)
+    assert await deliver(app, first)
+    repository = (await app.persistence.opened()).repository  # type: ignore[union-attr]
+    for number in range(10_001, 12_000):
+        repository.note_delivered(number)
+    await repository.commit()
+    assert await deliver(app, message(number=12_000))
+    assert not await deliver(app, first)
+    assert not await deliver(application(store), first)
+
+
 async def test_two_instances_take_turns() -> None:
     """Each sees what the other has committed: counts go on, and nothing is lost."""
     store = MemoryStore()

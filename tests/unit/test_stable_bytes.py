@@ -276,12 +276,14 @@ def test_sets_that_have_no_place_are_written_as_they_come(value: Any) -> None:
 
 
 def test_elements_that_lead_to_all_the_rest_take_no_time() -> None:
-    """Each of a thousand holds the same large thing: they are not written a thousand times."""
-    large = tuple(range(100_000, 200_000))
-    value = [large, {(number, large) for number in range(1000)}]
+    """Each of thousands holds the same large thing: that is not written thousands of times."""
+    large = list(range(100_000, 300_000))
+    value = [large, {Plain(number=number, large=large) for number in range(5000)}]
     begun = time.process_time()
-    assert CODEC.loads(CODEC.dumps(value)) == value
+    loaded: Any = CODEC.loads(CODEC.dumps(value))
     assert time.process_time() - begun < 5
+    assert len(loaded[1]) == 5000
+    assert all(one.large is loaded[0] for one in loaded[1])
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from telegram.error import TelegramError
 from telegram.ext import (
     CallbackQueryHandler,
     CommandHandler,
+    ContextTypes,
     ConversationHandler,
     MessageHandler,
     filters,
@@ -217,6 +218,59 @@ async def _all(store: MemoryStore) -> tuple[Any, ...]:
         [keyboard[2] for keyboard in keyboards[0]],
         await persistence.get_conversations("order"),
     )
+
+
+class Basket(list[str]):
+    """A user's data that is no dictionary."""
+
+
+class Shop:
+    """A bot's data with something that its attributes do not show."""
+
+    __slots__ = ("__hidden", "n")
+
+    def __init__(self) -> None:
+        self.n, self.__hidden = 0, [0]
+
+    def __eq__(self, other: object) -> bool:
+        return True  # as good as any other, it says
+
+    def __hash__(self) -> int:
+        return 1
+
+    def sell(self) -> None:
+        self.n += 1
+        self.__hidden.append(self.n)
+
+    @property
+    def sold(self) -> tuple[int, list[int]]:
+        return self.n, self.__hidden
+
+
+async def test_objects_of_ones_own_are_taken_back() -> None:
+    """Whatever they are made of, and whatever they hold to be the same."""
+    store = MemoryStore()
+    types: Any = ContextTypes(user_data=Basket, bot_data=Shop)
+
+    async def sell(update: Any, context: Any) -> None:
+        context.user_data.append(update.message.text)
+        context.bot_data.sell()
+
+    handler = MessageHandler(filters.TEXT, sell)
+    options: Any = {"context_types": types, "trusted": (__name__,)}
+    app, other = (application(store, handler, **options) for _ in range(2))
+    await deliver(app, message("tea"))
+    meanwhile(app, lambda: deliver(other, message("milk", user=2)))
+    assert await deliver(app, message("bread"))
+    store.faults = lambda call: Fault.FAIL_BEFORE if call.operation == "put" else None
+    with pytest.raises(StorageUnavailableError):
+        await deliver(app, message("lost"))
+    store.faults = lambda _: None
+    assert app.bot_data.sold == (3, [0, 1, 2, 3])
+    assert app.user_data == {1: ["tea", "bread"], 2: ["milk"]}
+    loaded = make_persistence(store, **options)
+    assert await loaded.get_user_data() == app.user_data
+    assert (await loaded.get_bot_data()).sold == app.bot_data.sold
 
 
 async def test_the_leftovers_of_a_failed_update_go_with_no_other() -> None:
@@ -534,7 +588,7 @@ def test_a_call_whose_loop_is_gone_in_the_middle_is_taken_back() -> None:
     """No code of ours ran when it broke off: the next call does it, on its own loop."""
     for steps in range(40):
         store = MemoryStore()
-        app = application(store)
+        app, other = application(store), application(store)
         asyncio.run(deliver(app, message()))
         update, gone = message(), asyncio.new_event_loop()
         tasks = {gone.create_task(deliver(app, update))}
@@ -542,6 +596,7 @@ def test_a_call_whose_loop_is_gone_in_the_middle_is_taken_back() -> None:
             gone.run_until_complete(asyncio.sleep(0))
         tasks |= asyncio.all_tasks(gone)
         gone.close()
+        asyncio.run(deliver(other, message(user=4)))
         asyncio.run(deliver(app, message(user=2)))
         asyncio.run(deliver(app, update))
         for task in tasks:  # as the collector does, some day
@@ -549,8 +604,8 @@ def test_a_call_whose_loop_is_gone_in_the_middle_is_taken_back() -> None:
             task.get_coro().close()
         asyncio.run(deliver(app, message(user=3)))
         counted = {user: data["n"] for user, data in asyncio.run(users(store)).items()}
-        assert counted == {1: 2, 2: 1, 3: 1}, steps
-        assert asyncio.run(bot_data(store)) == {"n": 4}, steps
+        assert counted == {1: 2, 2: 1, 3: 1, 4: 1}, steps
+        assert asyncio.run(bot_data(store)) == {"n": 5}, steps
 
 
 # What cannot be saved -----------------------------------------------------------------------------

@@ -200,6 +200,26 @@ async def test_what_cannot_be_merged_is_a_conflict_and_is_kept() -> None:
     assert await users(store) == {1: {"n": 6}, 2: {"n": 2}}
 
 
+async def test_what_cannot_be_merged_when_it_is_saved_is_told_once() -> None:
+    """The object was overtaken: the same value is refused once, and another one once more."""
+    store = MemoryStore()
+
+    def fail(*_: Any) -> Any:
+        raise ValueError("a bug in merge=")
+
+    one, other = await two(store, merge=fail)
+    await update(one, {"user_data": {1: {"n": 1}}})
+    await other.catch_up()
+    refused = pytest.RaisesExc(ConflictError, match="merge= raised ValueError")
+    for number in (5, 6):
+        with pytest.RaisesGroup(refused):
+            await update(other, {"user_data": {1: {"n": number}, 2: {"n": number}}})
+        for _ in range(3):
+            await update(other, {"user_data": {1: {"n": number}}, "bot_data": {"n": number}})
+    assert await users(store) == {1: {"n": 1}, 2: {"n": 6}}
+    assert (await other.opened()).repository.stuck == [Kind.USER_DATA]
+
+
 async def test_forty_writers_at_once_all_commit() -> None:
     """As many as Telegram delivers to at a time: each gets through, within its tries."""
 
