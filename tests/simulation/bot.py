@@ -412,7 +412,7 @@ class Bot:
         try:
             if await self._unless_cancelled(self._flush_all()) is None:
                 return False
-        except Exception as error:  # noqa: BLE001 - judged there
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - judged there
             return self._judge([error])
         if not pending:
             self._acknowledge(unsaved)

@@ -86,7 +86,7 @@ class Excuses:
             return None
         if isinstance(failure, MEDDLED) and self.meddled:
             return None
-        if isinstance(failure, PersistenceError):
+        if isinstance(failure, PersistenceError | asyncio.CancelledError):
             raise Violation(f"{type(failure).__name__} without a cause: {failure}")
         raise failure
 

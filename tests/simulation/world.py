@@ -43,6 +43,8 @@ DURATION = 60.0
 CALM = 200.0
 # Tries of a bot to settle, at the end, in fair weather.
 TRIES = 4
+# What keeps an update from taking effect as a whole, or takes it back after it was answered.
+NOT_DELIVERED = {"huge", "refusals", "versions", "types", "outsiders"}
 # How far a clock is off, in minutes.
 SKEWS = (0, 0, -10, -3, 2, 10)
 
@@ -53,15 +55,19 @@ class Draws:
     Args:
         shared: Seed of what it draws before.
         own: Gives what it draws afterwards.
+
+    Attributes:
+        persistence: What loads.
     """
 
     def __init__(self, shared: int, own: Callable[[int], bytes]) -> None:
-        self.loaded = False
+        self.persistence: Persistence | None = None
         self._shared = random.Random(shared)  # noqa: S311 - to be repeatable is the point
         self._own = own
 
     def __call__(self, count: int) -> bytes:
-        return self._own(count) if self.loaded else self._shared.randbytes(count)
+        loaded = self.persistence is not None and self.persistence._repository is not None
+        return self._own(count) if loaded else self._shared.randbytes(count)
 
 
 class World:
@@ -81,6 +87,8 @@ class World:
         self._rng = random.Random(seed)  # noqa: S311 - as above
         drawn = draw_features(self._rng)
         self.features = drawn if features is None else frozenset(features)
+        if "deliver" in self.features:
+            self.features -= NOT_DELIVERED
         self._weather = draw_weather(self._rng)
         self._storage = MemoryStore(versioned=self._rng.random() < 0.8, clock=self.now)
         self._model = Model()
@@ -157,6 +165,8 @@ class World:
     def _instance(self) -> Instance:
         process, rng = self._process(), random.Random(self._rng.random())  # noqa: S311 - as above
         persistence, newer = self._persistence(rng, self._weather)
+        if isinstance(process.randomness, Draws):
+            process.randomness.persistence = persistence
         return Instance(process, persistence, rng, knows_plan=newer)
 
     async def _writer(self, end: float) -> None:
@@ -164,7 +174,7 @@ class World:
         while (now := asyncio.get_running_loop().time()) < end and self._audit.violation is None:
             process = self._process()
             stays = now + self._rng.uniform(1, DURATION / 2)
-            task = process.spawn(self._incarnation(process, min(stays, end)))
+            task = process.spawn(self._incarnation(min(stays, end)))
             died = asyncio.ensure_future(process.died.wait())
             await asyncio.wait([task, died], return_when=asyncio.FIRST_COMPLETED)
             self.tally["killed" if process.dead else "ended"] += 1
@@ -189,13 +199,11 @@ class World:
             process.cancels = lambda: own.randrange(40) if own.random() < rate else None
         return process
 
-    async def _incarnation(self, process: Process, until: float) -> None:
+    async def _incarnation(self, until: float) -> None:
         with self._watched():
             bot = await self._started()
             if bot is None:
                 return
-            if isinstance(process.randomness, Draws):
-                process.randomness.loaded = True
             while await self._works_until(bot, until):
                 again = await self._started(bot.persistence)
                 if again is None:
@@ -303,6 +311,9 @@ class World:
     def _bot(self, weather: Weather, restore: str | None = None) -> Bot:
         rng = random.Random(self._rng.random())  # noqa: S311 - as above
         persistence, newer = self._persistence(rng, weather, restore)
+        process = loop.current()
+        if process is not None and isinstance(process.randomness, Draws):
+            process.randomness.persistence = persistence
         return self._bot_with(persistence, newer=newer)
 
     def _bot_with(self, persistence: Persistence, *, newer: bool = False) -> Bot:
