@@ -23,7 +23,7 @@ from ptb_s3.errors import DamagedObjectError, PersistenceError
 
 # Times that one process may write a blob anew for its key alone: before it meets another, which
 # may seal by the key that it takes for the retired one.
-EXCHANGES = 1
+EXCHANGES = 3
 # So many writes to one look at all that is there.
 LOADED = 3
 
@@ -78,6 +78,7 @@ class Audit:
         self,
         storage: MemoryStore,
         model: Model,
+        *,
         keys: Keyring,
         bot: int,
         excuses: Excuses,
@@ -107,6 +108,16 @@ class Audit:
     def _words(self) -> tuple[str, ...]:
         """The current head's will do for all values that were ever committed on its branch."""
         return self._known_words
+
+    def blame(self, violation: Violation) -> None:
+        """Note that something is not as it must be; the first time counts."""
+        if self.violation is None:
+            self.violation = violation
+
+    @property
+    def is_over(self) -> bool:
+        """Whether something was wrong, so that nothing more is to be learnt."""
+        return self.violation is not None
 
     # After each write ---------------------------------------------------------------------------
 

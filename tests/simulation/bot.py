@@ -9,9 +9,8 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextlib import suppress
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
-from telegram.ext import ContextTypes
 from telegram.ext._utils.trackingdict import TrackingDict
 from tests.simulation import values
 from tests.simulation.excuses import NEWER, Excuses
@@ -51,16 +50,16 @@ class Bot:
         model: Model,
         rng: random.Random,
         token: Callable[[], str],
+        *,
         features: Collection[str],
         excuses: Excuses,
-        *,
         knows_plan: bool = True,
         drops: bool = True,
     ) -> None:
         self.persistence = persistence
         # As much of PTB's bot as says whether its application is being started, or shut down.
         self._bot: Any = SimpleNamespace(id=BOT_ID, _bot_initialized=True)
-        persistence.bot = self._bot
+        persistence.bot = cast("Any", self._bot)
         self._model, self._rng, self._token = model, rng, token
         self._features, self._excuses = features, excuses
         self._knows_plan, self._drops = knows_plan, drops
@@ -133,7 +132,7 @@ class Bot:
             bot_data=self._bot_data,
             bot=SimpleNamespace(callback_data_cache=cache),
             persistence=self.persistence,
-            context_types=self.persistence.context_types or ContextTypes(),
+            context_types=self.persistence.context_types,
         )
         Internals(application).bring_in(commits.objects)
 
@@ -482,4 +481,3 @@ def workers(bot: Bot, count: int, until: Callable[[], bool]) -> list[asyncio.Tas
 
     loop = asyncio.get_running_loop()  # which is told the name before it makes the task
     return [loop.create_task(work(), name=PROTECTED) for _ in range(count)]
-

@@ -111,7 +111,7 @@ class Deliveries:
             number, self._next = self._next, self._next + 1
             body = _message(number, self._rng.choice(USERS))
             for _ in range(TRIES):
-                if self._audit.violation is not None or await self._sent(number, body):
+                if self._audit.is_over or await self._sent(number, body):
                     break
                 await asyncio.sleep(self._rng.choice([0.1, 1.0, 5.0]))
             else:
@@ -144,14 +144,13 @@ class Deliveries:
             try:
                 self._excuses.judge(error)
             except Violation as violation:
-                self._audit.violation = self._audit.violation or violation
+                self._audit.blame(violation)
             return False
         self._answered.add(number)
         self._audit.tally["answered"] += 1
         state = self._audit.commits[self._audit.current]
         if number not in _seen(self._audit.fields(state.state)):
-            violation = Violation(f"update {number} was answered, and nothing of it is saved")
-            self._audit.violation = self._audit.violation or violation
+            self._audit.blame(Violation(f"update {number} was answered, and it is not saved"))
         return True
 
     def _instance(self) -> Instance:
@@ -172,7 +171,7 @@ class Deliveries:
             try:
                 self._excuses.judge(error)
             except Violation as violation:
-                self._audit.violation = self._audit.violation or violation
+                self._audit.blame(violation)
         instance.process.kill()
 
     def _check(self, commit: Commit) -> None:

@@ -13,6 +13,7 @@ from ptb_s3.errors import (
     DamagedObjectError,
     ForeignStoreError,
     HeadLostError,
+    NoConditionalPutError,
     NothingThereError,
     PersistenceError,
     RestorePointError,
@@ -24,7 +25,14 @@ from ptb_s3.errors import (
 # What may come of a storage that loses and truncates.
 BAD_WEATHER = (StorageUnavailableError, DamagedObjectError, HeadLostError)
 # What may come of objects that an outsider has put in the place of others.
-MEDDLED = (ConflictError, DamagedObjectError, ForeignStoreError, NothingThereError)
+# Gone on from, an older head of the revision before looks like a storage that lets two win.
+MEDDLED = (
+    ConflictError,
+    DamagedObjectError,
+    ForeignStoreError,
+    NoConditionalPutError,
+    NothingThereError,
+)
 
 
 # Whose data only newer instances can read, and whose data `merge=` cannot settle.

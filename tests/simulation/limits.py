@@ -70,7 +70,9 @@ def _scale_decoders(stack: ExitStack, limits: Mapping[str, int]) -> None:
         if limit is not None and isinstance(bounds := _bounds(hints.get(name)), msgspec.Meta):
             own = msgspec.Meta(min_length=bounds.min_length, max_length=limit)
             hints[name] = Annotated[hints[name].__origin__, own]
-    record = msgspec.defstruct("_Record", list(hints.items()), frozen=True, forbid_unknown_fields=True)
+    record = msgspec.defstruct(
+        "_Record", list(hints.items()), frozen=True, forbid_unknown_fields=True
+    )
     stack.enter_context(mock.patch.object(_head_pages, "_record_decoder", decoder(record)))
 
 

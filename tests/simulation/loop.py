@@ -7,7 +7,9 @@ import contextvars
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
 
 # Tasks after so many of which those that are done are let go.
 _KEPT = 128
@@ -58,7 +60,7 @@ class Process:
         if not self.dead:
             callback(*args)
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def spawn(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
         """Start a task that belongs to this process, and so do those that it starts."""
         context = contextvars.copy_context()
         context.run(_process.set, self)

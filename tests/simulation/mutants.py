@@ -13,13 +13,12 @@ from ptb_s3 import (
     _compaction,
     _head,
     _head_pages,
-    _live,
     _rebase,
+    _refresh,
     _staged,
 )
 from ptb_s3._base import Base, Blob, Opening, Reader, ref_of
 from ptb_s3._committer import Committer
-from ptb_s3._compaction import Compactor
 from ptb_s3._container import HEAD, Header
 from ptb_s3._delivered import Delivered, Range
 from ptb_s3._group_commit import GroupCommit
@@ -94,8 +93,8 @@ def _own_state_on_top(self: Committer, _: Head) -> None:
     """Take an older head that was put back for one that was gone on from."""
 
 
-def _copy_is_another(self: Committer, etag: str) -> None:
-    raise self._conflict("head has another ETag", "Restart the bot.")
+def _copy_is_another(*_: Any) -> None:
+    raise ConflictError("head has another ETag")
 
 
 def _one_for_all(entities: Any, ours: Any, theirs: Any, resolve: Any) -> Rebased:
@@ -161,7 +160,7 @@ def _takes_any_branch(self: Head, kind: Kind, blob: Header) -> bool:
     return (ref.revision if ref else 0) <= blob.revision <= self.revision
 
 
-def _takes_older(self: Head, kind: Kind, blob: Header) -> bool:
+def _takes_older(self: Head, _: Kind, blob: Header) -> bool:
     return blob.revision <= self.revision
 
 
@@ -179,7 +178,7 @@ def _due_in_company(base: Base, sealing: str | None, **_: Any) -> list[Kind]:
 # Values ---------------------------------------------------------------------------------------
 
 
-def _equal_is_same(self: _Merging, one: Any, other: Any) -> bool:
+def _equal_is_same(_: _Merging, one: Any, other: Any) -> bool:
     return one is other or (type(one) is type(other) and bool(one == other))
 
 
@@ -187,9 +186,7 @@ def _whole_lists(self: _Merging, _: object, ours: object, theirs: object) -> obj
     return self._clash(ours, theirs)
 
 
-def _never_untouched(
-    self: Objects, kind: Kind, key: Any, live: object, pristine: object
-) -> bool:
+def _never_untouched(self: Objects, kind: Kind, key: Any, live: object, pristine: object) -> bool:
     return not _holds_set(live) and _UNTOUCHED(self, kind, key, live, pristine)
 
 
@@ -254,15 +251,15 @@ def _no_transaction(self: Committer, value: bool) -> None:  # noqa: FBT001 - a p
     """Merge what an update changed with what others have changed since."""
 
 
-def _forget_updates(self: Delivered, updates: Any) -> Delivered:
+def _forget_updates(_: Delivered, updates: Any) -> Delivered:
     return Delivered(Range(one, one) for one in updates)
 
 
-def _held_never(self: GroupCommit) -> bool:
+def _held_never(_: GroupCommit) -> bool:
     return False
 
 
-def _is_transactional(self: Committer) -> bool:
+def _is_transactional(_: Committer) -> bool:
     return False
 
 
@@ -292,9 +289,7 @@ MUTANTS: Mapping[str, Mutant] = {
     "take what is equal for the same": _mutant("objects", (_Merging, "_alike", _equal_is_same)),
     "never refresh what holds a set": _mutant("sets", (Objects, "untouched", _never_untouched)),
     "count what was not brought in as seen": _mutant("", (Objects, "refresh", _seen_unseen)),
-    "replace what a handler holds": _mutant(
-        "nested together", (_live._refresh, "way", _replacing)
-    ),
+    "replace what a handler holds": _mutant("nested together", (_refresh, "way", _replacing)),
     "take a getter's values for the live ones": _mutant(
         "getters", (Staged, "entities", _entities_seen)
     ),
@@ -324,17 +319,12 @@ MUTANTS: Mapping[str, Mutant] = {
     "forget which updates were delivered": _mutant(
         "deliver", (Delivered, "adding", _forget_updates)
     ),
-    "remember one restore alone": _mutant(
-        "clocks", (_head, "follow", _last_restore_alone)
-    ),
+    "remember one restore alone": _mutant("clocks", (_head, "follow", _last_restore_alone)),
     # What once survived
     "load anew after a flush, though something is dirty": _mutant(
         "getters", (S3Persistence, "_open", _open_anew)
     ),
-    "build on an older blob that was put back": _mutant(
-        "outsiders", (Head, "takes", _takes_older)
-    ),
+    "build on an older blob that was put back": _mutant("outsiders", (Head, "takes", _takes_older)),
     "replace a newer blob by a late one of ours": _mutant("", (_compaction, "_note", _note_late)),
     "exchange keys beside another instance": _mutant("", (_compaction, "due", _due_in_company)),
 }
-

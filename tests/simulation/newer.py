@@ -2,4 +2,6 @@
 
 from __future__ import annotations
 
-from tests.simulation.values import Plan as Plan
+from tests.simulation.values import Plan
+
+__all__ = ["Plan"]

@@ -43,10 +43,8 @@ class Outsider:
         rng, clock = self._rng, asyncio.get_running_loop().time
         while clock() < end:
             await asyncio.sleep(rng.uniform(3, 25))
-            act = rng.choice(
-                [self._copy, self._copy, self._delete, self._garble, self._older, self._older]
-                + [self._older_all]
-            )
+            acts = [self._copy, self._delete, self._garble, self._older]
+            act = rng.choice([*acts, self._copy, self._older, self._older_all])
             act()
             self._look()
             if rng.random() < 0.8:

@@ -60,5 +60,3 @@ def _simulate_for(seconds: float, features: tuple[str, ...]) -> None:
     seeds = itertools.count()
     while time.monotonic() < until:
         simulate(next(seeds), features)
-
-

@@ -90,13 +90,14 @@ def fields_of(kind: str, entities: Mapping[Any, object]) -> Iterator[tuple[Field
             yield (kind, key, path), part
 
 
-def parts_of(value: object, path: Path = (), *, whole: bool = True) -> Iterator[tuple[Path, object]]:
+def parts_of(
+    value: object, path: Path = (), *, whole: bool = True
+) -> Iterator[tuple[Path, object]]:
     """Take one value apart."""
-    if type(value) in _ATTRIBUTES:
-        for name in _ATTRIBUTES[type(value)]:
-            part = getattr(value, name, ABSENT)
-            if part is not ABSENT:
-                yield from parts_of(part, (*path, f".{name}"), whole=False)
+    for name in _ATTRIBUTES.get(type(value), ()):
+        part = getattr(value, name, ABSENT)
+        if part is not ABSENT:
+            yield from parts_of(part, (*path, f".{name}"), whole=False)
     if isinstance(value, dict):
         for name, part in value.items():
             yield from parts_of(part, (*path, name), whole=False)
@@ -104,8 +105,7 @@ def parts_of(value: object, path: Path = (), *, whole: bool = True) -> Iterator[
         for element, count in Counter(map(content, value)).items():
             yield (*path, "+", element), count
     elif isinstance(value, set):
-        for element in value:
-            yield (*path, "in", element), True
+        yield from (((*path, "in", element), True) for element in value)
     elif type(value) not in _ATTRIBUTES:
         yield path, content(value)
 
@@ -231,7 +231,7 @@ class Editor:
                 inner.remove(element)
                 return [Change(path, ABSENT, unique=False)]
             inner.add(element)
-            return [Change(path, True, unique=False)]
+            return [Change(path, value=True, unique=False)]
         item = self._rng.choice(["x", "y", "deep"])
         if item == "deep":
             inner, path = inner.setdefault(item, {}), (*path, item)

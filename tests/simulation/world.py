@@ -97,12 +97,14 @@ class World:
         self._audit = Audit(
             self._storage,
             self._model,
-            Keyring(KEYS[0], KEYS[1:]),
-            BOT_ID,
-            self._excuses,
-            self.now,
+            keys=Keyring(KEYS[0], KEYS[1:]),
+            bot=BOT_ID,
+            excuses=self._excuses,
+            now=self.now,
         )
-        self._types = _own_types() if self.features & {"types", "deliver"} == {"types"} else ContextTypes()
+        self._types = (
+            _own_types() if self.features & {"types", "deliver"} == {"types"} else ContextTypes()
+        )
         self.randomness = random.Random(self._rng.random())  # noqa: S311 - as above
         self._drops = self.features.isdisjoint({"nested", "sets"}) or self._rng.random() < 0.5
         self._forked: list[int] = []
@@ -300,11 +302,10 @@ class World:
             self.tally["could not start"] += 1
             return None
         self._check_load(bot, fields, seen, restored=write is not None)
-        if write is not None:
-            if self._end_restore(bot, write) and restore is not None:
-                if done and "pages" not in self.features:
-                    raise Violation(f"the request {restore[0]} was carried out again")
-                self._carried_out.append(restore)
+        if write is not None and self._end_restore(bot, write) and restore is not None:
+            if done and "pages" not in self.features:
+                raise Violation(f"the request {restore[0]} was carried out again")
+            self._carried_out.append(restore)
         self.tally["started"] += 1
         return bot
 
@@ -322,8 +323,8 @@ class World:
             self._model,
             random.Random(self._rng.random()),  # noqa: S311 - as above
             lambda: next(self._tokens),
-            self.features,
-            self._excuses,
+            features=self.features,
+            excuses=self._excuses,
             knows_plan=newer,
             drops=self._drops,
         )
@@ -410,7 +411,7 @@ class World:
             yield
         except Violation as violation:
             self._audit.violation = self._audit.violation or violation
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - judged there
             try:
                 self._excuses.judge(error)
             except Violation as violation:
@@ -518,5 +519,3 @@ def _disputing(rng: random.Random) -> Callable[..., Any]:
         return merge_values(base, ours, theirs)
 
     return merge
-
-
