@@ -2,9 +2,8 @@
 # SeaweedFS lists the version "null" last, where it is the newest.
 #
 # A bucket's versioning is enabled, two versions are written, versioning is suspended, and a third
-# is written, whose version id is "null". S3 lists the versions of a key "in the order they were
-# stored, returning the most recently stored object first" (API reference, ListObjectVersions).
-# SeaweedFS lists it behind the older two, though it is the one with IsLatest and the latest
+# is written, whose version id is "null". S3 lists the versions of a key from the newest to the
+# oldest (AWS SDK for Java, ListVersionsRequest). SeaweedFS lists it behind the older two, though it is the one with IsLatest and the latest
 # LastModified: whoever takes the first entry for the current one keeps, or deletes, the wrong one.
 #
 # Prints what it sees. Ends with 0 while it is so, and with 1 once it is not. Takes some 60 MB.

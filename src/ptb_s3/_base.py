@@ -368,8 +368,11 @@ class Reader:
                 f"it holds revision {header.revision} of line {header.line}, and head needs one "
                 f"from {oldest} to {base.head.revision} of its own lines"
             )
-            within = oldest <= header.revision <= base.head.revision
-            raise MovedError(DamagedObjectError(kind, reason), kind, part.ref, final=within)
+            fault = DamagedObjectError(kind, reason)
+            if header.revision < oldest:
+                raise MovedError(fault)  # no writer's doing: a blob's revision only grows
+            within = header.revision <= base.head.revision
+            raise MovedError(fault, kind, part.ref, final=within)
         base.objects[kind] = Stored(header, opening.size)
         base.entities[kind] = entities
         base.blobs[kind] = Blob(fetched.etag, ref_of(header, fetched.version_id, opening.size))

@@ -61,7 +61,7 @@ class Blobs:
         try:
             async with asyncio.timeout_at(deadline - PUBLISH_RESERVE):
                 if compaction := running(self.compaction):
-                    await compaction
+                    await asyncio.wait([compaction])  # which may be given up by somebody else
                 for size, kind in self._repository.worth_flushing():
                     if size <= (deadline - PUBLISH_RESERVE - clock()) * FLUSH_RATE:
                         await self._write(kind)

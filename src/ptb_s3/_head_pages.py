@@ -153,6 +153,23 @@ def decode(head_pages: Iterator[bytes], *, revision: int, commit: str, count: in
     return head
 
 
+def check_page(page: bytes) -> None:
+    """Make sure that a page of a differential, which was just made, is one by its form.
+
+    That it fits to the other pages holds by how it is made, and takes longer to see.
+
+    Raises:
+        DamagedObjectError: It is not.
+    """
+    try:
+        kind, raw = _page_decoder.decode(page)
+        entries = _entry_decoders[kind].decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise _damaged("a page is not as the format says") from None
+    if not entries:
+        raise _damaged("a page is empty")
+
+
 def _pack(kind: Kind, part: Part, compress: Callable[[bytes], bytes]) -> tuple[Part, list[bytes]]:
     """Pack what is in no full page yet; return the part as it is then, and all its frames."""
 

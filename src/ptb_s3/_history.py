@@ -16,7 +16,7 @@ from ptb_s3._base import Reader, overlay
 from ptb_s3._container import HEAD, Header
 from ptb_s3._head import Head, Part, Ref
 from ptb_s3._listing import listed, read_commit, read_commits
-from ptb_s3._order import Commit, in_order, moments
+from ptb_s3._order import RESOLUTION, Commit, in_order, moments
 from ptb_s3._state import Entities, Kind
 from ptb_s3._store import Fetched, Store, Version
 from ptb_s3.errors import DamagedObjectError, RestorePointError, UnknownKeyError
@@ -72,7 +72,7 @@ class History:
         last = None if until is None else _all_of(until)
         versions = await self._until(last)
         # None was made after the storage took it.
-        in_span = [v for v in versions if since is None or v.modified >= since]
+        in_span = [v for v in versions if since is None or v.modified + RESOLUTION >= since]
         async with aclosing(self._in_order(in_span)) as commits:
             async for commit in commits:
                 early = since is not None and commit.made < since
@@ -172,7 +172,7 @@ class History:
         if any(version.modified > moment for version in versions):
             found = await self._last_of_copies(versions, moment)
         else:
-            found = await self._first(versions)
+            found = await self._first(versions, moment)
         if found is None:
             raise await self._expired(request, "no commit so old is left")
         return await self._get(request, found.version)
@@ -201,12 +201,13 @@ class History:
                 return versions if _are_copies(commits, before) else older
         return older
 
-    async def _first(self, versions: Sequence[Version]) -> Commit | None:
-        """Return the newest commit that can be read."""
-        for moment in moments(versions):
-            commits = self._ours(await self._read(moment))
-            if commits:
-                return in_order(commits)[0]
+    async def _first(self, versions: Sequence[Version], moment: datetime) -> Commit | None:
+        """Return the newest commit up to a moment that can be read."""
+        for group in moments(versions):
+            commits = self._ours(await self._read(group))
+            in_time = [commit for commit in commits if commit.is_copy or commit.made <= moment]
+            if in_time:
+                return in_order(in_time)[0]
         return None
 
     async def _last_of_copies(self, versions: Sequence[Version], moment: datetime) -> Commit | None:
@@ -382,7 +383,7 @@ def _revision(commit: Commit) -> int:
 def _are_copies(commits: Iterable[Commit], before: Iterable[Commit]) -> bool:
     """Tell whether these are of a copied bucket, and no older commit that was put back."""
     newest = max(map(_revision, before), default=0)
-    return all(c.made != c.version.modified and _revision(c) > newest for c in commits)
+    return all(c.is_copy and _revision(c) > newest for c in commits)
 
 
 def _all_of(moment: datetime) -> datetime:

@@ -22,6 +22,8 @@ from ptb_s3._store import SLOWEST, Version
 # A writer's clock and the storage's differ by no more, or S3 would have refused the request
 # (Amazon S3 API Reference, "Error responses": RequestTimeTooSkewed).
 MAX_SKEW = timedelta(minutes=15)
+# What is left of the second that Last-Modified names (RFC 9110, section 8.8.2).
+RESOLUTION = timedelta(microseconds=999_999)
 
 
 class Commit(NamedTuple):
@@ -39,12 +41,21 @@ class Commit(NamedTuple):
     def made(self) -> datetime:
         """When it was made: by the storage's clock, which is one for all writers.
 
-        A copy bears the time of its copying; there, the writer's clock is the better one.
+        A copy bears the time of its copying; there, the writer's clock is the better one. So it is
+        within the second that a storage which tells no fractions of one has told.
         """
         modified = self.version.modified
-        if self.header is None or not put_back(self.header, modified):
+        if self.header is None:
             return modified
-        return self.header.created
+        if self.is_copy:
+            return self.header.created
+        fraction = timedelta() if modified.microsecond else RESOLUTION
+        return min(max(self.header.created, modified), modified + fraction)
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether the storage took it so late that it is the copy of a commit."""
+        return self.header is not None and put_back(self.header, self.version.modified)
 
 
 def put_back(header: Header, modified: datetime) -> bool:

@@ -128,8 +128,11 @@ class Sealer:
         header = unsealer.finish()
         if [*unsealer.frames()] != frames:
             raise DamagedObjectError(HEAD, "its frames are not those that were sealed")
-        new = [_container.decompress(HEAD, frame) for frame in frames if id(frame) not in carried]
-        _head_pages.decode(iter(new), revision=header.revision, commit=header.commit, count=None)
+        record, *new = (frame for frame in frames if id(frame) not in carried)
+        pages = iter([_container.decompress(HEAD, record)])
+        _head_pages.decode(pages, revision=header.revision, commit=header.commit, count=None)
+        for frame in new:
+            _head_pages.check_page(_container.decompress(HEAD, frame))
 
     def _check_blob(self, body: bytes, kind: Kind, count: int) -> None:
         """Open a blob that was just sealed, a page at a time."""

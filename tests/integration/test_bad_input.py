@@ -334,7 +334,7 @@ Damage = Callable[[Bots], Awaitable[None]]
         (_missing, MissingObjectError, "'user_data' is damaged: it is gone, while head refers"),
         (_of_another_kind, DamagedObjectError, "it is an object 'chat_data', put in this one's"),
         (_of_another_store, ForeignStoreError, "Object 'user_data' belongs to store [0-9a-f-]{36}"),
-        (_older, DamagedObjectError, "it holds revision 1, and head needs one from 4 to 5"),
+        (_older, DamagedObjectError, r"it holds revision 1 of line \w+, and head needs one from 4"),
         (_header_over_its_limit, DamagedObjectError, "its header does not end within 65536 bytes"),
         (_bomb, DamagedObjectError, f"declares {10 * 2**30} bytes; at most {MAX_PAGE} are taken"),
         (_head_deleted, MissingObjectError, "'head' is damaged: it is gone, while user_data, "),

@@ -104,8 +104,9 @@ def test_the_function_is_given_what_it_reads() -> None:
     required = {name for name, default, _ in describe() if default == "required"}
     assert {*required, "TELEGRAM_TOKEN", "TELEGRAM_SECRET_TOKEN"} <= given.keys() <= variables()
     hidden = {n for n, it in template()["Parameters"].items() if it.get("NoEcho")}
-    assert hidden == {"Key", "RetiredKeys", "TelegramToken", "TelegramSecretToken"}
-    assert not any("Default" in template()["Parameters"][n] for n in hidden - {"RetiredKeys"})
+    others = {"RetiredKeys", "HistoryKeys"}
+    assert hidden == {"Key", *others, "TelegramToken", "TelegramSecretToken"}
+    assert not any("Default" in template()["Parameters"][n] for n in hidden - others)
 
 
 def test_there_is_time_to_give_up_in() -> None:

@@ -488,3 +488,19 @@ def test_a_commit_has_a_time_of_its_own_where_there_is_no_application() -> None:
         assert repository.revision == 1
 
     asyncio.run(save())
+
+
+async def test_a_flush_goes_on_where_somebody_else_gives_up_the_blobs() -> None:
+    """Whoever waits for a task that is cancelled is not to be taken for cancelled."""
+    store = MemoryStore()
+    persistence = await loaded(store)
+    await persistence.update_user_data(1, {"n": 1})
+    await settled(persistence)
+    blobs = (await persistence.opened())._blobs
+    blobs.compaction = asyncio.create_task(asyncio.sleep(60))
+    flush = asyncio.create_task(persistence.flush())
+    while not blobs.compaction.done():
+        await asyncio.sleep(0)
+        blobs.give_up()
+    await flush
+    assert await users(store) == {1: {"n": 1}}

@@ -100,3 +100,14 @@ def test_a_commit_was_made_when_the_storage_took_it() -> None:
     assert commit(1, 30, made=20).made == NOON + timedelta(minutes=30)
     assert commit(1, 60, made=20).made == NOON + timedelta(minutes=20)
     assert Commit(version("x", 60), None).made == NOON + timedelta(minutes=60)
+
+
+def test_a_storage_that_tells_no_fractions_leaves_them_to_the_writer() -> None:
+    """Within the second that the storage has told, the writer's clock says when it was."""
+    at = datetime(2026, 11, 29, 12, 0, 1, tzinfo=UTC)
+    for seconds, told in ((0.5, 0.5), (-600, 0), (600, 0.999999)):
+        header = msgspec.structs.replace(HEADER, created=at + timedelta(seconds=seconds))
+        whole = Commit(Version("v", at, 1, is_latest=False), header)
+        assert whole.made == at + timedelta(seconds=told)
+        exact = at + timedelta(milliseconds=3)
+        assert Commit(Version("v", exact, 1, is_latest=False), header).made == exact

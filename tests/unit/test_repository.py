@@ -366,8 +366,8 @@ async def test_reads_that_do_not_fit_are_read_again() -> None:
 
 
 async def test_what_never_fits_is_damaged() -> None:
-    """Without versions an older blob put back is refused, after a few rounds, and stays."""
-    store = MemoryStore(versioned=False)
+    """An older blob put back is refused, after a few rounds, and the bucket is left alone."""
+    store = MemoryStore()
     repository = await opened(store)
     await committed(repository, u1=b"a")
     await repository.compact(USER)
@@ -527,3 +527,18 @@ async def test_everything_current_is_sealed_with_the_new_key() -> None:
     assert again.sealed_otherwise() == []
     assert again.staged.entities(USER) == {1: b"1", 2: b"2"}
     assert again.base.head.keys == {KEY.id: 2, OTHER_KEY.id: 3}
+
+
+async def test_a_restore_request_is_carried_out_once_whatever_came_after_it() -> None:
+    """A host that still has an older request in its environment does not carry it out again."""
+    store = MemoryStore()
+    repository = await opened(store)
+    for value in (b"1", b"2", b"3"):
+        await committed(repository, u1=value)
+    assert await (await opened(store)).restore("1")
+    assert await (await opened(store)).restore("2")
+    for request in ("1", "2"):
+        assert not await (await opened(store)).restore(request)
+    fresh = await opened(store)
+    assert fresh.base.head.restored == ("1", "2")
+    assert fresh.staged.entities(USER) == {1: b"2"}
