@@ -321,9 +321,12 @@ class Bot:
             self._put_back(*marks)
             raise
         failures = [result for result in results if isinstance(result, BaseException)]
+        if any(isinstance(failure, asyncio.CancelledError) for failure in failures):
+            self._put_back(*marks)
+        else:
+            for write in (write for writes in unsaved.values() for write in writes):
+                write.handed_over = True
         if not self._judge(failures):
-            if any(isinstance(failure, asyncio.CancelledError) for failure in failures):
-                self._put_back(*marks)
             return False
         self._acknowledge(unsaved)
         alone = "together" not in self._features  # nobody else flushes meanwhile
@@ -406,15 +409,16 @@ class Bot:
         return flushed
 
     async def _flush_in_time(self) -> bool:
-        unsaved = {field: list(writes) for field, writes in self._unsaved.items()}
-        pending = self._moved or any(self._touched.values()) or any(self._dropped.values())
+        handed_over = {
+            field: [write for write in writes if write.handed_over]
+            for field, writes in self._unsaved.items()
+        }
         try:
             if await self._unless_cancelled(self._flush_all()) is None:
                 return False
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - judged there
             return self._judge([error])
-        if not pending:
-            self._acknowledge(unsaved)
+        self._acknowledge({field: writes for field, writes in handed_over.items() if writes})
         return True
 
     async def _flush_all(self) -> bool:

@@ -28,6 +28,7 @@ class Write:
         sure: Whether it must have taken effect by then. What deletes something need not, where that
             was not there, or was not saved yet: its bot may then have nothing to say to what
             another one has made of it.
+        handed_over: Whether its bot has given it to its persistence.
     """
 
     def __init__(self, values: Mapping[Field, object], began: float, *, sure: bool = True) -> None:
@@ -35,6 +36,7 @@ class Write:
         self.began = began
         self.ended = math.inf
         self.sure = sure
+        self.handed_over = False
 
     def gives(self, field: Field) -> object:
         return self.values.get(field, ABSENT)

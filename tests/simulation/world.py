@@ -197,8 +197,10 @@ class World:
                 self._forked.append(rng.randrange(10**6))
             process.randomness = Draws(self._forked[-1], self.randomness.randbytes)
         if "cancel" in self.features:
-            rate, own = rng.choice([0.003, 0.03]), random.Random(rng.random())  # noqa: S311
-            process.cancels = lambda: own.randrange(40) if own.random() < rate else None
+            rate, own = rng.choice([0.003, 0.03, 0.1]), random.Random(rng.random())  # noqa: S311
+            process.cancels = lambda: (
+                own.choice([0, own.randrange(40)]) if own.random() < rate else None
+            )
         return process
 
     async def _incarnation(self, until: float) -> None:
