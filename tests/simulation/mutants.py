@@ -164,10 +164,6 @@ def _takes_older(self: Head, _: Kind, blob: Header) -> bool:
     return blob.revision <= self.revision
 
 
-def _note_late(base: Base, kind: Kind, blob: Blob) -> None:
-    base.blobs[kind] = blob
-
-
 _DUE: Callable[..., list[Kind]] = _compaction.due
 
 
@@ -325,6 +321,5 @@ MUTANTS: Mapping[str, Mutant] = {
         "getters", (S3Persistence, "_open", _open_anew)
     ),
     "build on an older blob that was put back": _mutant("outsiders", (Head, "takes", _takes_older)),
-    "replace a newer blob by a late one of ours": _mutant("", (_compaction, "_note", _note_late)),
     "exchange keys beside another instance": _mutant("", (_compaction, "due", _due_in_company)),
 }
