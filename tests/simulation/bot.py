@@ -6,23 +6,28 @@ import asyncio
 import copy
 import random
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Container
+from collections.abc import Awaitable, Callable, Collection, Coroutine
+from contextlib import suppress
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
-from telegram.ext import ContextTypes
 from telegram.ext._utils.trackingdict import TrackingDict
-from tests.simulation.model import ABSENT, Field, Fields, Model, Write, fields_of
-from tests.support import Persistence
+from tests.simulation import values
+from tests.simulation.excuses import NEWER, Excuses
+from tests.simulation.loop import PROTECTED
+from tests.simulation.model import Model, Violation, Write
+from tests.simulation.values import ABSENT, Change, Editor, Field, Fields, fields_of
+from tests.support import BOT_ID, Persistence
 
 from ptb_s3._ptb import Internals
 from ptb_s3._state import Kind
-from ptb_s3.errors import DamagedObjectError, HeadLostError, StorageUnavailableError
 
-USERS, CHATS, NAMES = range(1, 6), range(-3, 0), ("a", "b", "c")
+USERS, CHATS = range(1, 6), range(-3, 0)
+# Users that come and go all at once, to fill pages.
+CROWD = range(100, 170)
 CONVERSATION = "order"
-# What may come of a storage that loses and truncates; everything else is a bug.
-BAD_WEATHER = (StorageUnavailableError, DamagedObjectError, HeadLostError)
+# Seconds that a flush may take beyond its time, for what goes on in a thread.
+FLUSH_SLACK = 1.5
 
 
 class Bot:
@@ -33,6 +38,10 @@ class Bot:
         model: Takes note of what it writes.
         rng: Decides what it does.
         token: Returns a value that was never used before.
+        features: What it does besides.
+        excuses: Tells which failures are none of the engine's.
+        knows_plan: Whether it is of the newer version.
+        drops: Whether it drops users and chats.
     """
 
     def __init__(
@@ -41,21 +50,37 @@ class Bot:
         model: Model,
         rng: random.Random,
         token: Callable[[], str],
+        *,
+        features: Collection[str],
+        excuses: Excuses,
+        knows_plan: bool = True,
+        drops: bool = True,
     ) -> None:
         self.persistence = persistence
+        # As much of PTB's bot as says whether its application is being started, or shut down.
+        self._bot: Any = SimpleNamespace(id=BOT_ID, _bot_initialized=True)
+        persistence.bot = cast("Any", self._bot)
         self._model, self._rng, self._token = model, rng, token
+        self._features, self._excuses = features, excuses
+        self._knows_plan, self._drops = knows_plan, drops
+        self._editor = Editor(rng, token)
         self._mended = rng.random() < 0.5
+        types: Any = persistence.context_types
         self._live: dict[str, defaultdict[Any, Any]] = {
-            "user_data": defaultdict(dict),
-            "chat_data": defaultdict(dict),
+            "user_data": defaultdict(types.user_data),
+            "chat_data": defaultdict(types.chat_data),
         }
-        self._bot_data: dict[str, Any] = {}
+        self._bot_data: Any = types.bot_data()
         self._states: TrackingDict[Any, Any] = TrackingDict()
         self._keyboards: dict[str, Any] = {}
         self._touched: dict[str, set[Any]] = {"user_data": set(), "chat_data": set()}
         self._dropped: dict[str, set[Any]] = {"user_data": set(), "chat_data": set()}
         self._moved: set[Any] = set()
-        self._unsaved: dict[Field, Write] = {}
+        self._unsaved: dict[Field, list[Write]] = {}
+        self._refused: set[tuple[str, Any]] = set()
+        self._saving = asyncio.Lock()
+
+    # How it starts ------------------------------------------------------------------------------
 
     async def start(self) -> Fields:
         """Load everything; return it, field by field.
@@ -63,6 +88,8 @@ class Bot:
         Raises:
             PersistenceError: It cannot be read.
         """
+        if "loads" in self._features and self._rng.random() < 0.4:
+            await self._give_up_a_start()
         persistence = self.persistence
         self._live["user_data"].update(await persistence.get_user_data())
         self._live["chat_data"].update(await persistence.get_chat_data())
@@ -72,6 +99,14 @@ class Bot:
         self._states.update_no_track(await persistence.get_conversations(CONVERSATION))
         return self.fields()
 
+    async def _give_up_a_start(self) -> None:
+        """Do as a host whose patience ends in the middle of a start, and that tries again."""
+        start = asyncio.ensure_future(self.persistence.get_user_data())
+        await asyncio.wait([start], timeout=self._rng.choice([0.0, 0.01, 0.1, 1.0]))
+        start.cancel()
+        with suppress(asyncio.CancelledError, *self._excuses.weather):
+            await start
+
     def _load_keyboards(self, data: Any) -> None:
         """Do as `CallbackDataCache.load_persistence_data`."""
         self._keyboards |= {uuid: (time, buttons) for uuid, time, buttons in data[0]}
@@ -80,6 +115,11 @@ class Bot:
         """Do as `PersistentApplication` before an update, if this is one."""
         if not self._mended:
             return
+        commits = await self.persistence.opened()
+        await commits.look()
+        self._bring_in(commits)
+
+    def _bring_in(self, commits: Any) -> None:
         cache = SimpleNamespace(load_persistence_data=self._load_keyboards)
         application: Any = SimpleNamespace(
             _user_data=self._live["user_data"],
@@ -92,110 +132,150 @@ class Bot:
             bot_data=self._bot_data,
             bot=SimpleNamespace(callback_data_cache=cache),
             persistence=self.persistence,
-            context_types=ContextTypes(),
+            context_types=self.persistence.context_types,
         )
-        commits = await self.persistence.opened()
-        await commits.look()
         Internals(application).bring_in(commits.objects)
 
     def fields(self) -> Fields:
         """Return what its live objects hold."""
-        values = [
+        held = [
             *fields_of("user_data", self._live["user_data"]),
             *fields_of("chat_data", self._live["chat_data"]),
             *fields_of("bot_data", {0: self._bot_data}),
             *fields_of("conversations", self._states.data),
             *fields_of("callback_data", self._keyboards),
         ]
-        return dict(values)
+        return dict(held)
 
     # What updates do ----------------------------------------------------------------------------
 
     async def work(self) -> None:
         """Do one thing, at random."""
         rng = self._rng
-        await self._look()
-        act: Callable[[], Awaitable[None]] = rng.choices(
-            [self._handle, self._drop, self._move, self._press, self.save, self._flush],
-            weights=[40, 4, 10, 6, 25, 3],
-        )[0]
+        await self._unless_cancelled(self._look())
+        acts: list[tuple[Callable[[], Awaitable[Any]], int]] = [
+            (self._handle, 40),
+            (self._drop, 4 if self._drops else 0),
+            (self._move, 10),
+            (self._press, 6),
+            (self.save, 25),
+            (self._flush, 3),
+            (self._peek, 8 if "getters" in self._features else 0),
+            (self._come_and_go, 8 if "pages" in self._features else 0),
+            (self._plan, 3 if "versions" in self._features and self._knows_plan else 0),
+        ]
+        act = rng.choices([act for act, _ in acts], weights=[weight for _, weight in acts])[0]
         await act()
         await asyncio.sleep(rng.choice([0.0, 0.05, 0.5, 3.0]))
 
     async def _handle(self) -> None:
         kind, keys = self._rng.choice([("user_data", USERS), ("chat_data", CHATS)])
         key, persistence = self._rng.choice(keys), self.persistence
-        await persistence.refresh_bot_data(self._bot_data)
+        await self._unless_cancelled(persistence.refresh_bot_data(self._bot_data))
         if key in self._dropped[kind] and not self._mended:
             return  # PTB would lose it: what comes back within an interval is dropped alone
-        data: dict[str, Any] = self._live[kind][key]
+        data = self._live[kind][key]
         refresh: Any = getattr(persistence, f"refresh_{kind}")
-        await refresh(key, data)
+        await self._unless_cancelled(refresh(key, data))
         if self._live[kind].get(key) is not data:
             return  # dropped meanwhile
+        name = self._rng.choice(values.names_of(self._features, data, kind))
+        held = values.held_by(data, name)
         if self._rng.random() < 0.3:
             await asyncio.sleep(self._rng.random())
+            if self._live[kind].get(key) is not data:
+                return
+        if key in self._dropped[kind] and not self._mended:
+            return
+        if self._model.was_replaced(kind, key):
+            held = None  # what holds it may have been deleted, and be another one by now
         self._touched[kind].add(key)
-        self._change(kind, key, data)
+        self._note(kind, key, self._editor.change(data, name, held))
+        if self._rng.random() < 0.5:
+            name = self._rng.choice(values.names_of(self._features, data, kind))
+            self._note(kind, key, self._editor.change(data, name))
         if self._rng.random() < 0.2:
-            self._change("bot_data", 0, self._bot_data)
+            name = self._rng.choice(values.names_of(self._features, self._bot_data, "bot_data"))
+            self._note("bot_data", 0, self._editor.change(self._bot_data, name))
 
-    def _change(self, kind: str, key: Any, data: dict[str, Any]) -> None:
-        changes: Fields = {}
-        for name in self._rng.sample(NAMES, self._rng.randint(1, 2)):
-            if self._rng.random() > 0.15:
-                changes[kind, key, name] = data[name] = self._token()
-            elif data.pop(name, None) is not None:
-                changes[kind, key, name] = ABSENT
-        self._note(changes)
+    async def _plan(self) -> None:
+        data = self._live["user_data"][NEWER]
+        if NEWER in self._dropped["user_data"] and not self._mended:
+            return
+        self._touched["user_data"].add(NEWER)
+        self._note("user_data", NEWER, [values.put_plan(data, self._token)])
 
     async def _drop(self) -> None:
         kind, keys = self._rng.choice([("user_data", USERS), ("chat_data", CHATS)])
-        key = self._rng.choice(keys)
-        seen = self._live[kind].pop(key, {})
-        self._touched[kind].discard(key)
+        await self._drop_all(kind, [self._rng.choice(keys)])
+
+    async def _drop_all(self, kind: str, keys: Collection[Any]) -> None:
         if self._mended:
-            (await self.persistence.opened()).repository.staged.drop(Kind(kind), key)
-        else:
-            self._dropped[kind].add(key)
-        self._note({(kind, key, name): ABSENT for name in NAMES}, sure=seen)
+            await self.persistence.opened()
+        for key in keys:
+            seen = self._live[kind].pop(key, None)
+            self._touched[kind].discard(key)
+            was_there = self._is_there((kind, key, ()))
+            if self._mended:
+                commits: Any = self.persistence._commits
+                commits.repository.staged.drop(Kind(kind), key)
+            else:
+                self._dropped[kind].add(key)
+            now = asyncio.get_running_loop().time()
+            self._unsaved.setdefault((kind, key, ("*",)), []).append(
+                self._model.begin_drop(kind, key, now)
+            )
+            gone = [Change(path, ABSENT, unique=False) for path, _ in values.parts_of(seen)]
+            self._note(kind, key, gone if seen is not None else [], there=was_there)
+
+    async def _come_and_go(self) -> None:
+        """Many users come, or go, in one interval."""
+        if self._rng.random() < 0.4:
+            await self._drop_all("user_data", [*self._live["user_data"].keys() & {*CROWD}])
+            return
+        for key in CROWD:
+            if key not in self._dropped["user_data"] or self._mended:
+                data = self._live["user_data"][key]
+                self._touched["user_data"].add(key)
+                self._note("user_data", key, self._editor.change(data, "a"))
 
     async def _move(self) -> None:
         key = (self._rng.choice(USERS),)
         self._moved.add(key)
         if self._rng.random() > 0.3:
             self._states[key] = self._token()
-            self._note({("conversations", key, None): self._states[key]})
+            self._note("conversations", key, [Change((), self._states[key])])
         else:
-            was = self._states.pop(key, None)
-            self._note({("conversations", key, None): ABSENT}, sure=() if was is None else (None,))
+            was = self._states.pop(key, None) is not None
+            self._note("conversations", key, [Change((), ABSENT, unique=False, was=was)])
 
     async def _press(self) -> None:
         if self._keyboards and self._rng.random() < 0.4:
             uuid = self._rng.choice(sorted(self._keyboards))
             del self._keyboards[uuid]
-            self._note({("callback_data", uuid, None): ABSENT}, sure=(None,))
+            self._note("callback_data", uuid, [Change((), ABSENT, unique=False)])
         else:
             uuid = self._token()
             self._keyboards[uuid] = (1.0, {"button": uuid})
-            self._note({("callback_data", uuid, None): self._keyboards[uuid]})
+            content = values.content(self._keyboards[uuid])
+            self._note("callback_data", uuid, [Change((), content)])
 
-    def _note(self, changes: Fields, sure: Container[str | None] = NAMES) -> None:
+    def _note(
+        self, kind: str, key: Any, changes: Collection[Change], *, there: bool | None = None
+    ) -> None:
         """Note what a handler did.
 
-        What it deletes need not be deleted if it was not there, or was not saved yet: this bot may
-        then have nothing to say to what another one has made of it.
-
-        Args:
-            changes: Fields and their values.
-            sure: Names of those that were there.
+        What may have been the same before it was saved, or is deleted and was not there, need not
+        take effect: this bot may then have nothing to say to what another one has made of it.
         """
         now = asyncio.get_running_loop().time()
-        for field, value in changes.items():
-            write = self._model.begin(field, value, now)
-            saved = self._unsaved.pop(field, None) is None
-            if value is not ABSENT or (saved and field[2] in sure and self._is_there(field)):
-                self._unsaved[field] = write
+        for change in changes:
+            field = (kind, key, change.path)
+            pending = self._unsaved.setdefault(field, [])
+            sure = change.unique or (not pending and change.was)
+            if change.value is ABSENT:
+                sure = sure and (self._is_there(field) if there is None else there)
+            pending.append(self._model.begin(field, change.value, now, sure=sure))
 
     def _is_there(self, field: Field) -> bool:
         """Tell whether there is such an entity, as far as the persistence knows by now."""
@@ -204,11 +284,74 @@ class Bot:
         commits: Any = self.persistence._commits
         return commits is not None and commits.repository.staged.get(Kind(kind), at) is not None
 
+    async def _peek(self) -> None:
+        """Do as a broadcast, or an admin's command: ask for what there is, at run time."""
+        persistence = self.persistence
+        getters: list[Callable[[], Coroutine[Any, Any, Any]]] = [
+            persistence.get_user_data,
+            persistence.get_chat_data,
+            persistence.get_bot_data,
+            persistence.get_callback_data,
+            lambda: persistence.get_conversations(CONVERSATION),
+        ]
+        try:
+            await self._unless_cancelled(self._rng.choice(getters)())
+        except Exception as error:  # noqa: BLE001 - judged there
+            self._excuses.judge(error)
+
     # What saves them ----------------------------------------------------------------------------
 
-    async def save(self) -> None:
-        """Do as `Application.update_persistence`: all calls at once, on copies."""
-        unsaved, persistence = dict(self._unsaved), self.persistence
+    async def save(self) -> bool:
+        """Do as `Application.update_persistence`: all calls at once, on copies.
+
+        Returns:
+            Whether all of it, but for what was refused, is durable.
+        """
+        async with self._saving:
+            saved = await self._unless_cancelled(self._save())
+        return bool(saved)
+
+    async def _save(self) -> bool:
+        idle, commits = self._is_idle(), self.persistence.stats.commits
+        unsaved = {field: list(writes) for field, writes in self._unsaved.items()}
+        marks = self._take_marks()
+        try:
+            results = await asyncio.gather(*await self._calls(*marks), return_exceptions=True)
+        except BaseException:
+            self._put_back(*marks)
+            raise
+        failures = [result for result in results if isinstance(result, BaseException)]
+        if any(isinstance(failure, asyncio.CancelledError) for failure in failures):
+            self._put_back(*marks)
+        else:
+            for write in (write for writes in unsaved.values() for write in writes):
+                write.handed_over = True
+        if not self._judge(failures):
+            return False
+        self._acknowledge(unsaved)
+        alone = "together" not in self._features  # nobody else flushes meanwhile
+        if idle and alone and self._is_idle() and self.persistence.stats.commits > commits:
+            raise Violation("nothing had changed, and it was committed")
+        return True
+
+    def _take_marks(self) -> tuple[dict[str, set[Any]], dict[str, set[Any]], set[Any]]:
+        marks = self._dropped, self._touched, self._moved
+        self._dropped, self._touched = ({kind: set() for kind in self._live} for _ in range(2))
+        self._moved = set()
+        return marks
+
+    def _put_back(
+        self, dropped: dict[str, set[Any]], touched: dict[str, set[Any]], moved: set[Any]
+    ) -> None:
+        for kind in self._live:
+            self._dropped[kind] |= dropped[kind]
+            self._touched[kind] |= touched[kind]
+        self._moved |= moved
+
+    async def _calls(
+        self, dropped: dict[str, set[Any]], touched: dict[str, set[Any]], moved: set[Any]
+    ) -> list[Awaitable[None]]:
+        persistence = self.persistence
         keyboards = [(uuid, time, data) for uuid, (time, data) in self._keyboards.items()]
         calls: list[Awaitable[None]] = [
             (await persistence.opened()).join(),
@@ -217,43 +360,128 @@ class Bot:
         ]
         for kind in ("user_data", "chat_data"):
             drop, update = (getattr(persistence, f"{verb}_{kind}") for verb in ("drop", "update"))
-            calls += map(drop, self._dropped[kind])
+            calls += map(drop, sorted(dropped[kind]))
             calls += [
                 update(key, copy.deepcopy(self._live[kind][key]))
-                for key in self._touched[kind] & self._live[kind].keys()
+                for key in sorted(touched[kind] & self._live[kind].keys())
             ]
-            self._dropped[kind], self._touched[kind] = set(), set()
         calls += [
             persistence.update_conversation(CONVERSATION, key, self._states.get(key))
-            for key in self._moved
+            for key in sorted(moved)
         ]
-        self._moved = set()
-        results = await asyncio.gather(*calls, return_exceptions=True)
-        failures = [result for result in results if isinstance(result, BaseException)]
-        if not failures:
-            self._acknowledge(unsaved)
+        return calls
+
+    def _is_idle(self) -> bool:
+        commits: Any = self.persistence._commits
+        marks = any((*self._touched.values(), *self._dropped.values(), self._moved))
+        pending = self._unsaved or marks or self._refused
+        if pending or commits is None or commits.repository.dirty:
+            return False
+        return not commits.repository.words  # a value that has words by now has other bytes
+
+    def _judge(self, failures: Collection[BaseException]) -> bool:
+        """Tell whether all was saved but for what was refused; see `Excuses.judge`."""
+        saved = True
         for failure in failures:
-            if not isinstance(failure, BAD_WEATHER):
-                raise failure
+            refused = self._excuses.judge(failure)
+            if refused is None:
+                saved = False
+            else:
+                self._refused.add(refused)
+        return saved
 
     async def _flush(self) -> None:
         await self.save()
         await self.flush()
 
+    async def shut_down(self) -> bool:
+        """Do as `Application.shutdown`; tell whether all is durable."""
+        self._bot._bot_initialized = False
+        saved = await self.save()
+        return await self.flush() and saved
+
     async def flush(self) -> bool:
         """Flush; tell whether all is durable."""
-        unsaved = dict(self._unsaved)
+        begun, clock = asyncio.get_running_loop().time(), asyncio.get_running_loop().time
+        flushed = await self._flush_in_time()
+        if clock() - begun > self.persistence.flush_timeout + FLUSH_SLACK:
+            raise Violation(f"a flush took {clock() - begun:.1f} s")
+        return flushed
+
+    async def _flush_in_time(self) -> bool:
+        handed_over = {
+            field: [write for write in writes if write.handed_over]
+            for field, writes in self._unsaved.items()
+        }
         try:
-            await self.persistence.flush()
-        except BAD_WEATHER:
-            return False
-        if not (self._moved or any(self._touched.values()) or any(self._dropped.values())):
-            self._acknowledge(unsaved)
+            if await self._unless_cancelled(self._flush_all()) is None:
+                return False
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - judged there
+            return self._judge([error])
+        self._acknowledge({field: writes for field, writes in handed_over.items() if writes})
         return True
 
-    def _acknowledge(self, writes: dict[Field, Write]) -> None:
+    async def _flush_all(self) -> bool:
+        await self.persistence.flush()
+        return True
+
+    def _acknowledge(self, writes: dict[Field, list[Write]]) -> None:
         now = asyncio.get_running_loop().time()
-        for field, write in writes.items():
-            if self._unsaved.get(field) is write:  # else it was overtaken by another one
+        for field, done in writes.items():
+            if field[:2] in self._refused:
+                continue
+            pending = self._unsaved.get(field, [])
+            for write in [write for write in done if write in pending]:
                 write.ended = now
-                del self._unsaved[field]
+                write.sure = write.sure and write is done[-1]  # else another one overtook it
+                self._model.settled(field)
+            left = [write for write in pending if write not in done]
+            if left:
+                self._unsaved[field] = left
+            else:
+                self._unsaved.pop(field, None)
+
+    async def _unless_cancelled(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Do it in a task of its own, which may be cancelled; return None if it was."""
+        if "cancel" not in self._features:
+            return await work
+        task = asyncio.create_task(work)
+        await asyncio.wait([task])
+        return None if task.cancelled() else task.result()
+
+    # What must be true --------------------------------------------------------------------------
+
+    async def settle(self) -> bool:
+        """Save all, and bring in all, in fair weather: then it must hold what is committed."""
+        if not (await self.save() and await self.flush()):
+            return False
+        commits = await self.persistence.opened()
+        await commits.catch_up()
+        for kind in ("user_data", "chat_data"):
+            for key, data in list(self._live[kind].items()):
+                await getattr(self.persistence, f"refresh_{kind}")(key, data)
+        await self.persistence.refresh_bot_data(self._bot_data)
+        if self._mended:  # at last: others may have committed in between
+            self._bring_in(commits)
+        return not self._unsaved
+
+    @property
+    def refused(self) -> Collection[tuple[str, Any]]:
+        """Kind and key of the entities that could not be saved."""
+        return self._refused
+
+    @property
+    def mended(self) -> bool:
+        """Whether it is a `PersistentApplication`."""
+        return self._mended
+
+
+def workers(bot: Bot, count: int, until: Callable[[], bool]) -> list[asyncio.Task[None]]:
+    """Let a bot process so many updates at a time."""
+
+    async def work() -> None:
+        while not until():
+            await bot.work()
+
+    loop = asyncio.get_running_loop()  # which is told the name before it makes the task
+    return [loop.create_task(work(), name=PROTECTED) for _ in range(count)]

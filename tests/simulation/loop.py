@@ -6,7 +6,15 @@ import asyncio
 import contextvars
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any
+from datetime import timedelta
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
+
+# Tasks after so many of which those that are done are let go.
+_KEPT = 128
+# Name of the tasks that nothing but the end of their process ends.
+PROTECTED = "protected"
 
 _process: contextvars.ContextVar[Process | None] = contextvars.ContextVar("process", default=None)
 
@@ -17,15 +25,27 @@ class Process:
     Args:
         dies_at: Which of its steps is not carried out any more, nor any that follows; None: it does
             not die by itself. A step is what happens between two awaits.
+        skew: How much its clock is ahead of the storage's.
+        randomness: Gives it random bytes; None: they come from where those of all others do.
 
     Attributes:
         dead: Whether it has died.
         died: Set when it has.
+        cancels: Asked for each task that it makes: after how many turns of the loop to cancel it;
+            None: not at all.
     """
 
-    def __init__(self, dies_at: int | None = None) -> None:
+    def __init__(
+        self,
+        dies_at: int | None = None,
+        skew: timedelta = timedelta(),
+        randomness: Callable[[int], bytes] | None = None,
+    ) -> None:
         self.dead = False
         self.died = asyncio.Event()
+        self.cancels: Callable[[], int | None] = lambda: None
+        self.skew = skew
+        self.randomness = randomness
         self._steps = 0
         self._dies_at = dies_at
 
@@ -40,11 +60,33 @@ class Process:
         if not self.dead:
             callback(*args)
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def spawn(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
         """Start a task that belongs to this process, and so do those that it starts."""
         context = contextvars.copy_context()
         context.run(_process.set, self)
-        return asyncio.get_running_loop().create_task(work, context=context)
+        return asyncio.get_running_loop().create_task(work, name=PROTECTED, context=context)
+
+    def made(self, task: asyncio.Task[Any]) -> None:
+        """Cancel a task that was just made, now or later, if it is to be."""
+        turns = None if task.get_name() == PROTECTED else self.cancels()
+        if turns is not None:
+            _cancel_in(turns, task)
+
+
+def _cancel_in(turns: int, task: asyncio.Task[Any]) -> None:
+    if not turns:
+        task.cancel()
+    elif not task.done():
+        asyncio.get_running_loop().call_soon(_cancel_in, turns - 1, task)
+
+
+def current() -> Process | None:
+    """Return the process on whose behalf this runs."""
+    return _process.get()
+
+
+class StuckError(Exception):
+    """Everything waits for something that nobody is going to do."""
 
 
 class _NoIO:
@@ -57,7 +99,7 @@ class _NoIO:
         if self._loop.fault is not None:
             raise self._loop.fault
         if timeout is None:
-            raise RuntimeError("everything waits for something that nobody is going to do")
+            raise StuckError
         self._loop.now += timeout
         return []
 
@@ -98,6 +140,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
     ) -> asyncio.TimerHandle:
         return super().call_at(when, *_owned(callback, args, context), context=context)
 
+    def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
+        task: asyncio.Task[Any] = super().create_task(coro, **options)
+        context = options.get("context")
+        process = _process.get() if context is None else context.get(_process)
+        if process is not None:
+            process.made(task)
+        return task
+
     def _note_fault(self, _: object, context: dict[str, Any]) -> None:
         self.fault = self.fault or context.get("exception")  # there is none where a task was killed
 
@@ -114,6 +164,8 @@ def run(work: Coroutine[Any, Any, None]) -> None:
     def note(on: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
         task: asyncio.Task[Any] = asyncio.Task(work, loop=on, **options)
         tasks.append(task)
+        if len(tasks) > _KEPT and not len(tasks) % _KEPT:
+            tasks[:] = [kept for kept in tasks if not kept.done()]
         return task
 
     loop.set_task_factory(note)

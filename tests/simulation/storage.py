@@ -33,6 +33,7 @@ class Weather:
         unanswered: It is carried out, and nobody hears of it.
         late: It is carried out long after its sender has given up.
         twice: It is carried out twice, and the second answer is the one that counts.
+        slow: It is carried out, and the answer takes seconds.
         busy: The storage says 409 or 503.
         refused: It says 412 to what it should have taken.
         truncated: The body of what is read breaks off.
@@ -43,6 +44,7 @@ class Weather:
     unanswered: float = 0.0
     late: float = 0.0
     twice: float = 0.0
+    slow: float = 0.0
     busy: float = 0.0
     refused: float = 0.0
     truncated: float = 0.0
@@ -59,6 +61,7 @@ def draw_weather(rng: random.Random) -> Weather:
         unanswered=rate * rng.random(),
         late=rate * rng.random(),
         twice=rate * rng.random(),
+        slow=rate * rng.random(),
         busy=rate * rng.random(),
         refused=rate * rng.random() / 4,
         truncated=rate * rng.random() / 4,
@@ -76,6 +79,7 @@ class Line:
         rng: Decides what befalls a request.
         weather: How often.
         after: Called after each write that was carried out.
+        in_any_order: Whether versions are listed so, as some servers do.
     """
 
     def __init__(
@@ -84,11 +88,13 @@ class Line:
         rng: random.Random,
         weather: Weather,
         after: Callable[[str], None],
+        in_any_order: bool = False,  # noqa: FBT001, FBT002 - a double's
     ) -> None:
         self.weather = weather
         self._storage = storage
         self._rng = rng
         self._after = after
+        self._in_any_order = in_any_order
 
     async def get(self, name: str, into: Into | None = None, **options: Any) -> Fetched | None:
         found: Fetched | None = await self._request(lambda: self._storage.get(name, **options))
@@ -108,7 +114,10 @@ class Line:
 
     async def versions(self, name: str) -> AsyncIterator[Version]:
         await self._request(lambda: self._storage.get(name))
-        async for version in self._storage.versions(name):
+        listed = [version async for version in self._storage.versions(name)]
+        if self._in_any_order:
+            self._rng.shuffle(listed)
+        for version in listed:
             yield version
 
     async def place(self) -> str:
@@ -137,14 +146,14 @@ class Line:
             result = await self._send(act, written, self._rng.expovariate(1.0))
         if fate == "unanswered":
             await self._give_up("The answer was lost.")
-        await asyncio.sleep(back)
+        await asyncio.sleep(back + (6 * self._rng.random() if fate == "slow" else 0.0))
         if isinstance(result, BaseException):
             raise result
         return result
 
     def _fate(self) -> str | None:
         """Draw what befalls a request; None: nothing."""
-        fates = ("lost", "late", "busy", "refused", "twice", "unanswered")
+        fates = ("lost", "late", "busy", "refused", "twice", "unanswered", "slow")
         rates = [getattr(self.weather, fate) for fate in fates]
         return self._rng.choices([*fates, None], weights=[*rates, 1 - sum(rates)])[0]
 

@@ -6,29 +6,34 @@ import asyncio
 import itertools
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest import mock
 
-from tests.simulation import loop
-from tests.simulation.bot import BAD_WEATHER, Bot
-from tests.simulation.loop import Process
-from tests.simulation.model import Field, Fields, Model, Violation, Write, fields_of
+from telegram.ext import ContextTypes
+from tests.simulation import loop, values
+from tests.simulation.audit import Audit
+from tests.simulation.bot import Bot, workers
+from tests.simulation.delivery import Deliveries, Instance
+from tests.simulation.excuses import DISPUTED, NEWER, Excuses
+from tests.simulation.features import FEATURES, draw_features
+from tests.simulation.limits import having, scaled
+from tests.simulation.loop import Process, StuckError
+from tests.simulation.model import Model, Violation, Write
+from tests.simulation.outsiders import Outsider
 from tests.simulation.storage import Line, Weather, draw_weather
-from tests.support import BOT_ID, make_persistence
+from tests.simulation.values import Fields
+from tests.support import BOT_ID, Persistence, make_persistence
 
-from ptb_s3 import Keyring, PickleSerializer, _callback_data, _codec
-from ptb_s3._base import Reader, overlay
-from ptb_s3._container import HEAD, read_header
-from ptb_s3._head import Head
+from ptb_s3 import Keyring, _words, merge_values
+from ptb_s3._container import HEAD
 from ptb_s3._keyring import Key
 from ptb_s3._repository import Repository
-from ptb_s3._state import Entities, Kind
+from ptb_s3._state import Kind
 from ptb_s3._store import MemoryStore
-from ptb_s3._words import MAX_WORDS
-from ptb_s3.errors import ConflictError, PersistenceError, RestorePointError
+from ptb_s3._workers import Worker
 
 KEYS = [Key(bytes([number]) * 32) for number in range(1, 4)]
 EPOCH = datetime(2026, 11, 25, tzinfo=UTC)
@@ -36,8 +41,33 @@ EPOCH = datetime(2026, 11, 25, tzinfo=UTC)
 DURATION = 60.0
 # Virtual seconds within which all that is on its way has arrived.
 CALM = 200.0
+# Tries of a bot to settle, at the end, in fair weather.
+TRIES = 4
+# What keeps an update from taking effect as a whole, or takes it back after it was answered.
+NOT_DELIVERED = {"huge", "refusals", "versions", "types", "outsiders"}
+# How far a clock is off, in minutes.
+SKEWS = (0, 0, -10, -3, 2, 10)
 
-State = dict[Kind, Entities]
+
+class Draws:
+    """Randomness of a process: the same as another one's until it has loaded.
+
+    Args:
+        shared: Seed of what it draws before.
+        own: Gives what it draws afterwards.
+
+    Attributes:
+        persistence: What loads.
+    """
+
+    def __init__(self, shared: int, own: Callable[[int], bytes]) -> None:
+        self.persistence: Persistence | None = None
+        self._shared = random.Random(shared)  # noqa: S311 - to be repeatable is the point
+        self._own = own
+
+    def __call__(self, count: int) -> bytes:
+        loaded = self.persistence is not None and self.persistence._repository is not None
+        return self._own(count) if loaded else self._shared.randbytes(count)
 
 
 class World:
@@ -45,31 +75,56 @@ class World:
 
     Args:
         seed: Decides everything.
+        features: What happens besides; None: the seed decides.
 
     Attributes:
+        features: The same.
         tally: What happened, to see that a run is worth its time.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, features: Collection[str] | None = None) -> None:
         self.tally: Counter[str] = Counter()
-        self._rng = random.Random(seed)  # noqa: S311 - to be repeatable is the point
+        self._rng = random.Random(seed)  # noqa: S311 - as above
+        drawn = draw_features(self._rng)
+        self.features = drawn if features is None else frozenset(features)
+        if "deliver" in self.features:
+            self.features -= NOT_DELIVERED
         self._weather = draw_weather(self._rng)
         self._storage = MemoryStore(versioned=self._rng.random() < 0.8, clock=self.now)
         self._model = Model()
         self._tokens = map(str, itertools.count(1))
-        self._opened: dict[str, tuple[str, Any]] = {}
-        self._committed: dict[int, State] = {0: {kind: {} for kind in Kind}}
-        self._reader = Reader(Keyring(KEYS[0], KEYS[1:]), BOT_ID, "pickle5")
-        self._serializer = PickleSerializer().sharing(self._words)
-        self._violation: Violation | None = None
-
-    def _words(self) -> tuple[str, ...]:
-        """The current head's will do for all values that were ever committed."""
-        head = self._open(HEAD)
-        return head.words if head is not None else ()
+        self._excuses = Excuses(self.features)
+        self._audit = Audit(
+            self._storage,
+            self._model,
+            keys=Keyring(KEYS[0], KEYS[1:]),
+            bot=BOT_ID,
+            excuses=self._excuses,
+            now=self.now,
+        )
+        self._types = (
+            _own_types() if self.features & {"types", "deliver"} == {"types"} else ContextTypes()
+        )
+        self.randomness = random.Random(self._rng.random())  # noqa: S311 - as above
+        self._drops = self.features.isdisjoint({"nested", "sets"}) or self._rng.random() < 0.5
+        self._forked: list[int] = []
+        self._lines: list[Line] = []
+        self._carried_out: list[tuple[str, int]] = []
 
     def now(self) -> datetime:
+        """Return the storage's time."""
         return EPOCH + timedelta(seconds=asyncio.get_running_loop().time())
+
+    def clock(self) -> datetime:
+        """Return the time by the clock of the process that asks."""
+        process = loop.current()
+        return self.now() + (process.skew if process is not None else timedelta())
+
+    def draw(self, count: int) -> bytes:
+        """Return random bytes for the process that asks."""
+        process = loop.current()
+        own = process.randomness if process is not None else None
+        return (own or self.randomness.randbytes)(count)
 
     # What happens -------------------------------------------------------------------------------
 
@@ -81,18 +136,45 @@ class World:
         """
         writers = self._rng.choice([1, 2, 2, 3])
         end = asyncio.get_running_loop().time() + DURATION
-        await asyncio.gather(*(self._writer(end) for _ in range(writers)), self._expire(end))
+        outsider = Outsider(self._storage, self._audit, self._excuses, self._model, self._rng)
+        self._audit.thorough = "outsiders" in self.features
+        others = [outsider.run(end)] if "outsiders" in self.features else []
+        if self.features.isdisjoint({"outsiders", "clocks"}):  # they need all that there was
+            others.append(self._expire(end))
+        if "deliver" in self.features:
+            self._audit.with_model = False
+            work = [Deliveries(self._audit, self._excuses, self._rng, self._instance).run(end)]
+            others += [self._clear_up(end)]
+        else:
+            work = [self._writer(end) for _ in range(writers)]
+        await asyncio.gather(*work, *others)
         await asyncio.sleep(CALM)
         self._weather = Weather()
         self._raise()
-        await self._last_look()
+        outsider.mend()
+        if not self._excuses.spoiled:
+            await self._last_look()
+        self.tally += self._audit.tally
         self._raise()
+
+    async def _clear_up(self, end: float) -> None:
+        """Let the weather become fair when the time is up."""
+        await asyncio.sleep(end - asyncio.get_running_loop().time())
+        for line in self._lines:
+            line.weather = Weather()
+        self._weather = Weather()
+
+    def _instance(self) -> Instance:
+        process, rng = self._process(), random.Random(self._rng.random())  # noqa: S311 - as above
+        persistence, newer = self._persistence(rng, self._weather)
+        if isinstance(process.randomness, Draws):
+            process.randomness.persistence = persistence
+        return Instance(process, persistence, rng, knows_plan=newer)
 
     async def _writer(self, end: float) -> None:
         """Run one bot after another, until the time is up; the last one ends well."""
-        while (now := asyncio.get_running_loop().time()) < end and self._violation is None:
-            mortal = self._rng.random() < 0.6
-            process = Process(self._rng.randint(1, 1500) if mortal else None)
+        while (now := asyncio.get_running_loop().time()) < end and self._audit.violation is None:
+            process = self._process()
             stays = now + self._rng.uniform(1, DURATION / 2)
             task = process.spawn(self._incarnation(min(stays, end)))
             died = asyncio.ensure_future(process.died.wait())
@@ -100,40 +182,166 @@ class World:
             self.tally["killed" if process.dead else "ended"] += 1
             died.cancel()
             if not process.dead:
+                process.kill()  # what it has left behind ends with it
                 task.result()
             await asyncio.sleep(self._rng.choice([0.0, 0.1, 2.0]))
 
+    def _process(self) -> Process:
+        rng = self._rng
+        mortal = rng.random() < 0.6
+        process = Process(rng.randint(1, 1500) if mortal else None)
+        if "clocks" in self.features:
+            process.skew = timedelta(minutes=rng.choice(SKEWS))
+        if "forks" in self.features:
+            if not self._forked or rng.random() < 0.3:
+                self._forked.append(rng.randrange(10**6))
+            process.randomness = Draws(self._forked[-1], self.randomness.randbytes)
+        if "cancel" in self.features:
+            rate, own = rng.choice([0.003, 0.03, 0.1]), random.Random(rng.random())  # noqa: S311
+            process.cancels = lambda: (
+                own.choice([0, own.randrange(40)]) if own.random() < rate else None
+            )
+        return process
+
     async def _incarnation(self, until: float) -> None:
-        clock = asyncio.get_running_loop().time
         with self._watched():
             bot = await self._started()
-            while bot is not None and clock() < until and self._violation is None:
-                await bot.work()
-            if bot is not None and self._rng.random() < 0.8:
-                await bot.save()
-                await bot.flush()
-                self._count(bot)
+            if bot is None:
+                return
+            while await self._works_until(bot, until):
+                again = await self._started(bot.persistence)
+                if again is None:
+                    return
+                bot = again
 
-    async def _started(self) -> Bot | None:
-        restore = self._restore_point()
-        bot = self._bot(self._weather, restore)
+    async def _works_until(self, bot: Bot, until: float) -> bool:
+        """Let a bot work; tell whether it is started again by the same process then."""
+        clock, restarts = asyncio.get_running_loop().time, "loads" in self.features
+        count = self._rng.choice([1, 2, 3]) if "together" in self.features else 1
+        until = min(until, clock() + self._rng.uniform(1, 20)) if restarts else until
+        await self._work(bot, count, lambda: clock() >= until or self._is_over)
+        if clock() >= until and self._rng.random() < 0.4:
+            await self._settle(bot)
+        if self._rng.random() > 0.8:
+            return False
+        saved = await bot.shut_down()
+        self._count(bot)
+        return saved and restarts and not self._is_over and self._rng.random() < 0.5
+
+    @property
+    def _is_over(self) -> bool:
+        return self._audit.violation is not None
+
+    async def _work(self, bot: Bot, count: int, until: Callable[[], bool]) -> None:
+        tasks = workers(bot, count, lambda: until() or not self._holds(bot))
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _holds(self, bot: Bot) -> bool:
+        """See that what a bot has in memory is what was committed."""
+        commits = bot.persistence._commits
+        if commits is not None:
+            self._audit.check_base(commits.repository.base)
+        return True
+
+    async def _settle(self, bot: Bot) -> None:
+        """See that in fair weather a bot saves all, and gets all that there is."""
+        process = loop.current()
+        assert process is not None
+        lines: Any = bot.persistence._store
+        weather, lines.weather = lines.weather, Weather()
+        process.cancels = lambda: None
+        try:
+            for _ in range(TRIES):
+                if await bot.settle():
+                    break
+                await asyncio.sleep(15)
+            else:
+                if not (bot.refused or self._excuses.meddled):
+                    raise Violation("a bot cannot save, though all is well")
+                return
+            if bot.mended and not bot.refused:
+                self._compare(bot)
+        finally:
+            lines.weather = weather
+
+    def _compare(self, bot: Bot) -> None:
+        commits: Any = bot.persistence._commits
+        base = commits.repository.base
+        held, there = bot.fields(), self._audit.fields(base.entities)
+        ours = {field: value for field, value in held.items() if field[0] != "callback_data"}
+        theirs = {field: value for field, value in there.items() if field[0] != "callback_data"}
+        for field in ours.keys() | theirs.keys():
+            if field[:2] == ("user_data", NEWER) and "versions" in self.features:
+                continue  # which an older version cannot read
+            if ours.get(field) != theirs.get(field):
+                raise Violation(
+                    f"a live object was never refreshed: {field} is {ours.get(field)!r}, and "
+                    f"{theirs.get(field)!r} is committed"
+                )
+        self.tally["settled"] += 1
+
+    async def _started(self, persistence: Persistence | None = None) -> Bot | None:
+        """Start a bot, perhaps with a persistence that one was shut down with; None: it failed."""
+        restore = None if persistence else self._restore_point()
+        seen = self._audit.commits[self._audit.current].revision
+        if persistence is not None:
+            bot = self._bot_with(persistence)
+            self.tally["started again"] += 1
+        else:
+            bot = self._bot(self._weather, restore[0] if restore else None)
         write = self._begin_restore(restore)
+        done = restore in self._carried_out
         try:
             fields = await bot.start()
-        except (*BAD_WEATHER, RestorePointError):
+        except BaseException as error:
+            if not self._excuses.of_a_start(error):
+                raise
             self.tally["could not start"] += 1
             return None
-        self._check_load(bot, fields, restored=write is not None)
-        if write is not None:
-            self._end_restore(bot, write)
+        self._check_load(bot, fields, seen, restored=write is not None)
+        if write is not None and self._end_restore(bot, write) and restore is not None:
+            if done and "pages" not in self.features:
+                raise Violation(f"the request {restore[0]} was carried out again")
+            self._carried_out.append(restore)
         self.tally["started"] += 1
         return bot
 
     def _bot(self, weather: Weather, restore: str | None = None) -> Bot:
         rng = random.Random(self._rng.random())  # noqa: S311 - as above
+        persistence, newer = self._persistence(rng, weather, restore)
+        process = loop.current()
+        if process is not None and isinstance(process.randomness, Draws):
+            process.randomness.persistence = persistence
+        return self._bot_with(persistence, newer=newer)
+
+    def _bot_with(self, persistence: Persistence, *, newer: bool = False) -> Bot:
+        return Bot(
+            persistence,
+            self._model,
+            random.Random(self._rng.random()),  # noqa: S311 - as above
+            lambda: next(self._tokens),
+            features=self.features,
+            excuses=self._excuses,
+            knows_plan=newer,
+            drops=self._drops,
+        )
+
+    def _persistence(
+        self, rng: random.Random, weather: Weather, restore: str | None = None
+    ) -> tuple[Persistence, bool]:
+        """Make a persistence; tell whether it is one of the newer version."""
         keys = rng.sample(KEYS, len(KEYS))
+        older = "versions" in self.features and rng.random() < 0.4
+        written = self._audit.written
+        line = Line(self._storage, rng, weather, written, "listing" in self.features)
+        self._lines.append(line)
         persistence = make_persistence(
-            Line(self._storage, rng, weather, self._written),
+            line,
             keyring=Keyring(keys[0], keys[1:])
             if rng.random() < 0.2
             else Keyring(KEYS[0], KEYS[1:]),
@@ -141,8 +349,11 @@ class World:
             sync=rng.choice(["auto", "auto", 0.0, 5.0, None]),
             flush_timeout=rng.choice([0.5, 8.0]),
             restore=restore,
+            trusted=values.TRUSTED[: 1 if older else 2],
+            context_types=self._types,
+            merge=_disputing(rng) if "refusals" in self.features else None,
         )
-        return Bot(persistence, self._model, rng, lambda: next(self._tokens))
+        return persistence, not older
 
     async def _expire(self, end: float) -> None:
         """Do as a lifecycle rule: versions that are not current go, any of them, at any time."""
@@ -156,25 +367,42 @@ class World:
 
     # Restoring ----------------------------------------------------------------------------------
 
-    def _restore_point(self) -> str | None:
-        newest = max(self._committed)
-        if not self._storage.versioned or newest < 2 or self._rng.random() > 0.1:
+    def _restore_point(self) -> tuple[str, int] | None:
+        """Draw what to go back to; return the request, and the revision that answers to it."""
+        newest = self._audit.commits[self._audit.current].revision
+        often = 0.4 if "clocks" in self.features else 0.1
+        if not self._storage.versioned or newest < 2 or self._rng.random() > often:
             return None
-        return str(self._rng.randint(max(1, newest - 20), newest))
+        if "outsiders" in self.features:
+            return None
+        if self._carried_out and self._rng.random() < 0.3:
+            return self._rng.choice(self._carried_out)
+        revision = self._rng.randint(max(1, newest - 20), newest)
+        if "clocks" not in self.features:
+            return str(revision), revision
+        by_revision = {commit.revision: commit for commit in self._audit.commits.values()}
+        at = by_revision[revision].at
+        assert at is not None
+        return (at + timedelta(microseconds=1)).isoformat(), revision
 
-    def _begin_restore(self, restore: str | None) -> Write | None:
+    def _begin_restore(self, restore: tuple[str, int] | None) -> Write | None:
         if restore is None:
             return None
-        old = self._fields(self._committed[int(restore)])
+        _, revision = restore
+        commit = next(c for c in self._audit.commits.values() if c.revision == revision)
+        old = self._audit.fields(commit.state)
+        self._audit.forget_past()
         return self._model.begin_restore(old, asyncio.get_running_loop().time())
 
-    def _end_restore(self, bot: Bot, write: Write) -> None:
+    def _end_restore(self, bot: Bot, write: Write) -> bool:
+        """Note what became of a restore; tell whether it was carried out."""
         commits: Any = bot.persistence._commits
         if commits.repository.counters.commits:
             write.ended = asyncio.get_running_loop().time()
             self.tally["restored"] += 1
-        else:  # the same request had been carried out before
-            self._model.forget_restore(write)
+            return True
+        self._model.forget_restore(write)  # the same request had been carried out before
+        return False
 
     # What must be true --------------------------------------------------------------------------
 
@@ -184,94 +412,30 @@ class World:
         try:
             yield
         except Violation as violation:
-            self._violation = self._violation or violation
-        except BAD_WEATHER:
+            self._audit.violation = self._audit.violation or violation
+        except Exception as error:  # noqa: BLE001 - judged there
+            try:
+                self._excuses.judge(error)
+            except Violation as violation:
+                self._audit.violation = self._audit.violation or violation
             self.tally["gave up"] += 1
-        except ConflictError as error:
-            self._violation = self._violation or Violation(f"a conflict: {error}")
 
     def _raise(self) -> None:
-        if self._violation is not None:
-            raise self._violation
+        if self._audit.violation is not None:
+            raise self._audit.violation
 
-    def _written(self, name: str) -> None:
-        """Look at the storage after each write: by its own reader, on its own account."""
-        try:
-            head = self._open(HEAD)
-            if head is not None:
-                if name == HEAD:
-                    self._check_commit(head)
-                self._check_blobs(head)
-        except Violation as violation:
-            self._violation = self._violation or violation
-
-    def _open(self, name: str) -> Any:
-        found = self._storage._current.get(name)
-        if found is None:
-            return None
-        etag, opened = self._opened.get(name, ("", None))
-        if etag != found.written.etag:
-            opened = self._reader.open(name, found.body)[1]
-            self._opened[name] = found.written.etag, opened
-        return opened
-
-    def _check_commit(self, head: Head) -> None:
-        newest = max(self._committed)
-        if head.revision != newest + 1:
-            raise Violation(f"revision {head.revision} came after {newest}")
-        state = {kind: dict(entities) for kind, entities in self._committed[newest].items()}
-        for kind, part in head.parts.items():
-            for key, entry in part.differential.items():
-                if entry.revision == head.revision:
-                    _set(state[kind], key, entry.value)
-        self._committed[head.revision] = state
-        self._model.check(self._fields(state), f"revision {head.revision}")
-        self.tally["commits"] += 1
-        self.tally["words"] += len(head.words) > 0
-
-    def _check_blobs(self, head: Head) -> None:
-        for kind, part in head.parts.items():
-            blob = self._open(kind)
-            if blob is None:
-                if part.ref is not None:
-                    raise Violation(f"{kind} is gone")
-                continue
-            header, _ = read_header(kind, self._storage._current[kind].body)
-            oldest = part.ref.revision if part.ref else 0
-            if not oldest <= header.revision <= head.revision:
-                raise Violation(
-                    f"{kind} is of revision {header.revision}, not {oldest} to {head.revision}"
-                )
-            entities = dict(blob)
-            overlay(entities, part)
-            if entities != self._committed.get(head.revision, {}).get(kind):
-                raise Violation(f"{kind} does not load as revision {head.revision} was committed")
-
-    def _check_load(self, bot: Bot, fields: Fields, *, restored: bool) -> None:
+    def _check_load(self, bot: Bot, fields: Fields, seen: int, *, restored: bool) -> None:
         commits: Any = bot.persistence._commits
         base = commits.repository.base
-        if base.entities != self._committed.get(base.head.revision):
-            raise Violation(f"what was loaded is not revision {base.head.revision}")
-        if fields != self._fields(base.entities) and not restored:
+        self._audit.check_base(base)
+        if base.head.revision < seen and not self._excuses.meddled:
+            raise Violation(f"revision {base.head.revision} was loaded, and {seen} was there")
+        if fields != self._audit.fields(base.entities) and not restored:
             raise Violation("live objects are not what was loaded")
-
-    def _fields(self, state: State) -> Fields:
-        fields: list[tuple[Field, object]] = []
-        for kind, entities in state.items():
-            try:
-                values: Any = _codec.load_all(self._serializer, kind, entities.items())
-            except PersistenceError as error:
-                raise Violation(f"values of {kind} do not load: {error}") from None
-            if kind is Kind.CALLBACK_DATA:
-                keyboards, _ = _callback_data.join(values)
-                values = {uuid: (time, data) for uuid, time, data in keyboards}
-            if kind is Kind.CONVERSATIONS:
-                values = {key: state for (name, key), state in values.items()}
-            fields += fields_of(kind.value, values)
-        return dict(fields)
 
     def _count(self, bot: Bot) -> None:
         stats = bot.persistence.stats
+        self.tally["refused"] += len(bot.refused)
         for name in ("conflicts", "merged", "overridden", "compactions", "failures"):
             self.tally[name] += getattr(stats, name)
 
@@ -279,18 +443,24 @@ class World:
         bot = self._bot(Weather())
         with self._watched():
             fields = await bot.start()
-            self._check_load(bot, fields, restored=False)
-            self._model.check(fields, "at the end")
+            seen = self._audit.commits[self._audit.current].revision
+            self._check_load(bot, fields, seen, restored=False)
+            if self._audit.with_model:
+                self._model.check(fields, "at the end")
 
 
-def simulate(seed: int) -> Counter[str]:
+def simulate(seed: int, features: Collection[str] | None = None) -> Counter[str]:
     """Run one schedule; return what happened in it.
+
+    Args:
+        seed: Decides everything.
+        features: What happens besides bots that come and go; None: the seed decides.
 
     Raises:
         Violation: Something is not as it must be.
     """
-    world = World(seed)
-    randomness = random.Random(seed)  # noqa: S311 - as above
+    world = World(seed, features)
+    randomness = world.randomness
 
     async def offload(work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Take a while, as a thread would, and do the work before or after it."""
@@ -302,19 +472,29 @@ def simulate(seed: int) -> Counter[str]:
         await asyncio.sleep(wait)
         return result
 
+    async def work_inline(_: Worker, work: Callable[..., Any], /, *a: Any, **options: Any) -> Any:
+        return await offload(work, *a, **options)
+
     effects = {
         "offload": offload,
-        "randomness": randomness.randbytes,
-        "clock": world.now,
+        "randomness": world.draw,
+        "clock": world.clock,
         "pause": asyncio.sleep,
     }
-    with (
-        mock.patch.dict(Repository.__init__.__kwdefaults__ or {}, effects),
-        mock.patch("ptb_s3._workers.Worker.__call__", staticmethod(offload)),
-        mock.patch("ptb_s3._head.COMPACTION_SLACK", 400),
-        mock.patch("ptb_s3._blobs.common_words", randomness.choice([_no_words, _many_words])),
-    ):
-        loop.run(world.run())
+    words = randomness.choice([_no_words, _many_words])
+    with ExitStack() as stack:
+        enter = stack.enter_context
+        enter(mock.patch.dict(Repository.__init__.__kwdefaults__ or {}, effects))
+        enter(mock.patch.object(Worker, "__call__", work_inline))
+        enter(mock.patch("ptb_s3._head.COMPACTION_SLACK", 400))
+        for module in having("common_words"):
+            enter(mock.patch.object(module, "common_words", words))
+        enter(scaled(randomness, world.features))
+        try:
+            loop.run(world.run())
+        except StuckError:
+            raise Violation("everything waits for something that nobody is going to do") from None
+    world.tally.update(f"with {name}" for name in world.features & FEATURES.keys())
     return world.tally
 
 
@@ -322,13 +502,22 @@ def _no_words(_: Any) -> list[str]:
     return []
 
 
-def _many_words(values: list[Any]) -> list[str]:
+def _many_words(some: list[Any]) -> list[str]:
     """Take whatever there is: each writer finds others, so that their numbers clash."""
-    return [part for value in values for field in value.items() for part in field][:MAX_WORDS]
+    fields = (vars(value) if isinstance(value, values.Desk) else value for value in some)
+    items = (field for value in fields if isinstance(value, dict) for field in value.items())
+    parts = (part for field in items for part in field)
+    return [part for part in parts if isinstance(part, str)][: _words.MAX_WORDS]
 
 
-def _set(entities: Entities, key: Any, value: bytes | None) -> None:
-    if value is None:
-        entities.pop(key, None)
-    else:
-        entities[key] = value
+def _own_types() -> ContextTypes[Any, Any, Any, Any]:
+    return ContextTypes(user_data=values.Shop, chat_data=values.Slots, bot_data=values.Desk)
+
+
+def _disputing(rng: random.Random) -> Callable[..., Any]:
+    def merge(kind: str, key: Any, base: Any, ours: Any, theirs: Any) -> Any:
+        if (kind, key) == ("user_data", DISPUTED) and rng.random() < 0.5:
+            raise ValueError(kind)
+        return merge_values(base, ours, theirs)
+
+    return merge

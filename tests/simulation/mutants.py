@@ -1,0 +1,325 @@
+"""Ways to break the engine, one for each kind of fault that the simulation can see.
+
+Most undo what once mended a fault. Each is found by schedules with the features that it needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from ptb_s3 import (
+    _compaction,
+    _head,
+    _head_pages,
+    _rebase,
+    _refresh,
+    _staged,
+)
+from ptb_s3._base import Base, Blob, Opening, Reader, ref_of
+from ptb_s3._committer import Committer
+from ptb_s3._container import HEAD, Header
+from ptb_s3._delivered import Delivered, Range
+from ptb_s3._group_commit import GroupCommit
+from ptb_s3._guarded import Guarded
+from ptb_s3._head import Head, Ref
+from ptb_s3._live import Objects
+from ptb_s3._merge import _Merging
+from ptb_s3._rebase import Rebased, Resolution
+from ptb_s3._repository import Repository
+from ptb_s3._run import Run
+from ptb_s3._sealer import Sealer
+from ptb_s3._staged import Staged
+from ptb_s3._state import Kind
+from ptb_s3._store import Fetched, PreconditionFailed, Written
+from ptb_s3.errors import ConflictError
+from ptb_s3.persistence import S3Persistence
+
+
+class Mutant(NamedTuple):
+    """One way to break the engine.
+
+    Attributes:
+        features: With what its schedules are run.
+        patches: What is replaced: of what, by which name, by what.
+    """
+
+    features: tuple[str, ...]
+    patches: tuple[tuple[object, str, object], ...]
+
+
+def _mutant(features: str, *patches: tuple[object, str, object]) -> Mutant:
+    return Mutant(tuple(features.split()), patches)
+
+
+# The commit -----------------------------------------------------------------------------------
+
+
+async def _without_condition(self: Guarded, name: str, body: bytes, **_: Any) -> Written:
+    return await self._store.overwrite(name, body)
+
+
+async def _412_is_success(
+    self: Guarded, name: str, body: bytes, *, if_match: str | None
+) -> Written:
+    try:
+        return await self._store.put(name, body, if_match=if_match)
+    except PreconditionFailed:
+        found = await self._store.get(name)
+        assert found is not None
+        return Written(found.etag, found.version_id)
+
+
+_FOLLOW_PART: Callable[..., Any] = _head._follow_part
+_FOLLOW: Callable[..., Any] = _head.follow
+
+
+def _without_tombstones(part: Any, changes: Any, revision: int, ref: Ref | None) -> Any:
+    kept = {key: value for key, value in changes.items() if value is not None}
+    return _FOLLOW_PART(part, kept, revision, ref)
+
+
+def _words_at_once(self: Repository) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*self._begun.words, *self.staged.words)))
+
+
+def _last_restore_alone(*arguments: Any, **options: Any) -> Any:
+    head = _FOLLOW(*arguments, **options)
+    return replace(head, restored=head.restored[-1:])
+
+
+def _own_state_on_top(self: Committer, _: Head) -> None:
+    """Take an older head that was put back for one that was gone on from."""
+
+
+def _copy_is_another(*_: Any) -> None:
+    raise ConflictError("head has another ETag")
+
+
+def _one_for_all(entities: Any, ours: Any, theirs: Any, resolve: Any) -> Rebased:
+    rebased = _REBASE(entities, ours, theirs, resolve)
+    if rebased.left_out:
+        raise rebased.left_out[0].fault
+    return rebased
+
+
+_REBASE: Callable[..., Rebased] = _rebase.rebase
+
+
+def _size_unseen(resolve: Any, kind: Any, key: Any, sides: Any) -> Resolution:
+    try:
+        resolution: Resolution = resolve(kind, key, *sides)
+    except ConflictError as error:
+        error.kind, error.key = kind.value, key
+        raise
+    return resolution
+
+
+# Pages and blobs ------------------------------------------------------------------------------
+
+
+def _any_pages(last: Any) -> bool:
+    return len(last) == _head_pages.MERGED and all(p.size < 2 * _head_pages.PAGE for p in last)
+
+
+def _unchecked(*_: Any) -> None:
+    """Send what was sealed without reading it again."""
+
+
+async def _compact_ahead(self: Repository, kind: Kind) -> None:
+    base = self.base
+    entities = {**base.entities, kind: self.staged.entities(kind)}
+    ahead = Base(base.identity, base.head, base.etag, base.objects, base.blobs, entities)
+    await self._compactor.compact(ahead, kind)
+
+
+async def _fetch_older(self: Repository, _: Any) -> dict[str, Fetched | None]:
+    found: dict[str, Fetched | None] = {HEAD: await self._means.store.get(HEAD)}
+    for kind in Kind:
+        versions = [version async for version in self._means.store.versions(kind)]
+        older = versions[1].version_id if len(versions) > 1 else None
+        found[kind] = await self._means.store.get(
+            kind, version_id=older if older != "null" else None
+        )
+    return found
+
+
+def _place_any(
+    _: Reader, base: Base, kind: Kind, __: Any, fetched: Fetched | None, opening: Opening | None
+) -> None:
+    if fetched is not None:
+        opening = opening or _._opened(kind, fetched.body)
+        header, base.entities[kind] = opening.result(base.identity.store)
+        ref = ref_of(header, fetched.version_id, 1)
+        base.blobs[kind] = Blob(fetched.etag, ref)
+
+
+def _takes_any_branch(self: Head, kind: Kind, blob: Header) -> bool:
+    ref = self.parts[kind].ref
+    return (ref.revision if ref else 0) <= blob.revision <= self.revision
+
+
+def _takes_older(self: Head, _: Kind, blob: Header) -> bool:
+    return blob.revision <= self.revision
+
+
+_DUE: Callable[..., list[Kind]] = _compaction.due
+
+
+def _due_in_company(base: Base, sealing: str | None, **_: Any) -> list[Kind]:
+    return _DUE(base, sealing, alone=True)
+
+
+# Values ---------------------------------------------------------------------------------------
+
+
+def _equal_is_same(_: _Merging, one: Any, other: Any) -> bool:
+    return one is other or (type(one) is type(other) and bool(one == other))
+
+
+def _whole_lists(self: _Merging, _: object, ours: object, theirs: object) -> object:
+    return self._clash(ours, theirs)
+
+
+def _never_untouched(self: Objects, kind: Kind, key: Any, live: object, pristine: object) -> bool:
+    return not _holds_set(live) and _UNTOUCHED(self, kind, key, live, pristine)
+
+
+def _holds_set(value: Any) -> bool:
+    return isinstance(value, dict) and any(isinstance(part, set) for part in value.values())
+
+
+_UNTOUCHED: Callable[..., bool] = Objects.untouched
+
+
+def _replace_parts(live: Any, fresh: Any) -> None:
+    if isinstance(live, dict):
+        live.clear()
+        live.update(fresh)
+    if hasattr(live, "__dict__"):
+        vars(live).clear()
+        vars(live).update(vars(fresh))
+
+
+def _replacing(*_: Any) -> Any:
+    return _replace_parts
+
+
+def _seen_unseen(self: Objects, kind: Kind, key: Any, *_: Any) -> None:
+    self._staged.catch_up(kind, [key])
+
+
+# Instances, and what they are asked at run time -----------------------------------------------
+
+
+def _one_id(self: Run) -> None:
+    """Go on under an id that another process may have as well."""
+
+
+def _init_with_id(self: Run, draw: Callable[[], str]) -> None:
+    _RUN_INIT(self, draw)
+    self._id = draw()
+
+
+_RUN_INIT: Callable[..., None] = Run.__init__
+_ENTITIES: Callable[..., Any] = Staged.entities
+_OPEN: Callable[..., Any] = S3Persistence._open
+
+
+def _entities_seen(self: Staged, kind: Kind) -> Any:
+    self.overtaken[kind].clear()
+    return _ENTITIES(self, kind)
+
+
+async def _open_anew(self: Any, *, start: bool = False) -> GroupCommit:
+    if self._commits is not None and self._commits.repository.dirty:
+        self._commits = None
+    opened: GroupCommit = await _OPEN(self, start=start)
+    return opened
+
+
+def _not_salvaged(self: GroupCommit) -> None:
+    """Wait for a commit that never began."""
+
+
+def _no_transaction(self: Committer, value: bool) -> None:  # noqa: FBT001 - a property's
+    """Merge what an update changed with what others have changed since."""
+
+
+def _forget_updates(_: Delivered, updates: Any) -> Delivered:
+    return Delivered(Range(one, one) for one in updates)
+
+
+def _held_never(_: GroupCommit) -> bool:
+    return False
+
+
+def _is_transactional(_: Committer) -> bool:
+    return False
+
+
+MUTANTS: Mapping[str, Mutant] = {
+    "skip the precondition": _mutant("", (Guarded, "put", _without_condition)),
+    "treat 412 as success": _mutant("", (Guarded, "put", _412_is_success)),
+    "forget a tombstone": _mutant("", (_head, "_follow_part", _without_tombstones)),
+    "use words before they are committed": _mutant(
+        "", (Repository, "words", property(_words_at_once))
+    ),
+    "write a blob ahead of its commit": _mutant("", (Repository, "compact", _compact_ahead)),
+    "take an older blob": _mutant(
+        "", (Repository, "_fetch_all", _fetch_older), (Reader, "_place_blob", _place_any)
+    ),
+    # A
+    "merge pages past what a reader takes": _mutant(
+        "pages", (_head_pages, "_may_be_merged", _any_pages)
+    ),
+    "send what no reader takes": _mutant(
+        "pages", (_head_pages, "_may_be_merged", _any_pages), (Sealer, "_check_head", _unchecked)
+    ),
+    "merge two values past the limit of one": _mutant(
+        "huge", (_rebase, "resolved", _size_unseen), (_staged, "resolved", _size_unseen)
+    ),
+    "mix two branches": _mutant("outsiders", (Head, "takes", _takes_any_branch)),
+    # B
+    "take what is equal for the same": _mutant("objects", (_Merging, "_alike", _equal_is_same)),
+    "never refresh what holds a set": _mutant("sets", (Objects, "untouched", _never_untouched)),
+    "count what was not brought in as seen": _mutant("", (Objects, "refresh", _seen_unseen)),
+    "replace what a handler holds": _mutant("nested together", (_refresh, "way", _replacing)),
+    "take a getter's values for the live ones": _mutant(
+        "getters", (Staged, "entities", _entities_seen)
+    ),
+    "merge what an update counted": _mutant(
+        "deliver", (Committer, "transactional", property(_is_transactional, _no_transaction))
+    ),
+    "let one side's lists and sets win": _mutant(
+        "nested sets", (_Merging, "_combine_elements", _whole_lists)
+    ),
+    "share an id after a fork": _mutant(
+        "forks", (Run, "renew", _one_id), (Run, "__init__", _init_with_id)
+    ),
+    "stage what was handed over after it was refreshed": _mutant(
+        "together", (GroupCommit, "_is_held", _held_never)
+    ),
+    # C
+    "stop for one that cannot be merged": _mutant("refusals", (_rebase, "rebase", _one_for_all)),
+    "wait for a commit that never began": _mutant(
+        "cancel", (GroupCommit, "_salvage", _not_salvaged)
+    ),
+    "take a copy for another commit": _mutant(
+        "outsiders", (Committer, "_go_on_with_copy", _copy_is_another)
+    ),
+    "go on from an older head that was put back": _mutant(
+        "outsiders", (Committer, "_refuse_unless_gone_on", _own_state_on_top)
+    ),
+    "forget which updates were delivered": _mutant(
+        "deliver", (Delivered, "adding", _forget_updates)
+    ),
+    "remember one restore alone": _mutant("clocks", (_head, "follow", _last_restore_alone)),
+    # What once survived
+    "load anew after a flush, though something is dirty": _mutant(
+        "getters", (S3Persistence, "_open", _open_anew)
+    ),
+    "build on an older blob that was put back": _mutant("outsiders", (Head, "takes", _takes_older)),
+    "exchange keys beside another instance": _mutant("", (_compaction, "due", _due_in_company)),
+}

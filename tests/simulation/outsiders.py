@@ -1,0 +1,160 @@
+"""Whoever has access to the bucket besides the bots: puts back, copies, deletes and garbles."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+from tests.simulation.audit import Audit, Commit
+from tests.simulation.excuses import Excuses
+from tests.simulation.model import Model, Violation, Write
+
+from ptb_s3._container import HEAD
+from ptb_s3._state import Kind
+from ptb_s3._store import MemoryStore
+
+
+class Outsider:
+    """Does as it likes with the objects; and mends most of it later.
+
+    Args:
+        storage: The storage.
+        audit: Told of what it did.
+        excuses: Told of what may fail by it.
+        model: Told of states that came back.
+        rng: Decides what it does.
+    """
+
+    def __init__(
+        self,
+        storage: MemoryStore,
+        audit: Audit,
+        excuses: Excuses,
+        model: Model,
+        rng: random.Random,
+    ) -> None:
+        self._storage, self._audit, self._excuses = storage, audit, excuses
+        self._model, self._rng = model, rng
+        self._rolled_back: Write | None = None
+        audit.on_commit.append(self._committed)
+
+    async def run(self, end: float) -> None:
+        """Meddle now and then."""
+        rng, clock = self._rng, asyncio.get_running_loop().time
+        while clock() < end:
+            await asyncio.sleep(rng.uniform(3, 25))
+            acts = [self._copy, self._delete, self._garble, self._older]
+            act = rng.choice([*acts, self._copy, self._older, self._older_all])
+            act()
+            self._look()
+            if rng.random() < 0.8:
+                await asyncio.sleep(rng.choice([0.1, 1.0, 10.0, 20.0]))
+                self.mend()
+
+    def _name(self) -> str | None:
+        names = sorted(self._storage._current)
+        if not names:
+            return None
+        return HEAD if HEAD in names and self._rng.random() < 0.4 else self._rng.choice(names)
+
+    # What it does -------------------------------------------------------------------------------
+
+    def _copy(self) -> None:
+        """Copy an object onto itself, as a change of its storage class does."""
+        name = self._name()
+        if name is not None:
+            self._storage.replace(name, self._storage._current[name].body)
+
+    def _delete(self) -> None:
+        name = self._name()
+        if name is not None:
+            self._storage.lose(name)
+            self._spoil(name, None)
+
+    def _garble(self) -> None:
+        name = self._name()
+        if name is not None:
+            body = bytearray(self._storage._current[name].body or b"x")
+            how = self._rng.choice(["flip", "cut", "random", "empty"])
+            if how == "flip":
+                body[self._rng.randrange(len(body))] ^= 1
+            elif how == "cut":
+                body = body[: self._rng.randrange(len(body))]
+            else:
+                body = bytearray(self._rng.randbytes(0 if how == "empty" else 50))
+            self._storage.replace(name, bytes(body))
+            self._spoil(name, None)
+
+    def _older(self) -> None:
+        name = self._name()
+        if name == HEAD and self._rng.random() < 0.5:
+            self._older_all()
+        elif name is not None and self._audit.bodies[name]:
+            if name == HEAD:
+                self._roll_back(self._older_commit())
+            else:
+                self._storage.replace(name, self._rng.choice(self._audit.bodies[name][-8:]))
+                self._spoil(name)
+
+    def _older_all(self) -> None:
+        """Roll all of it back to how it was once."""
+        if HEAD in self._excuses.spoiled or self._audit.current == "":
+            return
+        commit = self._older_commit()
+        for name, body in self._audit.commits[commit].objects.items():
+            if name != HEAD:
+                self._storage.replace(name, body)
+                self._spoil(name)
+        self._roll_back(commit)
+
+    def _older_commit(self) -> str:
+        return self._rng.choice([commit for commit in self._audit.commits if commit][-12:])
+
+    def _roll_back(self, commit: str) -> None:
+        if HEAD in self._excuses.spoiled or commit == self._audit.current:
+            return
+        self._storage.replace(HEAD, self._audit.commits[commit].objects[HEAD])
+        self._spoil(HEAD, commit)
+        now = asyncio.get_running_loop().time()
+        state = self._audit.commits[commit].state
+        self._rolled_back = self._model.begin_restore(self._audit.fields(state), now)
+        self._audit.forget_past()
+
+    def _spoil(self, name: str, commit: str | None = None) -> None:
+        """Note that an object is none of a bot's, or the head of an older commit."""
+        if name == HEAD:
+            self._audit.there = commit
+        self._excuses.spoiled.add(name)
+        self._audit.tally["meddled"] += 1
+
+    # What becomes of it -------------------------------------------------------------------------
+
+    def _committed(self, _: Commit) -> None:
+        if self._rolled_back is not None:
+            self._rolled_back.ended = asyncio.get_running_loop().time()
+            self._rolled_back = None
+            self._excuses.branched = True
+            self._audit.tally["branched"] += 1
+
+    def mend(self) -> None:
+        """Put back the newest intact version of what is not, as an operator would."""
+        if HEAD in self._excuses.spoiled:
+            self._storage.replace(HEAD, self._audit.bodies[HEAD][-1])
+            self._audit.there = self._audit.current
+            self._excuses.mended(HEAD)
+            if self._rolled_back is not None:
+                self._model.forget_restore(self._rolled_back)
+                self._audit.forget_past()
+                self._rolled_back = None
+        for name in sorted(self._excuses.spoiled):
+            bodies = reversed(self._audit.bodies[name])
+            fitting = next((body for body in bodies if self._audit.fits(Kind(name), body)), None)
+            if fitting is not None:
+                self._storage.replace(name, fitting)
+                self._excuses.mended(name)
+
+    def _look(self) -> None:
+        try:
+            self._audit.check_loads()
+        except Violation as violation:
+            self._audit.violation = self._audit.violation or violation
