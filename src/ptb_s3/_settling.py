@@ -44,6 +44,18 @@ class Attempt(NamedTuple):
         return self.head.writers[-1].writer
 
 
+class _OnTop(NamedTuple):
+    """What is staged on top of what others have committed.
+
+    Attributes:
+        rebased: What is left of it.
+        refusal: Why all of it was taken back, if it was: in a transaction, it cannot go there.
+    """
+
+    rebased: Rebased
+    refusal: ConflictError | None
+
+
 async def fetch_head(
     means: Means, unless: str | None = None
 ) -> tuple[Fetched | None, HeadOpening | None]:
@@ -262,17 +274,18 @@ class Settler:
         """Make an attempt that took effect the new common base."""
         base, staged = self.base, self.staged
         abandoned = attempt.head.commit in self._abandoned
+        self.words = attempt.head.words
+        # What it was made of has been taken back; to what is staged by now, it is another's.
+        on_top = self._work_out(attempt.changes, attempt.head) if abandoned else None
         base.head, base.etag = attempt.head, etag
-        self.words = base.head.words
         staged.words = tuple(word for word in staged.words if word not in self.words)
         self._decide()
         self.own, self._lost = attempt.head.commit, False
         self._run.note_commit(attempt.writer)
         self._means.counters.commits += 1
         self._means.counters.committed_at = self._means.clock()
-        if abandoned:
-            # What it was made of has been taken back; to what is staged by now, it is another's.
-            self._put_on_top(attempt.changes)
+        if on_top is not None:
+            self._put_on_top(attempt.changes, on_top)
         else:
             staged.updates = [one for one in staged.updates if one not in attempt.updates]
             staged.advance(attempt.changes)
@@ -348,15 +361,21 @@ class Settler:
         self._run.renew()
 
     def _take_over(self, theirs: Base, changes: Changes) -> None:
-        base, head = self.base, theirs.head
-        descends = head.follows(base.head)
+        base, head, words = self.base, theirs.head, self.words
         self.words = head.words  # what they have changed may refer to them
+        try:
+            on_top = self._work_out(changes, head)
+        except BaseException:  # merge= may even end the process, and a stop saves once more
+            self.words = words
+            raise
+        descends = head.follows(base.head)
         base.blobs = _rebase.blobs_after(base, theirs) if descends else dict(theirs.blobs)
         base.identity, base.head, base.etag = theirs.identity, head, theirs.etag
         base.misplaced |= theirs.misplaced
         self._decide()
         self._lost = False
-        rebased = self._put_on_top(changes)
+        rebased = on_top.rebased
+        self._put_on_top(changes, on_top)
         self._means.counters.merged += rebased.merged
         self._means.counters.overridden += rebased.overridden
         _LOGGER.info(
@@ -367,14 +386,15 @@ class Settler:
             rebased.overridden,
         )
 
-    def _put_on_top(self, theirs: Changes) -> Rebased:
-        """Put what is staged on top of what others have committed, which the base's head has.
+    def _work_out(self, theirs: Changes, head: Head) -> _OnTop:
+        """Work out what is staged on top of what others have committed; the base stays as it is.
 
-        Raises:
-            ConflictError: In a transaction, it cannot go there; all of it was taken back.
+        Args:
+            theirs: What they have changed.
+            head: The head that has it.
         """
         staged = self.staged
-        if any(map(self.base.head.updates.holds, staged.updates)):
+        if any(map(head.updates.holds, staged.updates)):
             # Another instance was sent the same update, and was first. Whoever waits for a later
             # one finds that it is not among those that were delivered.
             staged.discard()
@@ -383,11 +403,18 @@ class Settler:
         if refusal is not None:
             staged.discard()
             rebased = Rebased(staged.dirty)
-        staged.take_over(theirs, rebased)
-        if refusal is not None:
-            raise refusal
-        self._faults += [one.fault for one in rebased.left_out]
-        return rebased
+        return _OnTop(rebased, refusal)
+
+    def _put_on_top(self, theirs: Changes, on_top: _OnTop) -> None:
+        """Put what is staged on top of what others have committed, which the base's head has.
+
+        Raises:
+            ConflictError: In a transaction, it cannot go there; all of it was taken back.
+        """
+        self.staged.take_over(theirs, on_top.rebased)
+        if on_top.refusal is not None:
+            raise on_top.refusal
+        self._faults += [one.fault for one in on_top.rebased.left_out]
 
     @staticmethod
     def _refusal(rebased: Rebased) -> ConflictError | None:

@@ -269,6 +269,27 @@ async def test_what_is_dropped_does_not_come_back_with_what_could_not_be_merged(
     assert (await fresh.get_user_data(), await fresh.get_conversations("talk")) == ({}, {})
 
 
+async def test_a_merge_that_ends_the_process_leaves_nothing_half_taken_over() -> None:
+    """A stop by Ctrl-C saves once more: what others have committed is in the blob, too."""
+    store, stops = MemoryStore(), [True]
+
+    def end(*values: Any) -> Any:
+        if stops:
+            raise KeyboardInterrupt
+        return add_up(*values)
+
+    one, other = await two(store, merge=end)
+    await update(one, {"user_data": {1: {"n": 1}, 2: {"n": 2}}})
+    repository = (await other.opened()).repository
+    repository.stage(USER, 1, PickleSerializer().dumps({"n": 5}))
+    with pytest.raises(KeyboardInterrupt):
+        await repository.commit()
+    stops.clear()
+    await other.flush()
+    assert repository.base.blobs.keys() == {USER}
+    assert await users(store) == {1: {"n": 6}, 2: {"n": 2}}
+
+
 async def test_forty_writers_at_once_all_commit() -> None:
     """As many as Telegram delivers to at a time: each gets through, within its tries."""
 
