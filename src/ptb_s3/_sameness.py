@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import date, timedelta
 from itertools import pairwise
 from typing import Any, Final, TypeAlias
@@ -249,6 +249,16 @@ def alike(one: object, other: object, essence: Essence = essence) -> bool:
         return quick(one) == quick(other) or essence(one) == essence(other)
     except Exception:  # noqa: BLE001 - objects' own code may raise anything
         return False
+
+
+def marks(values: Iterable[object], mark: Callable[[object], object]) -> list[object]:
+    """Return what each of several values is known by; those that are alike are told apart."""
+    found: list[object] = []
+    met: dict[object, int] = {}
+    for one in map(mark, values):
+        met[one] = met.get(one, -1) + 1
+        found.append((one, met[one]) if met[one] else one)
+    return found
 
 
 def mark(value: object, essence: Essence = essence) -> object:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -11,8 +11,10 @@ from telegram.ext import MessageHandler, filters
 from tests.support import make_persistence
 from tests.unit.deliveries import application, message
 
-from ptb_s3 import PickleSerializer
-from ptb_s3._sameness import alike
+from ptb_s3 import PickleSerializer, _refresh, merge_values
+from ptb_s3._merge import Merger
+from ptb_s3._sameness import alike, essence
+from ptb_s3._state import Kind
 from ptb_s3._store import MemoryStore
 from ptb_s3.serverless import deliver
 
@@ -108,6 +110,54 @@ def test_who_stands_where_is_part_of_the_value() -> None:
         assert not alike([{first}, {second}], [{first}, {first}])
         assert not alike([{first}, {first, second}], [{first}, {second}])
     assert not alike(friends(4), friends(5))
+
+
+def changes() -> Iterator[tuple[Any, Any]]:
+    """Values, and what they are to become."""
+    players = parts(4, score=0)
+    for left in (2, 3, 4):
+        yield set(players), {"n": 1, "set": set(players[:left])}
+        yield (
+            [players, set(players)],
+            {"set": [players, set(players[:left])]},
+        )
+        yield dict.fromkeys(players, 1), dict.fromkeys(players[:left], 1)
+
+
+@pytest.mark.parametrize("number", range(9))
+def test_what_is_alike_is_brought_up_to_date(number: int) -> None:
+    """A live object becomes what was asked for, and not something like it."""
+    old, new = ({"value": value} for value in list(changes())[number])
+    for _ in range(5):
+        way = _refresh.way(lambda: copy.deepcopy(old), lambda: copy.deepcopy(new), essence)
+        assert not isinstance(way, _refresh.Refusal)
+        live = copy.deepcopy(old)
+        way(live, copy.deepcopy(new))
+        assert alike(live, new)
+
+
+def test_what_is_alike_is_merged_one_by_one() -> None:
+    """No element is lost for having a twin; nor a key, though another one is equal to it."""
+    cards = parts(3, suit="hearts")
+    base: dict[str, Any] = {"deck": set(cards), "bets": dict.fromkeys(cards, 1)}
+    ours, theirs = copy.deepcopy(base), copy.deepcopy(base)
+    ours["deck"] |= {Part(suit="clubs")}
+    theirs["deck"] |= {Part(suit="hearts"), Part(suit="spades")}
+    ours["bets"][Part(suit="clubs")] = 2
+    theirs["bets"][Part(suit="hearts")] = 3
+    merged = merge_values(base, ours, theirs)
+    suits = sorted(card.suit for card in merged["deck"])
+    assert suits == ["clubs", *["hearts"] * 4, "spades"]
+    assert sorted(merged["bets"].values()) == [1, 1, 1, 2, 3]
+
+
+def test_keys_that_are_equal_and_not_the_same_are_a_clash() -> None:
+    """One dictionary cannot hold both: ours wins, and that is counted."""
+    sides = [CODEC.dumps(value) for value in ({}, {1: "ours"}, {True: "theirs"})]
+    resolution = Merger(CODEC)(Kind.USER_DATA, 1, sides[0], sides[1], sides[2])
+    assert resolution.value is not None
+    assert CODEC.loads(resolution.value) == {1: "ours"}
+    assert (resolution.overridden, resolution.contested) == (1, True)
 
 
 async def play(_: Any, context: Any) -> None:
