@@ -8,7 +8,7 @@ for `merge=` to settle, or ours wins: it is the later commit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from types import MemberDescriptorType
 from typing import Any, Final, TypeAlias
@@ -17,7 +17,7 @@ from ptb_s3 import _codec
 from ptb_s3._attributes import attributes, is_of_python, set_attributes
 from ptb_s3._codec import Serializer
 from ptb_s3._rebase import Resolution
-from ptb_s3._sameness import Essence, alike, essence, essence_by, mark
+from ptb_s3._sameness import Essence, alike, essence, essence_by, mark, marks
 from ptb_s3._state import Key, Kind
 from ptb_s3.errors import ConflictError, PersistenceError
 
@@ -197,15 +197,18 @@ class _Merging:
 
     def _merge(self, was: dict[Any, Any], ours: dict[Any, Any], theirs: dict[Any, Any]) -> None:
         """Merge dictionaries key by key, into ours; keys that are equal need not be the same."""
-        sides = [{self._mark(key): key for key in side} for side in (was, ours, theirs)]
+        sides = [self._by_mark(side) for side in (was, ours, theirs)]
         for each in {**sides[1], **sides[2], **sides[0]}:
             parts = [
                 values[keys[each]] if each in keys else _MISSING
                 for keys, values in zip(sides, (was, ours, theirs), strict=True)
             ]
             merged = self.combine(*parts, whole=False)
-            if merged is not _MISSING:
-                ours[sides[1].get(each, sides[2].get(each))] = merged
+            key = sides[1].get(each, sides[2].get(each))
+            if merged is not _MISSING and each not in sides[1] and key in ours:
+                self._clash(ours[key], merged)  # equal and not the same, as 1 and True are
+            elif merged is not _MISSING:
+                ours[key] = merged
             elif each in sides[1]:
                 del ours[sides[1][each]]
 
@@ -240,7 +243,7 @@ class _Merging:
 
     def _unite(self, base: Any, ours: Any, theirs: Any) -> object:  # noqa: ANN401 - these are sets
         """Return a set of what is in both, and of what one side has added."""
-        was, own, other = ({self._mark(one): one for one in side} for side in (base, ours, theirs))
+        was, own, other = (self._by_mark(side) for side in (base, ours, theirs))
         united = {one for each, one in own.items() if each in other or each not in was}
         for each, one in other.items():
             if each not in own and each not in was:
@@ -252,6 +255,10 @@ class _Merging:
         ours.clear()
         ours.update(united)
         return ours
+
+    def _by_mark(self, values: Iterable[Any]) -> dict[object, Any]:
+        values = list(values)
+        return dict(zip(marks(values, self._mark), values, strict=True))
 
     def _mark(self, one: object) -> object:
         # A slot is a descriptor here, and that is always the same.

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import collections
 import types
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
 from enum import Enum
 from functools import cache
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -177,10 +178,8 @@ class _Refresh:
         set_attributes(live, new)
 
     def _entries(self, live: dict[Any, Any], fresh: dict[Any, Any]) -> list[tuple[Any, Any]]:
-        keys = {mark(key, self._essence): key for key in live} if self._deep else {}
         entries = []
-        for key, part in fresh.items():
-            own = keys.get(mark(key, self._essence), _ABSENT) if self._deep else _ABSENT
+        for own, (key, part) in zip(self._matched(live, fresh), fresh.items(), strict=True):
             known = own is not _ABSENT
             entries.append(
                 (own if known else key, self._place(live[own] if known else _ABSENT, part))
@@ -231,11 +230,25 @@ class _Refresh:
         return live[place] if size == len(live) and place not in used else _ABSENT
 
     def _exchange(self, live: set[Any], fresh: set[Any]) -> None:
-        own = dict(zip(self._marks(live), live, strict=True))
-        other = dict(zip(self._marks(fresh), fresh, strict=True))
-        set.difference_update(live, [one for each, one in own.items() if each not in other])
-        for each, one in other.items():
-            set.add(live, self._place(own.get(each, _ABSENT), one))
+        matched = self._matched(live, fresh)
+        kept = set(map(id, matched))
+        set.difference_update(live, [one for one in live if id(one) not in kept])
+        for own, one in zip(matched, fresh, strict=True):
+            set.add(live, self._place(own, one))
+
+    def _matched(self, live: Collection[Any], fresh: Collection[Any]) -> list[Any]:
+        """Return for each fresh element the live one that is the same; `_ABSENT`: there is none.
+
+        Where several are alike, which one is which would be a guess, and others may refer to them.
+        """
+        if not self._deep:
+            return [_ABSENT] * len(fresh)
+        marks, wanted = self._marks(live), self._marks(fresh)
+        own, doubtful = dict(zip(marks, live, strict=True)), set[object]()
+        if len(own) < len(marks) or len(set(wanted)) < len(wanted):
+            counts = Counter(marks), Counter(wanted)
+            doubtful = {each for count in counts for each in count if count[each] > 1}
+        return [_ABSENT if each in doubtful else own.get(each, _ABSENT) for each in wanted]
 
     def _marks(self, parts: Iterable[object]) -> list[object]:
         return [mark(part, self._essence) for part in parts]

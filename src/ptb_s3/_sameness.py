@@ -6,10 +6,12 @@ names; and it leaves out what a dataclass does not compare by.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import date, timedelta
+from itertools import pairwise
 from typing import Any, Final, TypeAlias
 
 from ptb_s3 import _sets
@@ -67,7 +69,155 @@ def essence(value: object) -> bytes:
     pickler = _Spelling(file, PROTOCOL)
     pickler.dump(value)
     data = file.getvalue()
-    return _sets.write(value, data, pickler, pickler.to) if _sets.may_hold_sets(data) else data
+    if not _sets.may_hold_sets(data):
+        return data
+    for deep in (True, False):
+        with contextlib.suppress(_TooLargeError):
+            return _Description(_sets.room_for(len(data)), deep=deep).of(value)
+    return _sets.write(value, data, pickler, pickler.to)
+
+
+class _TooLargeError(Exception):
+    """Elements of sets lead to too much to be told apart by it."""
+
+
+class _Meeting(_Spelling):
+    """Writes sets by numbers, in the order in which they are met, and notes what else it meets."""
+
+    met: _Met
+    to: Any = staticmethod(_Spelling.to)  # these put elements of subclasses in order
+
+    def persistent_id(self, obj: object) -> Any:  # noqa: ANN401 - text as bytes, a set as a number
+        """Return what to write in place of an object; None: itself."""
+        if type(obj) in _sets.TYPES:
+            return self.met.number(obj)
+        if type(obj) not in _sets.LEAVES:
+            self.met.note(obj)
+        return super().persistent_id(obj)
+
+
+class _Looking(_Spelling):
+    """Writes what was met before by its number, and notes nothing."""
+
+    met: _Met
+    look_into: Callable[[Any], bytes | int]
+    to: Any = staticmethod(_Spelling.to)
+
+    def persistent_id(self, obj: object) -> Any:  # noqa: ANN401 - as in `_Meeting`
+        """Return what to write in place of an object; None: itself."""
+        if type(obj) in _sets.TYPES:
+            number = self.met.sets.get(id(obj))
+            return self.look_into(obj) if number is None else number
+        rank = self.met.others.get(id(obj))
+        return super().persistent_id(obj) if rank is None else -2 - rank
+
+
+class _Met:
+    """What was met so far, by id.
+
+    Attributes:
+        sets: Numbers of sets.
+        others: Numbers of other objects.
+        waiting: Sets whose elements are not written yet.
+    """
+
+    def __init__(self) -> None:
+        self.sets: dict[int, int] = {}
+        self.others: dict[int, int] = {}
+        self.waiting: list[Any] = []
+        self._kept: list[object] = []  # or another object might get an id
+
+    def number(self, one: object) -> int:
+        """Return a set's number; one that was never met waits from now on."""
+        if id(one) not in self.sets:
+            self.sets[id(one)] = len(self.sets)
+            self.waiting.append(one)
+            self._kept.append(one)
+        return self.sets[id(one)]
+
+    def note(self, obj: object) -> None:
+        """Give an object a number."""
+        if id(obj) not in self.others:
+            self.others[id(obj)] = len(self.others)
+            self._kept.append(obj)
+
+
+class _Description:
+    """Bytes of a value with sets, each of which follows all that it may be met in.
+
+    Elements may be alike by themselves, as players are who have no points yet, and may lead back to
+    the set, as those do that know their game. So each is looked at in terms of what was met before.
+
+    Args:
+        room: Bytes that looking may take.
+        deep: Whether to look into sets in elements. Where all lead to all others, there is no end.
+    """
+
+    def __init__(self, room: int, *, deep: bool) -> None:
+        self._left = room
+        self._deep = deep
+        self._file = io.BytesIO()
+        self._met = _Met()
+        self._looked_into: set[int] = set()
+        self._meeting = _Meeting(self._file, PROTOCOL)
+        self._meeting.met = self._met
+
+    def of(self, value: object) -> bytes:
+        """Return these bytes.
+
+        Raises:
+            _TooLargeError: There is no room.
+        """
+        self._meeting.dump(value)
+        while self._met.waiting:
+            index, elements = self._next()
+            one = self._met.waiting.pop(index)
+            begin = f"{type(one).__name__} {self._met.sets[id(one)]} {len(one)}"
+            self._file.write(begin.encode() + (_sets.spell(one) or b""))
+            for element in elements:
+                self._meeting.dump(element)
+        return self._file.getvalue()
+
+    def _next(self) -> tuple[int, list[Any]]:
+        """Return which set comes next, and its elements in order.
+
+        Best one that leaves no doubt; else the smallest, as it says most about those it holds.
+        """
+        least: tuple[int, list[Any]] | None = None
+        for index, one in enumerate(self._met.waiting):
+            if _sets.is_plain(one):
+                return index, []  # these are spelled out
+            looked = sorted(((self._look(each), each) for each in one), key=_first)
+            found = index, [each for _, each in looked]
+            if all(a != b for (a, _), (b, _) in pairwise(looked)):
+                return found
+            least = found if least is None or len(one) < len(least[1]) else least
+        assert least is not None  # noqa: S101 - for mypy; the only caller has seen that one waits
+        return least
+
+    def _look(self, element: object) -> bytes:
+        file = io.BytesIO()
+        looking = _Looking(file, PROTOCOL)
+        looking.met, looking.look_into = self._met, self._look_into
+        looking.dump(element)
+        data = file.getvalue()
+        self._left -= len(data)
+        if self._left < 0:
+            raise _TooLargeError
+        return data
+
+    def _look_into(self, one: Any) -> bytes | int:  # noqa: ANN401 - a set
+        """Return what a set in an element looks like; -1: that does not count."""
+        if id(one) in self._looked_into or not self._deep:
+            return -1
+        self._looked_into.add(id(one))
+        looks = _sets.spell(one) or b"".join(sorted(map(self._look, one)))
+        self._looked_into.remove(id(one))
+        return b"\xff" + type(one).__name__.encode() + looks  # no text has that byte in UTF-8
+
+
+def _first(pair: tuple[bytes, object]) -> bytes:
+    return pair[0]
 
 
 def quick(value: object) -> bytes:
@@ -99,6 +249,16 @@ def alike(one: object, other: object, essence: Essence = essence) -> bool:
         return quick(one) == quick(other) or essence(one) == essence(other)
     except Exception:  # noqa: BLE001 - objects' own code may raise anything
         return False
+
+
+def marks(values: Iterable[object], mark: Callable[[object], object]) -> list[object]:
+    """Return what each of several values is known by; those that are alike are told apart."""
+    found: list[object] = []
+    met: dict[object, int] = {}
+    for one in map(mark, values):
+        met[one] = met.get(one, -1) + 1
+        found.append((one, met[one]) if met[one] else one)
+    return found
 
 
 def mark(value: object, essence: Essence = essence) -> object:

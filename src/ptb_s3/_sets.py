@@ -33,7 +33,7 @@ Sets: TypeAlias = set[Any] | frozenset[Any]
 # tell enough.
 MakePickler: TypeAlias = Callable[[io.BytesIO], Any]
 
-_TYPES: Final = (set, frozenset)
+TYPES: Final = (set, frozenset)
 # How a set begins, and a frozen one ends, in a pickle that notes what it holds. What has neither
 # has no sets; other bytes may look like that, as a text does that ends with a Cyrillic letter.
 _SET: Final = pickle.EMPTY_SET + pickle.MEMOIZE
@@ -41,7 +41,7 @@ _FROZENSET: Final = pickle.FROZENSET + pickle.MEMOIZE
 # Elements that are the same wherever they stand: they are spelled out, and nothing refers to them.
 _PLAIN: Final = frozenset({int, str, bytes, float, bool, type(None)})
 # What holds no set, besides these.
-_LEAVES: Final = _PLAIN | {
+LEAVES: Final = _PLAIN | {
     *(bytearray, complex, date, datetime, time, timedelta, Decimal, Fraction, UUID),
 }
 # These are put in their natural order, which is found without a pickle of each.
@@ -77,6 +77,11 @@ class _Ordered(NamedTuple):
     inner: bool
 
 
+def room_for(size: int) -> int:
+    """Return how many bytes elements may take by themselves, in a value of that many bytes."""
+    return _TIMES * size + _ROOM
+
+
 def may_hold_sets(pickled: bytes) -> bool:
     """Tell of a pickle that notes what it holds whether to look for sets."""
     # One byte is found in a tenth of the time that two take.
@@ -97,7 +102,7 @@ def holds_sets(value: object, make: MakePickler) -> bool:
 
 def sets_in(pickler: Any) -> list[Sets]:  # noqa: ANN401 - see `MakePickler`
     """Return the sets that a pickler has met, in the order in which it noted them."""
-    noted = [entry for entry in pickler.memo.copy().values() if type(entry[1]) in _TYPES]
+    noted = [entry for entry in pickler.memo.copy().values() if type(entry[1]) in TYPES]
     return [one for _, one in sorted(noted, key=lambda entry: entry[0])]
 
 
@@ -132,14 +137,14 @@ def _sets_in_containers(value: object) -> list[Sets] | None:
     while left:
         part = left.pop()
         kind = type(part)
-        if kind in _LEAVES or id(part) in seen:
+        if kind in LEAVES or id(part) in seen:
             continue
         seen.add(id(part))
         if isinstance(part, dict) and kind is dict:
             left += [one for pair in reversed(part.items()) for one in reversed(pair)]
         elif isinstance(part, (list, tuple)) and kind in {list, tuple}:
             left += reversed(part)
-        elif isinstance(part, _TYPES) and kind in _TYPES and _are_leaves(part):
+        elif isinstance(part, TYPES) and kind in TYPES and _are_leaves(part):
             sets.append(part)
         else:
             return None
@@ -148,11 +153,11 @@ def _sets_in_containers(value: object) -> list[Sets] | None:
 
 def _are_leaves(elements: Sets) -> bool:
     """Tell whether elements are leaves, or tuples of leaves, so that no set is in them."""
-    others = set(map(type, elements)) - _LEAVES
+    others = set(map(type, elements)) - LEAVES
     if others != {tuple}:
         return not others
     parts = (one for one in elements if type(one) is tuple)
-    return _LEAVES.issuperset(map(type, itertools.chain.from_iterable(parts)))
+    return LEAVES.issuperset(map(type, itertools.chain.from_iterable(parts)))
 
 
 def in_order(elements: Sets, make: MakePickler) -> list[Any]:
@@ -177,13 +182,13 @@ class _Writer:
 
     def __init__(self, make: MakePickler, size: int) -> None:
         self._make = make
-        self._left = _TIMES * size + _ROOM
+        self._left = room_for(size)
         self._ordered: dict[int, _Ordered] = {}
         self._under_way: set[int] = set()
 
     def write(self, value: object, sets: list[Sets]) -> bytes:
         """Return the pickle of a value, or of a part of it, that holds these sets."""
-        spelled = {id(one): _spell(one) for one in sets}
+        spelled = {id(one): spell(one) for one in sets}
         others = [one for one in sets if spelled[id(one)] is None]
         if any(self._order(one).inner for one in others):
             sets = self._placed(value, {})
@@ -228,7 +233,7 @@ class _Writer:
         for one in self._outermost(part):
             if id(one) in before:
                 continue
-            order = None if _is_plain(one) else self._order(one)
+            order = None if is_plain(one) else self._order(one)
             if order is not None and order.inner:
                 self._placed(order.elements, before)
             before[id(one)] = one
@@ -243,7 +248,7 @@ class _Writer:
         pickler = _meeting(type(pickler), met)
         pickler.memo = sets  # it does not look into what it has noted
         pickler.dump(part)
-        return [one for one in met if type(one) in _TYPES and id(one) in sets]  # type: ignore[misc]
+        return [one for one in met if type(one) in TYPES and id(one) in sets]  # type: ignore[misc]
 
 
 def _meeting(kind: Any, met: list[object]) -> Any:  # noqa: ANN401 - see `MakePickler`
@@ -315,7 +320,8 @@ class _Body:
         return data[len(_OPENING) :]
 
 
-def _is_plain(elements: Sets) -> bool:
+def is_plain(elements: Sets) -> bool:
+    """Tell whether a set can be spelled out."""
     return _PLAIN.issuperset(map(type, elements))
 
 
@@ -327,7 +333,7 @@ def _plain_order(elements: Sets) -> list[Any] | None:
     return sorted(elements, key=None if types in _NATURAL else lambda one: _elements([one]))
 
 
-def _spell(one: Sets) -> bytes | None:
+def spell(one: Sets) -> bytes | None:
     """Return what makes a set of plain elements and notes it; None: it has others."""
     order = _plain_order(one)
     if order is None:
