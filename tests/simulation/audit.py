@@ -22,8 +22,8 @@ from ptb_s3._store import Fetched, MemoryStore
 from ptb_s3.errors import DamagedObjectError, PersistenceError
 
 # Times that one process may write a blob anew for its key alone: before it meets another, which
-# may seal by the key that it takes for the retired one.
-EXCHANGES = 3
+# may seal by the key that it takes for the retired one, and once more if the answer was lost.
+EXCHANGES = 2
 # So many writes to one look at all that is there.
 LOADED = 3
 

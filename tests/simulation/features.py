@@ -21,6 +21,7 @@ FEATURES = {
     "together": "handlers that run at the same time, and hold on to what they were given",
     "clocks": "clocks that are off by up to ten minutes, and restores to a time",
     "forks": "processes that draw the same while they load",
+    "keys": "instances that seal by other keys, as in the middle of a rotation",
     "listing": "versions that are listed in any order",
     "outsiders": "objects that are put back, copied, deleted and garbled",
     "deliver": "updates by `deliver`, cut short and sent again",

@@ -321,5 +321,5 @@ MUTANTS: Mapping[str, Mutant] = {
         "getters", (S3Persistence, "_open", _open_anew)
     ),
     "build on an older blob that was put back": _mutant("outsiders", (Head, "takes", _takes_older)),
-    "exchange keys beside another instance": _mutant("", (_compaction, "due", _due_in_company)),
+    "exchange keys beside another instance": _mutant("keys", (_compaction, "due", _due_in_company)),
 }

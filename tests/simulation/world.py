@@ -343,7 +343,7 @@ class World:
         persistence = make_persistence(
             line,
             keyring=Keyring(keys[0], keys[1:])
-            if rng.random() < 0.2
+            if rng.random() < (0.6 if "keys" in self.features else 0.2)
             else Keyring(KEYS[0], KEYS[1:]),
             compression_level=1,
             sync=rng.choice(["auto", "auto", 0.0, 5.0, None]),
