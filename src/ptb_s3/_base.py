@@ -138,6 +138,7 @@ class Opening:
         self._unsealer = _container.Unsealer(kind, size, keys)
         self._decoder = _state.BlobDecoder(kind)
         self._fault: Exception | None = None
+        self._result: tuple[Header, Entities] | None = None
 
     def feed(self, data: bytes) -> None:
         """Open what is complete with these further bytes. What is wrong with it, `result` says."""
@@ -162,9 +163,15 @@ class Opening:
             )
         if self._fault is not None:
             raise self._fault
-        header = self._unsealer.finish()
-        self._decode()
-        return header, self._decoder.finish(header.entities)
+        if self._result is None:  # it is asked again where another object did not fit
+            try:
+                header = self._unsealer.finish()
+                self._decode()
+                self._result = header, self._decoder.finish(header.entities)
+            except DamagedObjectError as fault:
+                self._fault = fault
+                raise
+        return self._result
 
     def _decode(self) -> None:
         for page in self._unsealer.pages():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -37,6 +37,7 @@ class Call:
     """One that waits for a commit.
 
     Args:
+        loop: The event loop that runs.
         shared: Whether it is one of those that an application makes together. Of what befalls them
             all, one of these tells PTB's error handlers; any other call tells its own caller.
         many: Whether it can tell of more than one fault.
@@ -50,8 +51,10 @@ class Call:
 
     __slots__ = ("_entities", "_many", "done", "faults", "left_out", "shared")
 
-    def __init__(self, *, shared: bool, many: bool = False) -> None:
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, *, shared: bool, many: bool = False
+    ) -> None:
+        self.done: asyncio.Future[None] = loop.create_future()
         self.faults: list[PersistenceError] = []
         self.left_out: list[ConflictError] = []
         self.shared = shared
@@ -60,10 +63,10 @@ class Call:
 
     def add(self, update: Update) -> None:
         """Note what it hands over; of many values, the keys alone, so that those can go."""
-        values: Collection[Key] = tuple(update.values) if self._many else update.values
-        self._entities.append((update.kind, values))
-        if update.dropped:
-            self._entities.append((update.kind, update.dropped))
+        kind, values, dropped, *_ = update
+        self._entities.append((kind, tuple(values) if self._many else values))
+        if dropped:
+            self._entities.append((kind, dropped))
 
     @property
     def can_tell(self) -> bool:
@@ -87,11 +90,12 @@ class Group:
         task: The commit.
         updates: What they handed over, and is not staged yet.
         failure: Why the commit failed.
+        loop: The event loop of all of them.
     """
 
     def __init__(self) -> None:
         self.task: asyncio.Task[None] | None = None
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self.updates: deque[Update] = deque()
         self.failure: BaseException | None = None
         self._calls: deque[Call] = deque()
@@ -100,33 +104,35 @@ class Group:
     @property
     def is_here(self) -> bool:
         """Whether its loop is the one that runs."""
-        return self._loop is asyncio.get_running_loop()
+        return self.loop is asyncio.get_running_loop()
 
     @property
     def is_lost(self) -> bool:
         """Whether its commit is not going to happen any more."""
         # Asked by each of thousands of calls in one tick of the loop.
-        return self._loop is not asyncio.get_running_loop() or self.task is None or self.task.done()
+        return self.loop is not asyncio.get_running_loop() or self.task is None or self.task.done()
 
     @property
     def is_over(self) -> bool:
         """Whether its loop is closed, so that nobody is left who could go on."""
-        return self._loop.is_closed()
+        return self.loop.is_closed()
 
     def __len__(self) -> int:
         """How many calls wait."""
         return len(self._calls)
 
-    def join(self, call: Call, *updates: Update) -> None:
+    def join(self, call: Call, update: Update) -> None:
         """Add a call, and what it hands over."""
-        for update in updates:
-            call.add(update)
-        self.updates += updates
+        call.add(update)
+        self.updates.append(update)
         self._calls.append(call)
 
-    def is_loop(self, loop: asyncio.AbstractEventLoop | None) -> bool:
-        """Tell whether that is its loop."""
-        return self._loop is loop
+    def join_with_many(self, call: Call, updates: Iterable[Update]) -> None:
+        """Add a call, and all that it hands over."""
+        for update in updates:
+            call.add(update)
+            self.updates.append(update)
+        self._calls.append(call)
 
     def release(self, count: int) -> None:
         """Let so many of those go on who wait for the commit."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from ptb_s3._blobs import Blobs
@@ -52,7 +52,6 @@ class GroupCommit:
         overtaken: Why an update was taken back as a whole, since somebody has forgotten that; see
             `Repository.transactional`. Not raised, since it is no error of the bot's.
         stop: As above.
-        holding: Whether nothing is brought in, because of `hold`, on the loop of the last call.
     """
 
     def __init__(
@@ -73,8 +72,6 @@ class GroupCommit:
         self._group: Group | None = None
         self._committing: set[asyncio.Task[None]] = set()
         self._left_out: list[ConflictError] = []
-        self._held_on: asyncio.AbstractEventLoop | None = None
-        self.holding = False
         self.objects.held = self._is_held
 
     @property
@@ -106,25 +103,8 @@ class GroupCommit:
         self._lookout.looked(asyncio.get_running_loop().time())
         await self.repository.sync()
 
-    def hold(self) -> None:
-        """Bring nothing in before what is copied in this tick of the loop is handed over.
-
-        The calls that hand it over are tasks, which begin in the next tick.
-        """
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            return  # no loop runs, and so nothing is brought in either
-        if self._held_on is not loop:
-            self._held_on, self.holding = loop, True
-            loop.call_soon(loop.call_soon, self._let_go)
-
-    def _let_go(self) -> None:
-        self._held_on, self.holding = None, False
-
     def _is_held(self) -> bool:
-        waiting = self._group is not None and bool(self._group.updates)
-        return waiting or self._held_on is asyncio.get_running_loop()
+        return self._group is not None and bool(self._group.updates)
 
     def refresh(self, kind: Kind, key: Key, live: object, pristine: Callable[[], object]) -> None:
         """Bring what an entity is now into a live object; see `Objects.refresh`."""
@@ -140,11 +120,11 @@ class GroupCommit:
 
     # What PTB hands over ------------------------------------------------------------------------
 
-    async def join(self) -> None:
+    def join(self) -> Coroutine[Any, Any, None]:
         """Wait for the commit of this interval, with nothing to add to it; see `record`."""
-        await self.record(Kind.BOT_DATA, {})
+        return self.record(Kind.BOT_DATA, {})
 
-    async def record(
+    def record(
         self,
         kind: Kind,
         values: Mapping[Key, object],
@@ -152,8 +132,11 @@ class GroupCommit:
         dropped: Sequence[Key] = (),
         whole: bool = False,
         shared: bool = True,
-    ) -> None:
-        """Hand over changes, and return when they are durable.
+    ) -> Coroutine[Any, Any, None]:
+        """Hand over changes; return what waits until they are durable.
+
+        They are handed over here and now, so that nothing comes between the copies that PTB makes
+        of its data and this, and none of them is lost where what waits is cancelled.
 
         Args:
             kind: Whose entities they are.
@@ -168,9 +151,12 @@ class GroupCommit:
             ConflictError: An entity, best one of these, cannot be merged. Everything else is saved.
             PersistenceError: The commit failed; what failed goes with the next one.
         """
-        call = Call(shared=shared)
         group = self._joinable()
+        call = Call(group.loop, shared=shared)
         group.join(call, Update(kind, values, dropped, whole, call.faults))
+        return self._recorded(group, call)
+
+    async def _recorded(self, group: Group, call: Call) -> None:
         failure = await self._outcome(group, call)
         if call.faults:
             raise call.faults[0] from failure
@@ -179,13 +165,16 @@ class GroupCommit:
         if call.left_out:
             raise call.left_out[0]
 
-    async def record_many(self, kind: Kind, values: dict[Key, Any]) -> list[PersistenceError]:
-        """Hand over what many entities have become, in one call; return when that is durable.
+    def record_many(
+        self, kind: Kind, values: dict[Key, Any], heard: list[Exception] | None = None
+    ) -> Coroutine[Any, Any, list[PersistenceError]]:
+        """Hand over what many entities have become, in one call; see `record`.
 
         Args:
             kind: Whose entities they are.
             values: What they have become. Is emptied, so that each goes once it is serialised: to
                 let go of ten thousand at once would hold up the loop.
+            heard: Where to add what is returned as well.
 
         Returns:
             What could not be saved, and why. Everything else is.
@@ -193,13 +182,21 @@ class GroupCommit:
         Raises:
             PersistenceError: The commit failed; see `record`.
         """
-        call = Call(shared=True, many=True)
         group = self._joinable()
-        group.join(call, *in_parts(kind, values, call.faults))
+        call = Call(group.loop, shared=True, many=True)
+        group.join_with_many(call, in_parts(kind, values, call.faults))
+        return self._recorded_many(group, call, heard)
+
+    async def _recorded_many(
+        self, group: Group, call: Call, heard: list[Exception] | None
+    ) -> list[PersistenceError]:
         failure = await self._outcome(group, call)
         if failure is not None:
             raise failure
-        return [*call.faults, *call.left_out]
+        faults = [*call.faults, *call.left_out]
+        if heard is not None:
+            heard += faults
+        return faults
 
     def _joinable(self) -> Group:
         """Return the group whose commit takes what is handed over now."""
@@ -227,8 +224,6 @@ class GroupCommit:
     def _begin(self) -> Group:
         self.stop.look()  # its time begins with the first call that is made in it
         group = Group()
-        if not group.is_loop(self._held_on):
-            self._let_go()  # of a loop that ended meanwhile
         # A task of its own: if one of PTB's calls is cancelled, the others still commit.
         group.task = asyncio.create_task(self._commit(group))
         self._committing = {group.task, *self._under_way()}

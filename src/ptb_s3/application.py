@@ -137,8 +137,6 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
             self._commits.stop.application = self
         async with self._saving.here():
             failures: list[Exception] = []
-            if self._commits is not None:
-                self._commits.hold()
             marks = self._internals.take_marks()
             try:
                 # All of them start in one tick of the loop, and a drop before what comes after it.
@@ -150,7 +148,7 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
             failures += [result for result in results if isinstance(result, Exception)]
             await asyncio.gather(*(self.process_error(update=None, error=f) for f in failures))
 
-    def _calls(self, marks: Marks, failures: list[Exception]) -> Iterator[Awaitable[None]]:
+    def _calls(self, marks: Marks, failures: list[Exception]) -> Iterator[Awaitable[object]]:
         """Make the calls of the persistence; add to the failures what cannot be copied for one."""
         assert self.persistence is not None  # noqa: S101 - for mypy; the only caller has looked
         persistence, stores = self.persistence, self.persistence.store_data
@@ -185,7 +183,7 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         drop: Callable[[int], Awaitable[None]],
         update: Callable[[int, Any], Awaitable[None]],
         copies: _Copies,
-    ) -> Iterator[Awaitable[None]]:
+    ) -> Iterator[Awaitable[object]]:
         """Make the calls for users or for chats: a drop first, and then what came after it."""
         told, self._told[kind] = self._told[kind], {}
         yield from map(drop, marks.dropped[kind] - told.keys())
@@ -193,7 +191,7 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         changed = copies.of(kind, ((key, live[key]) for key in marks.changed[kind] & live.keys()))
         if self._commits is not None:
             self._copied[kind] = changed
-            yield _record(self._commits, kind, changed, copies.failures)
+            yield self._commits.record_many(kind, changed, copies.failures)
         else:
             yield from (update(cast("int", key), copy) for key, copy in changed.items())
 
@@ -256,10 +254,3 @@ class _Copies:
 
 def _no_drops() -> dict[Kind, set[int]]:
     return {Kind.USER_DATA: set(), Kind.CHAT_DATA: set()}
-
-
-async def _record(
-    commits: GroupCommit, kind: Kind, copies: dict[Key, Any], failures: list[Exception]
-) -> None:
-    """Hand over many values in one call: ten thousand of these would hold up the loop."""
-    failures += await commits.record_many(kind, copies)

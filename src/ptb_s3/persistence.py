@@ -440,10 +440,11 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         Args:
             data (:obj:`tuple`): As :meth:`get_callback_data` returns it.
         """
-        shared = self._is_of_application(sys._getframe(1))  # noqa: SLF001 - but for its name, public
-        if self._commits is not None:
-            self._commits.hold()
-        return self._recorded_buttons(data, shared=shared)
+        try:
+            values = _callback_data.split(data)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with it
+            return _raise(error)  # from what is awaited: PTB makes its calls where none may raise
+        return self._record(Kind.CALLBACK_DATA, values, whole=True)
 
     def update_conversation(
         self, name: str, key: ConversationKey, new_state: object | None
@@ -696,17 +697,23 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             commits.note_unchanged(kind, values)
 
     def _record(
-        self, kind: Kind, values: Mapping[Key, object], dropped: Sequence[Key] = ()
+        self,
+        kind: Kind,
+        values: Mapping[Key, object],
+        dropped: Sequence[Key] = (),
+        *,
+        whole: bool = False,
     ) -> _Saved:
-        """Return what hands changes over, and is done when they are durable."""
+        """Hand changes over; return what waits until they are durable."""
         # PTB makes thousands of these calls in one tick of the loop, so each is to be short.
         commits, caller = self._commits, sys._getframe(2)  # noqa: SLF001 - as above
         shared = caller.f_code is self._saving_code or self._is_of_application(caller)
-        if commits is None:
-            return self._recorded(kind, values, dropped, shared=shared)
-        if not commits.holding:
-            commits.hold()
-        return commits.record(kind, values, dropped=dropped, shared=shared)
+        if commits is not None:
+            try:
+                return commits.record(kind, values, dropped=dropped, whole=whole, shared=shared)
+            except RuntimeError:
+                pass  # no event loop runs yet
+        return self._recorded(kind, values, dropped, whole=whole, shared=shared)
 
     def _is_of_application(self, caller: FrameType) -> bool:
         """Tell whether a caller is an application, which is noted."""
@@ -718,15 +725,16 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         return True
 
     async def _recorded(
-        self, kind: Kind, values: Mapping[Key, object], dropped: Sequence[Key], *, shared: bool
+        self,
+        kind: Kind,
+        values: Mapping[Key, object],
+        dropped: Sequence[Key],
+        *,
+        whole: bool,
+        shared: bool,
     ) -> None:
         commits = await self.opened()
-        await commits.record(kind, values, dropped=dropped, shared=shared)
-
-    async def _recorded_buttons(self, data: CallbackData, *, shared: bool) -> None:
-        # Split here, where it is raised by what is awaited: PTB makes its calls where none may.
-        values, commits = _callback_data.split(data), await self.opened()
-        await commits.record(Kind.CALLBACK_DATA, values, whole=True, shared=shared)
+        await commits.record(kind, values, dropped=dropped, whole=whole, shared=shared)
 
     async def _refresh(
         self, kind: Kind, key: Key, live: object, pristine: Callable[[], object]
@@ -734,6 +742,10 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         if self._commits is not None:
             await self._commits.look()
             self._commits.refresh(kind, key, live, pristine)
+
+
+async def _raise(error: Exception) -> None:
+    raise error
 
 
 def _words_of(persistence: S3Persistence[Any, Any, Any] | None) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ from ptb_s3._rebase import Rebased, Resolution
 from ptb_s3._repository import Repository
 from ptb_s3._run import Run
 from ptb_s3._sealer import Sealer
+from ptb_s3._settling import Settler
 from ptb_s3._staged import Staged
 from ptb_s3._state import Kind
 from ptb_s3._store import Fetched, PreconditionFailed, Written
@@ -89,7 +90,7 @@ def _last_restore_alone(*arguments: Any, **options: Any) -> Any:
     return replace(head, restored=head.restored[-1:])
 
 
-def _own_state_on_top(self: Committer, _: Head) -> None:
+def _own_state_on_top(self: Settler, _: Head) -> None:
     """Take an older head that was put back for one that was gone on from."""
 
 
@@ -307,10 +308,10 @@ MUTANTS: Mapping[str, Mutant] = {
         "cancel", (GroupCommit, "_salvage", _not_salvaged)
     ),
     "take a copy for another commit": _mutant(
-        "outsiders", (Committer, "_go_on_with_copy", _copy_is_another)
+        "outsiders", (Settler, "_go_on_with_copy", _copy_is_another)
     ),
     "go on from an older head that was put back": _mutant(
-        "outsiders", (Committer, "_refuse_unless_gone_on", _own_state_on_top)
+        "outsiders", (Settler, "_refuse_unless_gone_on", _own_state_on_top)
     ),
     "forget which updates were delivered": _mutant(
         "deliver", (Delivered, "adding", _forget_updates)
