@@ -15,7 +15,7 @@ from ptb_s3._rebase import Resolution
 from ptb_s3._repository import Repository
 from ptb_s3._state import Kind
 from ptb_s3._store import Call, Fault, MemoryStore, ProcessKilled
-from ptb_s3.errors import DamagedObjectError, StorageUnavailableError
+from ptb_s3.errors import DamagedObjectError, HeadLostError, StorageUnavailableError
 
 USER = Kind.USER_DATA
 
@@ -74,6 +74,39 @@ async def test_a_writer_that_was_behind_begins_a_line_on_a_head_that_was_put_bac
     await one.sync()  # which tells the branch from two winners, too
     fresh = await opened(store)
     assert one.staged.entities(USER) == fresh.staged.entities(USER)
+
+
+@pytest.mark.parametrize("commits", [0, 6])
+async def test_a_blob_of_ours_that_arrived_is_no_base_on_another_branch(commits: int) -> None:
+    """Its outcome was unknown when head was put back: it is ours, and of what was given up."""
+    store = MemoryStore()
+    bot = await opened(store, resolve=ours_wins)
+    await committed(bot, b"1")
+    point = store.current()[HEAD]
+    for number in range(4):
+        await committed(bot, b"given up", user=10 + number)
+
+    def lose_answers(call: Call) -> Fault | None:
+        arrived = USER in store.current()
+        return Fault.FAIL_AFTER if arrived or call.operation == "put" else None
+
+    store.faults = lose_answers
+    with pytest.raises(StorageUnavailableError):
+        await bot.compact(USER)
+    store.faults = lambda _: None
+    store.replace(HEAD, point)
+    with pytest.raises(HeadLostError):
+        await committed(bot, b"2", user=2)
+    operator = await opened(store)
+    await committed(operator, b"3", user=3)
+    for number in range(commits):
+        await committed(bot, b"%d" % number, user=4)
+    await bot.commit()
+    await bot.compact(USER)
+    await bot.commit(publish=True)
+    fresh = await opened(store)
+    assert fresh.staged.entities(USER) == bot.staged.entities(USER)
+    assert fresh.staged.entities(USER).keys() == {1, 2, 3, *([4] if commits else [])}
 
 
 async def test_each_load_begins_a_line_with_its_first_commit() -> None:
