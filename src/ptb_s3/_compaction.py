@@ -171,8 +171,9 @@ class Compactor:
         try:
             header, _ = _container.read_header(kind, fetched.body)
             if header.commit in self._undecided:
-                written = Written(fetched.etag, fetched.version_id)
-                return _Found(fetched.etag, self._written(header.commit, written))
+                blob = self._written(header.commit, Written(fetched.etag, fetched.version_id))
+                # One that was sent before head was put back is of a branch that was given up.
+                return _Found(fetched.etag, blob if base.head.takes(kind, header) else None)
             return await self._read(base, kind)
         except (DamagedObjectError, ForeignStoreError):
             return _Found(fetched.etag, None)

@@ -17,6 +17,7 @@ from ptb_s3._container import HEAD
 from ptb_s3._guarded import NO_ETAG, two_winners
 from ptb_s3._head import Head, Ref
 from ptb_s3._means import LOAD_PAUSE, LOAD_TRIES, Means
+from ptb_s3._order import put_back
 from ptb_s3._rebase import Rebased, Resolve
 from ptb_s3._run import Run
 from ptb_s3._staged import Staged, overtaken_error
@@ -221,7 +222,8 @@ class Settler:
             found = await self._look()
             if found is None:
                 return
-            opened, etag = found
+            opened, fetched = found
+            etag = fetched.etag
             won = next((a for id_, a in self._undecided.items() if opened.head.lists(id_)), None)
             if won is not None:
                 # If somebody else has committed on top, that is for the next time to take over. Nor
@@ -233,7 +235,7 @@ class Settler:
                 self._go_on_with_copy(etag)
                 return
             try:
-                await self._follow(opened, etag, rebase=rebase, last=number == LOAD_TRIES)
+                await self._follow(opened, fetched, rebase=rebase, last=number == LOAD_TRIES)
             except MovedError as moved:
                 if number == LOAD_TRIES:
                     raise moved.fault from None
@@ -241,7 +243,7 @@ class Settler:
             else:
                 return
 
-    async def _look(self) -> tuple[OpenedHead, str] | None:
+    async def _look(self) -> tuple[OpenedHead, Fetched] | None:
         """Fetch and open the head; None: it is still as we last saw it.
 
         An attempt may yet arrive then, and stays remembered.
@@ -255,7 +257,7 @@ class Settler:
                 raise self._head_lost("it is gone")
             if opening is None:
                 return None
-            return await self._means.offload(opening.result), fetched.etag
+            return await self._means.offload(opening.result), fetched
         except DamagedObjectError as error:
             reason = error.reason
         raise self._head_lost(f"it is damaged: {reason}")
@@ -295,9 +297,13 @@ class Settler:
         self._undecided.clear()
         self._abandoned.clear()
 
-    async def _follow(self, opened: OpenedHead, etag: str, *, rebase: bool, last: bool) -> None:
+    async def _follow(
+        self, opened: OpenedHead, fetched: Fetched, *, rebase: bool, last: bool
+    ) -> None:
         """Make another writer's commit the new base, and put what is staged on top of it."""
         base, head = self.base, opened.head
+        if fetched.modified is not None and put_back(opened.header, fetched.modified):
+            self._run.renew()  # from behind others, maybe; see `_go_on_with_copy`
         if any(w.writer == self._run.writer and w.commit != self.own for w in head.writers):
             self._run.renew()  # a clone of this process, such as of a snapshot, goes by the same id
         self.met = self._means.clock()
@@ -319,7 +325,10 @@ class Settler:
         }
         reader = self._means.reader
         theirs = await build_base(
-            self._means, blobs, lambda given, _: reader.build(opened, etag, given), last=last
+            self._means,
+            blobs,
+            lambda given, _: reader.build(opened, fetched.etag, given),
+            last=last,
         )
         if descends:
             changes = await self._means.offload(_rebase.changes_since, base, theirs, whole)

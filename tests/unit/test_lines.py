@@ -11,10 +11,11 @@ from tests.support import BOT_ID, KEY
 from ptb_s3 import _head
 from ptb_s3._container import HEAD, read_header
 from ptb_s3._keyring import Keyring
+from ptb_s3._rebase import Resolution
 from ptb_s3._repository import Repository
 from ptb_s3._state import Kind
 from ptb_s3._store import Call, Fault, MemoryStore, ProcessKilled
-from ptb_s3.errors import DamagedObjectError, StorageUnavailableError
+from ptb_s3.errors import DamagedObjectError, HeadLostError, StorageUnavailableError
 
 USER = Kind.USER_DATA
 
@@ -30,6 +31,10 @@ async def opened(store: MemoryStore, **options: Any) -> Repository:
     return repository
 
 
+def ours_wins(_: Kind, __: Any, ___: Any, ours: bytes | None, ____: Any) -> Resolution:
+    return Resolution(ours, 1, contested=True)
+
+
 async def committed(repository: Repository, value: bytes, user: int = 1) -> None:
     repository.stage(USER, user, value)
     await repository.commit()
@@ -43,6 +48,65 @@ async def published(repository: Repository) -> None:
 def put_back(store: MemoryStore, objects: dict[str, bytes]) -> None:
     for name, body in objects.items():
         store.replace(name, body)
+
+
+async def test_a_writer_that_was_behind_begins_a_line_on_a_head_that_was_put_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It never saw what was given up, and would give its revisions again on the same line."""
+    now = datetime(2026, 11, 29, tzinfo=UTC)
+    store = MemoryStore(clock=lambda: now)
+    one = await opened(store, clock=lambda: now, resolve=ours_wins)
+    await committed(one, b"1")
+    behind = await opened(store, clock=lambda: now, resolve=ours_wins)
+    await committed(behind, b"2", user=2)
+    await committed(one, b"3", user=3)
+    point = store.current()[HEAD]
+    await committed(one, b"given up", user=5)
+    await one.compact(USER)
+    now += timedelta(minutes=16)
+    store.replace(HEAD, point)
+    await committed(behind, b"4", user=4)
+    fresh = await opened(store)
+    assert fresh.staged.entities(USER) == {1: b"1", 2: b"2", 3: b"3", 4: b"4"}
+    assert "is not what head builds on" in caplog.text
+    await committed(behind, b"5", user=4)
+    await one.sync()  # which tells the branch from two winners, too
+    fresh = await opened(store)
+    assert one.staged.entities(USER) == fresh.staged.entities(USER)
+
+
+@pytest.mark.parametrize("commits", [0, 6])
+async def test_a_blob_of_ours_that_arrived_is_no_base_on_another_branch(commits: int) -> None:
+    """Its outcome was unknown when head was put back: it is ours, and of what was given up."""
+    store = MemoryStore()
+    bot = await opened(store, resolve=ours_wins)
+    await committed(bot, b"1")
+    point = store.current()[HEAD]
+    for number in range(4):
+        await committed(bot, b"given up", user=10 + number)
+
+    def lose_answers(call: Call) -> Fault | None:
+        arrived = USER in store.current()
+        return Fault.FAIL_AFTER if arrived or call.operation == "put" else None
+
+    store.faults = lose_answers
+    with pytest.raises(StorageUnavailableError):
+        await bot.compact(USER)
+    store.faults = lambda _: None
+    store.replace(HEAD, point)
+    with pytest.raises(HeadLostError):
+        await committed(bot, b"2", user=2)
+    operator = await opened(store)
+    await committed(operator, b"3", user=3)
+    for number in range(commits):
+        await committed(bot, b"%d" % number, user=4)
+    await bot.commit()
+    await bot.compact(USER)
+    await bot.commit(publish=True)
+    fresh = await opened(store)
+    assert fresh.staged.entities(USER) == bot.staged.entities(USER)
+    assert fresh.staged.entities(USER).keys() == {1, 2, 3, *([4] if commits else [])}
 
 
 async def test_each_load_begins_a_line_with_its_first_commit() -> None:
