@@ -22,6 +22,7 @@ from weakref import WeakKeyDictionary
 from telegram import Update
 
 from ptb_s3._delivery import Delivery, Host, prepare
+from ptb_s3._ptb import renew_lock
 from ptb_s3._transaction import App, OnConflict
 from ptb_s3.errors import SettingsError, StorageUnavailableError, UpdateFormatError
 from ptb_s3.persistence import CLOSE_RESERVE, S3Persistence
@@ -148,6 +149,7 @@ async def _host_of(application: App, persistence: _Persistence) -> Host:
         begun_elsewhere = host.loop is not None
         host.loop, host.turn = loop, asyncio.Lock()  # at once: calls may come meanwhile
         if begun_elsewhere:
+            renew_lock(application)
             async with host.turn:
                 request = application.bot.request
                 with suppress(RuntimeError):  # its connections are of the other loop

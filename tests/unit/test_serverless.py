@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from telegram.error import TelegramError
@@ -257,6 +257,34 @@ def test_a_run_that_ends_in_a_timeout_is_made_up_for_by_the_next() -> None:
     app.bot_data["calm"] = True
     assert asyncio.run(deliver(app, update))
     assert asyncio.run(users(store)) == {1: {"n": 2}}
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_loop_that_is_gone_holds_no_lock(plain: bool) -> None:  # noqa: FBT001 - a case
+    """Closed in the middle of a save, with nobody told: the next call has a loop of its own."""
+    store = MemoryStore()
+    app = application(store, plain=plain)
+    assert asyncio.run(deliver(app, message()))
+    put, body = store.put, message()
+
+    async def hang(*_: Any, **__: Any) -> Any:
+        await asyncio.Event().wait()
+
+    async def begin_to_save() -> asyncio.Task[bool]:
+        store.put = hang  # type: ignore[method-assign]  # a storage that has gone silent
+        call = asyncio.create_task(deliver(app, body))
+        await asyncio.sleep(0.05)
+        return call
+
+    loop = asyncio.new_event_loop()
+    call: Any = loop.run_until_complete(begin_to_save())
+    for task in asyncio.all_tasks(loop):
+        cast("Any", task)._log_destroy_pending = False
+    loop.close()
+    store.put = put  # type: ignore[method-assign]
+    assert asyncio.run(asyncio.wait_for(deliver(app, body), 5))
+    assert asyncio.run(users(store)) == {1: {"n": 2}}
+    assert not call.done()
 
 
 async def test_handlers_that_do_not_block_are_waited_for() -> None:
