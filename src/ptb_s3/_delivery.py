@@ -152,7 +152,7 @@ class Delivery:
         if faults is None:
             return False
         left = self._left()
-        self._limit.reschedule(None)  # it is durable, and not to be answered as if it were not
+        self._end_limit()  # it is durable, and not to be answered as if it were not
         await commits.settle(max(0.0, min(BLOBS_PATIENCE, left)))
         if faults:
             raise faults[0]
@@ -207,6 +207,10 @@ class Delivery:
         if self._patient:
             when = asyncio.get_running_loop().time() + seconds
             self._limit.reschedule(when if math.isfinite(seconds) else None)
+
+    def _end_limit(self) -> None:
+        if not self._limit.expired():  # or a handler has gone on though it was cancelled
+            self._limit.reschedule(None)
 
     def _left(self) -> float:
         """Return the seconds until the time is up."""

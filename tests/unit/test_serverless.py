@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any, cast
 
 import pytest
@@ -166,6 +167,23 @@ async def test_a_timeout_while_processing_leaves_nothing_half_done() -> None:
     stuck.set()
     assert await deliver(app, update)
     assert (await users(store))[1] == {"n": 2}
+
+
+async def test_a_handler_that_ends_well_though_cancelled_is_answered_so() -> None:
+    """It had no more time, and did not mind: what it did is committed, once."""
+    store = MemoryStore()
+
+    async def insist(update: Any, context: Any) -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await count(update, context)
+
+    app = application(store, MessageHandler(filters.TEXT, insist))
+    await begin(app)
+    body = message()
+    assert await deliver(app, body, timeout=0.01)
+    assert not await deliver(app, body, timeout=5)
+    assert await users(store) == {1: {"n": 1}}
 
 
 @pytest.mark.parametrize("saved", [True, False])
