@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, cast
 
@@ -303,6 +304,24 @@ def test_a_loop_that_is_gone_holds_no_lock(plain: bool) -> None:  # noqa: FBT001
     assert asyncio.run(asyncio.wait_for(deliver(app, body), 5))
     assert asyncio.run(users(store)) == {1: {"n": 2}}
     assert not call.done()
+
+
+def test_threads_take_their_turn() -> None:
+    """As in a web server that has a thread for each request, each with a loop of its own."""
+    store = MemoryStore()
+
+    async def count_slowly(update: Any, context: Any) -> None:
+        seen = context.bot_data.get("n", 0)
+        await asyncio.sleep(0.005)
+        context.bot_data["n"] = seen + 1
+        context.user_data[update.message.text] = True
+
+    app = application(store, MessageHandler(filters.TEXT, count_slowly))
+    bodies = [message(str(number)) for number in range(8)]
+    with ThreadPoolExecutor(len(bodies)) as threads:
+        assert all(threads.map(lambda body: asyncio.run(deliver(app, body)), bodies))
+    assert app.bot_data == asyncio.run(make_persistence(store).get_bot_data()) == {"n": 8}
+    assert len(asyncio.run(users(store))[1]) == 8
 
 
 async def test_handlers_that_do_not_block_are_waited_for() -> None:
