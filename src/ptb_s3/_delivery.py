@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+import threading
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -48,6 +49,7 @@ class Host:
         loop: The event loop of the last call.
         turn: Held by the call that is under way: one update at a time, so that it is known what
             belongs to it.
+        moved: Whether there is something left to be put from the loop before on this one.
         begun: Whether the application is initialised.
         ready: Whether its `post_init` was carried out.
         open: The update that is under way; of a call that broke off, if its loop is gone.
@@ -57,10 +59,30 @@ class Host:
     def __init__(self) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.turn = asyncio.Lock()
+        self.moved = False
+        self._calls = 0
+        self._entrance = threading.Lock()
         self.begun = False
         self.ready = False
         self.open: Transaction | None = None
         self.unsavable: set[tuple[str | None, object]] = set()
+
+    def enter(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Begin a call; tell if that may be: not while another thread is in the middle of one."""
+        with self._entrance:
+            if self.loop is not loop:
+                if self._calls and self.loop is not None and self.loop.is_running():
+                    return False
+                self.moved = self.moved or self.loop is not None
+                self.loop, self.turn, self._calls = loop, asyncio.Lock(), 0
+            self._calls += 1
+            return True
+
+    def leave(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End a call."""
+        with self._entrance:
+            if self.loop is loop:
+                self._calls -= 1
 
     async def take_back(self) -> None:
         """Take back the update that is under way, if there is one."""
@@ -152,7 +174,7 @@ class Delivery:
         if faults is None:
             return False
         left = self._left()
-        self._limit.reschedule(None)  # it is durable, and not to be answered as if it were not
+        self._end_limit()  # it is durable, and not to be answered as if it were not
         await commits.settle(max(0.0, min(BLOBS_PATIENCE, left)))
         if faults:
             raise faults[0]
@@ -207,6 +229,10 @@ class Delivery:
         if self._patient:
             when = asyncio.get_running_loop().time() + seconds
             self._limit.reschedule(when if math.isfinite(seconds) else None)
+
+    def _end_limit(self) -> None:
+        if not self._limit.expired():  # or a handler has gone on though it was cancelled
+            self._limit.reschedule(None)
 
     def _left(self) -> float:
         """Return the seconds until the time is up."""

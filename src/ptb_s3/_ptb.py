@@ -41,6 +41,7 @@ _DROPPED: Final = {
 _CONVERSATIONS: Final = "_conversation_handler_conversations"
 _TASK: Final = "Application.__create_task_callback"
 _FETCHER: Final = "_Application__update_fetcher_task"
+_SAVING: Final = "_Application__update_persistence_lock"
 _BOT_INITIALIZED: Final = "_bot_initialized"
 _ABSENT: Final = object()
 
@@ -250,6 +251,12 @@ def _is_task_of(application: App, coroutine: Any) -> bool:  # noqa: ANN401 - a c
         return False
     # Others may be at work on the same loop: their tasks are not to be waited for, or cancelled.
     return coroutine.cr_frame is not None and saving_application(coroutine.cr_frame) is application
+
+
+def renew_lock(application: App) -> None:
+    """Have an application save under a lock of the running loop: one that is gone may hold it."""
+    if hasattr(application, _SAVING):
+        setattr(application, _SAVING, asyncio.Lock())
 
 
 def is_initialized(bot: object) -> bool:

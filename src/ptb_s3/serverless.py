@@ -5,16 +5,16 @@
 takes an update from Telegram to its durable effects: what other instances have committed is brought
 in, the update is processed, and what it changed is committed. Where others have changed the same
 meanwhile, all that it changed is taken back, and it is processed again on what there is now. It may
-be called on another event loop each time (`asyncio.run`), after a freeze of any length, and again
-for an update that was delivered before.
+be called on another event loop each time (`asyncio.run`), by several threads, after a freeze of any
+length, and again for an update that was delivered before.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from copy import deepcopy
 from typing import Any, TypeAlias, get_args
 from weakref import WeakKeyDictionary
@@ -22,11 +22,15 @@ from weakref import WeakKeyDictionary
 from telegram import Update
 
 from ptb_s3._delivery import Delivery, Host, prepare
+from ptb_s3._ptb import renew_lock
 from ptb_s3._transaction import App, OnConflict
 from ptb_s3.errors import SettingsError, StorageUnavailableError, UpdateFormatError
 from ptb_s3.persistence import CLOSE_RESERVE, S3Persistence
 
 __all__ = ["begin", "close", "deliver"]
+
+# Seconds between two looks whether another thread, which has a loop of its own, is done.
+LOOK = 0.005
 
 _Persistence: TypeAlias = S3Persistence[Any, Any, Any]
 
@@ -85,10 +89,8 @@ async def deliver(
         limit,
     )
     try:
-        async with limit:
-            host = await _host_of(application, persistence)
-            async with host.turn:
-                return await delivery.run(persistence, host)
+        async with limit, _host_of(application, persistence) as host, host.turn:
+            return await delivery.run(persistence, host)
     except TimeoutError:
         if not limit.expired():
             raise
@@ -104,8 +106,7 @@ async def begin(application: App) -> None:
         PersistenceError: The state cannot be read.
     """
     persistence = _persistence_of(application)
-    host = await _host_of(application, persistence)
-    async with host.turn:
+    async with _host_of(application, persistence) as host, host.turn:
         if not host.ready:
             await prepare(application, persistence, host)
 
@@ -127,7 +128,7 @@ async def close(application: App) -> None:
     try:
         # With what a flush takes to close connections, or it would seem to have failed.
         limit = persistence.flush_timeout + 2 * CLOSE_RESERVE
-        async with asyncio.timeout(limit), host.turn:
+        async with asyncio.timeout(limit), _host_of(application, persistence), host.turn:
             await host.take_back()
             await application.shutdown()
     except TimeoutError:
@@ -141,19 +142,29 @@ async def close(application: App) -> None:
                 await persistence.close()
 
 
-async def _host_of(application: App, persistence: _Persistence) -> Host:
-    """Return what there is to know; leave behind what belongs to a loop that may be closed."""
+@asynccontextmanager
+async def _host_of(application: App, persistence: _Persistence) -> AsyncIterator[Host]:
+    """Give what there is to know; leave behind what belongs to a loop that may be closed."""
     host, loop = _hosts.setdefault(persistence, Host()), asyncio.get_running_loop()
-    if host.loop is not loop:
-        begun_elsewhere = host.loop is not None
-        host.loop, host.turn = loop, asyncio.Lock()  # at once: calls may come meanwhile
-        if begun_elsewhere:
+    while not host.enter(loop):  # noqa: ASYNC110 - an event is of one loop
+        await asyncio.sleep(LOOK)
+    try:
+        if host.moved:
             async with host.turn:
-                request = application.bot.request
-                with suppress(RuntimeError):  # its connections are of the other loop
-                    await request.shutdown()
-                await request.initialize()
-    return host
+                await _move(application, host)
+        yield host
+    finally:
+        host.leave(loop)
+
+
+async def _move(application: App, host: Host) -> None:
+    if host.moved:  # else another call was first
+        renew_lock(application)
+        request = application.bot.request
+        with suppress(RuntimeError):  # its connections are of the other loop
+            await request.shutdown()
+        await request.initialize()
+        host.moved = False
 
 
 def _persistence_of(application: App) -> _Persistence:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, cast
 
 import pytest
 from telegram.error import TelegramError
@@ -168,6 +170,23 @@ async def test_a_timeout_while_processing_leaves_nothing_half_done() -> None:
     assert (await users(store))[1] == {"n": 2}
 
 
+async def test_a_handler_that_ends_well_though_cancelled_is_answered_so() -> None:
+    """It had no more time, and did not mind: what it did is committed, once."""
+    store = MemoryStore()
+
+    async def insist(update: Any, context: Any) -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await count(update, context)
+
+    app = application(store, MessageHandler(filters.TEXT, insist))
+    await begin(app)
+    body = message()
+    assert await deliver(app, body, timeout=0.01)
+    assert not await deliver(app, body, timeout=5)
+    assert await users(store) == {1: {"n": 1}}
+
+
 @pytest.mark.parametrize("saved", [True, False])
 async def test_a_drop_in_an_update_that_broke_off_is_taken_back(saved: bool) -> None:  # noqa: FBT001 - a case
     """It is part of what the retry does anew: what was there before stays, saved or not."""
@@ -257,6 +276,52 @@ def test_a_run_that_ends_in_a_timeout_is_made_up_for_by_the_next() -> None:
     app.bot_data["calm"] = True
     assert asyncio.run(deliver(app, update))
     assert asyncio.run(users(store)) == {1: {"n": 2}}
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_loop_that_is_gone_holds_no_lock(plain: bool) -> None:  # noqa: FBT001 - a case
+    """Closed in the middle of a save, with nobody told: the next call has a loop of its own."""
+    store = MemoryStore()
+    app = application(store, plain=plain)
+    assert asyncio.run(deliver(app, message()))
+    put, body = store.put, message()
+
+    async def hang(*_: Any, **__: Any) -> Any:
+        await asyncio.Event().wait()
+
+    async def begin_to_save() -> asyncio.Task[bool]:
+        store.put = hang  # type: ignore[method-assign]  # a storage that has gone silent
+        call = asyncio.create_task(deliver(app, body))
+        await asyncio.sleep(0.05)
+        return call
+
+    loop = asyncio.new_event_loop()
+    call: Any = loop.run_until_complete(begin_to_save())
+    for task in asyncio.all_tasks(loop):
+        cast("Any", task)._log_destroy_pending = False
+    loop.close()
+    store.put = put  # type: ignore[method-assign]
+    assert asyncio.run(asyncio.wait_for(deliver(app, body), 5))
+    assert asyncio.run(users(store)) == {1: {"n": 2}}
+    assert not call.done()
+
+
+def test_threads_take_their_turn() -> None:
+    """As in a web server that has a thread for each request, each with a loop of its own."""
+    store = MemoryStore()
+
+    async def count_slowly(update: Any, context: Any) -> None:
+        seen = context.bot_data.get("n", 0)
+        await asyncio.sleep(0.005)
+        context.bot_data["n"] = seen + 1
+        context.user_data[update.message.text] = True
+
+    app = application(store, MessageHandler(filters.TEXT, count_slowly))
+    bodies = [message(str(number)) for number in range(8)]
+    with ThreadPoolExecutor(len(bodies)) as threads:
+        assert all(threads.map(lambda body: asyncio.run(deliver(app, body)), bodies))
+    assert app.bot_data == asyncio.run(make_persistence(store).get_bot_data()) == {"n": 8}
+    assert len(asyncio.run(users(store))[1]) == 8
 
 
 async def test_handlers_that_do_not_block_are_waited_for() -> None:
