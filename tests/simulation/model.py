@@ -18,6 +18,10 @@ class Violation(AssertionError):  # noqa: N818 - of what must be true, rather th
     """Something that must be true is not."""
 
 
+class Excused(Violation):
+    """Something that is known not to hold, and is said so: the schedule ends there."""
+
+
 class Write:
     """What one handler did to some fields.
 

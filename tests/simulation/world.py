@@ -21,7 +21,7 @@ from tests.simulation.excuses import DISPUTED, NEWER, Excuses
 from tests.simulation.features import FEATURES, draw_features
 from tests.simulation.limits import having, scaled
 from tests.simulation.loop import Process, StuckError
-from tests.simulation.model import Model, Violation, Write
+from tests.simulation.model import Excused, Model, Violation, Write
 from tests.simulation.outsiders import Outsider
 from tests.simulation.storage import Line, Weather, draw_weather
 from tests.simulation.values import Fields
@@ -492,6 +492,8 @@ def simulate(seed: int, features: Collection[str] | None = None) -> Counter[str]
         enter(scaled(randomness, world.features))
         try:
             loop.run(world.run())
+        except Excused:
+            world.tally["excused"] += 1
         except StuckError:
             raise Violation("everything waits for something that nobody is going to do") from None
     world.tally.update(f"with {name}" for name in world.features & FEATURES.keys())
