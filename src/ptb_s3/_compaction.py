@@ -146,6 +146,9 @@ class Compactor:
         if known is not None and known.ref.revision > ref.revision:
             return known
         for _ in range(TRIES):
+            named = base.head.parts[kind].ref
+            if named is not None and named.revision > ref.revision:
+                break  # head has gone on meanwhile, and needs a newer one
             try:
                 written = await self._guarded.put(kind, body, if_match=etag)
                 return self._written(ref.commit, written)
@@ -185,15 +188,15 @@ class Compactor:
             return _Found(None, None)
         store = base.identity.store
         header, _ = await self._offload(self._reader.open_blob, kind, fetched.body, store)
-        if base.head.takes(kind, header):
-            ref = ref_of(header, fetched.version_id, len(fetched.body))
-            return _Found(fetched.etag, Blob(fetched.etag, ref))
         # Newer than head is what stayed when head alone was put back, too.
         if header.revision > base.head.revision and not await self._is_current(base):
             raise ConflictError(
                 f"Another writer has written object {kind.value!r} from a commit that has not been "
                 "seen here yet. Nothing was overwritten."
             )
+        if base.head.takes(kind, header):  # which may have gone on meanwhile
+            ref = ref_of(header, fetched.version_id, len(fetched.body))
+            return _Found(fetched.etag, Blob(fetched.etag, ref))
         return _Found(fetched.etag, None)
 
     async def _check_head(self, base: Base, kind: Kind) -> None:

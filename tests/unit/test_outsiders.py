@@ -280,6 +280,30 @@ async def test_a_late_blob_of_ours_does_not_replace_the_one_that_their_head_name
     assert await saved(store) == {1: b"1", 2: b"2", 3: b"3"}
 
 
+async def test_a_late_blob_of_ours_is_not_written_where_head_has_gone_on() -> None:
+    """Head is taken over while the late one looks: what it saw before is no answer any more."""
+    store = MemoryStore()
+    one, late = await opened(store), await opened(store)
+    await committed(one, u1=b"1")
+    await late.sync()
+    await committed(one, u2=b"2")
+    await one.compact(USER)
+    await one.commit(publish=True)
+    get = store.get
+
+    async def get_late(name: str, **options: Any) -> Any:
+        if name == HEAD:
+            store.get = get  # type: ignore[method-assign]  # once
+            await late.sync()
+        return await get(name, **options)
+
+    store.get = get_late  # type: ignore[method-assign]  # while the late one looks
+    await late.compact(USER)
+    assert late.revision == one.revision
+    assert read_header(USER, store.current()[USER])[0].revision == 2
+    assert await saved(store) == {1: b"1", 2: b"2"}
+
+
 async def test_two_winners_are_told_from_a_conflict() -> None:
     """The storage let two conditional writers win: an acknowledged commit was overwritten."""
     store = MemoryStore()
