@@ -90,6 +90,11 @@ def may_hold_sets(pickled: bytes) -> bool:
     )
 
 
+def may_make_sets(pickled: bytes) -> bool:
+    """Tell of any pickle, with its sets in order or not, whether it may make some."""
+    return pickle.EMPTY_SET in pickled or pickle.FROZENSET in pickled
+
+
 def holds_sets(value: object, make: MakePickler) -> bool:
     """Tell whether there are sets in a value whose pickle says that there may be."""
     sets = _sets_in_containers(value)

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from copy import deepcopy
 
 from ptb_s3 import _codec
-from ptb_s3._codec import Serializer
+from ptb_s3._codec import PickleSerializer, Serializer
 from ptb_s3._group import Update
 from ptb_s3._repository import Repository
+from ptb_s3._sameness import alike
+from ptb_s3._sets import may_make_sets
 from ptb_s3._state import Key, Kind, fault_of
 from ptb_s3.errors import OvertakenError, PersistenceError, SerializationError
 
@@ -69,7 +71,24 @@ class Staging:
             alike = self._alike.get((kind, key))
             if alike is not None and alike == (self._repository.staged.seen(kind, key), data):
                 return
-        self._repository.stage(kind, key, data)
+        if not self._is_seen(kind, key, value, data):
+            self._repository.stage(kind, key, data)
+
+    def _is_seen(self, kind: Kind, key: Key, value: object, data: bytes) -> bool:
+        """Tell whether these are but other bytes of what was seen: of sets that have no order.
+
+        As where elements lead back to the set. To write them again is no change, and each copy has
+        bytes of its own. Those of a change have another length as a rule, which costs no look.
+        """
+        seen = self._repository.staged.seen(kind, key)
+        if seen is None or data == seen or len(data) != len(seen):
+            return False
+        if type(self._serializer) is not PickleSerializer or not may_make_sets(data):
+            return False
+        try:
+            return alike(value, self._serializer.loads(seen))
+        except Exception:  # noqa: BLE001 - objects' own code may raise anything
+            return False
 
     def _gone(self, kind: Kind, values: Mapping[Key, object]) -> list[Key]:
         """Return what is not among all values any more, and was, as far as PTB has seen."""

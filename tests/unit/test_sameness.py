@@ -170,6 +170,23 @@ async def play(_: Any, context: Any) -> None:
     game.round += 1
 
 
+@pytest.mark.parametrize("make", VALUES)
+async def test_a_copy_is_no_change_to_be_saved(make: Callable[[], object]) -> None:
+    """PTB hands over a copy in each interval, whose sets iterate in another order each time."""
+    store = MemoryStore()
+    persistence = make_persistence(store, trusted=(__name__,))
+    await persistence.get_bot_data()
+    live: Any = {"value": make(), "n": 1}
+    await persistence.update_bot_data(copy.deepcopy(live))
+    kept = [copy.deepcopy(live) for _ in range(5)]
+    for one in kept:
+        await persistence.update_bot_data(one)
+    assert persistence.stats.commits == 1
+    live["n"] = 2
+    await persistence.update_bot_data(copy.deepcopy(live))
+    assert persistence.stats.commits == 2
+
+
 async def test_instances_that_take_turns_in_a_game_count_all_rounds() -> None:
     """A live object with such a set is brought up to date, and is no change by itself."""
     store = MemoryStore()
