@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from telegram import Update
 
 from ptb_s3._group_commit import GroupCommit
-from ptb_s3._ptb import Internals
+from ptb_s3._ptb import Internals, will_read
 from ptb_s3._rollback import has_unsaved
 from ptb_s3._state import BOT_DATA_KEY, Kind
 from ptb_s3._transaction import App, OnConflict, Transaction, entity_of
@@ -95,7 +95,7 @@ async def prepare(application: App, persistence: _Persistence, host: Host) -> Gr
     """Initialise the application, or bring its state up to date; nothing is unsaved afterwards."""
     fresh = persistence.open_already is None
     if not host.begun:
-        if not fresh:
+        if not fresh and will_read(application):
             Internals(application).forget()
         await application.initialize()
         host.begun = True

@@ -259,6 +259,14 @@ def renew_lock(application: App) -> None:
         setattr(application, _SAVING, asyncio.Lock())
 
 
+def will_read(application: App) -> bool:
+    """Tell whether `Application.initialize` reads the state, rather than find all done already.
+
+    As it does where a shutdown failed in its middle.
+    """
+    return not getattr(application, "_initialized", False)
+
+
 def is_initialized(bot: object) -> bool:
     """Tell whether a bot is between its `initialize` and its `shutdown`.
 

@@ -12,7 +12,7 @@ from telegram.ext import Application
 
 from ptb_s3._group_commit import GroupCommit
 from ptb_s3._locks import LoopLock
-from ptb_s3._ptb import Internals, Marks, is_initialized, settled_states
+from ptb_s3._ptb import Internals, Marks, is_initialized, settled_states, will_read
 from ptb_s3._state import BOT_DATA_KEY, Key, Kind
 from ptb_s3.errors import SerializationError
 from ptb_s3.persistence import S3Persistence
@@ -65,7 +65,7 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
 
     async def initialize(self) -> None:
         """Initialise it with what there is now: as `Application.initialize`, also a second time."""
-        if self._commits is not None and not is_initialized(self.bot):
+        if self._commits is not None and will_read(self):
             self._internals.forget()
         await super().initialize()
 

@@ -124,11 +124,11 @@ async def close(application: App) -> None:
     host = _hosts.get(persistence)
     if host is None or not host.begun:
         return
-    host.begun = host.ready = False
     try:
         # With what a flush takes to close connections, or it would seem to have failed.
         limit = persistence.flush_timeout + 2 * CLOSE_RESERVE
         async with asyncio.timeout(limit), _host_of(application, persistence), host.turn:
+            host.begun = host.ready = False  # only now: an update may have had its turn before
             await host.take_back()
             await application.shutdown()
     except TimeoutError:

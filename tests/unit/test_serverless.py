@@ -503,3 +503,17 @@ async def test_an_application_without_our_persistence_is_refused() -> None:
     app = ApplicationBuilder().token(TOKEN).build()
     with pytest.raises(SettingsError, match="has no S3Persistence"):
         await deliver(app, message())
+
+
+async def test_an_update_that_comes_before_a_close_finds_all_there_is() -> None:
+    """`close` waits for its turn, and only then is there anything to begin anew."""
+    store = MemoryStore()
+    app = application(store)
+    await deliver(app, message(user=1))
+    first = asyncio.create_task(deliver(app, message(user=2)))
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(close(app))
+    second = asyncio.create_task(deliver(app, message(user=1)))
+    await asyncio.gather(first, closing, second)
+    await deliver(app, message(user=1))
+    assert await users(store) == {1: {"n": 3}, 2: {"n": 1}}
