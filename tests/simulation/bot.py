@@ -218,6 +218,7 @@ class Bot:
             was_there = self._is_there((kind, key, ()))
             if self._mended:
                 commits: Any = self.persistence._commits
+                commits.withdraw(Kind(kind), key)
                 commits.repository.staged.drop(Kind(kind), key)
             else:
                 self._dropped[kind].add(key)
