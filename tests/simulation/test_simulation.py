@@ -15,7 +15,7 @@ from tests.simulation.model import Violation
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.world import simulate
 
-SCHEDULES = 1000
+SCHEDULES = 500
 # Seconds within which whatever is broken must be found.
 PATIENCE = 60.0
 

@@ -110,6 +110,8 @@ class World:
         self._forked: list[int] = []
         self._lines: list[Line] = []
         self._carried_out: list[tuple[str, int]] = []
+        # One at a time: of two at once the model cannot tell which state came of it.
+        self._restoring = False
 
     def now(self) -> datetime:
         """Return the storage's time."""
@@ -308,6 +310,8 @@ class World:
             if done and "pages" not in self.features:
                 raise Violation(f"the request {restore[0]} was carried out again")
             self._carried_out.append(restore)
+        if restore is not None:
+            self._restoring = False
         self.tally["started"] += 1
         return bot
 
@@ -359,7 +363,9 @@ class World:
         """Do as a lifecycle rule: versions that are not current go, any of them, at any time."""
         while asyncio.get_running_loop().time() < end:
             await asyncio.sleep(self._rng.uniform(1, 20))
-            for name in (HEAD, *Kind):
+            # Of a commit that has gone, a time names the one before: the model cannot tell which.
+            heads = () if "clocks" in self.features else (HEAD,)
+            for name in (*heads, *Kind):
                 versions = self._storage._history.get(name, [])[:-1]
                 for stored in self._rng.sample(versions, len(versions) // 2):
                     self._storage.lose(name, stored.written.version_id)
@@ -370,8 +376,10 @@ class World:
     def _restore_point(self) -> tuple[str, int] | None:
         """Draw what to go back to; return the request, and the revision that answers to it."""
         newest = self._audit.commits[self._audit.current].revision
-        often = 0.4 if "clocks" in self.features else 0.1
+        often = 0.1
         if not self._storage.versioned or newest < 2 or self._rng.random() > often:
+            return None
+        if self._restoring:
             return None
         if "outsiders" in self.features:
             return None
@@ -389,6 +397,7 @@ class World:
         if restore is None:
             return None
         _, revision = restore
+        self._restoring = True
         commit = next(c for c in self._audit.commits.values() if c.revision == revision)
         old = self._audit.fields(commit.state)
         self._audit.forget_past()
