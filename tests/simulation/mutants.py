@@ -90,10 +90,6 @@ def _last_restore_alone(*arguments: Any, **options: Any) -> Any:
     return replace(head, restored=head.restored[-1:])
 
 
-def _own_state_on_top(self: Settler, _: Head) -> None:
-    """Take an older head that was put back for one that was gone on from."""
-
-
 def _copy_is_another(*_: Any) -> None:
     raise ConflictError("head has another ETag")
 
@@ -309,9 +305,6 @@ MUTANTS: Mapping[str, Mutant] = {
     ),
     "take a copy for another commit": _mutant(
         "outsiders", (Settler, "_go_on_with_copy", _copy_is_another)
-    ),
-    "go on from an older head that was put back": _mutant(
-        "outsiders", (Settler, "_refuse_unless_gone_on", _own_state_on_top)
     ),
     "forget which updates were delivered": _mutant(
         "deliver", (Delivered, "adding", _forget_updates)
