@@ -6,7 +6,6 @@ Most undo what once mended a fault. Each is found by schedules with the features
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ptb_s3 import (
@@ -83,11 +82,6 @@ def _without_tombstones(part: Any, changes: Any, revision: int, ref: Ref | None)
 
 def _words_at_once(self: Repository) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*self._begun.words, *self.staged.words)))
-
-
-def _last_restore_alone(*arguments: Any, **options: Any) -> Any:
-    head = _FOLLOW(*arguments, **options)
-    return replace(head, restored=head.restored[-1:])
 
 
 def _copy_is_another(*_: Any) -> None:
@@ -309,7 +303,6 @@ MUTANTS: Mapping[str, Mutant] = {
     "forget which updates were delivered": _mutant(
         "deliver", (Delivered, "adding", _forget_updates)
     ),
-    "remember one restore alone": _mutant("clocks", (_head, "follow", _last_restore_alone)),
     # What once survived
     "load anew after a flush, though something is dirty": _mutant(
         "getters", (S3Persistence, "_open", _open_anew)
