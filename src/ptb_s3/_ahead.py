@@ -22,9 +22,9 @@ PAUSE = 0.25
 
 @contextmanager
 def values_ahead(serializer: Serializer, kinds: Collection[Kind]) -> Iterator[ValuesAhead]:
-    """Give what makes values of a state that is loaded within; see `ValuesAhead`.
+    """Give a `ValuesAhead` for a load that happens inside the `with` block.
 
-    Python's cyclic collector is paused while it arrives; `load_all` says why.
+    Python's cyclic collector is paused while the state arrives; `load_all` says why.
     """
     pause = _Pause(lambda: put_past_collector(ahead.count))
     ahead = ValuesAhead(serializer, kinds, pause.renew)
@@ -48,7 +48,7 @@ class _Pause:
         self._paused = False
 
     def renew(self) -> None:
-        """Pause the collector for a while from now on; not where it was off to begin with."""
+        """Pause the collector for `PAUSE` seconds, unless it was off already."""
         if self._timer is not None:
             self._timer.cancel()
         self._paused = self._paused or gc.isenabled()
@@ -66,7 +66,7 @@ class _Pause:
 
 
 class ValuesAhead:
-    """Makes values of what has arrived; see `ptb_s3._arrivals.Ahead`.
+    """Unpickles values while the rest of a load arrives; see `ptb_s3._arrivals.Ahead`.
 
     Args:
         serializer: Makes them.
@@ -104,11 +104,11 @@ class ValuesAhead:
 
     @property
     def count(self) -> int:
-        """How many values are made, and not taken."""
+        """Number of values that were made and not taken yet."""
         return sum(map(len, self._values.values()))
 
     def take(self, kind: Kind, entities: Mapping[Key, bytes]) -> dict[Key, object]:
-        """Return the values that were made of these very bytes; once, as they are to be fresh."""
+        """Return, and forget, the values that were made of these very bytes."""
         values, sources = self._values.pop(kind, {}), self._sources.pop(kind, {})
         for key in [key for key, data in sources.items() if entities.get(key) is not data]:
             del values[key]

@@ -51,7 +51,7 @@ class Identified(Protocol):
 
 
 def prefix_fault(prefix: str) -> str | None:
-    """Return what is wrong with a prefix, as the end of a sentence; None if nothing is."""
+    """Return what is wrong with a prefix, as the end of a sentence, or None."""
     for pattern, fault in _PREFIX_FAULTS:
         if pattern.search(prefix):
             return fault

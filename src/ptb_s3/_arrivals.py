@@ -62,7 +62,7 @@ class Arrivals:
         self._one_at_a_time = asyncio.Lock()
 
     def into(self, kind: Kind) -> Into:
-        """Return where a kind's blob goes as it arrives; each time it begins, it is opened anew."""
+        """Return the sink of a kind's blob; each attempt to read the blob opens it anew."""
         # Without `self`: a cycle would hold the state when everybody else has let go of it.
         decoded = None if self._ahead is None else partial(_note, self._decoded, kind)
 

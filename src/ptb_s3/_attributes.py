@@ -15,10 +15,10 @@ _HEAP: Final = 1 << 9
 
 
 def attributes(obj: object) -> dict[Any, Any]:
-    """Return an object's attributes; those in slots by their descriptors.
+    """Return an object's attributes, including those in slots.
 
-    A class may have a slot of the name that its base has one of, and private names are other ones
-    in each class, so a name alone does not say which.
+    Those in slots are read by their descriptors: a class may have a slot of the name that its base
+    has one of, and private names differ in each class, so a name alone does not say which.
     """
     found: dict[Any, Any] = dict(getattr(obj, "__dict__", {}))
     for slot in _slots(_class(obj)):
