@@ -1,4 +1,4 @@
-"""Run many schedules: ``python -m tests.simulation --seeds 100000``; or one: ``--seed 7``."""
+"""Run many schedules: ``python -m tests.simulation --seeds 50000``; or one: ``--seed 7``."""
 
 from __future__ import annotations
 

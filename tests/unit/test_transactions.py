@@ -615,16 +615,21 @@ class Plan:
     """A class that only the new version of the bot has."""
 
 
-async def test_what_cannot_be_merged_here_is_not_acknowledged() -> None:
-    """An instance of the old version raises; the update is then processed by one of the new."""
-    store = MemoryStore()
+def old_and_new(store: MemoryStore) -> tuple[Any, Any]:
+    """Return instances of two versions of a bot: one cannot load a `Plan`, the other adds it."""
 
     async def upgrade(update: Any, context: Any) -> None:
         context.user_data["plan"] = Plan()
         await count(update, context)
 
-    old = application(store, trusted=("nowhere",))
     new = application(store, MessageHandler(filters.TEXT, upgrade), trusted=(__name__,))
+    return application(store, trusted=("nowhere",)), new
+
+
+async def test_what_cannot_be_merged_here_is_not_acknowledged() -> None:
+    """An instance of the old version raises; the update is then processed by one of the new."""
+    store = MemoryStore()
+    old, new = old_and_new(store)
     await deliver(old, message())
     await deliver(new, message())
     errors = gather_errors(old)
@@ -644,13 +649,7 @@ async def test_what_cannot_be_merged_here_is_not_acknowledged() -> None:
 async def test_what_is_overtaken_and_cannot_be_merged_is_not_acknowledged() -> None:
     """The same, where the other instance commits in the middle of the update."""
     store = MemoryStore()
-
-    async def upgrade(update: Any, context: Any) -> None:
-        context.user_data["plan"] = Plan()
-        await count(update, context)
-
-    old = application(store, trusted=("nowhere",))
-    new = application(store, MessageHandler(filters.TEXT, upgrade), trusted=(__name__,))
+    old, new = old_and_new(store)
     await started(old)
     await deliver(old, message())
     meanwhile(old, lambda: deliver(new, message()))
