@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, cast
 from telegram.ext import ExtBot
 
 from ptb_s3 import Keyring, S3Persistence
-from ptb_s3._keyring import Key
+from ptb_s3._keyring import Key, KeySource
+from ptb_s3._repository import Repository
 from ptb_s3._state import Changes, Kind
 from ptb_s3._store import Fetched, MemoryStore, Store, Version, Written
 
@@ -25,6 +26,18 @@ class _Bot(NamedTuple):
     """As much of a bot as a persistence asks for before it has met Telegram."""
 
     id: int
+
+
+async def _no_pause(_: float) -> None:
+    """Stand in for waiting."""
+
+
+async def opened(store: Store, keys: KeySource | None = None, **options: Any) -> Repository:
+    """Return a repository that has loaded a store, and never waits before it tries again."""
+    given: dict[str, Any] = {"bot": BOT_ID, "serializer": "pickle5", "pause": _no_pause}
+    repository = Repository(store, keys or Keyring(KEY), **{**given, **options})
+    await repository.load()
+    return repository
 
 
 class StoreAround:

@@ -9,10 +9,10 @@ from itertools import count
 from typing import Any
 
 import pytest
-from tests.support import KEY, AnyOrder
+from tests.support import KEY, AnyOrder, opened
 from tests.unit.test_erasure import MALLORY, erased, with_mallory
 from tests.unit.test_history import expected
-from tests.unit.test_repository import USER, committed, opened
+from tests.unit.test_repository import USER, committed
 from tests.unit.test_thinning import silent
 
 from ptb_s3._base import Reader
@@ -76,8 +76,7 @@ async def go_on(repository: Repository, revision: int) -> None:
 
 
 async def looked(store: AnyOrder) -> Repository:
-    repository: Repository = await opened(store)  # type: ignore[arg-type] # it is a Store
-    return repository
+    return await opened(store)
 
 
 async def suspended(store: AnyOrder) -> None:

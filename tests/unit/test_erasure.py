@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.support import KEY
-from tests.unit.test_repository import USER, committed, opened
+from tests.support import KEY, opened
+from tests.unit.test_repository import USER, committed
 
 from ptb_s3._base import Reader
 from ptb_s3._erasure import Erasures, subjects

@@ -7,7 +7,8 @@ from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.unit.test_repository import USER, committed, opened
+from tests.support import opened
+from tests.unit.test_repository import USER, committed
 
 from ptb_s3._repository import Repository
 from ptb_s3._state import Kind

@@ -6,11 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from tests.support import BOT_ID, KEY
+from tests.support import opened
 
 from ptb_s3 import _head
 from ptb_s3._container import HEAD, read_header
-from ptb_s3._keyring import Keyring
 from ptb_s3._rebase import Resolution
 from ptb_s3._repository import Repository
 from ptb_s3._state import Kind
@@ -18,17 +17,6 @@ from ptb_s3._store import Call, Fault, MemoryStore, ProcessKilled
 from ptb_s3.errors import DamagedObjectError, HeadLostError, StorageUnavailableError
 
 USER = Kind.USER_DATA
-
-
-async def _no_pause(_: float) -> None:
-    """Stand in for waiting."""
-
-
-async def opened(store: MemoryStore, **options: Any) -> Repository:
-    given: dict[str, Any] = {"bot": BOT_ID, "serializer": "pickle5", "pause": _no_pause}
-    repository = Repository(store, Keyring(KEY), **{**given, **options})
-    await repository.load()
-    return repository
 
 
 def ours_wins(_: Kind, __: Any, ___: Any, ours: bytes | None, ____: Any) -> Resolution:

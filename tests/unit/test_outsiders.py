@@ -6,10 +6,9 @@ import logging
 from typing import Any, cast
 
 import pytest
-from tests.support import BOT_ID, KEY
+from tests import support
 
 from ptb_s3._container import HEAD, read_header
-from ptb_s3._keyring import Keyring
 from ptb_s3._rebase import Resolution, Resolve
 from ptb_s3._repository import Repository
 from ptb_s3._state import Entities, Kind
@@ -24,21 +23,12 @@ from ptb_s3.errors import (
 USER = Kind.USER_DATA
 
 
-async def _no_pause(_: float) -> None:
-    """Stand in for waiting."""
-
-
 def ours_wins(_: Kind, __: Any, ___: Any, ours: bytes | None, ____: Any) -> Resolution:
     return Resolution(ours, 1, contested=True)
 
 
 async def opened(store: MemoryStore, **options: Any) -> Repository:
-    given: dict[str, Any] = {"bot": BOT_ID, "serializer": "pickle5", "pause": _no_pause}
-    repository = Repository(
-        store, Keyring(KEY), resolve=cast("Resolve", ours_wins), **{**given, **options}
-    )
-    await repository.load()
-    return repository
+    return await support.opened(store, **{"resolve": cast("Resolve", ours_wins), **options})
 
 
 async def committed(repository: Repository, **users: bytes | None) -> None:

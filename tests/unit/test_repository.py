@@ -8,13 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.support import BOT_ID, KEY, OTHER_KEY
+from tests.support import BOT_ID, KEY, OTHER_KEY, opened
 
 from ptb_s3 import _committer, _compaction
 from ptb_s3._base import Reader
 from ptb_s3._container import read_header
 from ptb_s3._head import COMPACTION_SLACK
-from ptb_s3._keyring import Keyring, KeySource
+from ptb_s3._keyring import Keyring
 from ptb_s3._means import LOAD_TRIES
 from ptb_s3._repository import Repository
 from ptb_s3._state import Kind
@@ -31,17 +31,6 @@ from ptb_s3.errors import (
 )
 
 USER = Kind.USER_DATA
-
-
-async def _no_pause(_: float) -> None:
-    """Stand in for waiting."""
-
-
-async def opened(store: MemoryStore, keys: KeySource | None = None, **options: Any) -> Repository:
-    given: dict[str, Any] = {"bot": BOT_ID, "serializer": "pickle5", "pause": _no_pause}
-    repository = Repository(store, keys or Keyring(KEY), **{**given, **options})
-    await repository.load()
-    return repository
 
 
 async def committed(repository: Repository, **users: bytes | None) -> None:

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support import KEY, OTHER_KEY
+from tests.support import KEY, OTHER_KEY, opened
 from tests.unit.test_erasure import MALLORY, erased, with_mallory
 from tests.unit.test_history import expected, with_history
-from tests.unit.test_repository import USER, committed, opened
+from tests.unit.test_repository import USER, committed
 
 from ptb_s3._base import Reader
 from ptb_s3._keyring import Keyring

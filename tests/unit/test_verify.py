@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tests.support import KEY, OTHER_KEY
+from tests.support import KEY, OTHER_KEY, opened
 from tests.unit.test_history import with_history
-from tests.unit.test_repository import USER, committed, opened
+from tests.unit.test_repository import USER, committed
 
 from ptb_s3._base import Reader
 from ptb_s3._keyring import Keyring
