@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -45,6 +46,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_STATED] = {k: v for k, v in os.environ.items() if k.startswith("AWS_")}
     _forget_the_developers_settings()
+    _let_children_be_interrupted()
     if config.getoption("--s3") != servers.DEFAULT:
         servers.describe(config.getoption("--s3"))  # not to be had: better said now
 
@@ -66,6 +68,12 @@ def _forget_the_developers_settings() -> None:
         "AWS_EC2_METADATA_DISABLED": "true",
         "NO_PROXY": "*",
     }
+
+
+def _let_children_be_interrupted() -> None:
+    """A shell that starts a run in the background has it, and all that it starts, ignore SIGINT."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
