@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from ptb_s3._state import Key, Kind
-from ptb_s3.errors import ConflictError, PersistenceError
+from ptb_s3.errors import PersistenceError
 
 # Values that are serialised before somebody looks at the clock; each takes some 10 us.
 PART = 50
@@ -43,21 +43,24 @@ class Call:
         many: Whether it can tell of more than one fault.
 
     Attributes:
+        begun: Whether it has begun to wait. One that was cancelled before never does.
         done: Done when the commit is.
         faults: What of its own could not be saved, and why.
         shared: As above.
-        left_out: What it is to tell of entities that a commit has left out.
+        left_out: What it is to tell besides: of entities that a commit has left out, and of what
+            nobody heard.
     """
 
-    __slots__ = ("_entities", "_many", "done", "faults", "left_out", "shared")
+    __slots__ = ("_entities", "_many", "begun", "done", "faults", "left_out", "shared")
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, *, shared: bool, many: bool = False
     ) -> None:
         self.done: asyncio.Future[None] = loop.create_future()
         self.faults: list[PersistenceError] = []
-        self.left_out: list[ConflictError] = []
+        self.left_out: list[PersistenceError] = []
         self.shared = shared
+        self.begun = False
         self._many = many
         self._entities: list[tuple[Kind, Collection[Key]]] = []
 
@@ -73,11 +76,18 @@ class Call:
         """Whether its caller is there, and can be told of one more."""
         return not self.done.done() and (self._many or not (self.faults or self.left_out))
 
-    def is_free(self, _: ConflictError) -> bool:
+    def take_unheard(self) -> list[PersistenceError]:
+        """Return, once, what it can tell nobody any more, since it was cancelled."""
+        unheard = [*self.faults, *self.left_out]
+        self.faults.clear()
+        self.left_out.clear()
+        return unheard
+
+    def is_free(self, _: PersistenceError) -> bool:
         """Tell whether it may tell of what is no other call's."""
         return self.shared
 
-    def handed_over(self, fault: ConflictError) -> bool:
+    def handed_over(self, fault: PersistenceError) -> bool:
         """Tell whether a fault is about an entity that this call has handed over."""
         kind, key = getattr(fault, "kind", None), getattr(fault, "key", None)
         return any(own == kind and key in keys for own, keys in self._entities)
@@ -152,14 +162,22 @@ class Group:
             return None if told else self.failure
         return self.failure
 
-    def share_out(self, faults: list[ConflictError]) -> list[ConflictError]:
-        """Have calls tell of entities that were left out, each of its own; return what is left."""
+    def share_out(self, faults: list[PersistenceError]) -> list[PersistenceError]:
+        """Have calls tell of entities that are not saved, each of its own; return what is left."""
+        faults = list(faults)
+        for call in self._calls:
+            if call.done.cancelled():
+                faults += call.take_unheard()
+            elif not call.begun:  # nor may it ever: told twice, then, rather than never
+                faults += call.faults
         if self.failure is not None:
             return faults  # that is what these calls tell
         left = [fault for fault in faults if not self._tell(fault, Call.handed_over)]
         return [fault for fault in left if not self._tell(fault, Call.is_free)]
 
-    def _tell(self, fault: ConflictError, fits: Callable[[Call, ConflictError], bool]) -> bool:
+    def _tell(
+        self, fault: PersistenceError, fits: Callable[[Call, PersistenceError], bool]
+    ) -> bool:
         for call in self._calls:
             if call.can_tell and fits(call, fault):
                 call.left_out.append(fault)

@@ -71,7 +71,7 @@ class GroupCommit:
         self._staging = Staging(repository, serializer)
         self._group: Group | None = None
         self._committing: set[asyncio.Task[None]] = set()
-        self._left_out: list[ConflictError] = []
+        self._unheard: list[PersistenceError] = []
         self.objects.held = self._is_held
 
     @property
@@ -208,10 +208,11 @@ class GroupCommit:
 
     async def _outcome(self, group: Group, call: Call) -> BaseException | None:
         """Return when the commit is done; and why it failed, if this call is to say so."""
+        call.begun = True
         try:
             await call.done
         except asyncio.CancelledError:
-            self._left_out += call.left_out  # to be told by somebody else
+            self._unheard += call.take_unheard()  # to be told by somebody else
             raise
         return group.failure_for(call)
 
@@ -247,6 +248,7 @@ class GroupCommit:
         group.failure = group.failure or _given_up()
         while group.updates:
             self._stage(group.updates.popleft())
+        self._unheard = group.share_out(self._unheard)
         if group.is_here:
             group.release(len(group))
 
@@ -258,6 +260,8 @@ class GroupCommit:
             seconds: How long that was, for whoever reads the error.
 
         Raises:
+            SerializationError: A value could not be saved, and its caller was cancelled before it
+                heard of it. Everything else is.
             ConflictError: An entity cannot be merged. Everything else is saved.
             PersistenceError: The commit failed. What it held stays staged.
         """
@@ -311,9 +315,9 @@ class GroupCommit:
         return [task for task in self._committing if running(task)]
 
     def _raise_left_out(self) -> None:
-        faults, self._left_out = self._left_out + self.repository.take_faults(), []
+        faults, self._unheard = [*self._unheard, *self.repository.take_faults()], []
         for fault in faults:
-            _LOGGER.error("Left out of what was saved at flush: %s", fault)
+            _LOGGER.error("Not saved, as is told at flush: %s", fault)
         if faults:
             raise faults[0]
         if stuck := self.repository.stuck:
@@ -351,7 +355,7 @@ class GroupCommit:
         finally:
             left_out = self.repository.take_faults()
             self.tell(left_out)
-            self._left_out = group.share_out(self._left_out + left_out)
+            self._unheard = group.share_out([*self._unheard, *left_out])
             await self._release(group)
         if committed:  # those who waited go on first: a blob's thread would hold them up
             self._blobs.write_due()

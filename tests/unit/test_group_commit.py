@@ -299,6 +299,39 @@ async def test_what_nobody_was_told_is_told_with_the_next_commit(faults: Faults)
     await commits.join()
 
 
+@pytest.mark.parametrize("by", ["the next commit", "flush"])
+@pytest.mark.parametrize("ticks", [0, 1, 20])
+async def test_a_refusal_whose_caller_was_cancelled_is_told(by: str, ticks: int) -> None:
+    """Before the value was looked at, while the commit waits for it, or afterwards; and once."""
+    persistence = await loaded(MemoryStore())
+    commits = await persistence.opened()
+    call = asyncio.ensure_future(persistence.update_user_data(1, {"f": lambda: 1}))
+    for _ in range(ticks):
+        await asyncio.sleep(0)
+    heard = not call.cancel()
+    with pytest.raises(SerializationError if heard else asyncio.CancelledError):
+        await call
+    if not heard:
+        with pytest.raises(SerializationError) as caught:
+            await (persistence.flush() if by == "flush" else commits.join())
+        assert (caught.value.kind, caught.value.key) == ("user_data", 1)
+    await commits.join()
+    await persistence.flush()
+
+
+async def test_a_refusal_of_a_commit_that_never_began_is_told() -> None:
+    """Where all tasks are cancelled at once, as some frameworks do at their end."""
+    persistence = await loaded(MemoryStore())
+    call = asyncio.ensure_future(persistence.update_user_data(1, {"f": lambda: 1}))
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    with pytest.raises(SerializationError) as caught:
+        await persistence.flush()
+    assert caught.value.key == 1
+
+
 async def test_a_flush_saves_the_rest_and_says_what_was_left_out(
     faults: Faults, caplog: pytest.LogCaptureFixture
 ) -> None:
