@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -38,9 +39,10 @@ class Commit:
         revision: Its revision.
         state: The state that it makes.
         at: When the storage took it, by the storage's clock.
-        restored: The request that it carried out, if it did.
+        restores: Whether it has carried out a request to go back.
         objects: All objects as they were then.
         before: Id of the commit before.
+        words: What its values refer to.
     """
 
     revision: int = 0
@@ -48,6 +50,8 @@ class Commit:
     at: datetime | None = None
     objects: dict[str, bytes] = field(default_factory=dict)
     before: str | None = None
+    words: tuple[str, ...] = ()
+    restores: bool = False
 
 
 class Audit:
@@ -102,6 +106,7 @@ class Audit:
         self._parts: dict[tuple[str, Any, bytes], Fields] = {}
         self._blobs: dict[str, Header] = {}
         self._head: Head | None = None
+        self._restored: dict[str, tuple[str, ...]] = {"": ()}
         self._exchanged: Counter[tuple[str, str]] = Counter()
         self._past: defaultdict[Field, set[object]] = defaultdict(set)
 
@@ -180,6 +185,9 @@ class Audit:
         self._check_refs(head, state, before)
         self._head = head
         commit = Commit(head.revision, state, self._now(), self._storage.current(), self.there)
+        commit.words = head.words
+        commit.restores = head.restored != self._restored.get(self.there)
+        self._restored[head.commit] = head.restored
         self.commits[head.commit] = commit
         self.current = self.there = head.commit
         if self.with_model:
@@ -209,6 +217,17 @@ class Audit:
         if words[: len(self._known_words)] != self._known_words:
             self._parts.clear()  # of another branch
         self._known_words = words
+
+    @contextmanager
+    def _with(self, words: tuple[str, ...]) -> Iterator[None]:
+        """Read values of another branch, perhaps."""
+        known = self._known_words
+        if known[: len(words)] != words:
+            self._learn_words(words)
+        try:
+            yield
+        finally:
+            self._learn_words(known)
 
     def check_loads(self) -> None:
         """See that a bot which starts now gets what was committed, or an error if it may."""
@@ -309,12 +328,13 @@ class Audit:
         parts: list[tuple[Path, object]] = list(values.parts_of(value))
         return {(kind.value, name, path): part for path, part in parts}
 
-    def fields(self, state: State) -> Fields:
-        """Return all fields of a state."""
+    def fields(self, state: State, words: tuple[str, ...]) -> Fields:
+        """Return all fields of a state, whose values refer to these words."""
         fields: Fields = {}
-        for kind, entities in state.items():
-            for key, data in entities.items():
-                fields |= self.parts(kind, key, data)
+        with self._with(words):
+            for kind, entities in state.items():
+                for key, data in entities.items():
+                    fields |= self.parts(kind, key, data)
         return fields
 
 

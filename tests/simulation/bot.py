@@ -21,6 +21,7 @@ from tests.support import BOT_ID, Persistence
 
 from ptb_s3._ptb import Internals
 from ptb_s3._state import Kind
+from ptb_s3.errors import PersistenceError
 
 USERS, CHATS = range(1, 6), range(-3, 0)
 # Users that come and go all at once, to fill pages.
@@ -97,6 +98,7 @@ class Bot:
         callback_data = await persistence.get_callback_data() or ([], {})
         self._keyboards = {uuid: (time, data) for uuid, time, data in callback_data[0]}
         self._states.update_no_track(await persistence.get_conversations(CONVERSATION))
+        (await persistence.opened()).faults = []
         return self.fields()
 
     async def _give_up_a_start(self) -> None:
@@ -317,16 +319,14 @@ class Bot:
         unsaved = {field: list(writes) for field, writes in self._unsaved.items()}
         marks = self._take_marks()
         try:
-            results = await asyncio.gather(*await self._calls(*marks), return_exceptions=True)
+            calls = await self._calls(*marks)
         except BaseException:
             self._put_back(*marks)
             raise
+        for write in (write for writes in unsaved.values() for write in writes):
+            write.handed_over = True
+        results = await asyncio.gather(*calls, return_exceptions=True)
         failures = [result for result in results if isinstance(result, BaseException)]
-        if any(isinstance(failure, asyncio.CancelledError) for failure in failures):
-            self._put_back(*marks)
-        else:
-            for write in (write for writes in unsaved.values() for write in writes):
-                write.handed_over = True
         if not self._judge(failures):
             return False
         self._acknowledge(unsaved)
@@ -420,9 +420,14 @@ class Bot:
             if await self._unless_cancelled(self._flush_all()) is None:
                 return False
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - judged there
-            return self._judge([error])
+            return self._judge([error, *self._logged()])
         self._acknowledge({field: writes for field, writes in handed_over.items() if writes})
         return True
+
+    def _logged(self) -> list[PersistenceError]:
+        """Return what a flush writes to the log alone, besides the first fault, which it raises."""
+        commits: Any = self.persistence._commits
+        return [] if commits is None else commits.faults
 
     async def _flush_all(self) -> bool:
         await self.persistence.flush()

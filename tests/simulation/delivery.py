@@ -149,7 +149,7 @@ class Deliveries:
         self._answered.add(number)
         self._audit.tally["answered"] += 1
         state = self._audit.commits[self._audit.current]
-        if number not in _seen(self._audit.fields(state.state)):
+        if number not in _seen(self._audit.fields(state.state, state.words)):
             self._audit.blame(Violation(f"update {number} was answered, and it is not saved"))
         return True
 
@@ -175,7 +175,7 @@ class Deliveries:
         instance.process.kill()
 
     def _check(self, commit: Commit) -> None:
-        fields = self._audit.fields(commit.state)
+        fields = self._audit.fields(commit.state, commit.words)
         seen = _seen(fields)
         count = fields.get(("bot_data", 0, ("n",)), 0)
         if count != len(seen):

@@ -116,8 +116,9 @@ class Outsider:
         self._storage.replace(HEAD, self._audit.commits[commit].objects[HEAD])
         self._spoil(HEAD, commit)
         now = asyncio.get_running_loop().time()
-        state = self._audit.commits[commit].state
-        self._rolled_back = self._model.begin_restore(self._audit.fields(state), now)
+        there = self._audit.commits[commit]
+        fields = self._audit.fields(there.state, there.words)
+        self._rolled_back = self._model.begin_restore(fields, now)
         self._audit.forget_past()
 
     def _spoil(self, name: str, commit: str | None = None) -> None:
