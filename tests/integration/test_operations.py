@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.integration.operator import (
+from tests.integration.operators import (
     ADDRESS,
     ALICE,
     BOB,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from tests.integration.operator import (
+from tests.integration.operators import (
     ALICE,
     BOB,
     CAROL,

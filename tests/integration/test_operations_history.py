@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import pytest_asyncio
-from tests.integration.operator import (
+from tests.integration.operators import (
     ALICE,
     BOB,
     COMMITS,

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import pytest
-from tests.integration.operator import (
+from tests.integration.operators import (
     ALICE,
     CANARIES,
     CAROL,

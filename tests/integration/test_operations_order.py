@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from tests.integration.operator import (
+from tests.integration.operators import (
     ALICE,
     COMMITS,
     PREFIX,

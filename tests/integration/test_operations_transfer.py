@@ -19,7 +19,7 @@ from telegram.ext import (
     filters,
 )
 from tests.integration.bots import App, Bots, Context, asking, make_application, say
-from tests.integration.operator import (
+from tests.integration.operators import (
     ADDRESS,
     ALICE,
     BOB,

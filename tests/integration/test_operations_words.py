@@ -11,7 +11,7 @@ import pytest
 from telegram import Chat
 from telegram.constants import ChatType
 from telegram.ext import ExtBot, PicklePersistence
-from tests.integration.operator import PREFIX, ROTATE, ROTATED, Operator, employed
+from tests.integration.operators import PREFIX, ROTATE, ROTATED, Operator, employed
 from tests.servers import S3Server
 from tests.support import BOT_ID, KEY, OTHER_KEY, make_persistence, settled, state_of, update
 

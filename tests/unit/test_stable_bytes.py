@@ -25,6 +25,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from telegram import Chat, Message, User
 from telegram.constants import ChatType
+from tests.servers import PROJECT
 from tests.support import make_persistence, settled, state_of, update
 
 from ptb_s3 import PickleSerializer
@@ -216,11 +217,7 @@ def test_processes_with_other_hashes_write_the_same_bytes() -> None:
     """Strings hash as the process has it, and so sets of them iterate."""
     written = set()
     for seed in ("0", "1", "2"):
-        environment = {
-            **os.environ,
-            "PYTHONHASHSEED": seed,
-            "PYTHONPATH": os.pathsep.join(sys.path),
-        }
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(PROJECT)}
         ran = subprocess.run(  # noqa: S603 - our own interpreter and text
             [sys.executable, "-c", MANY], capture_output=True, check=True, env=environment
         )
