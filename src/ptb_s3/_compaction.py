@@ -20,7 +20,6 @@ from ptb_s3._container import HEAD, MAX_PREAMBLE
 from ptb_s3._head import Head, Ref
 from ptb_s3._locks import LoopLock
 from ptb_s3._means import Means
-from ptb_s3._run import Run
 from ptb_s3._sealer import Mark
 from ptb_s3._state import Entities, Kind
 from ptb_s3._store import PreconditionFailed, Written
@@ -94,16 +93,14 @@ class Compactor:
 
     Args:
         means: What it works with.
-        run: Who writes them.
         offload: Makes them, which would hold up the event loop.
     """
 
-    def __init__(self, means: Means, run: Run, offload: Offload) -> None:
+    def __init__(self, means: Means, offload: Offload) -> None:
         self._store = means.store
         self._guarded = means.guarded
         self._reader = means.reader
         self._sealer = means.sealer
-        self._run = run
         self._offload = offload
         self._undecided: dict[str, Ref] = {}
         self._one_at_a_time = LoopLock()
@@ -123,12 +120,13 @@ class Compactor:
                 head, parts = await _snapshot(base, kind)
                 if head.line is None:
                     break  # nothing was ever committed, so there is nothing to write
-                mark = Mark(head.revision, head.line, self._run.writer, self._sealer.new_commit())
+                writer, commit = head.writers[-1].writer, self._sealer.new_commit()
+                mark = Mark(head.revision, head.line, writer, commit)
                 ref, body = await self._offload(self._sealer.blob, base.identity, kind, mark, parts)
                 self._undecided[ref.commit] = ref
                 blob = await self._put(base, kind, ref, body)
                 sent += len(body)
-                if base.head.line_at(mark.revision) == mark.line:
+                if base.head.has(mark.revision, mark.line, mark.writer):
                     _note(base, kind, blob)
                     break
                 # The store was rolled back meanwhile, and what was just written is of a branch that

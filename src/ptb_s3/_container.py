@@ -75,7 +75,7 @@ class Header(
         revision: Of the commit, or of the state that a blob holds.
         commit: Id of this attempt to write.
         created: By the writer's clock, UTC.
-        writer: Id of the run of a process that wrote it.
+        writer: Id of the run of a process that made the commit.
         line: Line of the revision (`ptb_s3._head.Line`).
         key: Id of the key that sealed it.
         wrapped_key: What a key service needs to give the key again.

@@ -229,7 +229,22 @@ class Head:
             return True
         oldest = ref.revision if ref else 0
         within = oldest <= blob.revision <= self.revision
-        return within and blob.line == self.line_at(blob.revision)
+        return within and self.has(blob.revision, blob.line, blob.writer)
+
+    def has(self, revision: int, line: str, writer: str) -> bool:
+        """Tell whether a commit is this head's, or one that it came after.
+
+        A writer leaves a branch as another one: all commits of one id are of one branch.
+
+        Args:
+            revision: The commit's.
+            line: Its line.
+            writer: Its writer.
+        """
+        if self.line_at(revision) != line:
+            return False
+        noted = [w.revision for w in self.writers if w.writer == writer]
+        return max(noted) >= revision if noted else len(self.writers) == MAX_WRITERS
 
     def follows(self, base: Head) -> bool:
         """Tell whether this head came after another, rather than from an older state brought back.

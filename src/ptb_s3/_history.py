@@ -261,8 +261,10 @@ class History:
 
     def _is_it(self, commit: Commit, revision: int) -> bool:
         """Tell whether it is the commit of a revision that the current head came after."""
-        line = self._head and self._head.line_at(revision)
-        return _revision(commit) == revision and line in {_header(commit).line, None}
+        head, header = self._head, _header(commit)
+        if head is None or head.line_at(revision) is None:  # it cannot be known
+            return header.revision == revision
+        return header.revision == revision and head.has(revision, header.line, header.writer)
 
     async def _blob_at(self, kind: Kind, part: Part, head: Head) -> Entities | None:
         """Read a version of a blob that a head can build on, the very one first."""

@@ -95,9 +95,8 @@ class Repository:
             resolve,
             single_writer,
         )
-        run = Run(sealer.new_writer)
-        self._compactor = Compactor(self._means, run, offload_blobs or offload)
-        self._run = run
+        self._compactor = Compactor(self._means, offload_blobs or offload)
+        self._run = Run(sealer.new_writer)
         self._committer: Committer | None = None
 
     @property

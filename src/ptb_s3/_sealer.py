@@ -29,7 +29,7 @@ class Mark(NamedTuple):
     Attributes:
         revision: Of the commit, or of the state that a blob holds.
         line: Line of that revision.
-        writer: Id of the run of the process that writes it.
+        writer: Id of the run of the process whose commit that is.
         commit: Id of the attempt to write it.
     """
 

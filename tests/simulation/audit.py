@@ -107,7 +107,7 @@ class Audit:
         self._blobs: dict[str, Header] = {}
         self._head: Head | None = None
         self._restored: dict[str, tuple[str, ...]] = {"": ()}
-        self._exchanged: Counter[tuple[str, str]] = Counter()
+        self._exchanged: Counter[tuple[str, str, str]] = Counter()
         self._past: defaultdict[Field, set[object]] = defaultdict(set)
 
     def _words(self) -> tuple[str, ...]:
@@ -151,8 +151,8 @@ class Audit:
         if before is None or part is None or part.has_changed or self._excuses.meddled:
             return
         if header.key != before.key and header.store == before.store:
-            self._exchanged[header.writer, name] += 1
-            if self._exchanged[header.writer, name] > EXCHANGES:
+            self._exchanged[header.writer, header.key, name] += 1
+            if self._exchanged[header.writer, header.key, name] > EXCHANGES:
                 raise Violation(f"{name} is written again and again for its key alone")
 
     def _opened_head(self) -> Head:

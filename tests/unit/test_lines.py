@@ -64,6 +64,55 @@ async def test_a_writer_that_was_behind_begins_a_line_on_a_head_that_was_put_bac
     assert one.staged.entities(USER) == fresh.staged.entities(USER)
 
 
+@pytest.mark.parametrize("further", [0, 2])
+async def test_a_blob_of_a_branch_on_a_line_that_went_on_is_no_base(
+    further: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Put back a moment before, an older head looks like any other to a writer that was behind.
+
+    It goes on with the line, and so gives revisions of it again. Who committed tells them apart:
+    the writer whose commit the blob was made of has none of that revision here.
+    """
+    store = MemoryStore()
+    behind = await opened(store, resolve=ours_wins)
+    await committed(behind, b"0")  # which begins a line; the next one is the other's
+    one = await opened(store, resolve=ours_wins)
+    await committed(one, b"1")
+    point = store.current()[HEAD]
+    for number in range(3):
+        await committed(one, b"given up", user=10 + number)
+    await one.compact(USER)
+    store.replace(HEAD, point)
+    for number in range(3 + further):
+        await committed(behind, b"%d" % number, user=2)
+    header, _ = read_header(USER, store.current()[USER])
+    head = behind.base.head
+    assert head.line_at(header.revision) == header.line
+    assert not head.takes(USER, header)
+    fresh = await opened(store)
+    assert fresh.staged.entities(USER) == {1: b"1", 2: b"%d" % (2 + further)}
+    assert "is not what head builds on" in caplog.text
+
+
+async def test_a_commit_of_a_branch_that_went_on_is_not_gone_back_to() -> None:
+    """Two commits of one revision and line: the one that the current head came after is meant."""
+    store = MemoryStore()
+    behind = await opened(store, resolve=ours_wins)
+    await committed(behind, b"0")  # which begins a line; the next one is the other's
+    one = await opened(store, resolve=ours_wins)
+    await committed(one, b"1")
+    point = store.current()[HEAD]
+    await committed(one, b"given up", user=2)
+    given_up = store.current()[HEAD]
+    store.replace(HEAD, point)
+    await committed(behind, b"ours", user=2)
+    await committed(behind, b"later", user=2)
+    for body in (given_up, given_up, given_up, store.current()[HEAD]):  # tried, and taken back
+        store.replace(HEAD, body)
+    fresh = await opened(store)
+    assert (await fresh.restorable("3")).entities[USER] == {1: b"1", 2: b"ours"}
+
+
 @pytest.mark.parametrize("commits", [0, 6])
 async def test_a_blob_of_ours_that_arrived_is_no_base_on_another_branch(commits: int) -> None:
     """Its outcome was unknown when head was put back: it is ours, and of what was given up."""
