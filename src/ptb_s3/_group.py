@@ -74,7 +74,11 @@ class Call:
     @property
     def can_tell(self) -> bool:
         """Whether its caller is there, and can be told of one more."""
-        return not self.done.done() and (self._many or not (self.faults or self.left_out))
+        return (
+            self.begun
+            and not self.done.done()
+            and (self._many or not (self.faults or self.left_out))
+        )
 
     def take_unheard(self) -> list[PersistenceError]:
         """Return, once, what it can tell nobody any more, since it was cancelled."""

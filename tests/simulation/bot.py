@@ -79,6 +79,7 @@ class Bot:
         self._moved: set[Any] = set()
         self._unsaved: dict[Field, list[Write]] = {}
         self._refused: set[tuple[str, Any]] = set()
+        self._heard: list[BaseException] = []
         self._saving = asyncio.Lock()
 
     # How it starts ------------------------------------------------------------------------------
@@ -325,11 +326,14 @@ class Bot:
             raise
         for write in (write for writes in unsaved.values() for write in writes):
             write.handed_over = True
-        results = await asyncio.gather(*calls, return_exceptions=True)
+        tasks = [asyncio.ensure_future(call) for call in calls]
+        for task in tasks:
+            task.add_done_callback(self._hear)
+        results = await asyncio.gather(*tasks, return_exceptions=True)
         failures = [result for result in results if isinstance(result, BaseException)]
         if not self._judge(failures):
             return False
-        self._acknowledge(unsaved)
+        self._acknowledge(unsaved, but=self._refusals())
         alone = "together" not in self._features  # nobody else flushes meanwhile
         # After an outsider, blobs are written anew, and a flush has head refer to them.
         alone = alone and not self._excuses.meddled
@@ -382,6 +386,10 @@ class Bot:
             return False
         return not commits.repository.words  # a value that has words by now has other bytes
 
+    def _hear(self, call: asyncio.Future[None]) -> None:
+        if not call.cancelled() and (failure := call.exception()):
+            self._heard.append(failure)
+
     def _judge(self, failures: Collection[BaseException]) -> bool:
         """Tell whether all was saved but for what was refused; see `Excuses.judge`."""
         saved = True
@@ -420,23 +428,33 @@ class Bot:
             if await self._unless_cancelled(self._flush_all()) is None:
                 return False
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - judged there
-            return self._judge([error, *self._logged()])
+            # Of several refusals, it raises one, and writes the others to the log.
+            failures = [error, *self._refusals()]
+            self._heard += failures
+            return self._judge(failures)
+        if not self._saving.locked() and (unheard := self._refusals()):
+            raise Violation(f"nobody was told of a refusal: {unheard[0]}")
         self._acknowledge({field: writes for field, writes in handed_over.items() if writes})
         return True
 
-    def _logged(self) -> list[PersistenceError]:
-        """Return what a flush writes to the log alone, besides the first fault, which it raises."""
+    def _refusals(self) -> list[PersistenceError]:
+        """Return what was refused, as whoever asks for it is told, and this bot has not heard."""
         commits: Any = self.persistence._commits
-        return [] if commits is None else commits.faults
+        told = [] if commits is None else commits.faults
+        return [fault for fault in told if all(fault is not heard for heard in self._heard)]
 
     async def _flush_all(self) -> bool:
         await self.persistence.flush()
         return True
 
-    def _acknowledge(self, writes: dict[Field, list[Write]]) -> None:
+    def _acknowledge(
+        self, writes: dict[Field, list[Write]], but: Collection[PersistenceError] = ()
+    ) -> None:
+        """Note what is durable: all but what was refused, of which a later call may tell."""
         now = asyncio.get_running_loop().time()
+        refused = self._refused.union(*map(_entities_of, but))
         for field, done in writes.items():
-            if field[:2] in self._refused:
+            if field[:2] in refused:
                 continue
             pending = self._unsaved.get(field, [])
             for write in [write for write in done if write in pending]:
@@ -482,6 +500,12 @@ class Bot:
     def mended(self) -> bool:
         """Whether it is a `PersistentApplication`."""
         return self._mended
+
+
+def _entities_of(fault: PersistenceError) -> set[tuple[Any, Any]]:
+    """Return kind and key of the entities that were refused."""
+    keys = getattr(fault, "keys", None) or [getattr(fault, "key", None)]
+    return {(getattr(fault, "kind", None), key) for key in keys}
 
 
 def workers(bot: Bot, count: int, until: Callable[[], bool]) -> list[asyncio.Task[None]]:
