@@ -116,4 +116,6 @@ class Excuses:
             ("refusals" in self._features and (kind, key) == ("user_data", DISPUTED))
             or ("versions" in self._features and (kind, key) == ("user_data", NEWER))
             or (data and not {"huge", "types"}.isdisjoint(self._features))
+            # Spelled out, after a branch, it holds all words; see `Audit`.
+            or (self.branched and "huge" in self._features)
         )
