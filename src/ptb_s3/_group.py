@@ -38,47 +38,42 @@ class Call:
 
     Args:
         loop: The event loop that runs.
+        faults: Where it is gathered what of its own could not be saved, and why.
+        entities: What it has handed over: keys of a kind.
         shared: Whether it is one of those that an application makes together. Of what befalls them
             all, one of these tells PTB's error handlers; any other call tells its own caller.
         many: Whether it can tell of more than one fault.
 
     Attributes:
-        begun: Whether it has begun to wait. One that was cancelled before never does.
         done: Done when the commit is.
-        faults: What of its own could not be saved, and why.
+        faults: As above.
         shared: As above.
         left_out: What it is to tell besides: of entities that a commit has left out, and of what
             nobody heard.
     """
 
-    __slots__ = ("_entities", "_many", "begun", "done", "faults", "left_out", "shared")
+    __slots__ = ("_entities", "_many", "done", "faults", "left_out", "shared")
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, *, shared: bool, many: bool = False
+        self,
+        loop: asyncio.AbstractEventLoop,
+        faults: list[PersistenceError],
+        entities: Sequence[tuple[Kind, Collection[Key]]],
+        *,
+        shared: bool,
+        many: bool = False,
     ) -> None:
         self.done: asyncio.Future[None] = loop.create_future()
-        self.faults: list[PersistenceError] = []
+        self.faults = faults
         self.left_out: list[PersistenceError] = []
         self.shared = shared
-        self.begun = False
         self._many = many
-        self._entities: list[tuple[Kind, Collection[Key]]] = []
-
-    def add(self, update: Update) -> None:
-        """Note what it hands over; of many values, the keys alone, so that those can go."""
-        kind, values, dropped, *_ = update
-        self._entities.append((kind, tuple(values) if self._many else values))
-        if dropped:
-            self._entities.append((kind, dropped))
+        self._entities = entities
 
     @property
     def can_tell(self) -> bool:
         """Whether its caller is there, and can be told of one more."""
-        return (
-            self.begun
-            and not self.done.done()
-            and (self._many or not (self.faults or self.left_out))
-        )
+        return not self.done.done() and (self._many or not (self.faults or self.left_out))
 
     def take_unheard(self) -> list[PersistenceError]:
         """Return, once, what it can tell nobody any more, since it was cancelled."""
@@ -100,9 +95,12 @@ class Call:
 class Group:
     """The calls that share a commit, and what became of it.
 
+    What a call hands over is here at once, and the call itself once it begins to wait.
+
     Attributes:
         task: The commit.
-        updates: What they handed over, and is not staged yet.
+        updates: What was handed over, and is not staged yet.
+        faulty: Faults in what was, by update.
         failure: Why the commit failed.
         loop: The event loop of all of them.
     """
@@ -111,9 +109,10 @@ class Group:
         self.task: asyncio.Task[None] | None = None
         self.loop = asyncio.get_running_loop()
         self.updates: deque[Update] = deque()
+        self.faulty: list[list[PersistenceError]] = []
         self.failure: BaseException | None = None
         self._calls: deque[Call] = deque()
-        self._told = False
+        self._told = self._ended = False
 
     @property
     def is_here(self) -> bool:
@@ -123,7 +122,6 @@ class Group:
     @property
     def is_lost(self) -> bool:
         """Whether its commit is not going to happen any more."""
-        # Asked by each of thousands of calls in one tick of the loop.
         return self.loop is not asyncio.get_running_loop() or self.task is None or self.task.done()
 
     @property
@@ -135,22 +133,16 @@ class Group:
         """How many calls wait."""
         return len(self._calls)
 
-    def join(self, call: Call, update: Update) -> None:
-        """Add a call, and what it hands over."""
-        call.add(update)
-        self.updates.append(update)
-        self._calls.append(call)
+    async def wait(self, call: Call) -> None:
+        """Wait until the commit is done."""
+        if not self._ended:
+            self._calls.append(call)
+            await call.done
 
-    def join_with_many(self, call: Call, updates: Iterable[Update]) -> None:
-        """Add a call, and all that it hands over."""
-        for update in updates:
-            call.add(update)
-            self.updates.append(update)
-        self._calls.append(call)
-
-    def release(self, count: int) -> None:
-        """Let so many of those go on who wait for the commit."""
-        for _ in range(count):
+    def release(self, count: int | None = None) -> None:
+        """Let so many of those go on who wait for the commit; None: all, and who is yet to come."""
+        self._ended = count is None
+        for _ in range(len(self) if count is None else count):
             done = self._calls.popleft().done
             if not done.done():  # else it was cancelled
                 done.set_result(None)
@@ -166,18 +158,26 @@ class Group:
             return None if told else self.failure
         return self.failure
 
-    def share_out(self, faults: list[PersistenceError]) -> list[PersistenceError]:
+    def share_out(self, faults: Iterable[PersistenceError]) -> list[PersistenceError]:
         """Have calls tell of entities that are not saved, each of its own; return what is left."""
-        faults = list(faults)
-        for call in self._calls:
-            if call.done.cancelled():
-                faults += call.take_unheard()
-            elif not call.begun:  # nor may it ever: told twice, then, rather than never
-                faults += call.faults
+        faults = [*faults, *self._untold()]
         if self.failure is not None:
             return faults  # that is what these calls tell
         left = [fault for fault in faults if not self._tell(fault, Call.handed_over)]
         return [fault for fault in left if not self._tell(fault, Call.is_free)]
+
+    def _untold(self) -> Iterator[PersistenceError]:
+        """Iterate over the faults of calls that were cancelled, or have not begun to wait.
+
+        Of the latter, some never will: what theirs are is told twice, then, rather than never.
+        """
+        for call in self._calls:
+            if call.done.cancelled():
+                yield from call.take_unheard()
+        waiting = {id(call.faults) for call in self._calls}
+        for faults in self.faulty:
+            if id(faults) not in waiting:
+                yield from faults
 
     def _tell(
         self, fault: PersistenceError, fits: Callable[[Call, PersistenceError], bool]

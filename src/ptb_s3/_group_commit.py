@@ -151,12 +151,18 @@ class GroupCommit:
             ConflictError: An entity, best one of these, cannot be merged. Everything else is saved.
             PersistenceError: The commit failed; what failed goes with the next one.
         """
-        group = self._joinable()
-        call = Call(group.loop, shared=shared)
-        group.join(call, Update(kind, values, dropped, whole, call.faults))
-        return self._recorded(group, call)
+        group = self._group
+        # PTB makes thousands of these calls in one tick of the loop, so each is to be short. One
+        # whose commit has been cancelled meanwhile is salvaged with the others.
+        if group is None or group.loop is not asyncio.get_running_loop():
+            group = self._joinable()
+        update = Update(kind, values, dropped, whole, [])
+        group.updates.append(update)
+        return self._recorded(group, update, shared=shared)
 
-    async def _recorded(self, group: Group, call: Call) -> None:
+    async def _recorded(self, group: Group, update: Update, *, shared: bool) -> None:
+        kind, values, dropped, _, faults = update
+        call = Call(group.loop, faults, [(kind, values), (kind, dropped)], shared=shared)
         failure = await self._outcome(group, call)
         if call.faults:
             raise call.faults[0] from failure
@@ -182,9 +188,9 @@ class GroupCommit:
         Raises:
             PersistenceError: The commit failed; see `record`.
         """
-        group = self._joinable()
-        call = Call(group.loop, shared=True, many=True)
-        group.join_with_many(call, in_parts(kind, values, call.faults))
+        group, keys, faults = self._joinable(), tuple(values), list[PersistenceError]()
+        group.updates.extend(in_parts(kind, values, faults))
+        call = Call(group.loop, faults, [(kind, keys)], shared=True, many=True)
         return self._recorded_many(group, call, heard)
 
     async def _recorded_many(
@@ -208,9 +214,8 @@ class GroupCommit:
 
     async def _outcome(self, group: Group, call: Call) -> BaseException | None:
         """Return when the commit is done; and why it failed, if this call is to say so."""
-        call.begun = True
         try:
-            await call.done
+            await group.wait(call)
         except asyncio.CancelledError:
             self._unheard += call.take_unheard()  # to be told by somebody else
             raise
@@ -247,10 +252,10 @@ class GroupCommit:
         self._group = None
         group.failure = group.failure or _given_up()
         while group.updates:
-            self._stage(group.updates.popleft())
+            self._stage(group)
         self._unheard = group.share_out(self._unheard)
         if group.is_here:
-            group.release(len(group))
+            group.release()
 
     async def flush(self, deadline: float, seconds: float) -> None:
         """Commit what is left, and write blobs if there is time.
@@ -369,7 +374,7 @@ class GroupCommit:
                 group.release(AT_ONCE)
                 await _give_way()
         finally:
-            group.release(len(group))
+            group.release()
 
     async def _stage_all(self, group: Group) -> None:
         """Serialise what was handed over, in slices between which the loop does other work."""
@@ -378,7 +383,7 @@ class GroupCommit:
             await _give_way()  # PTB's copies, and the start of its calls, have held the loop enough
             begun = clock()
             while group.updates:
-                self._stage(group.updates.popleft())
+                self._stage(group)
                 if clock() - begun > SLICE:
                     await _give_way()
                     begun = clock()
@@ -386,12 +391,16 @@ class GroupCommit:
             if self._group is group:
                 self._group = None  # what comes from now on is for the next commit
             while group.updates:  # cut short: what was handed over is kept all the same
-                self._stage(group.updates.popleft())
+                self._stage(group)
 
-    def _stage(self, update: Update) -> None:
+    def _stage(self, group: Group) -> None:
+        """Stage the next of what was handed over."""
+        update = group.updates.popleft()
         known = len(update.faults)
         self._staging.stage(update)
         self.tell(update.faults[known:])
+        if update.faults and not known:  # parts of one call share them
+            group.faulty.append(update.faults)
 
     def tell(self, faults: Iterable[Exception]) -> None:
         """Tell whoever asks for it what could not be saved, and why."""
