@@ -282,11 +282,15 @@ class Bot:
             pending.append(self._model.begin(field, change.value, now, sure=sure))
 
     def _is_there(self, field: Field) -> bool:
-        """Tell whether there is such an entity, as far as the persistence knows by now."""
-        kind, key, _ = field
+        """Tell whether there is such a field, as far as the persistence knows by now."""
+        kind, key, path = field
         at = {"conversations": (CONVERSATION, key), "callback_data": ("k", key)}.get(kind, key)
         commits: Any = self.persistence._commits
-        return commits is not None and commits.repository.staged.get(Kind(kind), at) is not None
+        data = commits and commits.repository.staged.get(Kind(kind), at)
+        if data is None or not path:
+            return data is not None
+        serializer = values.serializer().sharing(lambda: commits.repository.words)
+        return path in {known for known, _ in values.parts_of(serializer.loads(data))}
 
     async def _peek(self) -> None:
         """Do as a broadcast, or an admin's command: ask for what there is, at run time."""
