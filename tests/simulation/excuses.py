@@ -19,6 +19,7 @@ from ptb_s3.errors import (
     RestorePointError,
     SerializationError,
     StorageUnavailableError,
+    UnknownKeyError,
     UnknownTypeError,
 )
 
@@ -32,6 +33,7 @@ MEDDLED = (
     ForeignStoreError,
     NoConditionalPutError,
     NothingThereError,
+    UnknownKeyError,  # the id of a key is what was garbled
 )
 
 
