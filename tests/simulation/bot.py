@@ -123,6 +123,8 @@ class Bot:
         self._bring_in(commits)
 
     def _bring_in(self, commits: Any) -> None:
+        types: Any = self.persistence.context_types
+        commits.refresh(Kind.BOT_DATA, 0, self._bot_data, types.bot_data)
         cache = SimpleNamespace(load_persistence_data=self._load_keyboards)
         application: Any = SimpleNamespace(
             _user_data=self._live["user_data"],
