@@ -14,7 +14,7 @@ from ptb_s3 import Keyring, S3Persistence
 from ptb_s3._keyring import Key, KeySource
 from ptb_s3._repository import Repository
 from ptb_s3._state import Changes, Kind
-from ptb_s3._store import Fetched, MemoryStore, Store, Version, Written
+from ptb_s3._store import Fetched, MemoryStore, Remains, Store, Version, Written
 
 KEY = Key(bytes(range(32)))
 OTHER_KEY = Key(bytes(range(1, 33)))
@@ -57,6 +57,12 @@ class StoreAround:
 
     def versions(self, name: str) -> AsyncIterator[Version]:
         return self.store.versions(name)
+
+    async def remains(self, name: str) -> Remains | None:
+        return await self.store.remains(name)
+
+    async def neighbours(self, name: str) -> list[str]:
+        return await self.store.neighbours(name)
 
     async def place(self) -> str:
         return await self.store.place()

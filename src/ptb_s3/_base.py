@@ -159,7 +159,7 @@ class Opening:
         if header is not None and header.store != store:
             raise ForeignStoreError(
                 f"Object {header.object!r} belongs to store {header.store}, and head to {store}. "
-                "Bring back the version of it that belongs here. Nothing was changed."
+                "Nothing was changed. ptb-s3 repair says what can be brought back, and does it."
             )
         if self._fault is not None:
             raise self._fault

@@ -219,6 +219,8 @@ class Committer:
     async def _attempt(self, changes: Changes, occasion: Occasion | None) -> bool:
         """Try once; tell whether it is committed, or has to be built anew on what is by now."""
         base, seen = self.base, self._settler.seen
+        if not base.head.revision:  # S3 takes a first commit again above a delete marker
+            await self._means.require_new()
         if self._conditions is None and await self._probe(changes, occasion):
             return True
         if self._settler.seen != seen:

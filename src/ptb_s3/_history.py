@@ -95,19 +95,30 @@ class History:
                         yield each
                     together, missing = [], len(next(left, ()))
 
-    async def oldest(self, advance: Callable[[int], None]) -> tuple[int, Header | None]:
-        """Count the commits, and return the header of the oldest; None where it cannot be read.
+    async def oldest(
+        self, advance: Callable[[int], None]
+    ) -> tuple[int, Header | None, list[Header]]:
+        """Count the commits; return the header of the oldest, and of those of other stores.
+
+        That of the oldest is None where it cannot be read. Of each store that lay here before, it
+        is the newest one's.
 
         Args:
             advance: Called with how many versions have been listed.
         """
         groups = moments(await listed(self._store, HEAD, advance))
+        others: dict[str, Header] = {}
         while groups:
-            ours = self._ours(await self._read(groups[-1]))
+            commits = await self._read(groups[-1])
+            ours = self._ours(commits)
             if ours:
-                return sum(map(len, groups)), min(ours, key=_revision).header
+                oldest = min(ours, key=_revision).header
+                return sum(map(len, groups)), oldest, list(others.values())
+            headers = [commit.header for commit in commits if commit.header is not None]
+            headers.sort(key=lambda header: header.revision)
+            others |= {header.store: header for header in headers}
             groups.pop()
-        return 0, None
+        return 0, None, list(others.values())
 
     async def state_at(self, request: str) -> Snapshot:
         """Return the whole state as of the commit that a request names.
@@ -129,7 +140,7 @@ class History:
         entities = {}
         for kind, part in head.parts.items():
             try:
-                blob = await self._blob_at(kind, part, head)
+                blob = await self.blob_at(kind, part, head)
             except DamagedObjectError as error:
                 why = f"the version of {kind.value} that it builds on is damaged: {error.reason}"
                 raise _no_point(request, why) from None
@@ -266,7 +277,7 @@ class History:
             return header.revision == revision
         return header.revision == revision and head.has(revision, header.line, header.writer)
 
-    async def _blob_at(self, kind: Kind, part: Part, head: Head) -> Entities | None:
+    async def blob_at(self, kind: Kind, part: Part, head: Head) -> Entities | None:
         """Read a version of a blob that a head can build on, the very one first."""
         if part.ref is None:
             return {}
@@ -284,6 +295,18 @@ class History:
         if damage is not None:
             raise damage
         return None
+
+    async def newest_blob(self, kind: Kind) -> tuple[Entities, int | None]:
+        """Read the blob of the highest revision that opens, and its revision; None: none does."""
+        for commit in await self._blobs(kind):
+            found = await self._store.get(kind, version_id=commit.version.version_id)
+            try:
+                if found is not None:
+                    header, blob = self._reader.open_blob(kind, found.body, self._store_id)
+                    return blob, header.revision
+            except (DamagedObjectError, UnknownKeyError):
+                continue
+        return {}, None
 
     async def _bases(self, kind: Kind, ref: Ref, head: Head) -> AsyncGenerator[str, None]:
         """Iterate over the versions that a blob may be read from."""

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ptb_s3._base import Reader
+from ptb_s3._container import HEAD
 from ptb_s3._guarded import Guarded
 from ptb_s3._rebase import Resolve
 from ptb_s3._sealer import Sealer
 from ptb_s3._store import Store
 from ptb_s3._workers import Offload
+from ptb_s3.errors import DeletedStateError
 
 # Another writer may commit and compact between two of our reads; so often is the whole read again.
 LOAD_TRIES = 4
@@ -59,6 +61,9 @@ class Means:
         counters: What happened so far.
         resolve: Merges what another writer has changed as well; None: such a commit is refused.
         single_writer: Whether the user vouches that there is no other writer.
+        begin_anew: Id of the deleted head, or of its delete marker, above which a new store may be
+            begun.
+        rewrites_lost: Whether what is in memory may be written in place of what is lost.
     """
 
     store: Store
@@ -72,3 +77,18 @@ class Means:
     counters: Counters
     resolve: Resolve | None
     single_writer: bool
+    begin_anew: str | None = None
+    rewrites_lost: bool = False
+
+    async def require_new(self) -> None:
+        """Refuse to begin a new store where one was deleted.
+
+        Raises:
+            DeletedStateError: There was one, and it is not the one to be replaced.
+        """
+        remains = await self.store.remains(HEAD)
+        if remains is None or self.begin_anew in (remains.version_id, remains.marker):
+            return
+        raise DeletedStateError(
+            remains.version_id, remains.deleted, remains.versions, more=remains.more
+        )

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator,
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
+from typing import NamedTuple
 
 from ptb_s3 import _compaction, _state
 from ptb_s3._arrivals import Ahead, Arrivals
@@ -20,13 +21,16 @@ from ptb_s3._base import Arrived, Base, MovedError, Reader
 from ptb_s3._committer import Committer, Occasion
 from ptb_s3._compaction import Compactor
 from ptb_s3._container import HEAD
+from ptb_s3._current import Current, look_at_current
 from ptb_s3._erasure import subjects
 from ptb_s3._guarded import Guarded
 from ptb_s3._history import History, Snapshot
 from ptb_s3._keyring import KeySource
 from ptb_s3._means import LOAD_PAUSE, LOAD_TRIES, Counters, Means
+from ptb_s3._mending import base_of, continued, nothing_newer, place
 from ptb_s3._order import put_back
 from ptb_s3._rebase import Resolve
+from ptb_s3._recovery import Found, find_newest
 from ptb_s3._run import Run, notice_resumes
 from ptb_s3._sealer import Sealer
 from ptb_s3._settling import build_base, fetch_head
@@ -34,9 +38,22 @@ from ptb_s3._staged import Staged
 from ptb_s3._state import Changes, Entities, Key, Kind
 from ptb_s3._store import Fetched, Store
 from ptb_s3._workers import Offload
-from ptb_s3.errors import ConflictError, RestorePointError, UnknownKeyError
+from ptb_s3.errors import (
+    ConflictError,
+    HeadLostError,
+    NothingThereError,
+    RestorePointError,
+    UnknownKeyError,
+)
 
 _LOGGER = logging.getLogger("ptb_s3")
+
+
+class Recovery(NamedTuple):
+    """What a repository was recovered from: the current objects, and the newest state found."""
+
+    current: dict[str, Current]
+    found: Found
 
 
 class Repository:
@@ -78,6 +95,8 @@ class Repository:
         counters: Counters | None = None,
         resolve: Resolve | None = None,
         single_writer: bool = False,
+        begin_anew: str | None = None,
+        rewrites_lost: bool = False,
     ) -> None:
         self.counters = counters or Counters()
         guarded, reader = Guarded(store), Reader(keys, bot, serializer)
@@ -94,10 +113,13 @@ class Repository:
             self.counters,
             resolve,
             single_writer,
+            begin_anew,
+            rewrites_lost,
         )
         self._compactor = Compactor(self._means, offload_blobs or offload)
         self._run = Run(sealer.new_writer)
         self._committer: Committer | None = None
+        self._recovered: Found | None = None
 
     @property
     def revision(self) -> int:
@@ -209,14 +231,70 @@ class Repository:
                 build, last = partial(self._assemble, arrived), number == LOAD_TRIES
                 base = await build_base(self._means, objects, build, last=last)
                 break
+            except NothingThereError:
+                await self._means.require_new()
+                raise
             except MovedError as moved:
                 if number == LOAD_TRIES:
                     raise moved.fault from None
             await self._means.pause(LOAD_PAUSE * number)
+        if not base.head.revision:
+            await self._means.require_new()
         _warn_of_put_back(base, objects)
         self._committer = Committer(self._means, Staged(base), self._run)
         self.counters.committed_at = self._means.clock()
         await self._committer.recall_conditions()
+
+    async def recover(
+        self, *, store_id: str | None = None, advance: Callable[[int], None] = lambda _: None
+    ) -> Recovery:
+        """Begin with the newest state that versions give, whatever the current objects hold.
+
+        What is committed then goes on top of it, once what is misplaced has been written anew.
+
+        Args:
+            store_id: The store whose state it is to be; None: the newest one's.
+            advance: Called with how many versions have been listed.
+
+        Raises:
+            NothingThereError: No version opens.
+        """
+        means = self._means
+        current = await look_at_current(means.store, means.reader)
+        found = await find_newest(
+            means.store, means.reader.for_history, current, store_id=store_id, advance=advance
+        )
+        self._committer = Committer(means, Staged(base_of(found, current)), self._run)
+        self._recovered = found
+        await self._committer.recall_conditions()
+        return Recovery(current, found)
+
+    async def restore_lost(self, request: str) -> bool:
+        """Restore as `restore` does where the current state cannot be read; tell whether it did.
+
+        Raises:
+            NothingThereError: No version of the state opens, or none answers to the request.
+        """
+        await self.recover()
+        return await self.restore(request)
+
+    async def mend(self, done: Callable[[str], None] = lambda _: None) -> None:
+        """Write the blobs that a recovered state needs anew, ahead of a commit on top of it.
+
+        May end anywhere: the current state could not be read before, either.
+
+        Args:
+            done: Called with the name of each object that is written.
+        """
+        if self._recovered is None:
+            return
+        base, found = self.base, self._recovered
+        for kind in sorted(base.misplaced):
+            await self.compact(kind)
+            base.misplaced.discard(kind)
+            done(kind)
+        base.head = continued(base.head, found, self._means.sealer.new_writer())
+        self._recovered = None
 
     def _assemble(
         self, arrived: Arrived, objects: Mapping[str, Fetched | None], others: Collection[Kind]
@@ -252,7 +330,41 @@ class Repository:
     async def commit(self, *, publish: bool = False, occasion: Occasion | None = None) -> None:
         """Commit everything staged; see `ptb_s3._committer.Committer.commit`."""
         with self._in_a_rotation():
-            await self._begun.commit(publish=publish, occasion=occasion)
+            try:
+                await self._begun.commit(publish=publish, occasion=occasion)
+            except HeadLostError:
+                if not await self._rewrite():
+                    raise
+                await self._begun.commit(publish=True, occasion=occasion or Occasion())
+
+    async def _rewrite(self) -> bool:
+        """Write what is in memory in place of what is lost; tell whether that may be done.
+
+        Only where the user has said so beforehand, and where nobody has committed since: a bot
+        that slept would undo that.
+        """
+        means, base = self._means, self.base
+        if not means.rewrites_lost:
+            return False
+        current = await look_at_current(means.store, means.reader)
+        if current[HEAD].content is not None:
+            return False  # a head, of whomever
+        try:
+            found = await find_newest(means.store, means.reader.for_history, current)
+        except NothingThereError:
+            found = None
+        if not nothing_newer(found, base, current):
+            return False
+        _LOGGER.warning(
+            "The current state is lost, and the versions give nothing newer than what is in "
+            "memory: it is written anew (PTB_S3_ON_LOSS=rewrite)."
+        )
+        self._run.renew()
+        place(base, current, list(Kind))
+        for kind in sorted(base.misplaced):
+            await self.compact(kind)
+            base.misplaced.discard(kind)
+        return True
 
     async def sync(self) -> None:
         """Take over what other writers have committed, unless a commit, which does, is under way.
@@ -365,6 +477,7 @@ class Repository:
 
     async def commit_only(self, changes: Changes, occasion: Occasion | None = None) -> None:
         """Commit these changes, where nothing else is staged; if that fails, nothing is again."""
+        await self.mend()
         self.staged.dirty = {kind: dict(changes.get(kind, {})) for kind in Kind}
         try:
             await self.commit(occasion=occasion)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from ptb_s3._arguments import check_prefix
@@ -23,9 +24,9 @@ from ptb_s3._s3_answers import (
 from ptb_s3._s3_bodies import Deadline, Transfer, readied
 from ptb_s3._s3_client import ATTEMPTS, BACKOFF, Link, Untyped, jitter, options, prepared
 from ptb_s3._s3_glance import Glance
-from ptb_s3._s3_listing import Progress
+from ptb_s3._s3_listing import Page, Progress, remaining
 from ptb_s3._s3_place import check_endpoint
-from ptb_s3._store import SLOWEST, Fetched, Into, Version, Written
+from ptb_s3._store import SLOWEST, Fetched, Into, Remains, Version, Written
 from ptb_s3._workers import Worker
 from ptb_s3.errors import StorageUnavailableError
 
@@ -42,6 +43,8 @@ _DEFAULT_REGION = "us-east-1"
 """What servers other than AWS take for theirs; the signature needs one."""
 _DELETED_AT_ONCE = 1000
 """Versions: the most that one request takes (Amazon S3 API Reference, "DeleteObjects")."""
+_NEIGHBOURS = 10
+"""Prefixes beside one's own that are looked at, where a new state is begun."""
 _GONE_ALREADY = frozenset({"NoSuchKey", "NoSuchVersion"})
 _RANGE_NOT_SATISFIABLE = 416
 _UNVERSIONED = "null"
@@ -202,6 +205,47 @@ class S3Store:
 
     async def versions(self, name: str) -> AsyncIterator[Version]:
         """See `Store.versions`. Without versioning there is one, with the id ``null``."""
+        async with aclosing(self._pages(name)) as pages:
+            async for page in pages:
+                for version in page.versions:
+                    yield version
+
+    async def remains(self, name: str) -> Remains | None:
+        """See `Store.remains`."""
+        question = Question("read", self.bucket, self.prefix + name)
+        found = await self._ask(question, "get_object", Key=question.key, Range="bytes=0-0")
+        if not isinstance(found, Answer):
+            found["Body"].close()
+            return None
+        if found.status == _RANGE_NOT_SATISFIABLE:
+            return None  # an empty object
+        if not means_absent(question, found):
+            raise to_error(question, found)
+        async with aclosing(self._pages(name)) as pages:
+            return await remaining(pages, found.marker)
+
+    async def neighbours(self, name: str) -> list[str]:
+        """See `Store.neighbours`."""
+        parent = self.prefix.rstrip("/").rpartition("/")[0]
+        parent = f"{parent}/" if parent else ""
+        question = Question("list", self.bucket, parent)
+        request = {"Prefix": parent, "Delimiter": "/"}
+        page = await self._ask(question, "list_objects_v2", None, **request)
+        if isinstance(page, Answer):
+            return []
+        beside = [str(entry["Prefix"]) for entry in page.get("CommonPrefixes", [])]
+        others = [prefix for prefix in (parent, *beside) if prefix != self.prefix]
+        nearest = get_close_matches(self.prefix, others, n=_NEIGHBOURS, cutoff=0.0)
+        holds = await asyncio.gather(*(self._holds(prefix + name) for prefix in nearest))
+        return [prefix for prefix, held in zip(nearest, holds, strict=True) if held]
+
+    async def _holds(self, key: str) -> bool:
+        question = Question("look at", self.bucket, key)
+        found = await self._ask(question, "head_object", Key=question.key)
+        return not isinstance(found, Answer)
+
+    async def _pages(self, name: str) -> AsyncGenerator[Page, None]:
+        """Iterate over the pages of the list of an object's versions."""
         question = Question("list", self.bucket, self.prefix + name)
         progress = Progress(question)
         while progress.markers is not None:
@@ -211,8 +255,7 @@ class S3Store:
                 raise to_error(question, page)
             if "Name" not in page:
                 raise to_error(question, _NOT_S3)
-            for version in progress.take(page):
-                yield version
+            yield progress.take(page)
 
     async def delete(self, name: str, version_ids: Sequence[str]) -> None:
         """See `Archive.delete`."""
@@ -450,6 +493,10 @@ def _error_answer(exc: Exception) -> Answer | None:
         metadata.get("HTTPStatusCode", 0),
         str(headers.get("x-amz-bucket-region") or error.get("Region") or ""),
         str(headers.get("date") or ""),
+        # Amazon S3 API Reference, "GetObject": x-amz-delete-marker.
+        str(headers.get("x-amz-version-id") or _UNVERSIONED)
+        if headers.get("x-amz-delete-marker") == "true"
+        else "",
     )
 
 

@@ -61,12 +61,14 @@ class Answer(NamedTuple):
         status: The HTTP status.
         region: The region that it points to.
         date: The server's clock, as HTTP writes it.
+        marker: Id of the delete marker that was found, where it says that it was one.
     """
 
     code: str
     status: int
     region: str = ""
     date: str = ""
+    marker: str = ""
 
     def __str__(self) -> str:
         return f"{self.status} {self.code}" if self.code != str(self.status) else self.code

@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Iterator
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from ptb_s3._s3_answers import Question
-from ptb_s3._store import Version
-from ptb_s3.errors import StorageError
+from ptb_s3._store import Remains, Version
+from ptb_s3.errors import StorageError, StorageUnavailableError
+
+COUNTED = 1000
+"""Versions of a deleted object that are counted at a start: those of one page."""
+
+
+class Deletion(NamedTuple):
+    """A delete marker: its id, when it was made, and whether it is what a read finds."""
+
+    version_id: str
+    modified: datetime
+    is_latest: bool
+
+
+class Page(NamedTuple):
+    """What a page of the list says of one object.
+
+    Attributes:
+        versions: Versions of it.
+        deletions: Its delete markers.
+        is_last: Whether there is no further page.
+    """
+
+    versions: list[Version]
+    deletions: list[Deletion]
+    is_last: bool
 
 
 class Progress:
@@ -25,17 +51,30 @@ class Progress:
         self._question = question
         self._passed: set[tuple[tuple[str, str], ...]] = set()
 
-    def take(self, page: dict[str, Any]) -> Iterator[Version]:
-        """Take a page in; give the versions of the object that are in it.
+    def take(self, page: dict[str, Any]) -> Page:
+        """Take a page in; return what it says of the object.
 
         Raises:
             StorageError: It says that there are more, and not where, or where the list has been.
         """
-        for entry in page.get("Versions", []):
-            if entry["Key"] == self._question.key:
-                latest = bool(entry.get("IsLatest"))
-                yield Version(entry["VersionId"], entry["LastModified"], entry["Size"], latest)
+        versions = [
+            Version(
+                entry["VersionId"],
+                entry["LastModified"],
+                entry["Size"],
+                bool(entry.get("IsLatest")),
+            )
+            for entry in self._ours(page, "Versions")
+        ]
+        deletions = [
+            Deletion(entry["VersionId"], entry["LastModified"], bool(entry.get("IsLatest")))
+            for entry in self._ours(page, "DeleteMarkers")
+        ]
         self.markers = self._next(page) if page.get("IsTruncated") else None
+        return Page(versions, deletions, is_last=self.markers is None)
+
+    def _ours(self, page: dict[str, Any], entries: str) -> Iterator[dict[str, Any]]:
+        return (entry for entry in page.get(entries, []) if entry["Key"] == self._question.key)
 
     def _next(self, page: dict[str, Any]) -> dict[str, str]:
         markers = {
@@ -48,6 +87,45 @@ class Progress:
             raise _endless(self._question)
         self._passed.add(place)
         return markers
+
+
+async def remaining(pages: AsyncIterator[Page], marker: str) -> Remains | None:
+    """Return what is left of an object that a read does not find; None: there never was one.
+
+    Args:
+        pages: The list of its versions.
+        marker: Id of the delete marker that the read has told of; empty if it told of none. It
+            decides alone where nothing may be listed, or no versions are kept.
+
+    Raises:
+        StorageUnavailableError: There was no answer.
+    """
+    versions: list[Version] = []
+    deletions: list[Deletion] = []
+    more = False
+    try:
+        async for page in pages:
+            versions += page.versions
+            deletions += page.deletions
+            more = not page.is_last and len(versions) >= COUNTED
+            if more:
+                break
+    except StorageUnavailableError:
+        raise
+    except StorageError:
+        return Remains(marker, marker) if marker else None
+    if not (versions or deletions or marker):
+        return None
+    deletion = max(deletions, key=lambda one: (one.is_latest, one.modified), default=None)
+    marker = marker or (deletion.version_id if deletion else "")
+    newest = max(versions, key=lambda one: one.modified, default=None)
+    return Remains(
+        newest.version_id if newest else marker,
+        marker or None,
+        deletion.modified if deletion else None,
+        len(versions),
+        more,
+    )
 
 
 def _endless(question: Question) -> StorageError:

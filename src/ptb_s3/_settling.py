@@ -444,8 +444,8 @@ class Settler:
         return HeadLostError(
             f"Object 'head' was changed by something else than a commit: {what}. Nothing was "
             f"overwritten; {unsaved} unsaved changes are kept in memory, and are committed once "
-            "head is put right: bring back its newest version, or use ptb-s3 restore. Do not stop "
-            "the bot before."
+            "head is put right: ptb-s3 repair brings back its newest version. Do not stop the bot "
+            "before."
         )
 
 

@@ -95,6 +95,25 @@ class Version(NamedTuple):
     is_latest: bool
 
 
+class Remains(NamedTuple):
+    """What is left of an object that was deleted.
+
+    Attributes:
+        version_id: Id of its newest version or, where none is left or none may be listed, of the
+            delete marker.
+        marker: Id of the delete marker; None where there is none, or none may be listed.
+        deleted: When it was deleted, by the storage's clock, where that is known.
+        versions: How many versions are left; None where none may be listed.
+        more: Whether there are more than were counted.
+    """
+
+    version_id: str
+    marker: str | None = None
+    deleted: datetime | None = None
+    versions: int | None = None
+    more: bool = False
+
+
 class Store(Protocol):
     """A versioned key-value store with conditional writes, under one prefix of one bucket.
 
@@ -149,6 +168,22 @@ class Store(Protocol):
 
         Raises:
             StorageError: Also where the storage does not come to an end of the list.
+        """
+        ...
+
+    async def remains(self, name: str) -> Remains | None:
+        """Return what is left of an object that `get` does not find; None if there never was one.
+
+        As far as the storage tells: in a bucket without versions nothing is left, and without the
+        right to list them only some storages say that an object was deleted (AWS S3 and MinIO, in
+        the answer to a read).
+        """
+        ...
+
+    async def neighbours(self, name: str) -> list[str]:
+        """Return the prefixes beside this one that hold such an object, those most like it first.
+
+        As far as they may be listed, and not more than a few.
         """
         ...
 
@@ -243,6 +278,7 @@ class MemoryStore:
         self.calls: list[Call] = []
         self._history: dict[str, list[_Stored]] = {}
         self._current: dict[str, _Stored] = {}
+        self._markers: dict[str, tuple[str, datetime]] = {}
         self._serial = 0
 
     async def get(
@@ -291,12 +327,26 @@ class MemoryStore:
             latest = stored is self._current.get(name)
             yield Version(version_id or "null", stored.modified, len(stored.body), latest)
 
+    async def remains(self, name: str) -> Remains | None:
+        """See `Store.remains`."""
+        self._end(self._begin("remains", name))
+        versions = self._history.get(name, [])
+        marker, deleted = self._markers.get(name, ("", None))
+        if name in self._current or not (versions or marker):
+            return None
+        newest = versions[-1].written.version_id if versions else None
+        return Remains(newest or marker, marker or None, deleted, len(versions))
+
     async def delete(self, name: str, version_ids: Sequence[str]) -> None:
         """See `Archive.delete`."""
         fault = self._begin("delete", name)
         for version_id in version_ids:
             self.lose(name, version_id)
         self._end(fault)
+
+    async def neighbours(self, name: str) -> list[str]:  # noqa: ARG002 - there are none
+        """See `Store.neighbours`."""
+        return []
 
     async def place(self) -> str:
         """See `Store.place`."""
@@ -315,12 +365,18 @@ class MemoryStore:
             history.clear()
         history.append(stored)
         self._current[name] = stored
+        self._markers.pop(name, None)
         return stored.written
 
     def lose(self, name: str, version_id: str | None = None) -> None:
         """Delete an object as an outsider would: with a marker, or one version of it for good."""
         if version_id is None:
             self._current.pop(name, None)
+            if self.versioned:
+                self._serial += 1
+                self._markers[name] = f"v{self._serial}", self.clock()
+            else:
+                self._history.pop(name, None)
             return
         history = self._history.get(name, [])
         history[:] = [s for s in history if s.written.version_id != version_id]

@@ -45,6 +45,7 @@ class Plan:
         kept_size: Bytes of all versions that stay.
         unread: How many of them stay because they cannot be read.
         searched: How many versions were opened, of all that the storage lists.
+        others: How many commits of other stores stay, which lay here before.
     """
 
     doomed: dict[str, list[Version]]
@@ -56,6 +57,7 @@ class Plan:
     kept_size: int = 0
     unread: int = 0
     searched: int = 0
+    others: int = 0
 
     @property
     def versions(self) -> int:
@@ -69,7 +71,13 @@ class Plan:
 
 
 async def plan_prune(
-    store: Store, reader: Reader, policy: Policy, zone: tzinfo | None, advance: Advance
+    store: Store,
+    reader: Reader,
+    policy: Policy,
+    zone: tzinfo | None,
+    advance: Advance,
+    *,
+    store_id: str | None = None,
 ) -> Plan:
     """Choose what a policy does not keep. Nothing is changed.
 
@@ -80,6 +88,8 @@ async def plan_prune(
         zone: Whose hours and days count; None: this machine's.
         advance: Called with how many versions have been listed; then with how many headers have
             been read, and of how many; then with how many kept commits have been opened, likewise.
+        store_id: The store that the policy is for: all of any other that lay here stays. None: it
+            is for all of them.
 
     Raises:
         UnknownKeyError: A commit to be kept is sealed with a key that is not at hand.
@@ -95,21 +105,28 @@ async def plan_prune(
         pairs = zip((commit.version for commit in ordered), keep, strict=True)
         return [version for version, kept in pairs if kept or version.version_id in current]
 
-    ordered = in_order(commit for commit in commits if commit.header is not None)
+    def is_other(commit: Commit) -> bool:
+        return commit.header is not None and store_id not in (None, commit.header.store)
+
+    others = {commit.version.version_id for commit in commits if is_other(commit)}
+    ordered = in_order(c for c in commits if c.header is not None and not is_other(c))
     kept, damaged = await _kept_commits(store, reader, ordered, chosen, advance)
     unread = {HEAD: damaged | {c.version.version_id for c in commits if c.header is None}}
     needed = _needed_blobs(kept, listing)
-    needed[HEAD] = {opened.version.version_id for opened in kept}
+    needed[HEAD] = {opened.version.version_id for opened in kept} | others
     for name, versions in listing.items():
         needed[name] |= _current(versions)
         if name != HEAD:
             rest = [version for version in versions if version.version_id not in needed[name]]
-            read = {c.version.version_id for c in await _read(store, name, rest) if c.header}
-            unread[name] = {version.version_id for version in rest} - read
+            read = [c for c in await _read(store, name, rest) if c.header is not None]
+            needed[name] |= {c.version.version_id for c in read if is_other(c)}
+            known = {commit.version.version_id for commit in read}
+            unread[name] = {version.version_id for version in rest} - known
         needed[name] |= unread[name]
     plan = _dooming(listing, lambda name, version: version.version_id not in needed[name])
     plan.kept = await _whole(store, kept, listing)
     plan.unread = sum(map(len, unread.values()))
+    plan.others = len(others)
     return plan
 
 

@@ -8,6 +8,7 @@ they end up in logs.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from os import PathLike
 from typing import ClassVar
 
@@ -17,6 +18,7 @@ __all__ = [
     "ConflictError",
     "DamagedFileError",
     "DamagedObjectError",
+    "DeletedStateError",
     "ForeignStoreError",
     "HeadLostError",
     "KeyFormatError",
@@ -82,6 +84,42 @@ class NothingThereError(PersistenceError):
     """What was asked for is not there."""
 
     exit_code = 3
+
+
+_NOTHING = "No version of it is left."
+
+
+class DeletedStateError(NothingThereError):
+    """The state was deleted: there is no head, and versions of one are left.
+
+    Attributes:
+        version_id: Id of the deleted head's newest version or, where none is left, of the delete
+            marker.
+        deleted: When that was, by the storage's clock; None where it is not known.
+        commits: How many commits are left to go back to; None where they may not be listed.
+    """
+
+    def __init__(
+        self,
+        version_id: str,
+        deleted: datetime | None = None,
+        commits: int | None = None,
+        *,
+        more: bool = False,
+    ) -> None:
+        self.version_id = version_id
+        self.deleted = deleted
+        self.commits = commits
+        when = f" at {deleted.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if deleted else ""
+        remedy = "ptb-s3 repair brings it back."
+        if commits is not None:
+            number = f"{'more than ' if more else ''}{commits:,}"
+            remedy = f"Commits that can be brought back: {number}. {remedy}"
+        super().__init__(
+            f"The state in this place was deleted{when}. {remedy if commits != 0 else _NOTHING} To "
+            f"begin a new, empty state there: ptb-s3 begin-anew {version_id}, or "
+            f"PTB_S3_BEGIN_ANEW={version_id} at the next start. Nothing was changed."
+        )
 
 
 class BucketNotFoundError(NothingThereError):
@@ -172,8 +210,8 @@ class DamagedObjectError(PersistenceError):
         self.object_name = str(object_name)
         self.reason = reason
         super().__init__(
-            f"Object {self.object_name!r} is damaged: {reason}. Nothing was changed. Bring back an "
-            "older version of it from the bucket's history, then start again."
+            f"Object {self.object_name!r} is damaged: {reason}. Nothing was changed. ptb-s3 repair "
+            "says what can be brought back, and does it."
         )
 
 

@@ -16,7 +16,7 @@ from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast, overload
 
 from telegram import Bot
 from telegram.ext import BasePersistence, ContextTypes, PersistenceInput
@@ -25,6 +25,7 @@ from ptb_s3 import _arguments, _callback_data, _codec
 from ptb_s3._ahead import ValuesAhead, values_ahead
 from ptb_s3._callback_data import CallbackData
 from ptb_s3._codec import PickleSerializer, Serializer
+from ptb_s3._container import HEAD
 from ptb_s3._group_commit import GroupCommit
 from ptb_s3._keyring import KeySource
 from ptb_s3._live import Sync
@@ -38,7 +39,13 @@ from ptb_s3._state import BOT_DATA_KEY, MANY_ALIKE, Entities, Key, Kind
 from ptb_s3._stop import Stop
 from ptb_s3._store import Store
 from ptb_s3._workers import Worker
-from ptb_s3.errors import SettingsError
+from ptb_s3.errors import (
+    DamagedObjectError,
+    DeletedStateError,
+    PersistenceError,
+    SettingsError,
+    UnknownKeyError,
+)
 
 if TYPE_CHECKING:
     import aioboto3
@@ -132,6 +139,13 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             that PTB makes then, and :meth:`flush`. Defaults to ``8``, since hosts kill after 10.
         restore (:obj:`str`, optional): A revision, a time (ISO 8601) or the version id of a head to
             go back to at start-up; the same request is carried out once.
+        begin_anew (:obj:`str`, optional): Version id of a deleted head, as
+            :class:`ptb_s3.errors.DeletedStateError` names it, to begin a new state above. Another
+            deletion has another id. By default, a bot whose state was deleted does not start.
+        on_loss (:obj:`str`, optional): What a running bot does whose state was deleted or garbled:
+            ``"wait"`` (the default), which keeps everything in memory until it is repaired; or
+            ``"rewrite"``, which writes what is in memory in its place, unless anything newer is
+            left.
         expected_bucket_owner (:obj:`str`, optional): Id of the AWS account that owns the bucket.
 
     Attributes:
@@ -164,6 +178,8 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         compression_level: int = 3,
         flush_timeout: float = 8.0,
         restore: str | None = None,
+        begin_anew: str | None = None,
+        on_loss: Literal["wait", "rewrite"] = "wait",
         expected_bucket_owner: str | None = None,
     ) -> None: ...
 
@@ -189,6 +205,8 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         compression_level: int = 3,
         flush_timeout: float = 8.0,
         restore: str | None = None,
+        begin_anew: str | None = None,
+        on_loss: Literal["wait", "rewrite"] = "wait",
         expected_bucket_owner: str | None = None,
     ) -> None: ...
 
@@ -213,9 +231,13 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         compression_level: int = 3,
         flush_timeout: float = 8.0,
         restore: str | None = None,
+        begin_anew: str | None = None,
+        on_loss: Literal["wait", "rewrite"] = "wait",
         expected_bucket_owner: str | None = None,
     ) -> None:
         _check(update_interval, compression_level, flush_timeout, sync)
+        if on_loss not in ("wait", "rewrite"):
+            raise SettingsError(f'on_loss is {on_loss!r}: give "wait" or "rewrite".')
         _arguments.check_restore(restore)
         super().__init__(store_data=store_data, update_interval=update_interval)
         self.context_types: ContextTypes[Any, UD, CD, BD] = cast(
@@ -229,6 +251,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             session=session,
             expected_bucket_owner=expected_bucket_owner,
         )
+        self._bucket, self._prefix = bucket, prefix
         self._keyring = keyring
         this = weakref.ref(self)  # a cycle would outlive the persistence, with all that it holds
         self._serializer = serializer or PickleSerializer(
@@ -240,6 +263,8 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         self._level = compression_level
         self.flush_timeout = flush_timeout
         self._restore = restore
+        self._begin_anew = begin_anew
+        self._rewrites_lost = on_loss == "rewrite"
         types = self.context_types
         born = {
             Kind.USER_DATA: types.user_data,
@@ -314,6 +339,8 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             compression_level=settings.compression_level,
             flush_timeout=settings.flush_timeout,
             restore=settings.restore,
+            begin_anew=settings.begin_anew,
+            on_loss=settings.on_loss,
             expected_bucket_owner=settings.expected_bucket_owner,
         )
 
@@ -612,7 +639,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         before = self._repository
         try:
             with values_ahead(self._serializer, wanted) if start else nullcontext() as ahead:
-                await repository.load(ahead)
+                await self._load_into(repository, ahead)
             self._repository = repository
             repository.require_conditions()
             if self._restore is not None:
@@ -621,12 +648,41 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             self._repository = before
             await repository.close()
             raise
+        if not repository.revision:
+            await self._say_new()
         self._ahead = ahead
         self._commits = GroupCommit(repository, self._serializer, self._sync, self._stop)
         self._start_expected = self._start_expected and not start
         if not self._loading.waiting:
             await repository.close()  # whoever asked for it has given up
         return self._commits
+
+    async def _load_into(self, repository: Repository, ahead: ValuesAhead | None) -> None:
+        """Load the state; one that is lost, as of what is to be restored."""
+        try:
+            await repository.load(ahead)
+        except (DamagedObjectError, DeletedStateError, UnknownKeyError) as fault:
+            suspect = isinstance(fault, UnknownKeyError) and fault.in_history
+            request = None if suspect else self._restore
+            if request is None or not await repository.restore_lost(request):
+                raise
+
+    async def _say_new(self) -> None:
+        """Say that there is no state yet: with a prefix that was mistyped, there never is."""
+        try:
+            beside = await self._store.neighbours(HEAD)
+        except PersistenceError:
+            beside = []  # it is said for the user's sake alone
+        held = ", ".join(f"s3://{self._bucket}/{prefix}" for prefix in beside)
+        _LOGGER.warning(
+            "Beginning a new state at s3://%s/%s: there is none yet.%s",
+            self._bucket,
+            self._prefix,
+            f" Beside it, there is one at {held}. If that is this bot's, stop it now, and mend "
+            "PTB_S3_PREFIX."
+            if held
+            else "",
+        )
 
     def _new_repository(self) -> Repository:
         commits, blobs = self._workers
@@ -639,6 +695,8 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             counters=self._counters,
             resolve=self._resolve,
             single_writer=self._single_writer,
+            begin_anew=self._begin_anew,
+            rewrites_lost=self._rewrites_lost,
             offload=commits,
             offload_blobs=blobs,
         )

@@ -151,6 +151,14 @@ class Settings(KeySettings):
         default=None,
         description="Revision, time or version id to go back to at the next start, once.",
     )
+    on_loss: Literal["wait", "rewrite"] = Field(
+        default="wait",
+        description="`rewrite`: a running bot writes its memory in place of what was deleted.",
+    )
+    begin_anew: str | None = Field(
+        default=None,
+        description="Id of a deleted head, as the error gives it: begin a new state above it.",
+    )
     expected_bucket_owner: str | None = Field(
         default=None, description="Id of the AWS account that must own the bucket."
     )
@@ -377,6 +385,7 @@ _WANTED = {
         "python-telegram-bot would save without a pause."
     ),
     "compression_level": "is not a whole number from 1 to 19. Give one, such as 3.",
+    "on_loss": "is neither `wait` nor `rewrite`. Give one of them.",
     "single_writer": "is neither `true` nor `false`. Give one of them.",
     "flush_timeout": "is not a number of seconds above 0. Give one, such as 8.",
 }

@@ -348,7 +348,7 @@ async def test_objects_that_do_not_belong(
     text = await refusal(stored, error)
     assert re.search(gist, text)
     assert "Nothing was changed." in text
-    assert "Bring back" in text
+    assert "ptb-s3 repair" in text
 
 
 def _flipped(at: float) -> Callable[[bytes], bytes]:
@@ -387,7 +387,7 @@ async def test_objects_that_were_changed(stored: Bots, name: str) -> None:
         text = await refusal(stored, DamagedObjectError)
         assert f"Object '{name}' is damaged" in text
         assert gist in text
-        assert "Bring back an older version of it from the bucket's history" in text
+        assert "ptb-s3 repair says what can be brought back" in text
     await stored.write(name, body)
     await stored.load()
 

@@ -24,6 +24,7 @@ from tests.integration.operators import (
     employed,
     live,
     looking_on,
+    state_after,
 )
 from tests.servers import S3Server
 from tests.support import BOT_ID, KEY, OTHER_KEY
@@ -45,7 +46,9 @@ ON_A_STORE: list[tuple[str, ...]] = [
 ]
 OPENING = [command for command in ON_A_STORE if command != ("history",)]
 """Those that take the key."""
-READING_ALL = [command for command in OPENING if command[0] != "verify"]
+OF_WHAT_IS_CURRENT = [
+    command for command in OPENING if command[0] not in ("verify", "status", "diff", "restore")
+]
 """Those that cannot do without any object of the current state."""
 
 
@@ -251,19 +254,37 @@ async def test_wrong_key_is_exit_code_4(onlooker: Operator) -> None:
 
 
 async def test_damage_is_exit_code_5(operator: Operator) -> None:
-    """With a current object damaged, no command but those that look for damage goes on."""
+    """With a current object damaged, no command goes on that is about the current state."""
     await operator.damage("user_data")
-    for command in READING_ALL:
+    for command in OF_WHAT_IS_CURRENT:
         assert "Object 'user_data' is damaged" in await operator.fails(5, *command)
     await operator.damage("head")
-    for command in READING_ALL[:3]:
+    for command in OF_WHAT_IS_CURRENT:
         assert "Object 'head' is damaged" in await operator.fails(5, *command)
+
+
+async def test_history_needs_no_current_state(operator: Operator) -> None:
+    """What is about older commits goes by the newest one that can be read, and says so first."""
+    await operator.damage("head")
+    for command in (("show", "--at", 2), ("diff", 2, 3), ("restore", 2, "--dry-run")):
+        outcome = await operator.done(*command)
+        assert outcome.stderr.startswith("The current state cannot be read. Object 'head' is")
+        assert "revision 8" in outcome.stderr
+    outcome = await operator.run("status")
+    assert outcome.exit_code == 5
+    assert "The current state cannot be read." in outcome.stderr
+    assert "needed up to" in outcome.stdout or "seals" in outcome.stdout
+    await operator.done("prune", "--keep-last", 3, "--dry-run")
+    before = await operator.listing()
+    await operator.done("restore", 2)
+    assert await operator.state() == state_after(2)
+    assert len(await operator.listing()) > len(before)
 
 
 async def test_a_head_that_is_gone_is_exit_code_5(operator: Operator) -> None:
     """A head that was deleted is told from a place where nobody has saved anything."""
     await operator.delete("head")
-    for command in READING_ALL[:3]:
+    for command in OF_WHAT_IS_CURRENT[:3]:
         assert "while user_data" in await operator.fails(5, *command)
 
 

@@ -170,6 +170,23 @@ async def test_what_is_deleted_is_not_current(
     assert [version.is_latest async for version in store.versions("head")] == [False]
 
 
+async def test_what_was_deleted_is_told_from_what_never_was(
+    store: Store, delete: Callable[[str], Awaitable[None]]
+) -> None:
+    """Its newest version is named, which is that very deletion's and no other one's."""
+    assert await store.remains("x") is None
+    await store.put("x", b"1", if_match=None)
+    assert await store.remains("x") is None
+    newest = await store.put("x", b"2", if_match=(await store.get("x")).etag)  # type: ignore[union-attr]  # it is there
+    await delete("x")
+    remains = await store.remains("x")
+    assert remains is not None
+    assert (remains.version_id, remains.versions, remains.more) == (newest.version_id, 2, False)
+    assert remains.marker not in (None, newest.version_id)
+    assert remains.deleted is not None
+    assert await store.remains("xy") is None
+
+
 async def test_history_has_times(store: Store) -> None:
     """Times have a zone, never run backwards, are about now, and are the same in a read."""
     written = [await store.put("head", b"one", if_match=None)]

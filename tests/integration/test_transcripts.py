@@ -14,6 +14,7 @@ COMMANDS = {
     "show",
     "diff",
     "verify",
+    "repair",
     "restore",
     "rotate",
     "prune",

@@ -14,6 +14,7 @@ from ptb_s3._store import (
     Into,
     MemoryStore,
     PreconditionFailed,
+    Remains,
     Version,
     Written,
     hand_over,
@@ -119,6 +120,13 @@ class Line:
             self._rng.shuffle(listed)
         for version in listed:
             yield version
+
+    async def remains(self, name: str) -> Remains | None:
+        left: Remains | None = await self._request(lambda: self._storage.remains(name))
+        return left
+
+    async def neighbours(self, name: str) -> list[str]:
+        return await self._storage.neighbours(name)
 
     async def place(self) -> str:
         return await self._storage.place()

@@ -115,7 +115,7 @@ async def test_every_commit_is_found(order: str, *, moving: bool) -> None:
             snapshot = await history.state_at(request)
             assert snapshot.head.revision == commit.header.revision
             assert snapshot.entities[USER] == expected(commit.header.revision)
-    number, oldest = await history.oldest(lambda _: None)
+    number, oldest, _ = await history.oldest(lambda _: None)
     assert number == 12
     assert oldest is not None
     assert oldest.revision == 1

@@ -67,7 +67,7 @@ async def test_any_call_may_fail_or_be_the_last(fault: Fault) -> None:
             lambda call, n=number: fault if call.number == n else None  # type: ignore[misc]  # n is bound
         )
         assert_nothing_lost(session, found, store)
-        if fault in {Fault.FAIL_BEFORE, Fault.FAIL_AFTER} and number > 6:
+        if fault in {Fault.FAIL_BEFORE, Fault.FAIL_AFTER} and number > 7:
             assert found == state_after(STEPS), "what failed goes with the next commit"
 
 
@@ -77,7 +77,7 @@ async def test_any_call_may_fail_or_be_the_last(fault: Fault) -> None:
 )
 async def test_two_calls_in_a_row_may_fail(first: Fault, second: Fault) -> None:
     """A reply is lost, and then no answer to whether it was lost: still all or nothing."""
-    for number in range(7, await _calls_of_a_session() + 1, 4):
+    for number in range(8, await _calls_of_a_session() + 1, 4):
         session, found, store = await survivors(
             lambda call, n=number: {n: first, n + 1: second}.get(call.number)  # type: ignore[misc]  # n is bound
         )
@@ -89,7 +89,7 @@ async def test_random_faults_lose_nothing() -> None:
     for seed in range(40):
         faults = seeded_faults(seed, rate=0.3)
         session, found, store = await survivors(
-            lambda call, f=faults: None if call.number < 7 else f(call)  # type: ignore[misc]  # f is bound
+            lambda call, f=faults: None if call.number < 8 else f(call)  # type: ignore[misc]  # f is bound
         )
         assert_nothing_lost(session, found, store)
 
@@ -98,7 +98,7 @@ async def test_one_writer_never_conflicts_with_itself() -> None:
     """Lost replies are settled by reading head, and never taken for another writer's commit."""
     for seed in range(20):
         faults = seeded_faults(seed, rate=0.5)
-        store = MemoryStore(faults=lambda call, f=faults: None if call.number < 7 else f(call))  # type: ignore[misc]  # f is bound
+        store = MemoryStore(faults=lambda call, f=faults: None if call.number < 8 else f(call))  # type: ignore[misc]  # f is bound
         session = Session(store)
         try:
             await session.run()

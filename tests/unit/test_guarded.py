@@ -52,8 +52,8 @@ async def test_the_first_commit_finds_out_and_head_remembers() -> None:
     store = MemoryStore()
     await update(await started(store), {"user_data": {1: {"n": 1}}})
     assert [call.operation for call in store.calls if call.name == "head"] == [
-        *["get"] * 2,
-        *["put"] * 2,
+        *["get", "remains"],
+        *["remains", "get", "put", "put"],
     ]
     assert head_in(store).conditions == Conditions("memory", kept=True)
     before = len(store.calls)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from tests.support import opened
@@ -25,10 +26,10 @@ def ticking() -> Iterator[datetime]:
         now += timedelta(minutes=1)
 
 
-async def with_history(store: MemoryStore, commits: int = 12) -> Repository:
+async def with_history(store: MemoryStore, commits: int = 12, **options: Any) -> Repository:
     """Revision n has user 1 at n, and users 100 to 100 + n; blobs are written now and then."""
     clock = ticking()
-    repository = await opened(store, clock=lambda: next(clock))
+    repository = await opened(store, clock=lambda: next(clock), **options)
     for revision in range(1, commits + 1):
         repository.stage(USER, 1, str(revision).encode())
         repository.stage(USER, 100 + revision, b"x")
@@ -176,7 +177,9 @@ async def test_a_store_that_lay_here_before_is_not_gone_back_to() -> None:
     await with_history(store, commits=5)
     for name in list(store.current()):
         store.lose(name)
-    repository = await with_history(store, commits=2)
+    deleted = await store.remains("head")
+    assert deleted is not None
+    repository = await with_history(store, commits=2, begin_anew=deleted.version_id)
     with pytest.raises(RestorePointError):
         await repository.restore("4")
     assert await repository.restore("1")

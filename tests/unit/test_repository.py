@@ -47,7 +47,7 @@ async def test_a_new_store_is_read_in_one_round_and_nothing_is_written() -> None
     """A cold start asks for all six objects at once, and creates none."""
     store = MemoryStore()
     repository = await opened(store)
-    assert [call.operation for call in store.calls] == ["get"] * 6
+    assert [call.operation for call in store.calls] == [*["get"] * 6, "remains"]
     assert repository.revision == 0
     assert store.current() == {}
 
@@ -83,10 +83,10 @@ async def test_a_value_changed_back_costs_nothing() -> None:
 
 async def test_a_lost_reply_is_settled_as_success() -> None:
     """The PUT took effect and its reply was lost: head lists our commit, so it is committed."""
-    store = MemoryStore(faults=fault_at(9, Fault.FAIL_AFTER))
+    store = MemoryStore(faults=fault_at(11, Fault.FAIL_AFTER))
     repository = await opened(store)
     await committed(repository, u1=b"a")
-    assert store.calls[8] == Call(9, "put", "head")
+    assert store.calls[10] == Call(11, "put", "head")
     assert repository.revision == 1
     assert not repository.dirty
     await committed(repository, u1=b"b")

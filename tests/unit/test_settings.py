@@ -80,6 +80,8 @@ def test_every_setting_is_read() -> None:
         SINGLE_WRITER="true",
         FLUSH_TIMEOUT="4",
         RESTORE="2026-01-31T12:00:00Z",
+        ON_LOSS="rewrite",
+        BEGIN_ANEW="3sL4kqtJlcpXroDTDmJ.rmSpXd3dIbrHY",
         EXPECTED_BUCKET_OWNER="012345678901",
     )
     assert settings.keyring().ids == (KEY.id, OLD.id, OLDER.id)
@@ -95,6 +97,8 @@ def test_every_setting_is_read() -> None:
         "single_writer": True,
         "flush_timeout": 4.0,
         "restore": "2026-01-31T12:00:00Z",
+        "on_loss": "rewrite",
+        "begin_anew": "3sL4kqtJlcpXroDTDmJ.rmSpXd3dIbrHY",
         "expected_bucket_owner": "012345678901",
     }
 
@@ -406,6 +410,7 @@ def test_describe_has_a_row_for_every_setting() -> None:
         "SYNC": "auto",
         "SINGLE_WRITER": "false",
         "FLUSH_TIMEOUT": "8",
+        "ON_LOSS": "wait",
     }
 
 

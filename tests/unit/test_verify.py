@@ -159,7 +159,9 @@ async def test_a_store_of_before_is_verified_too() -> None:
     await with_history(store, 4)
     for name in list(store.current()):
         store.lose(name)
-    await committed(await opened(store), u1=b"new")
+    deleted = await store.remains("head")
+    assert deleted is not None
+    await committed(await opened(store, begin_anew=deleted.version_id), u1=b"new")
     report = await of_history(store)
     assert (report.findings, report.stranded) == ([], [])
     assert report.commits == 5

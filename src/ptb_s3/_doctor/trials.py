@@ -30,7 +30,11 @@ def permissions(granted: Mapping[str, bool | None]) -> Finding:
         return failed(Check.PERMISSIONS, f"{', '.join(missing)} missing", remedy, **data)
     if missing:
         found = f"{', '.join(missing)} missing: no history can be listed"
-        remedy = "A bot can do without, unless it is to go back to a revision or a time."
+        remedy = (
+            "A bot can do without, unless it is to go back to a revision or a time. But where a "
+            "state was deleted, only AWS and MinIO say so without it: elsewhere, a bot would begin "
+            "a new one."
+        )
         return warning(Check.PERMISSIONS, found, remedy, **data)
     open_ = [name for name, may in granted.items() if may is None]
     if open_:

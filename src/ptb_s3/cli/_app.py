@@ -19,6 +19,7 @@ from ptb_s3.cli import (
     forget,
     keys,
     prune,
+    repair,
     restore,
     show,
     status,
@@ -84,6 +85,8 @@ app.command()(status.history)
 app.command()(show.show)
 app.command()(show.diff)
 app.command()(verify.verify)
+app.command()(repair.repair)
+app.command("begin-anew")(repair.begin_anew)
 app.command()(restore.restore)
 app.command()(restore.rotate)
 app.command()(prune.prune)

@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Annotated, Any, NamedTuple, TypeVar
 
@@ -21,18 +21,54 @@ from ptb_s3._repository import Repository
 from ptb_s3._s3 import S3Store
 from ptb_s3._state import Key, Kind, is_key
 from ptb_s3.cli import _output
-from ptb_s3.errors import ConflictError, SettingsError
+from ptb_s3.errors import (
+    ConflictError,
+    DamagedObjectError,
+    DeletedStateError,
+    ForeignStoreError,
+    NothingThereError,
+    PersistenceError,
+    SettingsError,
+    UnknownKeyError,
+)
 
 _R = TypeVar("_R")
 
 env_file: ContextVar[str] = ContextVar("env_file", default=".env")
 """The file of variables that the program was told of."""
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+def _note_json(value: bool) -> bool:  # noqa: FBT001 - Typer calls it with the option's value
+    _output.for_programs.set(value)
+    return value
+
+
+Json = Annotated[bool, typer.Option("--json", callback=_note_json, help="Print JSON.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
+OfStore = Annotated[
+    str | None,
+    typer.Option("--store", metavar="ID", help="Of the store of this id, which lay here before."),
+]
+
 POINT = "A revision, a time (ISO 8601, or like '2 hours ago'), or the version id of a head"
+
+
+LOST = (DamagedObjectError, DeletedStateError, ForeignStoreError, UnknownKeyError)
+"""What keeps a current state from being read, and says nothing of its versions."""
+
+
+class Opened(NamedTuple):
+    """A state that a command works on.
+
+    Attributes:
+        repository: The state.
+        fault: Why it is not the current one: that cannot be read. None: it is.
+    """
+
+    repository: Repository
+    fault: PersistenceError | None
 
 
 class Place(NamedTuple):
@@ -54,7 +90,12 @@ class Place(NamedTuple):
     single_writer: bool
     open: Callable[[str, str], S3Store]
 
-    def repository(self, bot: int | None = None, serializer: str | None = None) -> Repository:
+    def repository(
+        self,
+        bot: int | None = None,
+        serializer: str | None = None,
+        begin_anew: str | None = None,
+    ) -> Repository:
         """Return what reads and commits the state, of whichever bot it is unless one is given."""
         return Repository(
             self.store,
@@ -63,6 +104,7 @@ class Place(NamedTuple):
             serializer=serializer,
             level=self.level,
             single_writer=self.single_writer,
+            begin_anew=begin_anew,
         )
 
     async def load(self) -> Repository:
@@ -76,6 +118,43 @@ class Place(NamedTuple):
         async with _output.waiting("Reading the state", lambda: (0, None)):
             await repository.load()
         return repository
+
+    async def load_or_recover(self, store_id: str | None = None) -> Opened:
+        """Return the state or, where it cannot be read, the newest one that versions give.
+
+        What is wrong is said before anything else.
+
+        Args:
+            store_id: The store whose state it is to be; None: what is current.
+
+        Raises:
+            PersistenceError: No version of it can be read, either.
+        """
+        fault: PersistenceError | None = None
+        if store_id is None:
+            try:
+                return Opened(await self.load(), None)
+            except LOST as error:
+                if isinstance(error, UnknownKeyError) and error.in_history:
+                    raise  # whoever has that key may have made all that it opens
+                fault = error
+        repository = self.repository()
+        try:
+            with _output.progress("Listing versions") as advance:
+                recovery = await repository.recover(
+                    store_id=store_id, advance=lambda listed: advance(listed, None)
+                )
+        except NothingThereError:
+            if fault is None:
+                raise
+            raise fault from None
+        header = recovery.found.header
+        if fault is not None:
+            _output.note(
+                f"The current state cannot be read. {fault}\nThis goes by the newest commit that "
+                f"can be: revision {header.revision}, of {_output.when(header.created)}."
+            )
+        return Opened(repository, fault)
 
     async def commits(self) -> History:
         """Return the history to list, which takes no key. To go back, use a repository's.
@@ -176,6 +255,21 @@ def moment(text: str) -> datetime:
             f"{text!r} is no time. Give one like 2026-11-23T14:00, or like '2 hours ago'."
         )
     return found
+
+
+def duration(text: str) -> timedelta:
+    """Return the span of time that a text names, such as ``90s``, ``10m``, ``2h`` or ``1d``.
+
+    Raises:
+        SettingsError: It names none.
+    """
+    number, unit = text[:-1], _UNITS.get(text[-1:])
+    if unit is None or not number.isdecimal():
+        raise SettingsError(f"{text!r} is no span of time. Give one like 90s, 10m, 2h or 1d.")
+    return timedelta(**{unit: int(number)})
+
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def _moment(text: str) -> datetime | None:

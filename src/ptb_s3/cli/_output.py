@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int | None], None]
 """Told how much is done, and of how much, where that is known."""
+
+for_programs: ContextVar[bool] = ContextVar("for_programs", default=False)
+"""Whether JSON was asked for, so that an error is told as JSON, too."""
 
 _SHOWN_AFTER = 1.0  # seconds: what is done sooner needs no bar
 _TICK = 0.2  # seconds
@@ -56,8 +60,12 @@ def note(text: str) -> None:
 
 
 def failure(error: PersistenceError) -> None:
-    """Print what happened and what to do about it."""
+    """Print what happened and what to do about it, for programs as well where they asked."""
     typer.echo(f"error: {error}", err=True)
+    if for_programs.get():
+        message, _, remedy = str(error).partition(". ")
+        told = {"kind": type(error).__name__, "message": message, "remedy": remedy}
+        result_json({"error": {**told, "exit_code": error.exit_code}})
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:

@@ -13,7 +13,7 @@ from ptb_s3._base import Reader
 from ptb_s3._retention import Policy
 from ptb_s3._thinning import Plan, carry_out, plan_prune
 from ptb_s3.cli import _output
-from ptb_s3.cli._opened import DryRun, Json, Place, Yes, run
+from ptb_s3.cli._opened import DryRun, Json, Opened, Place, Yes, run
 from ptb_s3.cli._output import count, interruptible, size, when, when_json
 from ptb_s3.errors import SettingsError
 
@@ -26,6 +26,10 @@ def prune(
     ] = 0,
     keep_daily: Annotated[int, typer.Option(help="The same for days.")] = 0,
     keep_monthly: Annotated[int, typer.Option(help="The same for months.")] = 0,
+    all_stores: Annotated[
+        bool,
+        typer.Option("--all-stores", help="Also those of stores that lay here before."),
+    ] = False,
     dry_run: DryRun = False,
     yes: Yes = False,
     json: Json = False,
@@ -37,9 +41,18 @@ def prune(
     policy = Policy(keep_last, keep_hourly, keep_daily, keep_monthly)
 
     async def work(place: Place) -> tuple[Plan, bool]:
-        await place.load()  # what cannot be read is not thinned out
+        # What cannot be read is not thinned out.
+        opened = await place.load_or_recover() if dry_run else Opened(await place.load(), None)
+        today = opened.repository.base.identity.store
         with _output.progress("Opening the commits to keep") as advance:
-            plan = await plan_prune(place.store, Reader(place.keys), policy, None, advance)
+            plan = await plan_prune(
+                place.store,
+                Reader(place.keys),
+                policy,
+                None,
+                advance,
+                store_id=None if all_stores else today,
+            )
         _refuse_without_history(plan)
         if not json:
             show_plan(plan)
@@ -104,6 +117,11 @@ def show_plan(plan: Plan) -> None:
         ],
         right=["versions", "size"],
     )
+    if plan.others:
+        _output.note(
+            f"{count(plan.others, 'commit')} of a store that lay here before stay: ptb-s3 history "
+            "--store lists them, and --all-stores thins them out as well."
+        )
     if plan.unread:
         _output.note(
             f"{count(plan.unread, 'version')} of these cannot be read, and stay for that: ptb-s3 "

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, cast
 
 import typer
 
 from ptb_s3._container import Header
 from ptb_s3._history import Snapshot
+from ptb_s3._rebase import spell_out
 from ptb_s3._repository import Repository
 from ptb_s3._state import Changes, Entities, Key, Kind
 from ptb_s3.cli import _output
@@ -17,6 +18,7 @@ from ptb_s3.cli._opened import (
     POINT,
     DryRun,
     Json,
+    OfStore,
     Place,
     key_of,
     key_text,
@@ -26,7 +28,7 @@ from ptb_s3.cli._opened import (
     run,
 )
 from ptb_s3.cli._output import count, interruptible, when, when_json
-from ptb_s3.errors import ConflictError, SettingsError
+from ptb_s3.errors import ConflictError, ForeignStoreError, SettingsError
 
 _RUNNING = (
     "A bot that is running takes this over with its next commit, with what it has changed itself "
@@ -53,8 +55,11 @@ class Counts(NamedTuple):
 
 
 def restore(
-    to: Annotated[str, typer.Argument(metavar="POINT", help=f"{POINT}.")],
+    to: Annotated[
+        str | None, typer.Argument(metavar="POINT", help=f"{POINT}.", show_default=False)
+    ] = None,
     *,
+    store: OfStore = None,
     kind: Annotated[str | None, typer.Option(help="Only this kind, such as user_data.")] = None,
     entity: Annotated[
         str | None, typer.Option(help="Only this entity of the kind, by its key.")
@@ -67,12 +72,14 @@ def restore(
     if entity is not None and only is None:
         raise SettingsError("--entity needs --kind: keys are those of one kind.")
     key = None if entity is None or only is None else key_of(only, entity)
-    request = point(to)
+    if to is None and store is None:
+        raise SettingsError("Give a point to go back to: a revision, a time or a version id.")
+    request = None if to is None else point(to)
 
     async def work(place: Place) -> tuple[int, Header, Changes, int | None]:
-        repository = await place.load()
+        repository = (await place.load_or_recover()).repository
         before = repository.revision
-        snapshot = await repository.restorable(request)
+        snapshot = await _snapshot(place, repository, request, store)
         changes = repository.changes_to(_chosen(repository, snapshot, only, key))
         if not json:
             _say_plan(snapshot.header, count_changes(repository, changes))
@@ -96,6 +103,31 @@ def restore(
         _output.result("Nothing was changed.")
     else:
         _output.result("The state is like that already. Nothing was changed.")
+
+
+async def _snapshot(
+    place: Place, repository: Repository, request: str | None, store_id: str | None
+) -> Snapshot:
+    """Return the state to bring back: one of this store's, or of another that lay here before."""
+    if store_id is None or store_id == repository.base.identity.store:
+        return await repository.restorable(request or str(repository.revision))
+    other = place.repository()
+    found = (await other.recover(store_id=store_id)).found
+    if found.head.bot != repository.base.head.bot:
+        raise ForeignStoreError(
+            f"The state of store {store_id} belongs to another bot. Nothing was changed. Export it "
+            "(ptb-s3 export --store), and import it where that bot's state is to lie."
+        )
+    if found.header.serializer != repository.base.identity.serializer:
+        raise SettingsError(
+            f"The values of store {store_id} were made by serializer {found.header.serializer!r}, "
+            "and today's by another one. Nothing was changed."
+        )
+    header, head, entities = found.header, found.head, found.entities
+    if request is not None:
+        header, head, entities = await other.history.state_at(request)
+    spelled = spell_out({kind: {**values} for kind, values in entities.items()}, head.words)
+    return Snapshot(header, head, cast("dict[Kind, Entities]", spelled))
 
 
 @contextmanager

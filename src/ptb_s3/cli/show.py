@@ -16,7 +16,7 @@ from ptb_s3._repository import Repository
 from ptb_s3._state import Entities, Key, Kind
 from ptb_s3._words import spell_out
 from ptb_s3.cli import _output
-from ptb_s3.cli._opened import POINT, Json, Place, key_of, key_text, kind_of, point, run
+from ptb_s3.cli._opened import POINT, Json, OfStore, Place, key_of, key_text, kind_of, point, run
 from ptb_s3.cli._output import count, when_json
 from ptb_s3.errors import NothingThereError
 
@@ -47,6 +47,13 @@ async def _state(repository: Repository, at: str | None) -> _State:
     return _State(header.revision, when, header.serializer, head.words, entities)
 
 
+async def _opened(place: Place, at: str | None, store: str | None) -> Repository:
+    """Return what to look at: what is current has to be readable only where it is asked for."""
+    if at is None and store is None:
+        return await place.load()
+    return (await place.load_or_recover(store)).repository
+
+
 def _shown(state: _State, data: bytes) -> Readable:
     return _value(state.serializer, state.words, data)
 
@@ -60,6 +67,7 @@ def show(
     ] = None,
     *,
     at: Annotated[str | None, typer.Option(metavar="POINT", help=f"{POINT}.")] = None,
+    store: OfStore = None,
     redact: Annotated[bool, typer.Option("--redact", help="Show the keys only.")] = False,
     json: Json = False,  # noqa: ARG001 - it is JSON in any case, and nobody should have to know
 ) -> None:
@@ -69,7 +77,7 @@ def show(
     request = None if at is None else point(at)
 
     async def work(place: Place) -> _State:
-        return await _state(await place.load(), request)
+        return await _state(await _opened(place, request, store), request)
 
     state = run(work)
     shown: dict[str, Any] = {"revision": state.revision, "created": state.created}
@@ -124,6 +132,7 @@ def diff(
         str | None, typer.Argument(metavar="NEW", help="The same; by default, what is current.")
     ] = None,
     *,
+    store: OfStore = None,
     values: Annotated[
         bool, typer.Option("--values", help="Show which fields changed. Unpickles values.")
     ] = False,
@@ -133,7 +142,7 @@ def diff(
     first, second = point(old), None if new is None else point(new)
 
     async def work(place: Place) -> tuple[_State, _State]:
-        repository = await place.load()
+        repository = await _opened(place, second, store)
         return await _state(repository, first), await _state(repository, second)
 
     before, after = run(work)

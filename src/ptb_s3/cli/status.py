@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import aclosing
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, NamedTuple
 
 import typer
@@ -17,10 +17,10 @@ from ptb_s3._order import Commit
 from ptb_s3._state import Kind
 from ptb_s3._verify import PutBack, find_put_back
 from ptb_s3.cli import _output
-from ptb_s3.cli._opened import Json, Place, moment, run
+from ptb_s3.cli._opened import LOST, Json, OfStore, Opened, Place, duration, moment, run
 from ptb_s3.cli._output import ago, count, size, when, when_json
 from ptb_s3.cli.verify import put_back_json, tell_put_back
-from ptb_s3.errors import DamagedObjectError, NothingThereError
+from ptb_s3.errors import NothingThereError
 
 _BAR = 12  # columns
 
@@ -30,6 +30,7 @@ class _Past(NamedTuple):
 
     commits: int
     oldest: Header | None
+    others: list[Header]
 
 
 def status(
@@ -37,21 +38,27 @@ def status(
     quick: Annotated[
         bool, typer.Option("--quick", help="Do not look how far the history goes back.")
     ] = False,
+    max_age: Annotated[
+        str | None,
+        typer.Option(metavar="AGE", help="Exit 1 if the last commit is older: 90s, 10m, 2h, 1d."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Show the current state: its size, its age, and which keys it and its history need."""
+    limit = None if max_age is None else duration(max_age)
 
-    async def work(place: Place) -> tuple[Place, Base, list[PutBack], _Past | None]:
-        repository = await place.load()
-        base = repository.base
-        put_back = await find_put_back(place.store, base)
+    async def work(place: Place) -> tuple[Place, Opened, list[PutBack], _Past | None]:
+        opened = await place.load_or_recover()
+        repository = opened.repository
+        put_back = [] if opened.fault else await find_put_back(place.store, repository.base)
         if quick:
-            return place, base, put_back, None
+            return place, opened, put_back, None
         with _output.progress("Listing versions") as advance:
             past = await repository.history.oldest(lambda listed: advance(listed, None))
-        return place, base, put_back, _Past(*past)
+        return place, opened, put_back, _Past(*past)
 
-    place, base, put_back, past = run(work)
+    place, opened, put_back, past = run(work)
+    base = opened.repository.base
     keys = _keys(base, place.keys, past)
     if json:
         shown = _status_json(place.name, base, past, keys)
@@ -59,6 +66,12 @@ def status(
     else:
         _show_status(place.name, base, past, keys)
         tell_put_back(put_back)
+    if opened.fault is not None:
+        raise typer.Exit(opened.fault.exit_code)
+    created = base.objects[HEAD].header.created
+    if limit is not None and datetime.now(UTC) - created > limit:
+        _output.note(f"The last commit is older than {max_age}: it was made {ago(created)}.")
+        raise typer.Exit(1)
 
 
 class _Need(NamedTuple):
@@ -109,6 +122,9 @@ def _show_status(name: str, base: Base, past: _Past | None, keys: dict[str, _Nee
     if past is not None and past.oldest is not None:
         oldest = f"the oldest is revision {past.oldest.revision} ({when(past.oldest.created)})"
         rows.append(["history", f"{count(past.commits, 'commit')}; {oldest}"])
+    for other in past.others if past is not None else ():
+        newest = f"up to revision {other.revision} ({when(other.created)})"
+        rows.append(["earlier store", f"{other.store}, {newest}"])
     _output.table(["state", name], rows)
     _output.result("")
     _output.table(
@@ -159,6 +175,14 @@ def _status_json(
             "commits": past.commits,
             "oldest": oldest
             and {"revision": oldest.revision, "created": when_json(oldest.created)},
+            "earlier_stores": [
+                {
+                    "store": other.store,
+                    "revision": other.revision,
+                    "created": when_json(other.created),
+                }
+                for other in past.others
+            ],
         },
         "kinds": {kind.value: _kind_json(base, kind) for kind in Kind},
         "keys": {key: need._asdict() for key, need in keys.items()},
@@ -184,6 +208,7 @@ def history(
     *,
     since: Annotated[str | None, typer.Option(help="The oldest: a time, or '2 hours ago'.")] = None,
     until: Annotated[str | None, typer.Option(help="The newest: a time, or '2 hours ago'.")] = None,
+    store: OfStore = None,
     limit: Annotated[int, typer.Option(min=0, help="How many at most; 0 for all.")] = 20,
     json: Json = False,
 ) -> None:
@@ -195,7 +220,7 @@ def history(
     last = None if until is None else moment(until)
 
     async def work(place: Place) -> list[Commit]:
-        past = await _past(place)
+        past = await _past(place, store)
         found: list[Commit] = []
         commits = past.commits(since=first, until=last)
         with _output.progress("Reading headers") as advance:
@@ -221,15 +246,17 @@ def history(
         _output.note(f"These are the newest {limit}. --limit 0 lists all.")
 
 
-async def _past(place: Place) -> History:
+async def _past(place: Place, store_id: str | None) -> History:
     """Return the history, also where the current head, which says whose it is, cannot be read."""
+    if store_id is not None:
+        return History(place.store, Reader(place.keys).for_history, store_id)
     try:
         return await place.commits()
-    except (DamagedObjectError, NothingThereError):
+    except (*LOST, NothingThereError):
         store_id = await newest_store(place.store)
         if store_id is None:
             raise
-    _output.note("The current head is damaged or gone: ptb-s3 verify says which.")
+    _output.note("The current head is damaged or gone: ptb-s3 repair says what can be done.")
     return History(place.store, Reader(place.keys).for_history, store_id)
 
 

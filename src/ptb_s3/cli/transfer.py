@@ -18,6 +18,7 @@ from ptb_s3.cli._opened import (
     POINT,
     DryRun,
     Json,
+    OfStore,
     Place,
     elsewhere,
     point,
@@ -252,6 +253,7 @@ def export(
     ],
     *,
     at: Annotated[str | None, typer.Option(metavar="POINT", help=f"{POINT}.")] = None,
+    store: OfStore = None,
     trusted: Trusted = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the file if it is there.")
@@ -263,7 +265,9 @@ def export(
 
     async def work(place: Place) -> tuple[int, State]:
         state: State
-        repository = await place.load()
+        past = request is not None or store is not None
+        opened = await place.load_or_recover(store) if past else None
+        repository = await place.load() if opened is None else opened.repository
         _refuse_other_serializer(repository.base.identity.serializer)
         if request is None:
             head, state = repository.base.head, repository.base.entities

@@ -1,0 +1,260 @@
+"""Accidents, as an operator meets them at three in the morning: what was lost comes back.
+
+Each on a real server, with a bot's life before, the program's words, and what a bot loads after.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from tests.integration.operators import (
+    ALICE,
+    COMMITS,
+    PREFIX,
+    ROTATE,
+    ROTATED,
+    Operator,
+    employed,
+    go_on,
+    live,
+    state_after,
+)
+from tests.servers import S3Server
+from tests.support import BOT_ID, OTHER_KEY, make_persistence, settled, state_of, update
+
+from ptb_s3._container import HEAD
+from ptb_s3._state import Kind
+from ptb_s3.errors import ConflictError, DeletedStateError, ForeignStoreError, PersistenceError
+
+ALL = (HEAD, *Kind)
+
+
+@pytest.fixture
+async def operator(s3_server: S3Server) -> AsyncIterator[Operator]:
+    """An operator with a bucket in which a bot has lived."""
+    async with employed(s3_server) as operator:
+        await live(operator.store())
+        yield operator
+
+
+async def delete_all(operator: Operator) -> None:
+    """Do as `aws s3 rm --recursive`."""
+    for name in ALL:
+        await operator.delete(name)
+
+
+async def test_all_deleted(operator: Operator) -> None:
+    """The bot says so and does not start; one command brings everything back."""
+    newest = (await operator.versions(HEAD))[0]
+    await delete_all(operator)
+    with pytest.raises(DeletedStateError, match=rf"begin-anew {newest}"):
+        await operator.state()
+    said = await operator.fails(3, "show")
+    assert "ptb-s3 repair" in said
+    assert f"{COMMITS}" in said
+    status = await operator.run("status")
+    assert status.exit_code == 3
+    assert f"revision {COMMITS}" in status.stderr
+    assert f"| {COMMITS}," in status.stdout or f"{COMMITS}, " in status.stdout
+    planned = await operator.run("repair", "--dry-run")
+    assert planned.exit_code == 3
+    assert "Nothing is lost." in planned.stderr
+    done = await operator.done("repair")
+    assert f"Brought back revision {COMMITS}, as revision {COMMITS + 1}." in done.stdout
+    assert await operator.state() == state_after(COMMITS)
+    again = await operator.done("repair")
+    assert "nothing to repair" in again.stdout
+
+
+async def test_a_new_state_on_purpose(operator: Operator) -> None:
+    """By the command, and on a host without a shell; each for the deletion it was meant for."""
+    await delete_all(operator)
+    newest = (await operator.versions(HEAD))[0]
+    await operator.fails(3, "begin-anew", "no-such-version")
+    await operator.done("begin-anew", newest)
+    assert await operator.state() == state_after(0)
+    await operator.fails(6, "begin-anew", newest)
+    await delete_all(operator)
+    with pytest.raises(DeletedStateError) as caught:
+        async with operator.bot(begin_anew=newest):
+            pass
+    async with operator.bot(begin_anew=caught.value.version_id) as bot:
+        await update(bot, {"user_data": {ALICE: {"new": 1}}})
+    assert (await operator.state())["user_data"] == {ALICE: {"new": 1}}
+
+
+BROKEN = [(name, how) for name in ALL for how in ("deleted", "emptied", "garbled", "flipped")]
+
+
+@pytest.mark.parametrize(("name", "how"), BROKEN)
+async def test_one_object(operator: Operator, name: str, how: str) -> None:
+    """Whatever became of it, the bot says which and starts again after the one command."""
+    if how == "deleted":
+        await operator.delete(name)
+    elif how == "flipped":
+        await operator.damage(name)
+    else:
+        await operator.put(name, b"" if how == "emptied" else b"<html>No.</html>" * 200)
+    with pytest.raises(PersistenceError, match=name):
+        await operator.state()
+    past = await operator.done("show", "--at", "3")
+    assert past.json["revision"] == 3
+    assert len(await operator.revisions()) >= COMMITS - 1
+    await operator.done("repair", "--yes")
+    assert await operator.state() == state_after(COMMITS)
+    assert (await operator.done("verify")).stdout.startswith("All is well")
+
+
+@pytest.mark.parametrize("name", ALL)
+async def test_an_older_one_put_back(operator: Operator, name: str) -> None:
+    """A blob is read from its version; of a head, the newest commit is brought back."""
+    await operator.put(name, await operator.read(name, (await operator.versions(name))[-1]))
+    await operator.done("repair")
+    async with operator.bot() as bot:
+        await update(bot, {"bot_data": {"orders": "later"}})
+    assert await operator.state() == {**state_after(COMMITS), "bot_data": {"orders": "later"}}
+
+
+async def test_one_kind_beyond_help(operator: Operator) -> None:
+    """The others come back, and what is lost is named before anything is done."""
+    await operator.expire(Kind.USER_DATA, *await operator.versions(Kind.USER_DATA))
+    refused = await operator.run("repair")
+    assert refused.exit_code == 2
+    assert "user_data: all of it is lost" in refused.stderr
+    await operator.done("repair", "--yes")
+    found = await operator.state()
+    assert found == {**state_after(COMMITS), "user_data": {}}
+
+
+async def test_versioning_suspended_in_between(operator: Operator) -> None:
+    """Commits of that time overwrite one another: the last one is the version `null`."""
+    status = {"Status": "Suspended"}
+    await operator.client.put_bucket_versioning(
+        Bucket=operator.bucket, VersioningConfiguration=status
+    )
+    await operator.put(HEAD, await operator.read(HEAD))
+    async with operator.bot() as bot:
+        await go_on(bot, COMMITS)
+        await update(bot, {"bot_data": {"orders": "suspended"}})
+    await operator.client.put_bucket_versioning(
+        Bucket=operator.bucket, VersioningConfiguration={"Status": "Enabled"}
+    )
+    await operator.put(HEAD, b"garbage")
+    await operator.done("repair", "--yes")
+    assert (await operator.state())["bot_data"] == {"orders": "suspended"}
+
+
+async def test_a_new_key_lost(operator: Operator) -> None:
+    """What the retired one opens comes back, and what does not is named."""
+    await operator.done(*ROTATE, **ROTATED)
+    said = await operator.run("repair", "--dry-run")
+    assert said.exit_code == 4
+    assert f"revision {COMMITS + 1}" in said.stderr
+    assert OTHER_KEY.id in said.stderr
+    assert (await operator.run("repair")).exit_code == 2
+    await operator.done("repair", "--yes")
+    assert await operator.state() == state_after(COMMITS)
+
+
+async def test_a_prefix_copied_while_the_bot_wrote(operator: Operator) -> None:
+    """Blobs of one moment and a head of another, without their versions: nothing is mixed."""
+    for kind in Kind:
+        await operator.client.put_object(
+            Bucket=operator.bucket, Key=f"copy/{kind}", Body=await operator.read(kind)
+        )
+    head = await operator.read(HEAD, (await operator.versions(HEAD))[-1])
+    await operator.client.put_object(Bucket=operator.bucket, Key="copy/head", Body=head)
+    run = await operator.run("repair", "--dry-run", PTB_S3_PREFIX="copy/")
+    assert run.exit_code in (0, 5)
+    assert await operator.state(prefix="copy/") == state_after(1)
+
+
+async def test_two_bots_on_one_prefix(operator: Operator) -> None:
+    """The second one does not start; nothing of it is written, or restored over the first."""
+    for request in (None, "3"):
+        persistence = make_persistence(operator.store(), bot=BOT_ID + 1, restore=request)
+        with pytest.raises(ForeignStoreError, match="another bot"):
+            await state_of(persistence)
+    assert await operator.state() == state_after(COMMITS)
+
+
+async def test_an_outage_and_then_a_deletion_under_a_running_bot(operator: Operator) -> None:
+    """It keeps what it has, says so, and goes on by itself once the state was brought back."""
+    async with operator.bot() as bot:
+        await delete_all(operator)
+        with pytest.raises(ExceptionGroup) as caught:
+            await update(bot, {"user_data": {ALICE: {"visits": "unsaved"}}})
+        assert any(isinstance(error, ConflictError) for error in caught.value.exceptions)
+        assert "unsaved changes are kept in memory" in str(caught.value.exceptions[0])
+        await operator.done("repair")
+        await update(bot, {"bot_data": {"orders": COMMITS}})
+        await settled(bot)
+    found = await operator.state()
+    assert found["user_data"][ALICE] == {"visits": "unsaved"}
+
+
+async def test_an_earlier_store_under_a_newer_one(operator: Operator) -> None:
+    """It is named, looked at and brought back by its id; and `prune` leaves it alone."""
+    old = (await operator.done("status", "--json")).json["store"]
+    await delete_all(operator)
+    await operator.done("begin-anew", (await operator.versions(HEAD))[0])
+    async with operator.bot() as bot:
+        await update(bot, {"bot_data": {"orders": "new"}})
+    status = await operator.done("status")
+    assert "earlier store" in status.stdout
+    assert old in status.stdout
+    (earlier,) = (await operator.done("status", "--json")).json["history"]["earlier_stores"]
+    assert (earlier["store"], earlier["revision"]) == (old, COMMITS)
+    listed = (await operator.done("history", "--store", old, "--json")).json
+    assert [commit["revision"] for commit in listed] == [*range(COMMITS, 0, -1)]
+    assert (await operator.done("show", "--store", old)).json["revision"] == COMMITS
+    before = await operator.listing()
+    pruned = await operator.done("prune", "--keep-last", 1, "--yes")
+    assert "of a store that lay here before stay" in pruned.stderr
+    assert len(await operator.listing()) >= len(before) - 2
+    await operator.done("restore", 3, "--store", old)
+    assert await operator.state() == state_after(3)
+    await operator.done("restore", "--store", old)
+    assert await operator.state() == state_after(COMMITS)
+    await operator.done("prune", "--keep-last", 1, "--all-stores", "--yes")
+    assert (await operator.done("status", "--json")).json["history"]["earlier_stores"] == []
+
+
+async def test_a_health_check(operator: Operator) -> None:
+    """`status --max-age`: 0 while the bot saves, 1 when it does not, 5 where there is damage."""
+    await operator.done("status", "--quick", "--max-age", "10m")
+    await asyncio.sleep(1.1)
+    old = await operator.run("status", "--quick", "--max-age", "1s")
+    assert old.exit_code == 1
+    assert "older than 1s" in old.stderr
+    wrong = await operator.run("status", "--max-age", "soon")
+    assert wrong.exit_code == 2
+    await operator.damage(HEAD)
+    assert (await operator.run("status", "--quick", "--max-age", "10m")).exit_code == 5
+
+
+async def test_errors_for_programs(operator: Operator) -> None:
+    """With `--json`, what went wrong stands on stdout as JSON as well."""
+    await operator.damage(HEAD)
+    outcome = await operator.run("export", "state.json", "--json")
+    error = outcome.json["error"]
+    assert outcome.exit_code == error["exit_code"] == 5
+    assert error["kind"] == "DamagedObjectError"
+    assert error["message"].startswith("Object 'head' is damaged")
+    assert "ptb-s3 repair" in error["remedy"]
+
+
+async def test_a_mistyped_prefix(operator: Operator, caplog: pytest.LogCaptureFixture) -> None:
+    """It begins a new state, and says so, and what there is beside it."""
+    with caplog.at_level("WARNING", "ptb_s3"):
+        await operator.state()
+        assert "Beginning a new state" not in caplog.text
+        store = operator.store("bto/")
+        persistence = make_persistence(store)
+        persistence._bucket, persistence._prefix = operator.bucket, "bto/"
+        await state_of(persistence)
+        await store.close()
+    assert f"Beginning a new state at s3://{operator.bucket}/bto/: there is none" in caplog.text
+    assert f"there is one at s3://{operator.bucket}/{PREFIX}." in caplog.text
