@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import NamedTuple
 
 from ptb_s3._base import Reader
@@ -11,6 +10,7 @@ from ptb_s3._head import Head
 from ptb_s3._state import Entities
 from ptb_s3._store import Fetched, Store
 from ptb_s3._versions import NAMES, peek
+from ptb_s3._workers import Offload
 from ptb_s3.errors import PersistenceError
 
 
@@ -32,21 +32,26 @@ class Current(NamedTuple):
     fault: PersistenceError | None
 
 
-async def look_at_current(store: Store, reader: Reader) -> dict[str, Current]:
+async def look_at_current(store: Store, reader: Reader, offload: Offload) -> dict[str, Current]:
     """Look at each current object by itself.
+
+    Args:
+        store: Where they lie.
+        reader: Opens them.
+        offload: Runs what would hold up the event loop.
 
     Raises:
         StorageError: The storage cannot be asked.
     """
-    return {name: await _look_at(store, reader, name) for name in NAMES}
+    return {name: await _look_at(store, reader, name, offload) for name in NAMES}
 
 
-async def _look_at(store: Store, reader: Reader, name: str) -> Current:
+async def _look_at(store: Store, reader: Reader, name: str, offload: Offload) -> Current:
     found = await store.get(name)
     if found is None:
         return Current(name, None, None, None, None)
     try:
-        header, content = await asyncio.to_thread(reader.open, name, found.body)
+        header, content = await offload(reader.open, name, found.body)
     except PersistenceError as fault:
         return Current(name, found, peek(name, found), None, fault)
     return Current(name, found, header, content, None)

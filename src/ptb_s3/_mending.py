@@ -68,6 +68,19 @@ def _fits(base: Base, current: Current) -> bool:
     return base.head.takes(Kind(current.name), header)
 
 
+def transplanted(base: Base) -> Base:
+    """Return the base of a state that is to be written in an empty place, all blobs included."""
+    copied = Base(
+        base.identity,
+        replace(base.head, conditions=None),  # of another storage
+        objects=dict(base.objects),
+        entities={kind: dict(entities) for kind, entities in base.entities.items()},
+    )
+    parts = base.head.parts.items()
+    copied.misplaced |= {k for k, part in parts if part.ref is not None or part.has_changed}
+    return copied
+
+
 def nothing_newer(found: Found | None, base: Base, current: Mapping[str, Current]) -> bool:
     """Tell whether the versions give nothing that was committed after a base, by anybody."""
     if found is None:

@@ -6,7 +6,6 @@ current objects hold is looked at, and never relied on.
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing
@@ -24,6 +23,7 @@ from ptb_s3._listing import read_commits
 from ptb_s3._order import Commit, by_time, in_order
 from ptb_s3._state import Entities, Kind
 from ptb_s3._store import Store, Version
+from ptb_s3._workers import Offload
 from ptb_s3.errors import (
     AccessDeniedError,
     DamagedObjectError,
@@ -83,6 +83,7 @@ async def find_newest(
     store: Store,
     reader: Reader,
     current: Mapping[str, Current],
+    offload: Offload,
     *,
     store_id: str | None = None,
     advance: Callable[[int], None] = lambda _: None,
@@ -95,6 +96,7 @@ async def find_newest(
         store: Where they lie.
         reader: Opens them; see `Reader.for_history`.
         current: What lies there now.
+        offload: Runs what would hold up the event loop.
         store_id: The store whose state it is to be; None: that of the newest version which opens.
         advance: Called with how many versions have been listed.
 
@@ -102,7 +104,7 @@ async def find_newest(
         NothingThereError: No version opens.
         StorageError: The versions cannot be listed or read.
     """
-    search = _Search(store, reader, current, store_id)
+    search = _Search(store, reader, current, offload, store_id)
     async for versions in _by_age(store, advance):
         if await search.through(await _commits(store, versions)):
             break
@@ -117,9 +119,11 @@ class _Search:
         store: Store,
         reader: Reader,
         current: Mapping[str, Current],
+        offload: Offload,
         store_id: str | None,
     ) -> None:
         self._store, self._reader, self._current = store, reader, current
+        self._offload = offload
         self._store_id = store_id
         self._unread: list[Unread] = []
         self._found: tuple[Commit, Head] | None = None
@@ -150,7 +154,7 @@ class _Search:
             if fetched is None:
                 continue  # it has just expired
             try:
-                _, head = await asyncio.to_thread(self._reader.open_head, fetched.body)
+                _, head = await self._offload(self._reader.open_head, fetched.body)
             except (StorageUnavailableError, AccessDeniedError):
                 raise
             except PersistenceError as fault:

@@ -27,7 +27,7 @@ from ptb_s3._guarded import Guarded
 from ptb_s3._history import History, Snapshot
 from ptb_s3._keyring import KeySource
 from ptb_s3._means import LOAD_PAUSE, LOAD_TRIES, Counters, Means
-from ptb_s3._mending import base_of, continued, nothing_newer, place
+from ptb_s3._mending import base_of, continued, nothing_newer, place, transplanted
 from ptb_s3._order import put_back
 from ptb_s3._rebase import Resolve
 from ptb_s3._recovery import Found, find_newest
@@ -120,6 +120,7 @@ class Repository:
         self._run = Run(sealer.new_writer)
         self._committer: Committer | None = None
         self._recovered: Found | None = None
+        self._unwritten = False
 
     @property
     def revision(self) -> int:
@@ -260,14 +261,24 @@ class Repository:
             NothingThereError: No version opens.
         """
         means = self._means
-        current = await look_at_current(means.store, means.reader)
+        current = await look_at_current(means.store, means.reader, means.offload)
         found = await find_newest(
-            means.store, means.reader.for_history, current, store_id=store_id, advance=advance
+            means.store,
+            means.reader.for_history,
+            current,
+            means.offload,
+            store_id=store_id,
+            advance=advance,
         )
         self._committer = Committer(means, Staged(base_of(found, current)), self._run)
-        self._recovered = found
+        self._recovered, self._unwritten = found, True
         await self._committer.recall_conditions()
         return Recovery(current, found)
+
+    def begin_from(self, base: Base) -> None:
+        """Begin with the state of another place, to be written here whole."""
+        self._committer = Committer(self._means, Staged(transplanted(base)), self._run)
+        self._unwritten = True
 
     async def restore_lost(self, request: str) -> bool:
         """Restore as `restore` does where the current state cannot be read; tell whether it did.
@@ -286,15 +297,16 @@ class Repository:
         Args:
             done: Called with the name of each object that is written.
         """
-        if self._recovered is None:
+        if not self._unwritten:
             return
-        base, found = self.base, self._recovered
+        base = self.base
         for kind in sorted(base.misplaced):
             await self.compact(kind)
             base.misplaced.discard(kind)
             done(kind)
-        base.head = continued(base.head, found, self._means.sealer.new_writer())
-        self._recovered = None
+        if self._recovered is not None:
+            base.head = continued(base.head, self._recovered, self._means.sealer.new_writer())
+        self._recovered, self._unwritten = None, False
 
     def _assemble(
         self, arrived: Arrived, objects: Mapping[str, Fetched | None], others: Collection[Kind]
@@ -346,11 +358,11 @@ class Repository:
         means, base = self._means, self.base
         if not means.rewrites_lost:
             return False
-        current = await look_at_current(means.store, means.reader)
+        current = await look_at_current(means.store, means.reader, means.offload)
         if current[HEAD].content is not None:
             return False  # a head, of whomever
         try:
-            found = await find_newest(means.store, means.reader.for_history, current)
+            found = await find_newest(means.store, means.reader.for_history, current, means.offload)
         except NothingThereError:
             found = None
         if not nothing_newer(found, base, current):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Any, TypeAlias
 
@@ -117,3 +117,16 @@ def jitter(attempt: int) -> float:
 def _expect_nothing(request: Untyped, **_: object) -> None:
     """Have a body sent at once: aiohttp waits for "100 Continue" without any timeout."""
     del request.headers["Expect"]
+
+
+def session_of(variables: Mapping[str, str]) -> Untyped:
+    """Return a session with the credentials of a file's ``AWS_*`` variables."""
+    import aioboto3  # noqa: PLC0415 - takes longer to import than telegram.ext
+
+    return aioboto3.Session(
+        aws_access_key_id=variables.get("AWS_ACCESS_KEY_ID"),
+        aws_secret_access_key=variables.get("AWS_SECRET_ACCESS_KEY"),
+        aws_session_token=variables.get("AWS_SESSION_TOKEN"),
+        region_name=variables.get("AWS_DEFAULT_REGION"),
+        profile_name=variables.get("AWS_PROFILE"),
+    )

@@ -12,6 +12,7 @@ from __future__ import annotations
 import difflib
 import os
 import traceback
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import urlsplit
@@ -32,11 +33,18 @@ from ptb_s3._keyring import Key, Keyring
 from ptb_s3.errors import KeyFormatError, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from pydantic_core import ErrorDetails
 
-__all__ = ["KeySettings", "Settings", "describe", "load_keyring", "load_settings"]
+__all__ = [
+    "KeySettings",
+    "Settings",
+    "describe",
+    "load_keyring",
+    "load_settings",
+    "load_settings_of",
+]
 
 ENV_PREFIX = "PTB_S3_"
 ENV_FILE = ".env"
@@ -227,6 +235,33 @@ def load_settings(env_file: str | Path | None = ENV_FILE) -> Settings:
     return _load(Settings, env_file)
 
 
+def load_settings_of(env_file: str | Path) -> tuple[Settings, dict[str, str]]:
+    """Read the settings of a file alone: those of the environment are another place's.
+
+    Returns:
+        The settings, and the file's ``AWS_*`` variables.
+
+    Raises:
+        SettingsError: As `load_settings`.
+    """
+    with _without_ours():
+        settings = _load(Settings, env_file)
+        return settings, {n: v for n, v in os.environ.items() if n.startswith("AWS_")}
+
+
+@contextmanager
+def _without_ours() -> Iterator[None]:
+    """Have none of our variables, nor the AWS chain's, in the environment for a while."""
+    ours = (ENV_PREFIX, "AWS_")
+    kept = {name: os.environ.pop(name) for name in [*os.environ] if name.startswith(ours)}
+    try:
+        yield
+    finally:
+        for name in [name for name in os.environ if name.startswith(ours)]:
+            del os.environ[name]
+        os.environ.update(kept)
+
+
 def load_keyring(env_file: str | Path | None = ENV_FILE) -> Keyring:
     """Read the keys as `load_settings` does, and ask for nothing else to be set.
 
@@ -267,8 +302,14 @@ def _load(model: type[_Settings], env_file: str | Path | None) -> _Settings:
 def _validated(model: type[_Settings], env_file: str | Path | None) -> _Settings:
     in_file = _read(env_file)
     _refuse_unknown({*in_file, *os.environ})
+    # Not for pydantic to read: of a pipe, such as a decrypting program's, there is one reading.
+    given: dict[str, Any] = {
+        name[len(ENV_PREFIX) :].lower(): value
+        for name, value in in_file.items()
+        if name.upper().startswith(ENV_PREFIX) and name not in os.environ
+    }
     try:
-        settings = model(_env_file=env_file, _env_file_encoding=ENV_FILE_ENCODING)
+        settings = model(**given)
     except ValidationError as error:
         faults = error.errors(include_input=False, include_url=False)
     else:
@@ -282,7 +323,7 @@ def _read(env_file: str | Path | None) -> dict[str, str]:
     """Return the variables that a file sets."""
     if env_file is None:
         return {}
-    if not Path(env_file).is_file():
+    if not Path(env_file).exists() or Path(env_file).is_dir():
         if str(env_file) == ENV_FILE:
             return {}
         raise SettingsError(f"{env_file}: there is no such file.")

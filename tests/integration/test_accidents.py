@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from tests.integration.operators import (
@@ -258,3 +259,15 @@ async def test_a_mistyped_prefix(operator: Operator, caplog: pytest.LogCaptureFi
         await store.close()
     assert f"Beginning a new state at s3://{operator.bucket}/bto/: there is none" in caplog.text
     assert f"there is one at s3://{operator.bucket}/{PREFIX}." in caplog.text
+
+
+async def test_the_file_of_variables_after_the_command(
+    operator: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--env-file` may stand anywhere."""
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "other.env"
+    file.write_text("PTB_S3_SYNC=none\nPTB_S3_NO_SUCH=1\n")
+    for arguments in (("status", "--env-file", file), ("--env-file", file, "status")):
+        assert "PTB_S3_NO_SUCH" in await operator.fails(2, *arguments)
+    assert "PTB_S3_NO_SUCH" in await operator.fails(2, "status", f"--env-file={file}")

@@ -15,7 +15,13 @@ from tests.support import locals_of_ours
 
 from ptb_s3._keyring import Key
 from ptb_s3.errors import PersistenceError, SettingsError
-from ptb_s3.settings import Settings, describe, load_keyring, load_settings
+from ptb_s3.settings import (
+    Settings,
+    describe,
+    load_keyring,
+    load_settings,
+    load_settings_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -437,3 +443,27 @@ def test_env_example_works_once_filled_in(*, uncommented: bool) -> None:
     from_file = load_settings()
     Path(".env").unlink()
     assert from_file == load()
+
+
+def test_a_file_may_be_a_pipe() -> None:
+    """As of a program that decrypts it: it is read once, and never lies on a disk."""
+    reading, writing = os.pipe()
+    os.write(writing, f"PTB_S3_BUCKET=piped\nPTB_S3_KEY={KEY.reveal()}\n".encode())
+    os.close(writing)
+    try:
+        settings = load_settings(f"/dev/fd/{reading}")
+    finally:
+        os.close(reading)
+    assert (settings.bucket, settings.keyring().ids) == ("piped", (KEY.id,))
+
+
+def test_the_settings_of_a_file_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the environment is in them, and the environment is as it was afterwards."""
+    file = tmp_path / "there.env"
+    file.write_text(f"PTB_S3_BUCKET=there\nPTB_S3_KEY={KEY.reveal()}\nAWS_ACCESS_KEY_ID=x\n")
+    monkeypatch.setenv("PTB_S3_PREFIX", "here/")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    before = dict(os.environ)
+    settings, aws = load_settings_of(file)
+    assert (settings.bucket, settings.prefix, aws) == ("there", "", {"AWS_ACCESS_KEY_ID": "x"})
+    assert dict(os.environ) == before

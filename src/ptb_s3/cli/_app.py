@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from ptb_s3.cli import (
     _opened,
     _output,
+    copy,
     demo,
     doctor,
     forget,
@@ -28,11 +29,16 @@ from ptb_s3.cli import (
 )
 from ptb_s3.errors import PersistenceError
 
+_ENV_FILE = "--env-file"
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 class _Commands(TyperGroup):
     """Turns an expected error into its text and exit code, for every command below."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - as below
+        """Take ``--env-file`` wherever it stands: it is everybody's."""
+        return super().parse_args(ctx, _env_file_first(args))
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - its type moved between Typer's versions
         try:
@@ -45,12 +51,22 @@ class _Commands(TyperGroup):
             raise typer.Exit(INTERRUPTED) from None
 
 
+def _env_file_first(args: list[str]) -> list[str]:
+    for at, argument in enumerate(args):
+        if argument == "--":
+            break
+        if argument == _ENV_FILE and at + 1 < len(args):
+            return [argument, args[at + 1], *args[:at], *args[at + 2 :]]
+        if argument.startswith(f"{_ENV_FILE}="):
+            return [argument, *args[:at], *args[at + 1 :]]
+    return args
+
+
 app = typer.Typer(
     name="ptb-s3",
     cls=_Commands,
     help="Encrypted S3 persistence for python-telegram-bot.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,  # they show local variables, and one of those is a key
 )
 
@@ -94,3 +110,4 @@ app.command()(prune.prune)
 app.command(context_settings={"ignore_unknown_options": True})(forget.forget)
 app.command("import")(transfer.import_)
 app.command()(transfer.export)
+app.command()(copy.copy)

@@ -169,6 +169,7 @@ class Place(NamedTuple):
         return History(self.store, Reader(self.keys).for_history, header.store)
 
 
+_S3 = "s3://"
 _EXCHANGED = (
     "Another writer was at work {ago}. This would seal head with key {key}, and a bot that runs "
     "without that key could not save from then on. {remedy} Nothing was changed."
@@ -204,6 +205,18 @@ async def elsewhere(place: Place, bucket: str, prefix: str) -> AsyncIterator[Pla
         yield place._replace(name=f"s3://{bucket}/{prefix}", store=store)
     finally:
         await store.close()
+
+
+def split_url(url: str) -> tuple[str, str]:
+    """Return the bucket and the prefix that a URL names.
+
+    Raises:
+        SettingsError: It names none.
+    """
+    bucket, _, prefix = url.removeprefix(_S3).partition("/")
+    if not bucket or not url.startswith(_S3):
+        raise SettingsError("That names no bucket. Give one, and the prefix: s3://bucket/prefix.")
+    return bucket, prefix
 
 
 def run(work: Callable[[Place], Coroutine[Any, Any, _R]]) -> _R:

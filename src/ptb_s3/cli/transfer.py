@@ -24,6 +24,7 @@ from ptb_s3.cli._opened import (
     point,
     refuse_to_exchange_keys,
     run,
+    split_url,
 )
 from ptb_s3.cli._output import count, interruptible
 from ptb_s3.cli.restore import undisturbed
@@ -147,9 +148,7 @@ def _spelled_out(state: State, words: tuple[str, ...]) -> State:
 
 
 async def _base_of(place: Place, source: str) -> Base:
-    bucket, _, prefix = source.removeprefix(_S3).partition("/")
-    if not bucket:
-        raise SettingsError("That names no bucket. Give one, and the prefix: s3://bucket/prefix.")
+    bucket, prefix = split_url(source)
     async with elsewhere(place, bucket, prefix) as other:
         try:
             return (await other.load()).base

@@ -1,0 +1,144 @@
+"""``ptb-s3 copy``: move a state to another bucket, prefix or provider."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Annotated, Any
+
+import typer
+
+from ptb_s3._committer import Occasion
+from ptb_s3._container import HEAD
+from ptb_s3._repository import Repository
+from ptb_s3._s3 import S3Store
+from ptb_s3._s3_client import session_of
+from ptb_s3._state import Kind
+from ptb_s3.cli import _output
+from ptb_s3.cli._opened import DryRun, Json, Place, elsewhere, run, split_url
+from ptb_s3.cli._output import interruptible
+from ptb_s3.errors import ConflictError, DamagedObjectError, NothingThereError, SettingsError
+
+_AGAIN = (
+    "The old place is as it was. What was written in the new one is no state before its head is "
+    "there: delete it by the bucket's own means, and run ptb-s3 copy again."
+)
+
+
+def copy(
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="s3://BUCKET/PREFIX",
+            help="Another place of the same storage, for the same keys and credentials.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    to_env: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Settings of the other place: bucket, key, credentials and all."
+        ),
+    ] = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Copy the current state to another place, sealed with the key there, and read it back.
+
+    Its history stays where it is. Stop the bot before; start it with the settings of the other.
+    """
+    if (target is None) == (to_env is None):
+        raise SettingsError("Give the other place: s3://bucket/prefix, or --to-env and a file.")
+
+    async def work(place: Place) -> dict[str, Any]:
+        source = await place.load()
+        async with _other(place, target, to_env) as other:
+            await _refuse_a_state(other)
+            outcome = {"from": place.name, "to": other.name, "source_revision": source.revision}
+            if dry_run:
+                return {**outcome, "revision": None, "moved_on": False}
+            copied = await _write(other, source)
+        moved_on = (await place.load()).revision != source.revision
+        return {**outcome, "revision": copied.revision, "moved_on": moved_on}
+
+    outcome = run(work)
+    if json:
+        _output.result_json(outcome)
+        return
+    if outcome["revision"] is None:
+        _output.result(f"There is room at {outcome['to']}. Nothing was changed.")
+        return
+    _output.result(
+        f"Copied revision {outcome['source_revision']} to {outcome['to']}, as revision "
+        f"{outcome['revision']} there; read back, the same."
+    )
+    _output.note(f"The history stays at {outcome['from']}.")
+    if outcome["moved_on"]:
+        _output.note(
+            "A bot has committed at the old place meanwhile, and that is not in the copy: stop it, "
+            "and copy to an empty place again."
+        )
+
+
+async def _refuse_a_state(other: Place) -> None:
+    try:
+        there = await other.load()
+    except NothingThereError as error:
+        if type(error) is not NothingThereError:
+            raise  # no bucket, or a state that was deleted
+        return
+    raise ConflictError(
+        f"There is a state at {other.name}, at revision {there.revision}. Nothing was changed. "
+        "Give an empty place."
+    )
+
+
+async def _write(other: Place, source: Repository) -> Repository:
+    repository = other.repository()
+    repository.begin_from(source.base)
+    with interruptible(_AGAIN), _output.progress("Writing") as advance:
+        written: list[str] = []
+
+        def done(name: str) -> None:
+            written.append(name)
+            advance(len(written), len(Kind) + 1)
+
+        await repository.mend(done)
+        await repository.commit(publish=True, occasion=Occasion())
+        done(HEAD)
+    again = await other.load()
+    if again.base.entities != source.base.entities:
+        raise DamagedObjectError(HEAD, "what was copied is not what is read back")
+    return again
+
+
+@asynccontextmanager
+async def _other(place: Place, target: str | None, to_env: str | None) -> AsyncIterator[Place]:
+    if target is not None:
+        async with elsewhere(place, *split_url(target)) as other:
+            yield other
+        return
+    from ptb_s3.settings import load_settings_of  # noqa: PLC0415 - pydantic slows down --help
+
+    settings, aws = load_settings_of(to_env or "")
+    open_ = partial(
+        S3Store,
+        endpoint_url=settings.endpoint_url,
+        region_name=settings.region,
+        expected_bucket_owner=settings.expected_bucket_owner,
+        session=session_of(aws) if aws else None,
+    )
+    store = open_(settings.bucket, settings.prefix)
+    try:
+        yield Place(
+            f"s3://{settings.bucket}/{settings.prefix}",
+            store,
+            settings.keyring(),
+            settings.compression_level,
+            settings.single_writer,
+            open_,
+        )
+    finally:
+        await store.close()
