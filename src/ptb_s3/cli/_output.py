@@ -68,13 +68,19 @@ def failure(error: PersistenceError) -> None:
         result_json({"error": {**told, "exit_code": error.exit_code}})
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:
-    """Print a table.
+def table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    right: Sequence[str] = (),
+    spare: Sequence[str] = (),
+) -> None:
+    """Print a table. What has no spaces, such as an id, is not broken in two.
 
     Args:
         columns: Their headings.
         rows: Their cells, which may hold rich's markup no more than their data allows: none.
         right: The columns that hold numbers.
+        spare: The columns to leave out where it is too wide, the first one first.
     """
     from rich.console import Console  # noqa: PLC0415 - not every command shows a table
     from rich.table import Table  # noqa: PLC0415 - as above
@@ -83,16 +89,32 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = _WIDE
+    columns, rows = _fitting(columns, rows, spare, console.width)
     shown = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
-    for column in columns:
+    for at, column in enumerate(columns):
         numbers = column in right
-        shown.add_column(column, justify="right" if numbers else "left", no_wrap=numbers)
+        whole = numbers or all(" " not in row[at] for row in rows)
+        shown.add_column(column, justify="right" if numbers else "left", no_wrap=whole)
     for row in rows:
         shown.add_row(*(Text(cell, overflow="fold") for cell in row))
     with console.capture() as captured:
         console.print(shown)
     lines = captured.get().splitlines()
     typer.echo("\n".join(line.rstrip() for line in lines))
+
+
+def _fitting(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str], width: int
+) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+    """Leave out what is spare until the rest fits."""
+    for name in spare:
+        widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
+        if sum(widths) + 2 * len(widths) <= width:
+            break
+        at = columns.index(name)
+        columns = [*columns[:at], *columns[at + 1 :]]
+        rows = [[*row[:at], *row[at + 1 :]] for row in rows]
+    return columns, rows
 
 
 @contextmanager

@@ -271,6 +271,7 @@ def _show_history(commits: list[Commit]) -> None:
         ["revision", "time", "writer", "changed", "size", ""],
         [_commit_row(commit, largest) for commit in commits],
         right=["revision", "size"],
+        spare=["", "writer"],
     )
     damaged = sum(commit.header is None for commit in commits)
     if damaged:

@@ -84,9 +84,9 @@ def put_back_json(found: Sequence[PutBack]) -> list[dict[str, Any]]:
 
 
 _REMEDY = (
-    "A current object that is damaged: bring back an older version of it by the bucket's own "
-    "means, then verify again. A key that is not at hand belongs in PTB_S3_RETIRED_KEYS; "
-    "or in PTB_S3_HISTORY_KEYS, if older versions alone are sealed with it."
+    "A current object that is damaged: ptb-s3 repair says what can be brought back, and does it. "
+    "A key that is not at hand belongs in PTB_S3_RETIRED_KEYS; or in PTB_S3_HISTORY_KEYS, if older "
+    "versions alone are sealed with it."
 )
 
 
