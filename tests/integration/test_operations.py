@@ -330,7 +330,6 @@ async def test_what_cannot_be_undone_is_not_done_unasked(onlooker: Operator) -> 
 async def test_the_wrong_arguments_are_exit_code_2(empty: Operator) -> None:
     """What the command line does not know is shown with how it is used."""
     for arguments in (
-        ("restore",),
         ("forget", "x"),
         ("forget", ALICE, "--porge"),
         ("prune", "--keep", 1),
@@ -340,6 +339,7 @@ async def test_the_wrong_arguments_are_exit_code_2(empty: Operator) -> None:
         outcome = await empty.run(*arguments)
         assert (outcome.exit_code, outcome.stdout) == (2, "")
         assert outcome.stderr.startswith("Usage:")
+    assert "Give a point to go back to" in await empty.fails(2, "restore")
 
 
 async def test_an_entity_that_is_not_there_is_exit_code_3(onlooker: Operator) -> None:

@@ -110,7 +110,8 @@ async def _snapshot(
 ) -> Snapshot:
     """Return the state to bring back: one of this store's, or of another that lay here before."""
     if store_id is None or store_id == repository.base.identity.store:
-        return await repository.restorable(request or str(repository.revision))
+        newest = str(repository.revision)
+        return await repository.restorable(newest if request is None else request)
     other = place.repository()
     found = (await other.recover(store_id=store_id)).found
     if found.head.bot != repository.base.head.bot:
