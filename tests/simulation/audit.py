@@ -18,6 +18,7 @@ from ptb_s3 import Keyring, _codec, _state
 from ptb_s3._base import Base, MovedError, OpenedHead, Reader, overlay
 from ptb_s3._container import HEAD, Header
 from ptb_s3._head import Head
+from ptb_s3._repository import Repository
 from ptb_s3._state import Entities, Kind
 from ptb_s3._store import Fetched, MemoryStore
 from ptb_s3.errors import DamagedObjectError, PersistenceError
@@ -70,6 +71,8 @@ class Audit:
         current: Id of the last commit.
         there: Id of the commit whose head is there now: an older one's, where it was put back;
             None: what is there is no head.
+        repairing: What an operator repairs with, and the commit that it brings back.
+        is_repaired: Whether the last commit is such a one.
         bodies: What bots have written, by object, oldest first.
         on_commit: Called with each commit.
         with_model: Whether every value was written under the eyes of the model.
@@ -92,6 +95,8 @@ class Audit:
         self.current = ""
         self.there: str | None = ""
         self.bodies: dict[str, list[bytes]] = {name: [] for name in (HEAD, *Kind)}
+        self.is_repaired = False
+        self.repairing: tuple[Repository, str] | None = None
         self.violation: Violation | None = None
         self.tally: Counter[str] = Counter()
         self.on_commit: list[Callable[[Commit], None]] = []
@@ -161,15 +166,25 @@ class Audit:
         except PersistenceError as error:
             raise Violation(f"a head was written that no reader opens: {error}") from error
 
-    def _check_commit(self, head: Head) -> None:
+    def _before(self, head: Head) -> tuple[str, Commit]:
+        """Return the id of the commit that a new one is on top of, and that commit."""
+        operator = self.repairing and self.repairing[0]._run.writer  # another one, perhaps, by now
+        repair = operator == head.writers[-1].writer
+        self.is_repaired = repair
+        if repair:
+            self._check_repair(head)
         if self.there is None and head.revision == 1:
             # S3 takes a first commit again above a delete marker, and a bot may not list versions.
             raise Excused("a new store was begun where an outsider had deleted one meanwhile")
         if self.there is None:
             raise Violation("what an outsider has put in the place of head was overwritten unseen")
         before = self.commits[self.there]
-        if head.revision != before.revision + 1:
+        if head.revision != before.revision + 1 and not repair:
             raise Violation(f"revision {head.revision} came after {before.revision}")
+        return self.there, before
+
+    def _check_commit(self, head: Head) -> None:
+        before_id, before = self._before(head)
         state = {kind: dict(entities) for kind, entities in before.state.items()}
         changed: set[tuple[Kind, Any]] = set()
         for kind, part in head.parts.items():
@@ -184,9 +199,9 @@ class Audit:
         self._learn_words(head.words)
         self._check_refs(head, state, before)
         self._head = head
-        commit = Commit(head.revision, state, self._now(), self._storage.current(), self.there)
+        commit = Commit(head.revision, state, self._now(), self._storage.current(), before_id)
         commit.words = head.words
-        commit.restores = head.restored != self._restored.get(self.there)
+        commit.restores = head.restored != self._restored.get(before_id)
         self._restored[head.commit] = head.restored
         self.commits[head.commit] = commit
         self.current = self.there = head.commit
@@ -198,6 +213,16 @@ class Audit:
         self.tally["words"] += len(head.words) > 0
         most = max(len(part.differential) for part in head.parts.values())
         self.tally["pages"] += most > _state.MAX_ENTRIES
+
+    def _check_repair(self, head: Head) -> None:
+        """See that an operator brings back the newest commit, and gives no revision twice."""
+        assert self.repairing is not None
+        if self.repairing[1] != self.current:
+            raise Violation("a repair brought back another commit than the newest one")
+        given = max(commit.revision for commit in self.commits.values())
+        if head.revision <= given:
+            raise Violation(f"a repair gave revision {head.revision}, and {given} was given before")
+        self.there = self.repairing[1]
 
     def _check_refs(self, head: Head, state: State, before: Commit) -> None:
         """See that the differential builds on the blobs that the head names."""

@@ -13,6 +13,7 @@ from ptb_s3 import (
     _head,
     _head_pages,
     _rebase,
+    _recovery,
     _refresh,
     _staged,
 )
@@ -25,6 +26,7 @@ from ptb_s3._guarded import Guarded
 from ptb_s3._head import Head, Ref
 from ptb_s3._live import Objects
 from ptb_s3._merge import _Merging
+from ptb_s3._order import Commit
 from ptb_s3._rebase import Rebased, Resolution
 from ptb_s3._repository import Repository
 from ptb_s3._run import Run
@@ -156,6 +158,12 @@ def _takes_older(self: Head, _: Kind, blob: Header) -> bool:
 
 
 _DUE: Callable[..., list[Kind]] = _compaction.due
+
+
+def _by_time(commits: Any) -> list[list[Commit]]:
+    """Take the version that the storage took last for the newest commit."""
+    readable = [commit for commit in commits if commit.header is not None]
+    return [[c] for c in sorted(readable, key=lambda one: one.version.modified, reverse=True)]
 
 
 def _due_in_company(base: Base, sealing: str | None, **_: Any) -> list[Kind]:
@@ -303,6 +311,7 @@ MUTANTS: Mapping[str, Mutant] = {
     "forget which updates were delivered": _mutant(
         "deliver", (Delivered, "adding", _forget_updates)
     ),
+    "bring back what was put back": _mutant("outsiders", (_recovery, "_newest_first", _by_time)),
     # What once survived
     "load anew after a flush, though something is dirty": _mutant(
         "getters", (S3Persistence, "_open", _open_anew)

@@ -8,10 +8,15 @@ import random
 from tests.simulation.audit import Audit, Commit
 from tests.simulation.excuses import Excuses
 from tests.simulation.model import Model, Violation, Write
+from tests.simulation.storage import Line, Weather
 
+from ptb_s3 import Keyring
+from ptb_s3._committer import Occasion
 from ptb_s3._container import HEAD
+from ptb_s3._repository import Repository
 from ptb_s3._state import Kind
 from ptb_s3._store import MemoryStore
+from ptb_s3.errors import PersistenceError
 
 
 class Outsider:
@@ -23,6 +28,7 @@ class Outsider:
         excuses: Told of what may fail by it.
         model: Told of states that came back.
         rng: Decides what it does.
+        keys: Open every object, for an operator who repairs.
     """
 
     def __init__(
@@ -32,9 +38,11 @@ class Outsider:
         excuses: Excuses,
         model: Model,
         rng: random.Random,
+        *,
+        keys: Keyring,
     ) -> None:
         self._storage, self._audit, self._excuses = storage, audit, excuses
-        self._model, self._rng = model, rng
+        self._model, self._keys, self._rng = model, keys, rng
         self._rolled_back: Write | None = None
         audit.on_commit.append(self._committed)
 
@@ -49,7 +57,8 @@ class Outsider:
             self._look()
             if rng.random() < 0.8:
                 await asyncio.sleep(rng.choice([0.1, 1.0, 10.0, 20.0]))
-                self.mend()
+                if rng.random() < 0.5 or not await self._repair():
+                    self.mend()
 
     def _name(self) -> str | None:
         names = sorted(self._storage._current)
@@ -131,11 +140,35 @@ class Outsider:
     # What becomes of it -------------------------------------------------------------------------
 
     def _committed(self, _: Commit) -> None:
+        if self._rolled_back is not None and self._audit.is_repaired:
+            self._model.forget_restore(self._rolled_back)
+            self._audit.forget_past()
+            self._rolled_back = None
         if self._rolled_back is not None:
             self._rolled_back.ended = asyncio.get_running_loop().time()
             self._rolled_back = None
             self._excuses.branched = True
             self._audit.tally["branched"] += 1
+
+    async def _repair(self) -> bool:
+        """Do as `ptb-s3 repair`; tell whether the newest commit was brought back."""
+        if not (self._storage.versioned and self._excuses.spoiled and self._audit.current):
+            return False
+        line = Line(self._storage, self._rng, Weather(), self._audit.written)
+        repository = Repository(line, self._keys)
+        try:
+            found = (await repository.recover()).found
+            if any(revision != found.header.revision for revision in found.of.values()):
+                self._audit.blame(Violation("a repair loses what the versions hold"))
+            await repository.mend()
+            self._audit.repairing = repository, found.header.commit
+            await repository.commit(publish=True, occasion=Occasion())
+        except PersistenceError:  # a bot was first, or nothing opens: then as below
+            return False
+        finally:
+            self._audit.repairing = None
+        self._audit.tally["repaired"] += 1
+        return True
 
     def mend(self) -> None:
         """Put back the newest intact version of what is not, as an operator would."""

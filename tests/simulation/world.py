@@ -138,7 +138,14 @@ class World:
         """
         writers = self._rng.choice([1, 2, 2, 3])
         end = asyncio.get_running_loop().time() + DURATION
-        outsider = Outsider(self._storage, self._audit, self._excuses, self._model, self._rng)
+        outsider = Outsider(
+            self._storage,
+            self._audit,
+            self._excuses,
+            self._model,
+            self._rng,
+            keys=Keyring(KEYS[0], KEYS[1:]),
+        )
         self._audit.thorough = "outsiders" in self.features
         others = [outsider.run(end)] if "outsiders" in self.features else []
         if self.features.isdisjoint({"outsiders", "clocks"}):  # they need all that there was
