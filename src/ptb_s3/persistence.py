@@ -674,7 +674,8 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         except PersistenceError:
             beside = []  # it is said for the user's sake alone
         held = ", ".join(f"s3://{self._bucket}/{prefix}" for prefix in beside)
-        _LOGGER.warning(
+        _LOGGER.log(
+            logging.WARNING if held else logging.INFO,
             "Beginning a new state at s3://%s/%s: there is none yet.%s",
             self._bucket,
             self._prefix,

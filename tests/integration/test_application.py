@@ -383,7 +383,10 @@ async def test_an_interval_without_changes_makes_no_request(
 async def test_a_bot_that_does_nothing_writes_nothing(
     bots: Bots, fault_proxy: FaultProxy, types: ContextTypes[Any, Any, Any, Any] | None
 ) -> None:
-    """The first start of an idle bot reads the six objects, and leaves the bucket empty."""
+    """The first start of an idle bot reads the six objects, and leaves the bucket empty.
+
+    And, since there are none, whether there ever were, and what lies beside them.
+    """
     run = bots.run(
         remembering(),
         builder_types=types,
@@ -392,7 +395,8 @@ async def test_a_bot_that_does_nothing_writes_nothing(
     )
     async with run as app:
         await app.update_persistence()
-    assert [request[:4] for request in fault_proxy.requests] == ["GET "] * 6
+    asked = [request[:4] for request in fault_proxy.requests]
+    assert asked == [*["GET "] * 6, *["GET "] * 3, "HEAD"]
     assert await bots.versions() == []
 
 

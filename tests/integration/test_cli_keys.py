@@ -105,7 +105,9 @@ def test_malformed_key_is_exit_code_2_and_is_not_shown(arguments: list[str]) -> 
     """A malformed key gets one line that says what is wrong, and no part of it."""
     os.environ["PTB_S3_KEY"] = KEY.reveal()[:-1]
     result = run(*arguments)
-    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.exit_code == 2
+    assert ('"kind": "SettingsError"' in result.stdout) == ("--json" in arguments)
+    assert KEY.reveal()[20:-1] not in result.stdout
     assert result.stderr == (
         "error: PTB_S3_KEY has 42 characters after 'ptbs3k1_' instead of 43. "
         "Copy it again, whole.\n"

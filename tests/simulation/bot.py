@@ -446,7 +446,7 @@ class Bot:
     def _refusals(self) -> list[PersistenceError]:
         """Return what was refused, as whoever asks for it is told, and this bot has not heard."""
         commits: Any = self.persistence._commits
-        told = [] if commits is None else commits.faults
+        told = [] if commits is None else commits.faults or []
         return [fault for fault in told if all(fault is not heard for heard in self._heard)]
 
     async def _flush_all(self) -> bool:
