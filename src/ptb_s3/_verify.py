@@ -81,6 +81,7 @@ class Report:
         commits: How many versions of head were opened.
         stranded: Revisions that are intact, but whose blobs are gone: they cannot be restored.
         put_back: Current objects that were put back, or copied, since they were made.
+        known: Versions that cannot be read, or be brought back, and are older than what was asked.
     """
 
     objects: int = 0
@@ -89,6 +90,7 @@ class Report:
     commits: int = 0
     stranded: list[int] = field(default_factory=list)
     put_back: list[PutBack] = field(default_factory=list)
+    known: int = 0
 
     @property
     def exit_code(self) -> int:
@@ -161,15 +163,24 @@ async def _misfit(reader: Reader, objects: dict[str, Fetched | None]) -> Finding
     return Finding(fault.object_name, found and found.version_id, None, fault)
 
 
-async def verify_history(store: Store, reader: Reader, advance: Advance) -> Report:
+async def verify_history(
+    store: Store, reader: Reader, advance: Advance, since: datetime | None = None
+) -> Report:
     """Open every version of every object, and see which commits still have their blobs.
+
+    Args:
+        store: Where they lie.
+        reader: Opens them.
+        advance: Called with how many are done, and of how many, where that is known.
+        since: What is wrong with versions that the storage took before is only counted, unless
+            they are current.
 
     Raises:
         StorageError: The storage cannot be asked.
     """
     report = Report()
     blobs: dict[str, dict[Kind, list[Header]]] = defaultdict(lambda: {kind: [] for kind in Kind})
-    heads: list[tuple[str, Head]] = []
+    heads: list[tuple[str, Head, bool]] = []
     seen: set[tuple[str, str]] = set()
     listing = await list_all(store, advance)
     async with aclosing(open_all(store, reader, listing, advance)) as versions:
@@ -177,20 +188,27 @@ async def verify_history(store: Store, reader: Reader, advance: Advance) -> Repo
             report.objects += 1
             report.size += opened.version.size
             header, version_id = opened.header, opened.version.version_id
+            early = since is not None and opened.version.modified < since
+            known = early and not opened.version.is_latest
             seen.add((opened.name, version_id))
             if opened.version.is_latest and opened.fault is None and header is not None:
                 report.put_back += _put_back(opened.name, header, opened.version.modified)
-            if opened.fault is not None:
+            if opened.fault is not None and known:
+                report.known += 1
+            elif opened.fault is not None:
                 finding = Finding(opened.name, version_id, _revision(header), opened.fault)
                 report.findings.append(finding)
             elif isinstance(opened.content, Head) and header is not None:
-                heads.append((header.store, opened.content.refs_alone))
+                heads.append((header.store, opened.content.refs_alone, known))
             elif header is not None:
                 blobs[header.store][Kind(opened.name)].append(header)
     report.findings += await _not_given(store, listing, seen)
     report.commits = len(heads)
-    stranded = [head.revision for of, head in heads if not restorable(head, blobs[of])]
-    report.stranded = sorted(stranded, reverse=True)
+    stranded = [
+        (head.revision, known) for of, head, known in heads if not restorable(head, blobs[of])
+    ]
+    report.known += sum(known for _, known in stranded)
+    report.stranded = sorted((number for number, known in stranded if not known), reverse=True)
     return report
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -271,3 +272,17 @@ async def test_the_file_of_variables_after_the_command(
     for arguments in (("status", "--env-file", file), ("--env-file", file, "status")):
         assert "PTB_S3_NO_SUCH" in await operator.fails(2, *arguments)
     assert "PTB_S3_NO_SUCH" in await operator.fails(2, "status", f"--env-file={file}")
+
+
+async def test_a_nightly_check_is_green_again(operator: Operator) -> None:
+    """What was bad before a repair stays in the history, and is known then."""
+    await operator.damage(HEAD)
+    await asyncio.sleep(1.1)  # a storage tells seconds
+    await operator.done("repair")
+    assert (await operator.run("verify", "--history")).exit_code == 5
+    after = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
+    checked = await operator.done("verify", "--history", "--since", after)
+    assert "1 older version cannot be read or brought back, as is known" in checked.stderr
+    await operator.damage(HEAD)
+    assert (await operator.run("verify", "--history", "--since", after)).exit_code == 5
+    assert "give --history" in await operator.fails(2, "verify", "--since", after)

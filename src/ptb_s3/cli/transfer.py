@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -37,6 +38,7 @@ from ptb_s3.errors import (
 )
 
 _JSON = ".json"
+_WHOSE = "Whose state is it? Give --bot and the bot's id: the digits before ':' in its token."
 _S3 = "s3://"
 _IMPORTED = "The import itself is committed; ptb-s3 history shows it."
 _SERIALIZER = "pickle5"  # the only one whose values can be taken over by other than the bot
@@ -75,6 +77,8 @@ def import_(
     """Take over the state of a bot from another place, then read it back and compare."""
     if replace and not merge:
         raise SettingsError("--replace says how to merge: give --merge as well.")
+    if bot is None and not source.startswith(_S3):
+        bot = _ask_whose()
 
     async def work(place: Place) -> dict[str, Any]:
         state, head = await _read(place, source, trusted or ["__main__"])
@@ -101,6 +105,22 @@ def import_(
         total = sum(kind["imported"] for kind in outcome["kinds"].values())
         what = count(total, "entity", "entities")
         _output.result(f"Imported {what} as revision {outcome['revision']}; read back, the same.")
+
+
+def _ask_whose() -> int:
+    """Ask for what no file says, before anything takes time.
+
+    Raises:
+        SettingsError: Nobody is there to ask.
+    """
+    if not sys.stdin.isatty():
+        raise SettingsError(_WHOSE)
+    answer: int = typer.prompt(
+        "Whose state is it? Id of the bot, the digits before ':' in its token",
+        type=int,
+        err=True,
+    )
+    return answer
 
 
 async def _read(place: Place, source: str, trusted: list[str]) -> tuple[State, Head | None]:
@@ -163,9 +183,7 @@ async def _base_of(place: Place, source: str) -> Base:
 
 async def _load(repository: Repository, *, known: int | None) -> None:
     if known is None:
-        raise SettingsError(
-            "Whose state is it? Give --bot and the bot's id: the digits before ':' in its token."
-        )
+        raise SettingsError(_WHOSE)
     await repository.load()
 
 

@@ -10,9 +10,10 @@ import typer
 from ptb_s3._base import Reader, no_state
 from ptb_s3._verify import Finding, PutBack, Report, verify_current, verify_history
 from ptb_s3.cli import _output
-from ptb_s3.cli._opened import Json, Place, run
+from ptb_s3.cli._opened import Json, Place, moment, run
 from ptb_s3.cli._output import count, size, when, when_json
 from ptb_s3.cli.prune import runs
+from ptb_s3.errors import SettingsError
 
 
 def verify(
@@ -20,16 +21,23 @@ def verify(
     history: Annotated[
         bool, typer.Option("--history", help="Open every version that the bucket holds.")
     ] = False,
+    since: Annotated[
+        str | None,
+        typer.Option(help="With --history: what was wrong before this time is known, and counted."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Open every object that the current state needs, and report those that cannot be read."""
+    if since is not None and not history:
+        raise SettingsError("--since is about older versions: give --history as well.")
+    first = None if since is None else moment(since)
 
     async def work(place: Place) -> Report:
         reader = Reader(place.keys)
         if not history:
             return await verify_current(place.store, reader)
         with _output.progress("Opening versions") as advance:
-            return await verify_history(place.store, reader, advance)
+            return await verify_history(place.store, reader, advance, first)
 
     report = run(work)
     if not report.objects:
@@ -56,6 +64,10 @@ def _show(report: Report, what: str) -> None:
         _output.result(f"Opened and intact: {read}.")
     else:
         _output.result(f"All is well: {read}, opened and intact.")
+    if report.known:
+        _output.note(
+            f"{count(report.known, 'older version')} cannot be read or brought back, as is known."
+        )
     if report.stranded:
         _output.note(
             f"{count(len(report.stranded), 'commit')} cannot be brought back, for want of blobs to "
@@ -101,6 +113,7 @@ def _report_json(report: Report) -> dict[str, Any]:
         "bytes": report.size,
         "commits": report.commits,
         "stranded": report.stranded,
+        "known": report.known,
         "put_back": put_back_json(report.put_back),
         "findings": [
             {
