@@ -393,8 +393,10 @@ class Bot:
         return not commits.repository.words  # a value that has words by now has other bytes
 
     def _hear(self, call: asyncio.Future[None]) -> None:
+        """Hear what a call says, also where whoever gathers the calls is cancelled meanwhile."""
         if not call.cancelled() and (failure := call.exception()):
             self._heard.append(failure)
+            self._judge([failure])
 
     def _judge(self, failures: Collection[BaseException]) -> bool:
         """Tell whether all was saved but for what was refused; see `Excuses.judge`."""
