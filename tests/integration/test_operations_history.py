@@ -369,7 +369,9 @@ async def test_prune_by_hours_days_and_months(onlooker: Operator) -> None:
     assert kept[0] == COMMITS
     assert len(kept) <= 2  # the storage's clock may have struck meanwhile
     both = (await onlooker.done("prune", *periods, "--keep-last", 4, "--dry-run", "--json")).json
-    assert [commit["revision"] for commit in both["keep"]["commits"]] == [8, 7, 6, 5]
+    kept = [commit["revision"] for commit in both["keep"]["commits"]]
+    assert kept[:4] == [8, 7, 6, 5]
+    assert len(kept) <= 5  # as above
 
 
 async def test_prune_says_what_goes_and_again_finds_nothing(operator: Operator) -> None:
