@@ -406,7 +406,7 @@ class Bot:
             if refused is None:
                 saved = False
             else:
-                self._refused.add(refused)
+                self._refused.add(_field_of(*refused))
         return saved
 
     async def _flush(self) -> None:
@@ -513,7 +513,12 @@ class Bot:
 def _entities_of(fault: PersistenceError) -> set[tuple[Any, Any]]:
     """Return kind and key of the entities that were refused."""
     keys = getattr(fault, "keys", None) or [getattr(fault, "key", None)]
-    return {(getattr(fault, "kind", None), key) for key in keys}
+    return {_field_of(getattr(fault, "kind", None), key) for key in keys}
+
+
+def _field_of(kind: Any, key: Any) -> tuple[Any, Any]:
+    """Return what a field's name begins with: a conversation's is not in front of its key."""
+    return kind, key[1] if kind in ("conversations", "callback_data") else key
 
 
 def workers(bot: Bot, count: int, until: Callable[[], bool]) -> list[asyncio.Task[None]]:
