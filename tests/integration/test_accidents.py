@@ -286,3 +286,12 @@ async def test_a_nightly_check_is_green_again(operator: Operator) -> None:
     await operator.damage(HEAD)
     assert (await operator.run("verify", "--history", "--since", after)).exit_code == 5
     assert "give --history" in await operator.fails(2, "verify", "--since", after)
+
+
+@pytest.mark.parametrize("revision", [COMMITS, 3])
+async def test_a_restore_after_all_was_deleted(operator: Operator, revision: int) -> None:
+    """Also to the newest commit, which differs in nothing from what the versions give."""
+    await delete_all(operator)
+    done = await operator.done("restore", revision)
+    assert f"Restored as revision {COMMITS + 1}." in done.stdout
+    assert await operator.state() == state_after(revision)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, NamedTuple, cast
 
 import typer
 
+from ptb_s3._committer import Occasion
 from ptb_s3._container import Header
 from ptb_s3._history import Snapshot
 from ptb_s3._rebase import spell_out
@@ -77,20 +78,20 @@ def restore(
     request = None if to is None else point(to)
 
     async def work(place: Place) -> tuple[int, Header, Changes, int | None]:
-        repository = (await place.load_or_recover()).repository
+        repository, fault = await place.load_or_recover()
         before = repository.revision
         snapshot = await _snapshot(place, repository, request, store)
         changes = repository.changes_to(_chosen(repository, snapshot, only, key))
         if not json:
             _say_plan(snapshot.header, count_changes(repository, changes))
-        if dry_run or not any(changes.values()):
+        if dry_run or not (fault or any(changes.values())):
             return before, snapshot.header, changes, None
         refuse_to_exchange_keys(repository)
         with (
             interruptible("ptb-s3 history says whether the restore was committed."),
             undisturbed("Nothing was restored: run the same command again."),
         ):
-            await repository.commit_only(changes)
+            await repository.commit_only(changes, Occasion() if fault else None)
         return before, snapshot.header, changes, repository.revision
 
     before, header, changes, made = run(work)
