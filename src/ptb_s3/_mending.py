@@ -15,6 +15,7 @@ from ptb_s3._current import Current
 from ptb_s3._head import MAX_LINES, Head, Line, Ref
 from ptb_s3._recovery import Found
 from ptb_s3._state import Kind
+from ptb_s3.errors import DamagedObjectError
 
 _UNVERSIONED = "null"
 
@@ -81,15 +82,21 @@ def transplanted(base: Base) -> Base:
     return copied
 
 
-def nothing_newer(found: Found | None, base: Base, current: Mapping[str, Current]) -> bool:
-    """Tell whether the versions give nothing that was committed after a base, by anybody."""
-    if found is None:
-        return True
-    if found.header.commit != base.head.commit:
-        return False
-    lying = current[HEAD].found
-    there = lying and (lying.version_id or _UNVERSIONED)
-    return all(
+def is_lost(head: Current) -> bool:
+    """Tell whether a current head is gone or garbage, rather than one of a key not at hand."""
+    return head.found is None or isinstance(head.fault, DamagedObjectError)
+
+
+def nothing_newer(found: Found, base: Base, head: Current) -> bool:
+    """Tell whether the versions give nothing that was committed after a base, by anybody.
+
+    Args:
+        found: What they give.
+        base: What was committed, as far as this process knows.
+        head: The current head, which is lost.
+    """
+    there = head.found and (head.found.version_id or _UNVERSIONED)
+    return found.header.commit == base.head.commit and all(
         one.version.version_id == there
         or (one.header is not None and one.header.commit == base.head.commit)
         for one in found.unread

@@ -37,6 +37,9 @@ from ptb_s3.errors import (
 PAGE = 1000
 # By so much may two versions of one page be the other way round: they were written at once.
 JITTER = timedelta(seconds=2)
+# Revisions after the newest commit that opens, of which nothing does. Those are told from headers
+# that nobody has authenticated: believed without a bound, one could use up all that there are.
+MAX_GAP = 2**20
 
 
 class Unread(NamedTuple):
@@ -59,11 +62,12 @@ class Found:
 
     Attributes:
         commit: The commit that it is of.
-        head: The same, opened, without its differential.
+        header: What that says of itself.
+        head: The same commit, opened.
         entities: The state, without whoever was erased since.
         of: The revision that each kind's data is of; None: no version of it is left.
         unread: Newer versions of head that do not open, newest first.
-        newest: The highest revision that anything of the store bears.
+        newest: The highest revision that anything of the store says of itself, within `MAX_GAP`.
         restored: Restore requests that versions which open have carried out, oldest first.
         erasures: What they record of who was erased: as a rule, once.
     """
@@ -212,7 +216,7 @@ class _Search:
             entities=entities,
             of=of,
             unread=sorted(self._unread, key=lambda one: one.version.modified, reverse=True),
-            newest=newest,
+            newest=min(newest, head.revision + MAX_GAP),
             restored=tuple(dict.fromkeys(reversed(restored)))[:MAX_RESTORED][::-1],
             erasures=erasures,
         )
@@ -292,15 +296,18 @@ def _unreadable(version: Version) -> Unread:
 
 
 def _nothing(unread: list[Unread]) -> NothingThereError:
+    unread = sorted(unread, key=lambda one: one.version.modified, reverse=True)
     if not unread:
         return NothingThereError(
             "There is no version of head here: nothing can be brought back. Check PTB_S3_BUCKET "
             "and PTB_S3_PREFIX, and whether the bucket keeps versions."
         )
-    return NothingThereError(
-        f"Of the {len(unread)} versions of head that are left, none opens; the newest one: "
+    nothing = NothingThereError(
+        f"Of the versions of head that are left, {len(unread)} in number, none opens; the newest: "
         f"{unread[0].fault}"
     )
+    nothing.unread = len(unread)
+    return nothing
 
 
 def _header(commit: Commit) -> Header:

@@ -27,7 +27,7 @@ from ptb_s3._guarded import Guarded
 from ptb_s3._history import History, Snapshot
 from ptb_s3._keyring import KeySource
 from ptb_s3._means import LOAD_PAUSE, LOAD_TRIES, Counters, Means
-from ptb_s3._mending import base_of, continued, nothing_newer, place, transplanted
+from ptb_s3._mending import base_of, continued, is_lost, nothing_newer, place, transplanted
 from ptb_s3._order import put_back
 from ptb_s3._rebase import Resolve
 from ptb_s3._recovery import Found, find_newest
@@ -359,14 +359,16 @@ class Repository:
         if not means.rewrites_lost:
             return False
         current = await look_at_current(means.store, means.reader, means.offload)
-        if current[HEAD].content is not None:
-            return False  # a head, of whomever
+        if not is_lost(current[HEAD]):
+            return False
         try:
             found = await find_newest(means.store, means.reader.for_history, current, means.offload)
-        except NothingThereError:
-            found = None
-        if not nothing_newer(found, base, current):
-            return False
+        except NothingThereError as nothing:
+            if nothing.unread > (current[HEAD].found is not None):
+                return False  # versions that do not open, and may be newer
+        else:
+            if not nothing_newer(found, base, current[HEAD]):
+                return False
         _LOGGER.warning(
             "The current state is lost, and the versions give nothing newer than what is in "
             "memory: it is written anew (PTB_S3_ON_LOSS=rewrite)."

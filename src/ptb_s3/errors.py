@@ -81,9 +81,14 @@ class NoConditionalPutError(StorageError):
 
 
 class NothingThereError(PersistenceError):
-    """What was asked for is not there."""
+    """What was asked for is not there.
+
+    Attributes:
+        unread: How many versions of head are there and do not open, where that was looked at.
+    """
 
     exit_code = 3
+    unread: int = 0
 
 
 _NOTHING = "No version of it is left."

@@ -42,7 +42,9 @@ from ptb_s3._workers import Worker
 from ptb_s3.errors import (
     DamagedObjectError,
     DeletedStateError,
+    NothingThereError,
     PersistenceError,
+    RestorePointError,
     SettingsError,
     UnknownKeyError,
 )
@@ -663,9 +665,16 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             await repository.load(ahead)
         except (DamagedObjectError, DeletedStateError, UnknownKeyError) as fault:
             suspect = isinstance(fault, UnknownKeyError) and fault.in_history
-            request = None if suspect else self._restore
-            if request is None or not await repository.restore_lost(request):
+            if self._restore is None or suspect:
                 raise
+            try:
+                restored = await repository.restore_lost(self._restore)
+            except RestorePointError:
+                raise
+            except NothingThereError:
+                restored = False
+            if not restored:
+                raise fault from None
 
     async def _say_new(self) -> None:
         """Say that there is no state yet: with a prefix that was mistyped, there never is."""

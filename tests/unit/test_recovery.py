@@ -28,6 +28,7 @@ from ptb_s3._state import Kind
 from ptb_s3._store import MemoryStore
 from ptb_s3.errors import (
     ConflictError,
+    DamagedObjectError,
     DeletedStateError,
     ForeignStoreError,
     HeadLostError,
@@ -431,3 +432,44 @@ async def test_in_whatever_order_versions_are_listed(
     assert (await repository.recover()).found.header.revision == 12
     headers = [c for c in store.calls[before:] if (c.operation, c.name) == ("get", HEAD)]
     assert (len(headers) < 8) == (order in ("newest first", "null last"))
+
+
+@pytest.mark.parametrize("sealed", ["by another key", "in versions alone"])
+async def test_memory_is_not_written_over_what_cannot_be_opened(sealed: str) -> None:
+    """Others may have gone on under a key that this bot has not: it is no garbage."""
+    store = await a_store()
+    slept = await opened(store, resolve=ours_wins, rewrites_lost=True)
+    other = await opened(store, Keyring(OTHER_KEY, [KEY]), resolve=ours_wins)
+    other.stage(USER, 3, b"theirs")
+    await other.commit()
+    if sealed == "in versions alone":
+        for stored in store._history[HEAD][:-1]:
+            store.lose(HEAD, stored.written.version_id)
+        for name in list(store.current()):
+            store.lose(name)
+    before = store.current()
+    slept.stage(USER, 2, b"unsaved")
+    with pytest.raises(PersistenceError):
+        await slept.commit()
+    assert store.current() == before
+
+
+async def test_a_revision_that_nobody_authenticated_is_believed_within_bounds() -> None:
+    """One that a header claims, and that nothing opens, must not use up all there are."""
+    store = await a_store()
+    body = store.current()[HEAD]
+    assert b'"revision":6,' in body
+    store.replace(HEAD, body.replace(b'"revision":6,', b'"revision":9007199254740991,'))
+    after, found = await repaired(store)
+    assert found.header.revision == 6
+    assert after.revision == 6 + _recovery.MAX_GAP + 1
+    after.stage(USER, 2, b"later")
+    await after.commit()
+
+
+async def test_a_bot_that_can_restore_nothing_says_what_is_wrong() -> None:
+    store = MemoryStore(versioned=False)
+    await update(await loaded(store), {"user_data": {1: {"n": 1}}})
+    garble(store, HEAD, "garbage")
+    with pytest.raises(DamagedObjectError, match="head"):
+        await users_of(make_persistence(store, restore="1"))
