@@ -46,7 +46,6 @@ from ptb_s3.errors import (
     PersistenceError,
     RestorePointError,
     SettingsError,
-    UnknownKeyError,
 )
 
 if TYPE_CHECKING:
@@ -660,12 +659,15 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         return self._commits
 
     async def _load_into(self, repository: Repository, ahead: ValuesAhead | None) -> None:
-        """Load the state; one that is lost, as of what is to be restored."""
+        """Load the state; one that is lost, as of what is to be restored.
+
+        Not one that is sealed with a key which is not at hand: that may have carried out the very
+        request, and a key that is missing from the settings is no loss.
+        """
         try:
             await repository.load(ahead)
-        except (DamagedObjectError, DeletedStateError, UnknownKeyError) as fault:
-            suspect = isinstance(fault, UnknownKeyError) and fault.in_history
-            if self._restore is None or suspect:
+        except (DamagedObjectError, DeletedStateError) as fault:
+            if self._restore is None:
                 raise
             try:
                 restored = await repository.restore_lost(self._restore)

@@ -38,6 +38,15 @@ def put_back(store: MemoryStore, objects: dict[str, bytes]) -> None:
         store.replace(name, body)
 
 
+async def two_on_one_line(store: MemoryStore) -> tuple[Repository, Repository]:
+    """Give a writer that has begun a line before, and another one that has begun the newest."""
+    behind = await opened(store, resolve=ours_wins)
+    await committed(behind, b"0")
+    one = await opened(store, resolve=ours_wins)
+    await committed(one, b"1")
+    return behind, one
+
+
 async def test_a_writer_that_was_behind_begins_a_line_on_a_head_that_was_put_back(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -74,10 +83,7 @@ async def test_a_blob_of_a_branch_on_a_line_that_went_on_is_no_base(
     the writer whose commit the blob was made of has none of that revision here.
     """
     store = MemoryStore()
-    behind = await opened(store, resolve=ours_wins)
-    await committed(behind, b"0")  # which begins a line; the next one is the other's
-    one = await opened(store, resolve=ours_wins)
-    await committed(one, b"1")
+    behind, one = await two_on_one_line(store)
     point = store.current()[HEAD]
     for number in range(3):
         await committed(one, b"given up", user=10 + number)
@@ -97,10 +103,7 @@ async def test_a_blob_of_a_branch_on_a_line_that_went_on_is_no_base(
 async def test_a_commit_of_a_branch_that_went_on_is_not_gone_back_to() -> None:
     """Two commits of one revision and line: the one that the current head came after is meant."""
     store = MemoryStore()
-    behind = await opened(store, resolve=ours_wins)
-    await committed(behind, b"0")  # which begins a line; the next one is the other's
-    one = await opened(store, resolve=ours_wins)
-    await committed(one, b"1")
+    behind, one = await two_on_one_line(store)
     point = store.current()[HEAD]
     await committed(one, b"given up", user=2)
     given_up = store.current()[HEAD]

@@ -35,6 +35,7 @@ from ptb_s3.errors import (
     NothingThereError,
     PersistenceError,
     RestorePointError,
+    UnknownKeyError,
 )
 
 USER, CHAT = Kind.USER_DATA, Kind.CHAT_DATA
@@ -473,3 +474,17 @@ async def test_a_bot_that_can_restore_nothing_says_what_is_wrong() -> None:
     garble(store, HEAD, "garbage")
     with pytest.raises(DamagedObjectError, match="head"):
         await users_of(make_persistence(store, restore="1"))
+
+
+async def test_a_missing_key_restores_nothing() -> None:
+    """The request stays in the environment, and may have been carried out under that key."""
+    store = MemoryStore(clock=ticking())
+    await update(await loaded(store), {"user_data": {1: {"n": 1}}})
+    both = Keyring(OTHER_KEY, [KEY])
+    assert await users_of(make_persistence(store, keyring=both, restore="1")) == {1: {"n": 1}}
+    rotated = make_persistence(store, keyring=both)
+    await rotated.get_user_data()
+    await update(rotated, {"user_data": {1: {"n": 2}}})
+    with pytest.raises(UnknownKeyError):
+        await users_of(make_persistence(store, restore="1"))
+    assert await users_of(make_persistence(store, keyring=both)) == {1: {"n": 2}}
