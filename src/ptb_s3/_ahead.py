@@ -66,7 +66,7 @@ class _Pause:
 
 
 class ValuesAhead:
-    """Unpickles values while the rest of a load arrives; see `ptb_s3._arrivals.Ahead`.
+    """Unpickler of values while the rest of a load arrives.
 
     Args:
         serializer: Makes them.

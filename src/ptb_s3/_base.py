@@ -28,7 +28,7 @@ from ptb_s3.errors import (
 
 
 class Identity(NamedTuple):
-    """What all objects of a store have in common.
+    """Identity of a store, which each of its objects bears.
 
     Attributes:
         store: Store id.
@@ -61,7 +61,7 @@ class Blob(NamedTuple):
 
 @dataclass(slots=True)
 class Base:
-    """What is committed, as far as we know.
+    """Snapshot of the last commit that this process has seen.
 
     Attributes:
         identity: Whose it is.
@@ -88,7 +88,7 @@ class Base:
 
 
 class MovedError(Exception):
-    """What was read does not fit together, as when another writer commits between two reads.
+    """Objects that were read one after another do not fit together.
 
     Attributes:
         fault: What it is if it stays so.
@@ -225,7 +225,7 @@ class OpenedHead(NamedTuple):
 
 
 class Arrived(NamedTuple):
-    """What was opened of a store's objects while they arrived.
+    """Objects of a store that were opened while they arrived.
 
     Attributes:
         head: The head, if there is one.

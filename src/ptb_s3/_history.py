@@ -110,13 +110,13 @@ class History:
         others: dict[str, Header] = {}
         while groups:
             commits = await self._read(groups[-1])
-            ours = self._ours(commits)
+            headers = [commit.header for commit in commits if commit.header is not None]
+            headers.sort(key=lambda header: header.revision)
+            others |= {h.store: h for h in headers if h.store != self._store_id}
+            ours = self._ours(commits)  # of the same second, perhaps
             if ours:
                 oldest = min(ours, key=_revision).header
                 return sum(map(len, groups)), oldest, list(others.values())
-            headers = [commit.header for commit in commits if commit.header is not None]
-            headers.sort(key=lambda header: header.revision)
-            others |= {header.store: header for header in headers}
             groups.pop()
         return 0, None, list(others.values())
 

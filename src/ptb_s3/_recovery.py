@@ -116,7 +116,7 @@ async def find_newest(
 
 
 class _Search:
-    """Goes through commits, newest first, until one opens."""
+    """Search through commits, newest first, for one that opens."""
 
     def __init__(
         self,

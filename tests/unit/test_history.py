@@ -261,3 +261,17 @@ async def test_a_damaged_blob_is_made_up_for_by_another() -> None:
     reader = await opened(store)
     await reader.restore("2")
     assert reader.staged.entities(USER) == {1: b"2"}
+
+
+async def test_a_store_of_before_is_named_also_within_one_second() -> None:
+    """A storage tells seconds, and the last commit of one may share one with the other."""
+    store = MemoryStore(clock=lambda: START)
+    first = await with_history(store, commits=3)
+    store.lose("head")
+    store.lose(USER)
+    store.lose(Kind.BOT_DATA)
+    deleted = await store.remains("head")
+    assert deleted is not None
+    anew = await with_history(store, commits=2, begin_anew=deleted.version_id)
+    _, _, others = await anew.history.oldest(lambda _: None)
+    assert [(h.store, h.revision) for h in others] == [(first.base.identity.store, 3)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Annotated, Any
@@ -66,7 +66,11 @@ def copy(
     outcome = run(work)
     if json:
         _output.result_json(outcome)
-        return
+    else:
+        _tell(outcome)
+
+
+def _tell(outcome: Mapping[str, Any]) -> None:
     if outcome["revision"] is None:
         _output.result(f"There is room at {outcome['to']}. Nothing was changed.")
         return
