@@ -150,12 +150,13 @@ def open_store(server: S3Server, bucket: str, **options: object) -> S3Store:
 
 
 @asynccontextmanager
-async def _new_bucket(client: S3Client) -> AsyncIterator[str]:
+async def _new_bucket(client: S3Client, *, locking: bool = False) -> AsyncIterator[str]:
     """Make a bucket, and remove it with all that is in it."""
     name = f"ptb-s3-test-{secrets.token_hex(8)}"
     region = client.meta.region_name
     elsewhere = {"CreateBucketConfiguration": {"LocationConstraint": region}}
-    await client.create_bucket(Bucket=name, **({} if region == "us-east-1" else elsewhere))
+    settings = {} if region == "us-east-1" else elsewhere
+    await client.create_bucket(Bucket=name, ObjectLockEnabledForBucket=locking, **settings)
     yield name
     pages = client.get_paginator("list_object_versions").paginate(Bucket=name)
     async for page in pages:

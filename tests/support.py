@@ -14,7 +14,7 @@ from ptb_s3 import Keyring, S3Persistence
 from ptb_s3._keyring import Key, KeySource
 from ptb_s3._repository import Repository
 from ptb_s3._state import Changes, Kind
-from ptb_s3._store import Fetched, MemoryStore, Remains, Store, Version, Written
+from ptb_s3._store import Fetched, Lock, MemoryStore, Remains, Store, Version, Written
 
 KEY = Key(bytes(range(32)))
 OTHER_KEY = Key(bytes(range(1, 33)))
@@ -96,8 +96,11 @@ class AnyOrder(StoreAround):
         for version in listed:
             yield version
 
-    async def delete(self, name: str, version_ids: Sequence[str]) -> None:
-        await self.memory.delete(name, version_ids)
+    async def delete(self, name: str, version_ids: Sequence[str]) -> list[str]:
+        return await self.memory.delete(name, version_ids)
+
+    async def lock(self, name: str, version_id: str) -> Lock | None:
+        return await self.memory.lock(name, version_id)
 
 
 def make_persistence(

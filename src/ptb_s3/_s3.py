@@ -17,6 +17,7 @@ from ptb_s3._s3_answers import (
     Answer,
     Question,
     means_absent,
+    moment_of,
     to_error,
     to_failure,
     version_of,
@@ -26,7 +27,7 @@ from ptb_s3._s3_client import ATTEMPTS, BACKOFF, Link, Untyped, jitter, options,
 from ptb_s3._s3_glance import Glance
 from ptb_s3._s3_listing import Page, Progress, remaining
 from ptb_s3._s3_place import check_endpoint
-from ptb_s3._store import SLOWEST, Fetched, Into, Remains, Version, Written
+from ptb_s3._store import SLOWEST, Fetched, Into, Lock, Remains, Version, Written
 from ptb_s3._workers import Worker
 from ptb_s3.errors import StorageUnavailableError
 
@@ -257,9 +258,10 @@ class S3Store:
                 raise to_error(question, _NOT_S3)
             yield progress.take(page)
 
-    async def delete(self, name: str, version_ids: Sequence[str]) -> None:
+    async def delete(self, name: str, version_ids: Sequence[str]) -> list[str]:
         """See `Archive.delete`."""
         question = Question("delete versions of", self.bucket, self.prefix + name)
+        refused: list[str] = []
         for at in range(0, len(version_ids), _DELETED_AT_ONCE):
             batch = version_ids[at : at + _DELETED_AT_ONCE]
             response = await self._ask(
@@ -267,14 +269,25 @@ class S3Store:
                 "delete_objects",
                 Delete={
                     "Objects": [{"Key": question.key, "VersionId": id_} for id_ in batch],
-                    "Quiet": True,
                 },
             )
             if isinstance(response, Answer):
                 raise to_error(question, response)
-            for refused in response.get("Errors", []):
-                if refused.get("Code") not in _GONE_ALREADY:
-                    raise to_error(question, Answer(str(refused.get("Code", "")), 403))
+            refused += _refused(question, batch, response)
+        return refused
+
+    async def lock(self, name: str, version_id: str) -> Lock | None:
+        """See `Archive.lock`."""
+        key = self.prefix + name
+        found = await self.ask("head_object", key=key, VersionId=version_id)
+        # Amazon S3 API Reference, "HeadObject": only to those who may ask for a version's lock.
+        if isinstance(found, Answer):
+            return None
+        if found.get("ObjectLockLegalHoldStatus") == "ON":
+            return Lock(None)
+        until = found.get("ObjectLockRetainUntilDate")
+        now = moment_of(found["ResponseMetadata"].get("HTTPHeaders", {}).get("date"))
+        return None if until is None or (now is not None and until <= now) else Lock(until)
 
     async def ask(
         self, operation: str, *, key: str = "", **request: object
@@ -498,6 +511,24 @@ def _error_answer(exc: Exception) -> Answer | None:
         if headers.get("x-amz-delete-marker") == "true"
         else "",
     )
+
+
+def _refused(question: Question, batch: Sequence[str], response: dict[str, Any]) -> list[str]:
+    """Return which versions were not deleted, for a reason that will be the same next time.
+
+    Raises:
+        StorageUnavailableError: For one that may not.
+    """
+    errors = [e for e in response.get("Errors", []) if e.get("Code") not in _GONE_ALREADY]
+    for error in errors:
+        refusal = to_error(question, Answer(str(error.get("Code", "")), 403))
+        if isinstance(refusal, StorageUnavailableError):
+            raise refusal
+    named = [str(error["VersionId"]) for error in errors if error.get("VersionId")]
+    if len(named) == len(errors):
+        return named
+    deleted = {entry.get("VersionId") for entry in response.get("Deleted", [])}
+    return [version_id for version_id in batch if version_id not in deleted]  # moto names none
 
 
 def _etag(question: Question, response: dict[str, Any]) -> str:

@@ -89,9 +89,25 @@ _CREDENTIALS = (
 )
 
 _DENIED = _Row(AccessDeniedError, f"The credentials do not allow it. {_PERMISSIONS}")
-_MAY_NOT_DELETE = (
+MAY_NOT_DELETE = (
     "The credentials do not allow it: that takes DeleteObjectVersion, which an operator has and a "
     "bot has not. A version under object lock can be deleted by nobody before its time."
+)
+_SUSPENDED = _Row(
+    AccessDeniedError,
+    "The storage has shut the account or all access to the bucket, whatever the permissions are: "
+    "look at the provider's console for what is unpaid or reported.",
+)
+_FULL = _Row(
+    StorageError,
+    "The bucket, the account or the storage is full. Have its quota raised or make room: "
+    "ptb-s3 prune deletes older versions, which takes an operator's credentials and no room.",
+)
+_KMS = _Row(
+    AccessDeniedError,
+    "The KMS key that the bucket encrypts with cannot be used: it is disabled, deleted or not "
+    "open to these credentials (kms:GenerateDataKey and kms:Decrypt). Mend the key, or the "
+    "bucket's default encryption.",
 )
 _UNKNOWN_KEY_ID = _Row(
     AccessDeniedError,
@@ -143,7 +159,8 @@ _BY_CODE: dict[str, _Row] = {
     "NoSuchBucket": _NO_BUCKET,
     # Who asks.
     "AccessDenied": _DENIED,
-    "AllAccessDisabled": _DENIED,
+    "AllAccessDisabled": _SUSPENDED,
+    "AccountProblem": _SUSPENDED,
     "Forbidden": _DENIED,
     "Unauthorized": _DENIED,  # Cloudflare R2
     "InvalidAccessKeyId": _UNKNOWN_KEY_ID,
@@ -164,6 +181,10 @@ _BY_CODE: dict[str, _Row] = {
         AccessDeniedError,
         "The request was signed too long ago: this machine's clock is off. Set it.",
     ),
+    # Room. Ceph and versitygw say the first, MinIO the others (and 507, as WebDAV has it).
+    "QuotaExceeded": _FULL,
+    "XMinioAdminBucketQuotaExceeded": _FULL,
+    "XMinioStorageFull": _FULL,
     # Where to ask.
     "PermanentRedirect": _REGION,
     "TemporaryRedirect": _REGION,
@@ -204,6 +225,7 @@ _BY_STATUS: dict[int, _Row] = {
     412: _Row(PreconditionFailed, "The object is not the one to be replaced."),
     429: _WEATHER,
     501: _NO_CONDITIONS,
+    507: _FULL,
 }
 
 _NO_CREDENTIALS = _Row(
@@ -297,7 +319,7 @@ def to_error(question: Question, answer: Answer) -> Exception:
         return PreconditionFailed(question.key)
     text = row.text.format(region=f" ({answer.region})" if answer.region else "")
     if row is _DENIED and question.operation == "delete versions of":
-        text = _MAY_NOT_DELETE
+        text = MAY_NOT_DELETE
     if row is _DENIED and question.operation == "read":
         text += " Without ListBucket, S3 answers 403 for an object that does not exist as well."
     if row.error is StorageUnavailableError and question.operation == "write":
@@ -334,6 +356,8 @@ def _row(question: Question, answer: Answer) -> _Row:
         return _GONE if question.if_match else _NOT_S3
     if answer.status == 501 and question.operation == "list":  # noqa: PLR2004 - HTTP's
         return _NO_HISTORY
+    if answer.code.startswith("KMS."):
+        return _KMS
     row = _BY_CODE.get(answer.code) or _BY_STATUS.get(answer.status)
     if row is not None:
         return row

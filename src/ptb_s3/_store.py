@@ -114,6 +114,16 @@ class Remains(NamedTuple):
     more: bool = False
 
 
+class Lock(NamedTuple):
+    """What keeps a version from being deleted by anybody.
+
+    Attributes:
+        until: When that ends, by the storage's clock; None: when somebody ends it (a legal hold).
+    """
+
+    until: datetime | None
+
+
 class Store(Protocol):
     """A versioned key-value store with conditional writes, under one prefix of one bucket.
 
@@ -199,8 +209,17 @@ class Store(Protocol):
 class Archive(Store, Protocol):
     """A store whose history can be thinned out. No bot asks for this, or needs the permission."""
 
-    async def delete(self, name: str, version_ids: Sequence[str]) -> None:
-        """Delete versions of an object for good; one that is gone already is no fault."""
+    async def delete(self, name: str, version_ids: Sequence[str]) -> list[str]:
+        """Delete versions of an object for good; one that is gone already is no fault.
+
+        Returns:
+            Those that the storage would not delete, for want of permission or since they are
+            locked. All others are deleted.
+        """
+        ...
+
+    async def lock(self, name: str, version_id: str) -> Lock | None:
+        """Return what keeps a version from being deleted, as far as the storage tells."""
         ...
 
 
@@ -263,6 +282,7 @@ class MemoryStore:
 
     Attributes:
         calls: Every call so far.
+        locked: Locks by version id.
     """
 
     def __init__(
@@ -276,6 +296,7 @@ class MemoryStore:
         self.clock = clock
         self.faults = faults
         self.calls: list[Call] = []
+        self.locked: dict[str, Lock] = {}
         self._history: dict[str, list[_Stored]] = {}
         self._current: dict[str, _Stored] = {}
         self._markers: dict[str, tuple[str, datetime]] = {}
@@ -337,12 +358,18 @@ class MemoryStore:
         newest = versions[-1].written.version_id if versions else None
         return Remains(newest or marker, marker or None, deleted, len(versions))
 
-    async def delete(self, name: str, version_ids: Sequence[str]) -> None:
+    async def delete(self, name: str, version_ids: Sequence[str]) -> list[str]:
         """See `Archive.delete`."""
         fault = self._begin("delete", name)
         for version_id in version_ids:
-            self.lose(name, version_id)
+            if version_id not in self.locked:
+                self.lose(name, version_id)
         self._end(fault)
+        return [version_id for version_id in version_ids if version_id in self.locked]
+
+    async def lock(self, name: str, version_id: str) -> Lock | None:  # noqa: ARG002 - ids are unique
+        """See `Archive.lock`."""
+        return self.locked.get(version_id)
 
     async def neighbours(self, name: str) -> list[str]:  # noqa: ARG002 - there are none
         """See `Store.neighbours`."""

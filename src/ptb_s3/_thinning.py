@@ -1,17 +1,18 @@
 """Thin out the history: which versions go, and their deletion. The current state always stays.
 
-So does what cannot be read or put in order: nobody can say that it is not needed. Heads go before
-blobs, so that wherever it is broken off, whatever commit is still listed can still
-be brought back.
+So does what cannot be read or put in order: nobody can say that it is not needed; and what is
+locked, with what it needs. Heads go before blobs, so that wherever it is broken off, whatever
+commit is still listed can still be brought back.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import tzinfo
+from functools import partial
 
 from ptb_s3._base import Reader
 from ptb_s3._container import HEAD, Header
@@ -19,12 +20,14 @@ from ptb_s3._erasure import subjects
 from ptb_s3._head import Head
 from ptb_s3._history import restorable
 from ptb_s3._listing import read_commits, require_gone
+from ptb_s3._object_lock import locked_until, locks
 from ptb_s3._order import Commit, in_order, moments
 from ptb_s3._retention import Policy
+from ptb_s3._s3_answers import MAY_NOT_DELETE
 from ptb_s3._state import Kind
-from ptb_s3._store import Archive, Store, Version
+from ptb_s3._store import Archive, Lock, Store, Version
 from ptb_s3._versions import Advance, Listing, Opened, list_all, open_all
-from ptb_s3.errors import DamagedObjectError
+from ptb_s3.errors import AccessDeniedError, DamagedObjectError
 
 # Versions deleted by one request, and so at most how many after an interrupt.
 _BATCH = 1000
@@ -46,6 +49,9 @@ class Plan:
         unread: How many of them stay because they cannot be read.
         searched: How many versions were opened, of all that the storage lists.
         others: How many commits of other stores stay, which lay here before.
+        locked: The versions that would go and stay since nobody can delete them, by object and id.
+        gone: How many versions have been deleted so far.
+        gone_size: Bytes of those.
     """
 
     doomed: dict[str, list[Version]]
@@ -58,6 +64,9 @@ class Plan:
     unread: int = 0
     searched: int = 0
     others: int = 0
+    locked: dict[str, dict[str, Lock]] = field(default_factory=dict)
+    gone: int = 0
+    gone_size: int = 0
 
     @property
     def versions(self) -> int:
@@ -71,13 +80,14 @@ class Plan:
 
 
 async def plan_prune(
-    store: Store,
+    store: Archive,
     reader: Reader,
     policy: Policy,
     zone: tzinfo | None,
     advance: Advance,
     *,
     store_id: str | None = None,
+    lockable: bool = False,
 ) -> Plan:
     """Choose what a policy does not keep. Nothing is changed.
 
@@ -90,6 +100,7 @@ async def plan_prune(
             been read, and of how many; then with how many kept commits have been opened, likewise.
         store_id: The store that the policy is for: all of any other that lay here stays. None: it
             is for all of them.
+        lockable: Whether versions may be locked, so that it pays to ask of each.
 
     Raises:
         UnknownKeyError: A commit to be kept is sealed with a key that is not at hand.
@@ -99,18 +110,23 @@ async def plan_prune(
     commits = await _read(store, HEAD, listing[HEAD], advance)
 
     current = _current(listing[HEAD])
+    locked = {HEAD: await locks(store, HEAD, listing[HEAD]) if lockable else {}}
 
-    def chosen(ordered: list[Commit]) -> list[Version]:
+    def chosen(ordered: list[Commit], also: Container[str]) -> list[Version]:
         keep = policy.keeps([commit.made.astimezone(zone) for commit in ordered])
         pairs = zip((commit.version for commit in ordered), keep, strict=True)
-        return [version for version, kept in pairs if kept or version.version_id in current]
+        return [version for version, kept in pairs if kept or version.version_id in also]
 
     def is_other(commit: Commit) -> bool:
         return commit.header is not None and store_id not in (None, commit.header.store)
 
     others = {commit.version.version_id for commit in commits if is_other(commit)}
     ordered = in_order(c for c in commits if c.header is not None and not is_other(c))
-    kept, damaged = await _kept_commits(store, reader, ordered, chosen, advance)
+    choose = partial(chosen, also=current | locked[HEAD].keys())
+    kept, damaged = await _kept_commits(store, reader, ordered, choose, advance)
+    good = [commit for commit in ordered if commit.version.version_id not in damaged]
+    wanted = {version.version_id for version in chosen(good, current)}
+    locked[HEAD] = {id_: lock for id_, lock in locked[HEAD].items() if id_ not in wanted | others}
     unread = {HEAD: damaged | {c.version.version_id for c in commits if c.header is None}}
     needed = _needed_blobs(kept, listing)
     needed[HEAD] = {opened.version.version_id for opened in kept} | others
@@ -122,11 +138,15 @@ async def plan_prune(
             needed[name] |= {c.version.version_id for c in read if is_other(c)}
             known = {commit.version.version_id for commit in read}
             unread[name] = {version.version_id for version in rest} - known
-        needed[name] |= unread[name]
+            needed[name] |= unread[name]
+            rest = [version for version in rest if version.version_id not in needed[name]]
+            locked[name] = await locks(store, name, rest) if lockable else {}
+        needed[name] |= unread[name] | locked[name].keys()
     plan = _dooming(listing, lambda name, version: version.version_id not in needed[name])
     plan.kept = await _whole(store, kept, listing)
     plan.unread = sum(map(len, unread.values()))
     plan.others = len(others)
+    plan.locked = locked
     return plan
 
 
@@ -234,7 +254,9 @@ def _needed_blobs(heads: Iterable[Opened], listing: Listing) -> dict[str, set[st
     return needed
 
 
-async def plan_purge(store: Store, reader: Reader, subject: int, advance: Advance) -> Plan:
+async def plan_purge(
+    store: Archive, reader: Reader, subject: int, advance: Advance, *, lockable: bool = False
+) -> Plan:
     """Find every version that holds what is a user's or chat's, and what goes with them.
 
     A damaged version counts as one that does: nobody can say that it does not.
@@ -245,6 +267,7 @@ async def plan_purge(store: Store, reader: Reader, subject: int, advance: Advanc
         subject: Id of the user or chat.
         advance: Called with how many versions have been listed; then with how many have been
             searched, and of how many.
+        lockable: Whether versions may be locked, so that it pays to ask of each that is to go.
 
     Raises:
         UnknownKeyError: A version is sealed with a key that is not at hand, so none can be purged.
@@ -273,7 +296,13 @@ async def plan_purge(store: Store, reader: Reader, subject: int, advance: Advanc
     for (version, header), head in heads:
         if header and before.suffice(header, head) and not after.suffice(header, head):
             holding.add((HEAD, version.version_id))
+    locked = {}
+    for name, all_ in listing.items() if lockable else ():
+        going = [version for version in all_ if (name, version.version_id) in holding]
+        locked[name] = await locks(store, name, going)
+        holding -= {(name, version_id) for version_id in locked[name]}
     plan = _dooming(listing, lambda name, version: (name, version.version_id) in holding)
+    plan.locked = locked
     plan.searched = len(seen)
     _sort(plan, heads, after)
     return plan
@@ -322,16 +351,32 @@ def _holds(opened: Opened, subject: int) -> bool:
 async def carry_out(archive: Archive, plan: Plan, advance: Advance) -> None:
     """Delete what a plan says, for good. May be broken off, and the rest planned anew.
 
+    Args:
+        archive: Where the versions lie.
+        plan: What goes; it counts what is gone.
+        advance: Called with how many are gone, and of how many.
+
     Raises:
-        AccessDeniedError: The credentials do not allow it, or a version is locked.
+        AccessDeniedError: The storage would not delete some. No blobs are deleted after heads that
+            stay: those may need them.
     """
-    done = 0
     for name, versions in plan.doomed.items():
+        refused: list[Version] = []
         for at in range(0, len(versions), _BATCH):
-            batch = [version.version_id for version in versions[at : at + _BATCH]]
-            await archive.delete(name, batch)
-            done += len(batch)
-            advance(done, plan.versions)
+            batch = versions[at : at + _BATCH]
+            left = set(await archive.delete(name, [version.version_id for version in batch]))
+            refused += [version for version in batch if version.version_id in left]
+            plan.gone += len(batch) - len(left)
+            plan.gone_size += sum(v.size for v in batch if v.version_id not in left)
+            advance(plan.gone, plan.versions)
+        if refused:
+            held = await locks(archive, name, refused)
+            why = [f"Locked are {locked_until({name: held})}."] if held else []
+            why += [MAY_NOT_DELETE] if len(held) < len(refused) else []
+            raise AccessDeniedError(
+                f"Versions of object {name!r} that the storage would not delete: {len(refused):,}. "
+                + " ".join(why)
+            )
 
 
 def _dooming(listing: Listing, doomed: Callable[[str, Version], bool]) -> Plan:

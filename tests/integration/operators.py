@@ -316,10 +316,12 @@ IN_HEADER = 20  # bytes from the start
 
 
 @asynccontextmanager
-async def employed(server: S3Server, *, versioned: bool = True) -> AsyncIterator[Operator]:
+async def employed(
+    server: S3Server, *, versioned: bool = True, locking: bool = False
+) -> AsyncIterator[Operator]:
     """Give an operator with a new bucket, whose bot has not run yet."""
-    async with _client(server) as client, _new_bucket(client) as bucket:
-        if versioned:
+    async with _client(server) as client, _new_bucket(client, locking=locking) as bucket:
+        if versioned and not locking:
             await client.put_bucket_versioning(
                 Bucket=bucket, VersioningConfiguration={"Status": "Enabled"}
             )

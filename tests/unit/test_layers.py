@@ -51,6 +51,7 @@ LAYERS = (
     "_verify",
     "_versions",
     "_history",
+    "_object_lock",
     "_listing",
     "_order",
     "_sealer",

@@ -17,9 +17,9 @@ from ptb_s3._base import Reader
 from ptb_s3._keyring import Keyring
 from ptb_s3._retention import Policy
 from ptb_s3._state import Kind
-from ptb_s3._store import Call, Fault, MemoryStore, ProcessKilled
+from ptb_s3._store import Call, Fault, Lock, MemoryStore, ProcessKilled
 from ptb_s3._thinning import Plan, carry_out, plan_prune, plan_purge
-from ptb_s3.errors import StorageUnavailableError, UnknownKeyError
+from ptb_s3.errors import AccessDeniedError, StorageUnavailableError, UnknownKeyError
 
 READER = Reader(Keyring(KEY))
 
@@ -124,6 +124,29 @@ async def test_broken_off_anywhere_nothing_kept_is_lost(
         assert (await restored(store, revision))[USER] == expected(revision)
     await pruned(store, Policy(last=4))
     assert await revisions(store) == [30, 29, 28, 27]
+
+
+@settings(max_examples=40, deadline=None)
+@given(commits=st.integers(2, 20), locked=st.sets(st.integers(0, 60)), told=st.booleans())
+async def test_what_is_locked_stays_and_can_be_restored(
+    commits: int, locked: set[int], *, told: bool
+) -> None:
+    """Nobody can delete it; it is a point to go back to, whether the storage told of it or not."""
+    store = await history(commits)
+    ids = [v.written.version_id or "" for h in store._history.values() for v in h]
+    store.locked = {id_: Lock(None) for at, id_ in enumerate(ids) if at in locked}
+    plan = await plan_prune(store, READER, Policy(last=1), UTC, silent, lockable=told)
+    refused = {v.version_id for vs in plan.doomed.values() for v in vs} & store.locked.keys()
+    assert not (told and refused)
+    if refused:
+        with pytest.raises(AccessDeniedError, match="Locked are"):
+            await carry_out(store, plan, silent)
+    else:
+        await carry_out(store, plan, silent)
+        assert plan.gone == plan.versions
+    assert store.locked.keys() <= {v.written.version_id for h in store._history.values() for v in h}
+    for revision in await revisions(store):
+        assert (await restored(store, revision))[USER] == expected(revision)
 
 
 async def test_a_damaged_commit_does_not_take_the_place_of_a_good_one() -> None:

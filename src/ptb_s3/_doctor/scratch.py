@@ -142,12 +142,11 @@ class Scratch:
     async def may_delete(self) -> bool:
         """Tell whether versions may be deleted, by deleting one that does not exist."""
         try:
-            await self._store.delete(self.name, [_UNVERSIONED])
+            return not await self._store.delete(self.name, [_UNVERSIONED])
         except StorageUnavailableError:
             raise
         except StorageError:
             return False
-        return True
 
     async def clear(self) -> Left:
         """Delete every version of what was written, once what was begun has ended; tell the rest.
@@ -165,12 +164,13 @@ class Scratch:
     async def _clear(self) -> Left:
         listed = await self._list()
         before = self._known if listed is None else listed
-        denied = hidden = False
+        hidden = False
         try:
-            for name, ids in before.items():
-                await self._store.delete(name, sorted(ids))
+            refused = [await self._store.delete(name, sorted(ids)) for name, ids in before.items()]
+            denied = any(refused)
         except AccessDeniedError:
             denied = True
+        if denied:
             hidden = await self._hide(name for name, ids in before.items() if ids)
         after = await self._list()
         counted = after is not None

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ptb_s3.errors import SettingsError
+from ptb_s3.errors import SettingsError, StorageError
 
 if TYPE_CHECKING:
     from ptb_s3.errors import PersistenceError
@@ -61,9 +61,10 @@ def note(text: str) -> None:
 
 def failure(error: PersistenceError) -> None:
     """Print what happened and what to do about it, for programs as well where they asked."""
-    typer.echo(f"error: {error}", err=True)
+    text = " ".join([str(error), *getattr(error, "__notes__", [])])
+    typer.echo(f"error: {text}", err=True)
     if for_programs.get():
-        message, _, remedy = str(error).partition(". ")
+        message, _, remedy = text.partition(". ")
         told = {"kind": type(error).__name__, "message": message, "remedy": remedy}
         result_json({"error": {**told, "exit_code": error.exit_code}})
 
@@ -175,8 +176,8 @@ async def waiting(what: str, done: Callable[[], tuple[int, int | None]]) -> Asyn
 
 
 @contextmanager
-def interruptible(state: str) -> Iterator[None]:
-    """Say what an interrupt leaves behind.
+def in_steps(state: str | Callable[[], str]) -> Iterator[None]:
+    """Say what is done so far where the work is broken off half way.
 
     Args:
         state: What is so then, and how to go on.
@@ -184,7 +185,10 @@ def interruptible(state: str) -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, asyncio.CancelledError):
-        note(state)
+        note(state if isinstance(state, str) else state())
+        raise
+    except StorageError as error:
+        error.add_note(state if isinstance(state, str) else state())
         raise
 
 

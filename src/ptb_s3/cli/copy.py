@@ -17,7 +17,7 @@ from ptb_s3._s3_client import session_of
 from ptb_s3._state import Kind
 from ptb_s3.cli import _output
 from ptb_s3.cli._opened import DryRun, Json, Place, elsewhere, run, split_url
-from ptb_s3.cli._output import interruptible
+from ptb_s3.cli._output import in_steps
 from ptb_s3.errors import ConflictError, DamagedObjectError, NothingThereError, SettingsError
 
 _AGAIN = (
@@ -102,7 +102,7 @@ async def _refuse_a_state(other: Place) -> None:
 async def _write(other: Place, source: Repository) -> Repository:
     repository = other.repository()
     repository.begin_from(source.base)
-    with interruptible(_AGAIN), _output.progress("Writing") as advance:
+    with in_steps(_AGAIN), _output.progress("Writing") as advance:
         written: list[str] = []
 
         def done(name: str) -> None:

@@ -9,13 +9,14 @@ import typer
 
 from ptb_s3._base import Base, Reader
 from ptb_s3._erasure import subjects
+from ptb_s3._object_lock import locked_until
 from ptb_s3._state import Kind
 from ptb_s3._thinning import Plan, carry_out, plan_purge
 from ptb_s3.cli import _output
 from ptb_s3.cli._opened import DryRun, Json, Place, Yes, refuse_to_exchange_keys, run
-from ptb_s3.cli._output import count, interruptible
+from ptb_s3.cli._output import count, in_steps
 from ptb_s3.cli._remains import Remains, remains, remains_json, told
-from ptb_s3.cli.prune import agree, plan_json, runs, show_plan
+from ptb_s3.cli.prune import agree, deleted, lockable, plan_json, runs, show_plan
 from ptb_s3.cli.restore import undisturbed
 from ptb_s3.errors import ConflictError, PersistenceError
 
@@ -61,7 +62,7 @@ def forget(
             return _outcome(found, plan, left, done=False)
         refuse_to_exchange_keys(repository)
         agree("Erase it for good?", yes=yes)
-        with interruptible(_AGAIN), undisturbed(_AGAIN), _output.progress("Erasing") as advance:
+        with in_steps(_AGAIN), undisturbed(_AGAIN), _output.progress("Erasing") as advance:
             await repository.erase(subject)
             kinds = repository.written_kinds()
             names: list[str] = []
@@ -103,12 +104,15 @@ def _found(base: Base, subject: int) -> dict[Kind, int]:
 
 async def _search(place: Place, reader: Reader, subject: int) -> Plan:
     with _output.progress("Searching versions") as advance:
-        return await plan_purge(place.store, reader, subject, advance)
+        return await plan_purge(
+            place.store, reader, subject, advance, lockable=await lockable(place)
+        )
 
 
 async def _purge(place: Place, reader: Reader, subject: int) -> tuple[Plan, int]:
     """Delete every version that holds it; then search all that remain, and count them."""
-    with interruptible(_AGAIN):
+    plan: Plan | None = None
+    with in_steps(lambda: f"{'' if plan is None else f'{deleted(plan)} '}{_AGAIN}"):
         plan = await _search(place, reader, subject)
         _refuse_current(plan)
         with _output.progress("Deleting") as advance:
@@ -117,6 +121,12 @@ async def _purge(place: Place, reader: Reader, subject: int) -> tuple[Plan, int]
     if left.versions:
         raise PersistenceError(
             f"{count(left.versions, 'version')} that hold it came up meanwhile: {_AGAIN}"
+        )
+    locked = locked_until(left.locked)
+    if locked:
+        raise PersistenceError(
+            f"It is erased, and older versions hold it that nobody can delete yet: {locked}. "
+            f"{deleted(plan)} Run the same command again when that is over."
         )
     return plan, left.searched
 

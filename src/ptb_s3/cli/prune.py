@@ -10,12 +10,16 @@ from typing import Annotated, Any
 import typer
 
 from ptb_s3._base import Reader
+from ptb_s3._bucket import Bucket, Unknown
+from ptb_s3._object_lock import locked_until
 from ptb_s3._retention import Policy
 from ptb_s3._thinning import Plan, carry_out, plan_prune
 from ptb_s3.cli import _output
 from ptb_s3.cli._opened import DryRun, Json, Opened, Place, Yes, run
-from ptb_s3.cli._output import count, interruptible, size, when, when_json
+from ptb_s3.cli._output import count, in_steps, size, when, when_json
 from ptb_s3.errors import SettingsError
+
+_AGAIN = "What is listed can be restored; run ptb-s3 prune again to go on."
 
 
 def prune(
@@ -52,6 +56,7 @@ def prune(
                 None,
                 advance,
                 store_id=None if all_stores else today,
+                lockable=await lockable(place),
             )
         _refuse_without_history(plan)
         if not json:
@@ -60,7 +65,7 @@ def prune(
             return plan, False
         agree(f"Delete {count(plan.versions, 'version')} for good?", yes=yes)
         with (
-            interruptible("What is listed can be restored; run ptb-s3 prune again to go on."),
+            in_steps(lambda: f"{deleted(plan)} {_AGAIN}"),
             _output.progress("Deleting") as advance,
         ):
             await carry_out(place.store, plan, advance)
@@ -70,9 +75,24 @@ def prune(
     if json:
         _output.result_json({**plan_json(plan), "done": done})
     elif done:
-        _output.result(f"Deleted {count(plan.versions, 'version')}, {size(plan.size)}.")
+        _output.result(deleted(plan))
     else:
         _output.result("Nothing was changed." if plan.versions else "Nothing to delete.")
+
+
+async def lockable(place: Place) -> bool:
+    """Tell whether versions may be locked, so that it pays to ask of each; not where nobody does.
+
+    Who may not ask of the bucket may still be told of a version.
+    """
+    lock = await Bucket(place.store).object_lock()
+    return lock.denied if isinstance(lock, Unknown) else lock.enabled
+
+
+def deleted(plan: Plan) -> str:
+    """Say how much is gone."""
+    of = "" if plan.gone == plan.versions else f" of {plan.versions:,}"
+    return f"Deleted {count(plan.gone, 'version')}{of}, {size(plan.gone_size)}."
 
 
 def agree(question: str, *, yes: bool) -> None:
@@ -122,6 +142,9 @@ def show_plan(plan: Plan) -> None:
             f"{count(plan.others, 'commit')} of a store that lay here before stay: ptb-s3 history "
             "--store lists them, and --all-stores thins them out as well."
         )
+    locked = locked_until(plan.locked)
+    if locked:
+        _output.note(f"Locked, and to be deleted by nobody: {locked}.")
     if plan.unread:
         _output.note(
             f"{count(plan.unread, 'version')} of these cannot be read, and stay for that: ptb-s3 "
@@ -161,4 +184,9 @@ def plan_json(plan: Plan) -> dict[str, Any]:
             "bytes": plan.size,
             "objects": {name: len(gone) for name, gone in plan.doomed.items()},
         },
+        "locked": [
+            {"object": name, "version_id": id_, "until": lock.until and when_json(lock.until)}
+            for name, locks in plan.locked.items()
+            for id_, lock in locks.items()
+        ],
     }

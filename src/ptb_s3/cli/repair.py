@@ -14,7 +14,7 @@ from ptb_s3._repository import Recovery, Repository
 from ptb_s3._state import Kind
 from ptb_s3.cli import _output
 from ptb_s3.cli._opened import LOST, DryRun, Json, Place, Yes, refuse_to_exchange_keys, run
-from ptb_s3.cli._output import count, interruptible, when, when_json
+from ptb_s3.cli._output import count, in_steps, when, when_json
 from ptb_s3.cli.prune import agree, runs
 from ptb_s3.cli.restore import undisturbed
 from ptb_s3.errors import (
@@ -166,7 +166,7 @@ async def _fault(place: Place) -> PersistenceError | None:
 
 async def _commit(repository: Repository, steps: int) -> None:
     with (
-        interruptible(_AGAIN),
+        in_steps(_AGAIN),
         undisturbed("Run ptb-s3 repair again, and see whether there is anything left to do."),
         _output.progress("Writing") as advance,
     ):

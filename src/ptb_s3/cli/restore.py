@@ -28,7 +28,7 @@ from ptb_s3.cli._opened import (
     refuse_to_exchange_keys,
     run,
 )
-from ptb_s3.cli._output import count, interruptible, when, when_json
+from ptb_s3.cli._output import count, in_steps, when, when_json
 from ptb_s3.errors import ConflictError, ForeignStoreError, SettingsError
 
 _RUNNING = (
@@ -88,7 +88,7 @@ def restore(
             return before, snapshot.header, changes, None
         refuse_to_exchange_keys(repository)
         with (
-            interruptible("ptb-s3 history says whether the restore was committed."),
+            in_steps("ptb-s3 history says whether the restore was committed."),
             undisturbed("Nothing was restored: run the same command again."),
         ):
             await repository.commit_only(changes, Occasion() if fault else None)
@@ -218,7 +218,7 @@ def rotate(
         if names and not dry_run:
             kinds = [kind for kind in Kind if kind.value in names]
             with (
-                interruptible(_ROTATE_AGAIN),
+                in_steps(_ROTATE_AGAIN),
                 undisturbed(_ROTATE_AGAIN),
                 _output.progress("Sealing") as advance,
             ):

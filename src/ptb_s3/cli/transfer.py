@@ -27,7 +27,7 @@ from ptb_s3.cli._opened import (
     run,
     split_url,
 )
-from ptb_s3.cli._output import count, interruptible
+from ptb_s3.cli._output import count, in_steps
 from ptb_s3.cli.restore import undisturbed
 from ptb_s3.errors import (
     BucketNotFoundError,
@@ -236,7 +236,7 @@ def _show(outcome: Mapping[str, Any]) -> None:
 
 async def _commit(place: Place, repository: Repository, changes: Changes, *, json: bool) -> None:
     """Commit, write the blobs, then read all of it back and compare."""
-    with interruptible("ptb-s3 status says whether the import was committed."):
+    with in_steps("ptb-s3 status says whether the import was committed."):
         with undisturbed("Nothing was imported: run the same command again."):
             await repository.commit_only(changes)
         with undisturbed(_IMPORTED), _output.progress("Writing") as advance:
