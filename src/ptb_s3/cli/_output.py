@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import re
 import sys
+import textwrap
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from enum import Enum
+from functools import partial
+from typing import TYPE_CHECKING, Self
 
 import typer
 
@@ -29,7 +34,32 @@ Progress = Callable[[int, int | None], None]
 for_programs: ContextVar[bool] = ContextVar("for_programs", default=False)
 """Whether JSON was asked for, so that an error is told as JSON, too."""
 
+
+class Severity(Enum):
+    """How bad something is, as a colour. The word that says so stands there in any case."""
+
+    GOOD = "green"
+    DOUBTFUL = "yellow"
+    BAD = "red"
+
+
+class Graded(str):
+    """A table's cell that says how bad something is."""
+
+    __slots__ = ("severity",)
+    severity: Severity
+
+    def __new__(cls, text: str, severity: Severity) -> Self:
+        graded = super().__new__(cls, text)
+        graded.severity = severity
+        return graded
+
+
+Spare = str | tuple[str, Callable[[str], str]]
+"""A column to leave out, or one and what makes its cells shorter."""
+
 _SHOWN_AFTER = 1.0  # seconds: what is done sooner needs no bar
+_SECONDS = re.compile(r"(\d\d:\d\d):\d\d")
 _TICK = 0.2  # seconds
 _WIDE = 10_000  # columns where nobody looks on
 
@@ -56,13 +86,45 @@ def readable_json(value: object, indent: int | None = None) -> str:
 
 def note(text: str) -> None:
     """Print what a person should know beside the result."""
-    typer.echo(text, err=True)
+    typer.echo(_wrapped(text), err=True)
+
+
+def warning(text: str) -> None:
+    """Print what a person should look into."""
+    _graded_note("warning:", Severity.DOUBTFUL, text)
+
+
+def _graded_note(word: str, severity: Severity, text: str) -> None:
+    text = _wrapped(f"{word} {text}").removeprefix(word)
+    typer.echo(_coloured(word, severity) + text, err=True)
+
+
+def _coloured(word: str, severity: Severity) -> str:
+    """Colour a word for a terminal that has colours, unless colours are not wanted.
+
+    Source: no-color.org (set, and not empty).
+    """
+    if not sys.stderr.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return word
+    return typer.style(word, fg=severity.value, bold=severity is Severity.BAD)
+
+
+def _wrapped(text: str) -> str:
+    """Break lines between words where they are too long for the terminal, and nowhere else."""
+    if not sys.stderr.isatty():
+        return text
+    try:
+        width = int(os.environ.get("COLUMNS") or os.get_terminal_size(sys.stderr.fileno()).columns)
+    except (OSError, ValueError):
+        return text
+    wrap = partial(textwrap.fill, width=width, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(map(wrap, text.split("\n"))) if width > 0 else text
 
 
 def failure(error: PersistenceError) -> None:
     """Print what happened and what to do about it, for programs as well where they asked."""
     text = " ".join([str(error), *getattr(error, "__notes__", [])])
-    typer.echo(f"error: {text}", err=True)
+    _graded_note("error:", Severity.BAD, text)
     if for_programs.get():
         message, _, remedy = text.partition(". ")
         told = {"kind": type(error).__name__, "message": message, "remedy": remedy}
@@ -73,7 +135,7 @@ def table(
     columns: Sequence[str],
     rows: Sequence[Sequence[str]],
     right: Sequence[str] = (),
-    spare: Sequence[str] = (),
+    spare: Sequence[Spare] = (),
 ) -> None:
     """Print a table. What has no spaces, such as an id, is not broken in two.
 
@@ -81,7 +143,7 @@ def table(
         columns: Their headings.
         rows: Their cells, which may hold rich's markup no more than their data allows: none.
         right: The columns that hold numbers.
-        spare: The columns to leave out where it is too wide, the first one first.
+        spare: The columns to leave out or to shorten where it is too wide, the first one first.
     """
     from rich.console import Console  # noqa: PLC0415 - not every command shows a table
     from rich.table import Table  # noqa: PLC0415 - as above
@@ -97,24 +159,32 @@ def table(
         whole = numbers or all(" " not in row[at] for row in rows)
         shown.add_column(column, justify="right" if numbers else "left", no_wrap=whole)
     for row in rows:
-        shown.add_row(*(Text(cell, overflow="fold") for cell in row))
+        shown.add_row(*(Text(cell, overflow="fold", style=_style(cell)) for cell in row))
     with console.capture() as captured:
         console.print(shown)
     lines = captured.get().splitlines()
     typer.echo("\n".join(line.rstrip() for line in lines))
 
 
+def _style(cell: str) -> str:
+    return cell.severity.value if isinstance(cell, Graded) else ""
+
+
 def _fitting(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str], width: int
+    columns: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[Spare], width: int
 ) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
     """Leave out what is spare until the rest fits."""
-    for name in spare:
+    for name, shorten in ((one, None) if isinstance(one, str) else one for one in spare):
         widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
-        if sum(widths) + 2 * len(widths) <= width:
+        if sum(widths) + 2 * (len(widths) - 1) <= width:
             break
         at = columns.index(name)
-        columns = [*columns[:at], *columns[at + 1 :]]
-        rows = [[*row[:at], *row[at + 1 :]] for row in rows]
+        if shorten is None:
+            columns = [*columns[:at], *columns[at + 1 :]]
+        rows = [
+            [*row[:at], *([] if shorten is None else [shorten(row[at])]), *row[at + 1 :]]
+            for row in rows
+        ]
     return columns, rows
 
 
@@ -215,6 +285,11 @@ def confirm(question: str, *, yes: bool) -> None:
 def when(moment: datetime) -> str:
     """Write a time in the local zone."""
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def without_seconds(text: str) -> str:
+    """Make a text with times in it shorter."""
+    return _SECONDS.sub(r"\1", text)
 
 
 def when_json(moment: datetime) -> str:

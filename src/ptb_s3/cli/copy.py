@@ -80,7 +80,7 @@ def _tell(outcome: Mapping[str, Any]) -> None:
     )
     _output.note(f"The history stays at {outcome['from']}.")
     if outcome["moved_on"]:
-        _output.note(
+        _output.warning(
             "A bot has committed at the old place meanwhile, and that is not in the copy: stop it, "
             "and copy to an empty place again."
         )

@@ -14,9 +14,15 @@ from ptb_s3._doctor.examination import Examination
 from ptb_s3._doctor.findings import Check, Finding, Status, broken, completed
 from ptb_s3.cli import _output
 from ptb_s3.cli._opened import Json, Place, run
+from ptb_s3.cli._output import Graded, Severity
 from ptb_s3.errors import SettingsError
 
-_MARKS = {Status.OK: "ok", Status.WARNING: "warning", Status.FAILED: "FAILED", Status.UNKNOWN: "?"}
+_MARKS = {
+    Status.OK: Graded("ok", Severity.GOOD),
+    Status.WARNING: Graded("warning", Severity.DOUBTFUL),
+    Status.FAILED: Graded("FAILED", Severity.BAD),
+    Status.UNKNOWN: "?",
+}
 
 
 def doctor(*, json: Json = False) -> None:

@@ -14,7 +14,7 @@ from ptb_s3._repository import Recovery, Repository
 from ptb_s3._state import Kind
 from ptb_s3.cli import _output
 from ptb_s3.cli._opened import LOST, DryRun, Json, Place, Yes, refuse_to_exchange_keys, run
-from ptb_s3.cli._output import count, in_steps, when, when_json
+from ptb_s3.cli._output import Graded, Severity, count, in_steps, when, when_json
 from ptb_s3.cli.prune import agree, runs
 from ptb_s3.cli.restore import undisturbed
 from ptb_s3.errors import (
@@ -250,10 +250,14 @@ def _show(fault: PersistenceError | None, rows: list[Row], lost: list[str]) -> N
         _output.note(str(fault))
     _output.table(
         ["object", "what is wrong", "what is done"],
-        [[row.name, row.wrong or "nothing", row.remedy] for row in rows],
+        [[row.name, _graded(row.wrong), row.remedy] for row in rows],
     )
     for loss in lost or ["Nothing is lost."]:
         _output.note(loss)
+
+
+def _graded(wrong: str) -> str:
+    return Graded(wrong, Severity.BAD) if wrong else Graded("nothing", Severity.GOOD)
 
 
 def _json(

@@ -18,11 +18,12 @@ from ptb_s3._state import Kind
 from ptb_s3._verify import PutBack, find_put_back
 from ptb_s3.cli import _output
 from ptb_s3.cli._opened import LOST, Json, OfStore, Opened, Place, duration, moment, run
-from ptb_s3.cli._output import ago, count, size, when, when_json
+from ptb_s3.cli._output import Graded, Severity, ago, count, size, when, when_json, without_seconds
 from ptb_s3.cli.verify import put_back_json, tell_put_back
 from ptb_s3.errors import NothingThereError
 
 _BAR = 12  # columns
+_NOT_AT_HAND = "not at hand"
 
 
 class _Past(NamedTuple):
@@ -70,7 +71,7 @@ def status(
         raise typer.Exit(opened.fault.exit_code)
     created = base.objects[HEAD].header.created
     if limit is not None and datetime.now(UTC) - created > limit:
-        _output.note(f"The last commit is older than {max_age}: it was made {ago(created)}.")
+        _output.warning(f"The last commit is older than {max_age}: it was made {ago(created)}.")
         raise typer.Exit(1)
 
 
@@ -106,7 +107,7 @@ def _keys(base: Base, ring: Keyring, past: _Past | None) -> dict[str, _Need]:
         if oldest is not None and revision >= oldest
     }
     return {
-        key: _Need(roles.get(key, "not at hand"), current[key], needed.get(key))
+        key: _Need(roles.get(key, _NOT_AT_HAND), current[key], needed.get(key))
         for key in sorted({sealing, *current, *needed}, key=lambda key: (key != sealing, key))
     }
 
@@ -131,6 +132,7 @@ def _show_status(name: str, base: Base, past: _Past | None, keys: dict[str, _Nee
         ["kind", "entities", "differential", "blob", "key", "last compacted"],
         [_kind_row(base, kind) for kind in Kind],
         right=["entities", "differential", "blob"],
+        spare=[("last compacted", without_seconds), ("last compacted", _day_and_hour), "key"],
     )
     _output.result("")
     _output.table(
@@ -150,11 +152,17 @@ def _kind_row(base: Base, kind: Kind) -> list[str]:
     return [*row, size(stored.size), header.key, made]
 
 
+def _day_and_hour(compacted: str) -> str:
+    return compacted.partition(" (")[0]
+
+
 def _key_row(key: str, need: _Need, past: _Past | None) -> list[str]:
     history = "not looked at" if past is None else "not needed"
     if need.newest is not None:
         history = f"needed up to revision {need.newest}"
-    return [key, need.role, f"{need.current:,}", history]
+    at_hand = need.role != _NOT_AT_HAND
+    role = need.role if at_hand else Graded(need.role, Severity.DOUBTFUL)
+    return [key, role, f"{need.current:,}", history]
 
 
 def _status_json(
@@ -271,7 +279,7 @@ def _show_history(commits: list[Commit]) -> None:
         ["revision", "time", "writer", "changed", "size", ""],
         [_commit_row(commit, largest) for commit in commits],
         right=["revision", "size"],
-        spare=["", "writer"],
+        spare=["", ("time", without_seconds), "writer"],
     )
     damaged = sum(commit.header is None for commit in commits)
     if damaged:
@@ -284,7 +292,8 @@ def _commit_row(commit: Commit, largest: int) -> list[str]:
     version, header = commit
     bar = _output.bar(version.size / largest, _BAR)
     if header is None:
-        return ["?", when(version.modified), "?", "damaged", size(version.size), bar]
+        bad = Graded("damaged", Severity.BAD)
+        return ["?", when(version.modified), "?", bad, size(version.size), bar]
     changed = _counts(header.changed)
     text = ", ".join(f"{kind.removesuffix('_data')} {n:,}" for kind, n in changed.items())
     row = [str(header.revision), when(commit.made), header.writer, text or "nothing"]

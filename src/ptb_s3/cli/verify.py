@@ -11,7 +11,7 @@ from ptb_s3._base import Reader, no_state
 from ptb_s3._verify import Finding, PutBack, Report, verify_current, verify_history
 from ptb_s3.cli import _output
 from ptb_s3.cli._opened import Json, Place, moment, run
-from ptb_s3.cli._output import count, size, when, when_json
+from ptb_s3.cli._output import Graded, Severity, count, size, when, when_json
 from ptb_s3.cli.prune import runs
 from ptb_s3.errors import SettingsError
 
@@ -80,7 +80,7 @@ def _show(report: Report, what: str) -> None:
 def tell_put_back(found: Sequence[PutBack]) -> None:
     """Warn of current objects that are copies of what was written earlier."""
     for name, made, modified in found:
-        _output.note(
+        _output.warning(
             f"{name} was made at {when(made)}, and the storage has it since {when(modified)}: an "
             "older version was put back, or the bucket was copied. If nobody of yours did, whoever "
             "can write to the bucket has rolled the state back: see ptb-s3 history."
@@ -104,7 +104,8 @@ _REMEDY = (
 
 def _row(finding: Finding) -> list[str]:
     revision = "?" if finding.revision is None else str(finding.revision)
-    return [finding.name, finding.version_id or "current", revision, finding.reason]
+    why = Graded(finding.reason, Severity.BAD)
+    return [finding.name, finding.version_id or "current", revision, why]
 
 
 def _report_json(report: Report) -> dict[str, Any]:
