@@ -210,7 +210,7 @@ locals {
   operator_policy = {
     Version = "2012-10-17"
     Statement = [
-      # By version id only, for `prune` and `forget --purge`.
+      # By version id only, for `prune` and `forget --purge`, which name what is locked.
       {
         Sid    = "ReadWriteAndThinTheState"
         Effect = "Allow"
@@ -219,6 +219,8 @@ locals {
           "s3:GetObjectVersion",
           "s3:PutObject",
           "s3:DeleteObjectVersion",
+          "s3:GetObjectRetention",
+          "s3:GetObjectLegalHold",
         ]
         Resource = "${aws_s3_bucket.state.arn}/${var.prefix}*"
       },

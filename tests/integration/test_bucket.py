@@ -502,6 +502,8 @@ def test_the_operators_policy_is_the_bots_and_little_more() -> None:
     assert allowed(written.operator_policy) == {
         *allowed(written.bot_policy),
         ("s3:DeleteObjectVersion", f"{values.arn}/shop-bot/*"),
+        ("s3:GetObjectRetention", f"{values.arn}/shop-bot/*"),
+        ("s3:GetObjectLegalHold", f"{values.arn}/shop-bot/*"),
         ("s3:DeleteObject", f"{values.arn}/shop-bot/doctor/*"),
         *((action, values.arn) for action in to_look),
     }
