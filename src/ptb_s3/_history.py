@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ptb_s3._base import Reader, overlay
 from ptb_s3._container import HEAD, Header
 from ptb_s3._head import Head, Part, Ref
-from ptb_s3._listing import listed, read_commit, read_commits
+from ptb_s3._listing import by_age, listed, read_commit, read_commits
 from ptb_s3._order import RESOLUTION, Commit, in_order, moments
 from ptb_s3._state import Entities, Kind
 from ptb_s3._store import Fetched, Store, Version
@@ -168,10 +168,13 @@ class History:
         return await self._at_time(request, _all_of(moment))
 
     async def _at_revision(self, request: str, revision: int) -> Fetched:
-        versions = await listed(self._store, HEAD)
-        found = await self._bisect(versions, revision)
-        if found is None or not self._is_it(found, revision):
-            found = await self._scan(versions, revision)
+        async with aclosing(by_age(self._store)) as pages:
+            async for page in pages:
+                found = await self._on_page(page, revision)
+                if found is not None and self._is_it(found, revision):
+                    return await self._get(request, found.version)
+        # Nothing is said of what is not there by a list that leaves out what is.
+        found = await self._scan(await listed(self._store, HEAD), revision)
         if found is None:
             raise await self._expired(request, "history does not reach back so far")
         if _revision(found) != revision:
@@ -240,6 +243,13 @@ class History:
     def _ours(self, commits: Iterable[Commit]) -> list[Commit]:
         """Return those that can be read, and are of this store."""
         return [c for c in commits if c.header is not None and c.header.store == self._store_id]
+
+    async def _on_page(self, versions: Sequence[Version], revision: int) -> Commit | None:
+        """Find a commit as `_bisect` does, unless all that is there is surely newer."""
+        oldest = self._ours(await self._read(moments(versions)[-1])) if versions else []
+        if any(_revision(commit) > revision for commit in oldest):
+            return None
+        return await self._bisect(versions, revision)
 
     async def _bisect(self, versions: Sequence[Version], revision: int) -> Commit | None:
         """Find the newest commit up to a revision, if revisions grow with the storage's time."""

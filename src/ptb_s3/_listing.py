@@ -14,11 +14,12 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import aclosing
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from ptb_s3 import _container
 from ptb_s3._container import HEAD, MAX_PREAMBLE, Header
-from ptb_s3._order import Commit, by_time
+from ptb_s3._order import JITTER, Commit, by_time
 from ptb_s3._store import Store, Version
 from ptb_s3.errors import DamagedObjectError, StorageError
 
@@ -26,6 +27,9 @@ from ptb_s3.errors import DamagedObjectError, StorageError
 _WIDTH = 16
 
 _UNVERSIONED = "null"
+
+# Versions of head that are looked at together: those of one page of a listing.
+PAGE = 1000
 
 # Times that an object is listed before what is there and not in the list is taken for hidden.
 _TRIES = 3
@@ -69,6 +73,27 @@ async def listed(
         "is not in the list of its versions. Nothing can be said of its history, or done with "
         "it. Check PTB_S3_PREFIX for characters that the storage takes for others."
     )
+
+
+async def by_age(
+    store: Store, advance: Callable[[int], None] = lambda _: None
+) -> AsyncGenerator[list[Version], None]:
+    """Iterate over the versions of head, newest first, a page at a time.
+
+    If a page is not in order, its storage lists in an order of its own: then all of them at once.
+    """
+    page: list[Version] = []
+    number, in_turn, oldest = 0, True, datetime.max.replace(tzinfo=UTC)
+    async for version in store.versions(HEAD):
+        in_turn = in_turn and version.modified - JITTER <= oldest
+        oldest = min(oldest, version.modified)
+        page.append(version)
+        number += 1
+        advance(number)
+        if len(page) >= PAGE and in_turn:
+            yield by_time(page)
+            page = []
+    yield by_time(page)
 
 
 async def require_gone(store: Store, missing: Iterable[tuple[str, Version]]) -> None:

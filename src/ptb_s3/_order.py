@@ -5,15 +5,18 @@ it is the latest, gofakes3 1.2.0 lists the oldest first. So nothing follows from
 
 * Current is what the storage says is (`Version.is_latest`).
 * Commits of one line of a store are ordered by their revisions, which are authenticated.
-* The storage's time decides between lines, and where nobody has read a header.
+* The storage's time decides between lines, where a line goes on after a roll-back, and where nobody
+  has read a header.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple
 
 from ptb_s3._container import Header
@@ -24,6 +27,9 @@ from ptb_s3._store import SLOWEST, Version
 MAX_SKEW = timedelta(minutes=15)
 # What is left of the second that Last-Modified names (RFC 9110, section 8.8.2).
 RESOLUTION = timedelta(microseconds=999_999)
+# By so much may the storage's time be wrong about which of two writes came first: machines of one
+# storage have clocks of their own.
+JITTER = timedelta(seconds=2)
 
 
 class Commit(NamedTuple):
@@ -90,15 +96,65 @@ def in_order(commits: Iterable[Commit]) -> list[Commit]:
 
     Those without a header belong nowhere: the storage's time alone orders them.
     """
-    lines: defaultdict[tuple[str, ...], list[Commit]] = defaultdict(list)
-    for commit in commits:
-        lines[_line(commit)].append(commit)
     ordered = [
         commit
-        for line in sorted(lines.values(), key=_begun, reverse=True)
-        for commit in sorted(line, key=_position, reverse=True)
+        for run in sorted(_runs(commits), key=_begun, reverse=True)
+        for commit in sorted(run, key=_position, reverse=True)
     ]
     return sorted(ordered, key=lambda commit: not commit.version.is_latest)
+
+
+def _runs(commits: Iterable[Commit]) -> list[list[Commit]]:
+    """Group commits of one line that follow one another, each with its copies.
+
+    As a rule, that is the whole line. After a roll-back one may go on, from a head that was put
+    back: what comes then is newer than lines that had begun before it.
+    """
+    copies: defaultdict[str, list[Commit]] = defaultdict(list)
+    for commit in sorted(commits, key=_taken):
+        copies[_id(commit)].append(commit)
+    lines: defaultdict[tuple[str, ...], list[Commit]] = defaultdict(list)
+    for first, *_ in copies.values():
+        lines[_line(first)].append(first)
+    # In a copied bucket, the storage's time does not tell what came before what.
+    told = [line for line in lines.values() if not any(commit.is_copy for commit in line)]
+    begun = sorted(_taken(line[0]) for line in told)
+    runs = [line for line in lines.values() if line not in told]
+    runs += [run for line in told for run in _split(line, begun)]
+    return [[copy for commit in run for copy in copies[_id(commit)]] for run in runs]
+
+
+def _split(line: Sequence[Commit], begun: Sequence[tuple[datetime, int]]) -> list[list[Commit]]:
+    """Split a line where it went on after a roll-back.
+
+    Args:
+        line: First writings, by the storage's time.
+        begun: When lines began, and with which revision.
+    """
+    runs: list[list[Commit]] = []
+    given: set[int] = set()
+    for commit in line:
+        (taken, revision), last = _taken(commit), runs[-1] if runs else []
+        since = _taken(last[0])[0] if last else taken
+        after = bisect_right(begun, since, key=_TIME)
+        others = begun[after : bisect_left(begun, taken, key=_TIME)]
+        again = revision in given or (
+            revision < max(given, default=0) and taken - _taken(last[-1])[0] > JITTER
+        )
+        if not last or again or any(first <= revision for _, first in others):
+            runs.append([commit])
+            given = {revision}
+        else:
+            last.append(commit)
+            given.add(revision)
+    return runs
+
+
+_TIME = itemgetter(0)
+
+
+def _id(commit: Commit) -> str:
+    return commit.version.version_id if commit.header is None else commit.header.commit
 
 
 def _line(commit: Commit) -> tuple[str, ...]:
@@ -108,9 +164,14 @@ def _line(commit: Commit) -> tuple[str, ...]:
     return commit.header.store, commit.header.line
 
 
-def _begun(line: list[Commit]) -> tuple[datetime, int]:
-    """Return when a line began; in a copied bucket, all may be of one moment."""
-    return min(commit.version.modified for commit in line), min(map(_revision, line))
+def _begun(run: list[Commit]) -> tuple[datetime, int]:
+    """Return when a run began; in a copied bucket, all may be of one moment."""
+    return min(commit.version.modified for commit in run), min(map(_revision, run))
+
+
+def _taken(commit: Commit) -> tuple[datetime, int]:
+    """Return when the storage took it, and its revision, for those of one moment."""
+    return commit.version.modified, _revision(commit)
 
 
 def _position(commit: Commit) -> tuple[int, datetime]:

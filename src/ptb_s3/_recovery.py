@@ -7,10 +7,9 @@ current objects hold is looked at, and never relied on.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from ptb_s3._base import Reader, overlay
@@ -19,8 +18,8 @@ from ptb_s3._current import Current
 from ptb_s3._erasure import Erasures
 from ptb_s3._head import MAX_RESTORED, Head, Part
 from ptb_s3._history import History
-from ptb_s3._listing import read_commits
-from ptb_s3._order import Commit, by_time, in_order
+from ptb_s3._listing import by_age, read_commits
+from ptb_s3._order import Commit, in_order
 from ptb_s3._state import Entities, Kind
 from ptb_s3._store import Store, Version
 from ptb_s3._workers import Offload
@@ -33,10 +32,6 @@ from ptb_s3.errors import (
     UnknownKeyError,
 )
 
-# Versions of head that are looked at together: those of one page of a listing.
-PAGE = 1000
-# By so much may two versions of one page be the other way round: they were written at once.
-JITTER = timedelta(seconds=2)
 # Revisions after the newest commit that opens, of which nothing does. Those are told from headers
 # that nobody has authenticated: believed without a bound, one could use up all that there are.
 MAX_GAP = 2**20
@@ -109,7 +104,7 @@ async def find_newest(
         StorageError: The versions cannot be listed or read.
     """
     search = _Search(store, reader, current, offload, store_id)
-    async for versions in _by_age(store, advance):
+    async for versions in by_age(store, advance):
         if await search.through(await _commits(store, versions)):
             break
     return await search.result()
@@ -253,25 +248,6 @@ def _erasures(heads: Iterable[Head]) -> list[Erasures]:
         }
         found[erasures.secret] = Erasures(erasures.secret, newest)
     return list(found.values())
-
-
-async def _by_age(store: Store, advance: Callable[[int], None]) -> AsyncIterator[list[Version]]:
-    """Iterate over the versions of head, newest first, a page at a time.
-
-    If a page is not in order, its storage lists in an order of its own: then all of them at once.
-    """
-    page: list[Version] = []
-    number, in_turn, oldest = 0, True, datetime.max.replace(tzinfo=UTC)
-    async for version in store.versions(HEAD):
-        in_turn = in_turn and version.modified - JITTER <= oldest
-        oldest = min(oldest, version.modified)
-        page.append(version)
-        number += 1
-        advance(number)
-        if len(page) >= PAGE and in_turn:
-            yield by_time(page)
-            page = []
-    yield by_time(page)
 
 
 async def _commits(store: Store, versions: list[Version]) -> list[Commit]:

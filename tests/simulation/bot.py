@@ -467,7 +467,10 @@ class Bot:
             pending = self._unsaved.get(field, [])
             for write in [write for write in done if write in pending]:
                 write.ended = now
-                write.sure = write.sure and write is done[-1]  # else another one overtook it
+                later = pending[pending.index(write) + 1 :]
+                # Another one overtook it: of the same save, or a drop that was staged meanwhile.
+                dropped = self._mended and any(w.gives(field) is ABSENT for w in later)
+                write.sure = write.sure and write is done[-1] and not dropped
                 self._model.settled(field)
             left = [write for write in pending if write not in done]
             if left:

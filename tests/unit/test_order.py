@@ -36,13 +36,16 @@ def version(name: str, minutes: float, *, latest: bool = False) -> Version:
 
 def commit(revision: int, minutes: float, *, latest: bool = False, made: float = 0) -> Commit:
     created = NOON + timedelta(minutes=made or minutes)
-    header = msgspec.structs.replace(HEADER, revision=revision, created=created)
+    header = msgspec.structs.replace(
+        HEADER, revision=revision, created=created, commit=f"{revision}-{made or minutes}"
+    )
     return Commit(version(f"v{revision}.{minutes}", minutes, latest=latest), header)
 
 
 def on_line(of: Commit, line: str) -> Commit:
     assert of.header is not None
-    return of._replace(header=msgspec.structs.replace(of.header, line=line * 16))
+    there = f"{line}-{of.header.commit}"
+    return of._replace(header=msgspec.structs.replace(of.header, line=line * 16, commit=there))
 
 
 def test_what_is_current_comes_first_whatever_its_time() -> None:
@@ -79,6 +82,48 @@ def test_lines_follow_one_another_whatever_their_revisions() -> None:
         ordered = [(c.header.line[0], c.header.revision) for c in in_order(commits) if c.header]
         ours = [("0", revision) for revision in (9, 8, 7, 6, 5, 5, 4, 3, 2, 1)]
         assert ordered == [("b", 7), ("b", 6), *ours, ("c", 3)]
+
+
+def revisions_of(commits: list[Commit]) -> list[tuple[str, int, datetime]]:
+    shuffled = random.Random(len(commits)).sample(commits, len(commits))  # noqa: S311 - as above
+    return [
+        (c.header.line[0], c.header.revision, c.version.modified)
+        for c in in_order(shuffled)
+        if c.header is not None
+    ]
+
+
+@pytest.mark.parametrize("other", ["a", "0"])
+def test_a_line_that_goes_on_after_a_roll_back_is_newer_than_what_came_before(other: str) -> None:
+    """Whoever was behind goes on with the line of the head that was put back.
+
+    What was given up is of a line that had begun by then, or of the same one.
+    """
+    old = [commit(revision, revision) for revision in range(1, 9)]
+    given_up = [on_line(commit(revision, 4 + revision), other) for revision in (9, 10)]
+    later = [commit(revision, 60 + revision) for revision in (9, 10, 11)]
+    begun = on_line(commit(12, 80), "b")
+    put_back_now = old[7]._replace(version=version("copy", 61))
+    ordered = revisions_of([*old, *given_up, *later, begun, put_back_now])
+    newest = [("b", 12), *(("0", revision) for revision in (11, 10, 9))]
+    assert [(line, revision) for line, revision, _ in ordered[:4]] == newest
+    assert ordered[3][2] == NOON + timedelta(minutes=69)
+    assert [revision for _, revision, _ in ordered[4:]] == [10, 9, 8, 8, *range(7, 0, -1)]
+
+
+def test_clocks_of_one_storage_may_differ() -> None:
+    """Two commits of a line a second the wrong way round are no roll-back; a minute, they are."""
+    one, two, three = commit(1, 0), commit(2, 1), commit(3, 2)
+    sooner = three._replace(version=version("three", 1 - 1 / 60))
+    assert [revision for _, revision, _ in revisions_of([one, two, sooner])] == [3, 2, 1]
+    much_sooner = three._replace(version=version("three", 0.5))
+    assert [revision for _, revision, _ in revisions_of([one, two, much_sooner])] == [2, 3, 1]
+
+
+def test_a_copied_bucket_goes_by_revisions() -> None:
+    """The order in which versions were copied says nothing."""
+    copied = [commit(revision, 900 - revision, made=revision) for revision in range(1, 6)]
+    assert [revision for _, revision, _ in revisions_of(copied)] == [5, 4, 3, 2, 1]
 
 
 @pytest.mark.parametrize(("minutes", "expected"), [(14, False), (15, False), (16, True)])

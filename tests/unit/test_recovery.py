@@ -19,7 +19,7 @@ from tests.support import (
 )
 from tests.unit.test_lines import ours_wins
 
-from ptb_s3 import Keyring, _recovery
+from ptb_s3 import Keyring, _listing, _recovery
 from ptb_s3._committer import Occasion
 from ptb_s3._container import HEAD
 from ptb_s3._recovery import Found
@@ -424,7 +424,7 @@ async def test_in_whatever_order_versions_are_listed(
     order: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A page is enough where the storage lists the newest first, and only there."""
-    monkeypatch.setattr(_recovery, "PAGE", 4)
+    monkeypatch.setattr(_listing, "PAGE", 4)
     store = await a_store(12)
     listed = store if order == "newest first" else AnyOrder(store, order)
     store.replace(HEAD, b"garbage")

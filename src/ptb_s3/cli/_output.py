@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import sys
 import textwrap
@@ -18,7 +17,6 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from enum import Enum
-from functools import partial
 from typing import TYPE_CHECKING, Self
 
 import typer
@@ -86,45 +84,36 @@ def readable_json(value: object, indent: int | None = None) -> str:
 
 def note(text: str) -> None:
     """Print what a person should know beside the result."""
-    typer.echo(_wrapped(text), err=True)
+    _tell("", None, text)
 
 
 def warning(text: str) -> None:
     """Print what a person should look into."""
-    _graded_note("warning:", Severity.DOUBTFUL, text)
+    _tell("warning: ", Severity.DOUBTFUL, text)
 
 
-def _graded_note(word: str, severity: Severity, text: str) -> None:
-    text = _wrapped(f"{word} {text}").removeprefix(word)
-    typer.echo(_coloured(word, severity) + text, err=True)
-
-
-def _coloured(word: str, severity: Severity) -> str:
-    """Colour a word for a terminal that has colours, unless colours are not wanted.
-
-    Source: no-color.org (set, and not empty).
-    """
-    if not sys.stderr.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
-        return word
-    return typer.style(word, fg=severity.value, bold=severity is Severity.BAD)
-
-
-def _wrapped(text: str) -> str:
-    """Break lines between words where they are too long for the terminal, and nowhere else."""
+def _tell(word: str, severity: Severity | None, text: str) -> None:
+    """Print to stderr; where somebody looks on, break long lines between words, and colour one."""
     if not sys.stderr.isatty():
-        return text
-    try:
-        width = int(os.environ.get("COLUMNS") or os.get_terminal_size(sys.stderr.fileno()).columns)
-    except (OSError, ValueError):
-        return text
-    wrap = partial(textwrap.fill, width=width, break_long_words=False, break_on_hyphens=False)
-    return "\n".join(map(wrap, text.split("\n"))) if width > 0 else text
+        typer.echo(word + text, err=True)
+        return
+    from rich.console import Console  # noqa: PLC0415 - only where somebody looks on
+    from rich.text import Text  # noqa: PLC0415 - as above
+
+    console = Console(stderr=True, highlight=False)
+    told = Text("\n".join(_wrapped(line, console.width) for line in (word + text).split("\n")))
+    told.stylize(severity.value if severity else "", 0, len(word))
+    console.print(told, soft_wrap=True)
+
+
+def _wrapped(line: str, width: int) -> str:
+    return textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
 
 
 def failure(error: PersistenceError) -> None:
     """Print what happened and what to do about it, for programs as well where they asked."""
     text = " ".join([str(error), *getattr(error, "__notes__", [])])
-    _graded_note("error:", Severity.BAD, text)
+    _tell("error: ", Severity.BAD, text)
     if for_programs.get():
         message, _, remedy = text.partition(". ")
         told = {"kind": type(error).__name__, "message": message, "remedy": remedy}
