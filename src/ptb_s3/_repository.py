@@ -48,6 +48,11 @@ from ptb_s3.errors import (
 
 _LOGGER = logging.getLogger("ptb_s3")
 
+_NOBODY_TELLS = (
+    "PTB_S3_ON_LOSS=rewrite does not help here: no version tells whether anybody has committed "
+    "since. With PTB_S3_SINGLE_WRITER=true, set beforehand, nobody can have."
+)
+
 
 class Recovery(NamedTuple):
     """What a repository was recovered from: the current objects, and the newest state found."""
@@ -344,16 +349,16 @@ class Repository:
         with self._in_a_rotation():
             try:
                 await self._begun.commit(publish=publish, occasion=occasion)
-            except HeadLostError:
-                if not await self._rewrite():
+            except HeadLostError as lost:
+                if not await self._rewrite(lost):
                     raise
                 await self._begun.commit(publish=True, occasion=occasion or Occasion())
 
-    async def _rewrite(self) -> bool:
+    async def _rewrite(self, lost: HeadLostError) -> bool:
         """Write what is in memory in place of what is lost; tell whether that may be done.
 
         Only where the user has said so beforehand, and where nobody has committed since: a bot
-        that slept would undo that.
+        that slept would undo that. Where no version is left to tell, there must be nobody else.
         """
         means, base = self._means, self.base
         if not means.rewrites_lost:
@@ -366,6 +371,9 @@ class Repository:
         except NothingThereError as nothing:
             if nothing.unread > (current[HEAD].found is not None):
                 return False  # versions that do not open, and may be newer
+            if not means.single_writer:
+                lost.add_note(_NOBODY_TELLS)
+                return False
         else:
             if not nothing_newer(found, base, current[HEAD]):
                 return False

@@ -146,7 +146,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         on_loss (:obj:`str`, optional): What a running bot does whose state was deleted or garbled:
             ``"wait"`` (the default), which keeps everything in memory until it is repaired; or
             ``"rewrite"``, which writes what is in memory in its place, unless anything newer is
-            left.
+            left. Where no version is left to tell, it takes `single_writer` as well.
         expected_bucket_owner (:obj:`str`, optional): Id of the AWS account that owns the bucket.
 
     Attributes:

@@ -72,7 +72,8 @@ class Audit:
         there: Id of the commit whose head is there now: an older one's, where it was put back;
             None: what is there is no head.
         repairing: What an operator repairs with, and the commit that it brings back.
-        is_repaired: Whether the last commit is such a one.
+        is_repaired: Whether the last commit is such a one, or of a bot that rewrites what is lost.
+        rewrites: Whether there are such bots.
         bodies: What bots have written, by object, oldest first.
         on_commit: Called with each commit.
         with_model: Whether every value was written under the eyes of the model.
@@ -96,6 +97,7 @@ class Audit:
         self.there: str | None = ""
         self.bodies: dict[str, list[bytes]] = {name: [] for name in (HEAD, *Kind)}
         self.is_repaired = False
+        self.rewrites = False
         self.repairing: tuple[Repository, str] | None = None
         self.violation: Violation | None = None
         self.tally: Counter[str] = Counter()
@@ -139,7 +141,9 @@ class Audit:
                 self._check_commit(self._opened_head())
             else:
                 self._check_opens(name)
-            self._excuses.mended(name)
+            # A blob may have been on its way for long, and find what it was to replace deleted.
+            if name == HEAD or self.fits(Kind(name), self.bodies[name][-1]):
+                self._excuses.mended(name)
             self._writes += 1
             if self.thorough or self._writes % LOADED == 0:
                 self.check_loads()
@@ -173,6 +177,10 @@ class Audit:
         self.is_repaired = repair
         if repair:
             self._check_repair(head)
+        newest = self.commits[self.current]
+        if self.there is None and self.rewrites and head.revision == newest.revision + 1:
+            self.there, self.is_repaired = self.current, True
+            self.tally["rewritten"] += 1
         if self.there is None and head.revision == 1:
             # S3 takes a first commit again above a delete marker, and a bot may not list versions.
             raise Excused("a new store was begun where an outsider had deleted one meanwhile")

@@ -15,6 +15,7 @@ from ptb_s3 import (
     _rebase,
     _recovery,
     _refresh,
+    _repository,
     _staged,
 )
 from ptb_s3._base import Base, Blob, Opening, Reader, ref_of
@@ -24,6 +25,7 @@ from ptb_s3._delivered import Delivered, Range
 from ptb_s3._group_commit import GroupCommit
 from ptb_s3._guarded import Guarded
 from ptb_s3._head import Head, Ref
+from ptb_s3._history import History
 from ptb_s3._live import Objects
 from ptb_s3._merge import _Merging
 from ptb_s3._order import Commit
@@ -258,6 +260,14 @@ def _is_transactional(_: Committer) -> bool:
     return False
 
 
+def _newer_unseen(*_: object) -> bool:
+    return True
+
+
+def _any_branch(_: History, commit: Commit, revision: int) -> bool:
+    return commit.header is not None and commit.header.revision == revision
+
+
 MUTANTS: Mapping[str, Mutant] = {
     "skip the precondition": _mutant("", (Guarded, "put", _without_condition)),
     "treat 412 as success": _mutant("", (Guarded, "put", _412_is_success)),
@@ -312,6 +322,10 @@ MUTANTS: Mapping[str, Mutant] = {
         "deliver", (Delivered, "adding", _forget_updates)
     ),
     "bring back what was put back": _mutant("outsiders", (_recovery, "_newest_first", _by_time)),
+    "write memory over what others have committed": _mutant(
+        "outsiders", (_repository, "nothing_newer", _newer_unseen)
+    ),
+    "restore a revision of another branch": _mutant("outsiders", (History, "_is_it", _any_branch)),
     # What once survived
     "load anew after a flush, though something is dirty": _mutant(
         "getters", (S3Persistence, "_open", _open_anew)

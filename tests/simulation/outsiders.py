@@ -1,4 +1,8 @@
-"""Whoever has access to the bucket besides the bots: puts back, copies, deletes and garbles."""
+"""Whoever has access to the bucket besides the bots.
+
+Outsiders put back, copy, delete and garble; an operator repairs, restores, and copies the state to
+another place, as the program's commands do.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,10 @@ from ptb_s3._container import HEAD
 from ptb_s3._repository import Repository
 from ptb_s3._state import Kind
 from ptb_s3._store import MemoryStore
-from ptb_s3.errors import PersistenceError
+from ptb_s3.errors import ConflictError, PersistenceError
+
+# How many commits before the current one an operator restores at most.
+_FAR = 12
 
 
 class Outsider:
@@ -59,6 +66,7 @@ class Outsider:
                 await asyncio.sleep(rng.choice([0.1, 1.0, 10.0, 20.0]))
                 if rng.random() < 0.5 or not await self._repair():
                     self.mend()
+                await rng.choice([self._restore, self._copy_elsewhere, self._do_nothing])()
 
     def _name(self) -> str | None:
         names = sorted(self._storage._current)
@@ -154,8 +162,7 @@ class Outsider:
         """Do as `ptb-s3 repair`; tell whether the newest commit was brought back."""
         if not (self._storage.versioned and self._excuses.spoiled and self._audit.current):
             return False
-        line = Line(self._storage, self._rng, Weather(), self._audit.written)
-        repository = Repository(line, self._keys)
+        repository = self._repository()
         try:
             found = (await repository.recover()).found
             if any(revision != found.header.revision for revision in found.of.values()):
@@ -169,6 +176,73 @@ class Outsider:
             self._audit.repairing = None
         self._audit.tally["repaired"] += 1
         return True
+
+    async def _restore(self) -> None:
+        """Do as `ptb-s3 restore`: an older state of this branch becomes a new commit."""
+        audit, past = self._audit, self._past()
+        if not (self._storage.versioned and past) or self._rolled_back is not None:
+            return
+        commit_id, commit = self._rng.choice(past)
+        repository = self._repository()
+        fields = audit.fields(commit.state, commit.words)
+        # From the first look on: what others commit after it stays, where nothing was to be done.
+        write = self._model.begin_restore(fields, asyncio.get_running_loop().time())
+        audit.forget_past()
+        try:
+            await repository.load()
+            snapshot = await repository.restorable(str(commit.revision))
+            if snapshot.head.commit != commit_id:
+                audit.blame(Violation(f"revision {commit.revision} is that of another branch"))
+            await repository.commit_only(repository.changes_to(snapshot.entities))
+        except PersistenceError as error:
+            self._model.forget_restore(write)
+            audit.forget_past()
+            if not (self._excuses.meddled or isinstance(error, ConflictError)):
+                audit.blame(Violation(f"an operator could not restore: {error}"))
+            return
+        write.ended = asyncio.get_running_loop().time()
+        base = repository.base
+        if audit.fields(base.entities, base.head.words) != fields:
+            audit.blame(Violation(f"a restore of revision {commit.revision} gave another state"))
+        audit.tally["restored by hand"] += 1
+
+    def _past(self) -> list[tuple[str, Commit]]:
+        """Return the commits that the current one came after, newest first, but for old ones."""
+        audit, past = self._audit, list[tuple[str, Commit]]()
+        commit_id = audit.current
+        while commit_id and len(past) < _FAR:
+            past.append((commit_id, audit.commits[commit_id]))
+            commit_id = audit.commits[commit_id].before or ""
+        return past
+
+    async def _copy_elsewhere(self) -> None:
+        """Do as `ptb-s3 copy`: the state is the same in an empty place."""
+        if not self._audit.current:
+            return
+        there = MemoryStore(versioned=self._rng.random() < 0.5, clock=self._storage.clock)
+        source, target, again = self._repository(), self._repository(there), self._repository(there)
+        try:
+            await source.load()
+        except PersistenceError as error:
+            if not self._excuses.meddled:
+                self._audit.blame(Violation(f"an operator could not copy: {error}"))
+            return
+        target.begin_from(source.base)
+        await target.mend()
+        await target.commit(publish=True, occasion=Occasion())
+        await again.load()
+        if again.base.entities != source.base.entities:
+            self._audit.blame(Violation("a copy is another state"))
+        self._audit.tally["copied"] += 1
+
+    async def _do_nothing(self) -> None: ...
+
+    def _repository(self, elsewhere: MemoryStore | None = None) -> Repository:
+        if elsewhere is not None:
+            return Repository(Line(elsewhere, self._rng, Weather(), lambda _: None), self._keys)
+        return Repository(
+            Line(self._storage, self._rng, Weather(), self._audit.written), self._keys
+        )
 
     def mend(self) -> None:
         """Put back the newest intact version of what is not, as an operator would."""

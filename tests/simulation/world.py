@@ -107,6 +107,7 @@ class World:
         )
         self.randomness = random.Random(self._rng.random())  # noqa: S311 - as above
         self._drops = self.features.isdisjoint({"nested", "sets"}) or self._rng.random() < 0.5
+        self._audit.rewrites = "outsiders" in self.features and self._rng.random() < 0.3
         self._forked: list[int] = []
         self._lines: list[Line] = []
         self._carried_out: list[tuple[str, int]] = []
@@ -363,6 +364,7 @@ class World:
             trusted=values.TRUSTED[: 1 if older else 2],
             context_types=self._types,
             merge=_disputing(rng) if "refusals" in self.features else None,
+            on_loss="rewrite" if self._audit.rewrites else "wait",
         )
         return persistence, not older
 

@@ -374,7 +374,8 @@ async def test_memory_is_written_where_that_was_said_beforehand(
 ) -> None:
     """In place of what is lost, if the versions give nothing newer; and it can be read again."""
     store = await a_store(versioned=versioned)
-    bot = await opened(store, resolve=ours_wins, rewrites_lost=True)
+    alone = not versioned  # else nothing tells whether anybody has committed since
+    bot = await opened(store, resolve=ours_wins, rewrites_lost=True, single_writer=alone)
     for name in list(store.current()):
         garble(store, name, how)
     bot.stage(USER, 2, b"unsaved")
@@ -383,6 +384,18 @@ async def test_memory_is_written_where_that_was_said_beforehand(
     assert users(after) == {1: b"6", 2: b"unsaved"}
     assert len(after.base.entities[CHAT]) == 6
     assert after.revision == 7
+
+
+async def test_memory_is_not_written_where_nothing_tells_of_others() -> None:
+    """Without versions, others may have committed since, unless it is known that there are none."""
+    store = await a_store(versioned=False)
+    bot = await opened(store, resolve=ours_wins, rewrites_lost=True)
+    store.lose(HEAD)
+    bot.stage(USER, 2, b"unsaved")
+    with pytest.raises(HeadLostError) as caught:
+        await bot.commit()
+    assert "PTB_S3_SINGLE_WRITER" in caught.value.__notes__[0]
+    assert HEAD not in store.current()
 
 
 async def test_memory_is_not_written_over_what_others_committed() -> None:
