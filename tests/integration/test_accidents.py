@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from tests.conftest import open_store
 from tests.integration.operators import (
     ALICE,
     COMMITS,
@@ -23,12 +24,19 @@ from tests.integration.operators import (
     live,
     state_after,
 )
+from tests.meddlingproxy import MeddlingProxy, error
 from tests.servers import S3Server
 from tests.support import BOT_ID, OTHER_KEY, make_persistence, settled, state_of, update
 
 from ptb_s3._container import HEAD
 from ptb_s3._state import Kind
-from ptb_s3.errors import ConflictError, DeletedStateError, ForeignStoreError, PersistenceError
+from ptb_s3.errors import (
+    ConflictError,
+    DeletedStateError,
+    ForeignStoreError,
+    PersistenceError,
+    StorageUnavailableError,
+)
 
 ALL = (HEAD, *Kind)
 
@@ -180,6 +188,47 @@ async def test_two_bots_on_one_prefix(operator: Operator) -> None:
         with pytest.raises(ForeignStoreError, match="another bot"):
             await state_of(persistence)
     assert await operator.state() == state_after(COMMITS)
+
+
+SHORT, LONG = 6.0, 300.0
+"""Seconds for which the storage is out of reach, without and with ``--long``."""
+
+
+@pytest.mark.parametrize("how", ["refused", "silent"])
+async def test_an_outage_under_a_running_bot(
+    operator: Operator, how: str, pytestconfig: pytest.Config
+) -> None:
+    """Each interval says that it was not saved; the first one afterwards saves all of it."""
+    clock = asyncio.get_running_loop().time
+    until = clock() + (LONG if pytestconfig.option.long else SHORT)
+    async with MeddlingProxy(operator.server) as proxy:
+        store = open_store(proxy.server, operator.bucket, attempts=1, read_timeout=0.5)
+        bot = make_persistence(store)
+        await state_of(bot, "order")
+        if how == "refused":
+            proxy.change = lambda _: error(503, "ServiceUnavailable")
+        else:
+            proxy.open.clear()
+        minutes = 0
+        while clock() < until:
+            minutes += 1
+            with pytest.raises(ExceptionGroup) as caught:
+                await update(bot, {"user_data": {minutes: {"met": minutes}}})
+            (failure,) = caught.value.exceptions  # one for all, and a log need not say it twice
+            assert isinstance(failure, StorageUnavailableError)
+            await asyncio.sleep(SHORT / 6)
+        assert minutes > 1
+        assert await operator.state() == state_after(COMMITS)
+        proxy.change = lambda asked: asked
+        proxy.open.set()
+        await update(bot, {"bot_data": {"orders": "after"}})
+        await settled(bot)
+        await store.close()
+    found = await operator.state()
+    assert found["bot_data"] == {"orders": "after"}
+    before = state_after(COMMITS)["user_data"]
+    assert found["user_data"] == before | {n: {"met": n} for n in range(1, minutes + 1)}
+    assert (await operator.revisions())[0] == COMMITS + 1  # all in one commit
 
 
 async def test_an_outage_and_then_a_deletion_under_a_running_bot(operator: Operator) -> None:
