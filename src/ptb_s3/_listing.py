@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import (
     AsyncGenerator,
@@ -33,6 +34,8 @@ PAGE = 1000
 
 # Times that an object is listed before what is there and not in the list is taken for hidden.
 _TRIES = 3
+
+_LOGGER = logging.getLogger("ptb_s3")
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -80,7 +83,8 @@ async def by_age(
 ) -> AsyncGenerator[list[Version], None]:
     """Iterate over the versions of head, newest first, a page at a time.
 
-    If a page is not in order, its storage lists in an order of its own: then all of them at once.
+    If a page is not in order, its storage lists in an order of its own: then all of them at once,
+    and a word of that.
     """
     page: list[Version] = []
     number, in_turn, oldest = 0, True, datetime.max.replace(tzinfo=UTC)
@@ -93,6 +97,11 @@ async def by_age(
         if len(page) >= PAGE and in_turn:
             yield by_time(page)
             page = []
+        elif len(page) == PAGE + 1:
+            _LOGGER.warning(
+                "The storage does not list the versions of head newest first: all of them are "
+                "read, which takes a while."
+            )
     yield by_time(page)
 
 

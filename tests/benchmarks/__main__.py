@@ -77,6 +77,7 @@ def _bench(options: argparse.Namespace) -> Iterator[Bench]:
             data=options.data,
             samples=options.samples,
             intervals=options.intervals,
+            versions=options.versions,
             folder=Path(folder),
             endpoint_url=server.endpoint_url,
             environment=server.environment,
@@ -109,6 +110,7 @@ def _options() -> argparse.Namespace:
     )
     add("--samples", type=_positive, default=20, help="intervals watched for stalls")
     add("--intervals", type=_positive, default=1_000, help="intervals averaged for bytes")
+    add("--versions", type=_positive, default=2_000, help="of a head that was deleted")
     add("--rounds", type=_positive, default=3, help="starts and imports measured")
     add("--alone", dest="alternatives", action="store_false", help="measure no alternatives")
     add(

@@ -9,6 +9,7 @@ from tests.benchmarks.contestants import NAIVE, OURS
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.interval_rows import cpu, money, requests, sent, stall
 from tests.benchmarks.measure import Bench
+from tests.benchmarks.recovery import recovery
 from tests.benchmarks.setting import Setting
 from tests.benchmarks.start_rows import flushes, imports, memories, starts
 from tests.benchmarks.writers import COMMITS, SLOW, writers
@@ -16,6 +17,7 @@ from tests.benchmarks.writers import COMMITS, SLOW, writers
 CONFLICTS = 3.0  # times the time without
 INVOCATION = 2  # one conditional GET and one PUT
 LOOK = 0.001  # seconds of CPU time
+RECOVERY = 10.0  # seconds
 
 OF_EACH = {
     "start": starts,
@@ -31,7 +33,7 @@ _OF_ONE_KIND = {"requests", "money"}
 """Whatever the data is like, these are the same or, like money, follow from others."""
 NAMES = [
     *("stall", "cpu", "requests", "bytes", "start", "memory", "flush", "import", "money"),
-    "writers",
+    *("writers", "recovery"),
 ]
 """All rows, in the order that they are printed in."""
 
@@ -58,6 +60,8 @@ def collect(
         figures += imports(bench)
     if "writers" in only:
         figures += two_writers(bench, settings[-1])
+    if "recovery" in only:
+        figures += recoveries(bench, settings[0])
     return sorted(figures, key=lambda figure: NAMES.index(figure.row))
 
 
@@ -94,4 +98,19 @@ def two_writers(bench: Bench, setting: Setting) -> list[Figure]:
             bound=run.allowed + SLOW,
             note=f"{setting.users:,} users: the commit, and then flush() within flush_timeout",
         ),
+    ]
+
+
+def recoveries(bench: Bench, setting: Setting) -> list[Figure]:
+    """How long it takes to find the newest state where head was deleted, among many versions."""
+    run = bench.plain(recovery, setting)
+    row = partial(Figure, "recovery", unit="s", users=None, data="", bound=RECOVERY)
+    note = f"{setting.versions:,} versions; a whole process, of which {run.help:.1f} s is its start"
+    return [
+        row(
+            name="repair finds the newest state of a deleted one",
+            values={OURS: run.repair},
+            note=note,
+        ),
+        row(name="restore finds a revision of late there", values={OURS: run.restore}, note=note),
     ]

@@ -28,6 +28,7 @@ class Setting:
         data: The kind of data: a name in `data.KINDS`.
         samples: How many intervals are watched for stalls.
         intervals: How many are averaged for the bytes sent.
+        versions: How many versions of head there are where a state is looked for among them.
         folder: Where files lie.
         endpoint_url: The S3 server, on loopback.
         environment: Lets us into it.
@@ -37,6 +38,7 @@ class Setting:
     data: str
     samples: int
     intervals: int
+    versions: int
     folder: Path
     endpoint_url: str
     environment: dict[str, str] = field(repr=False, hash=False)

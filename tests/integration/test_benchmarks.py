@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 PROJECT = Path(__file__).parents[2]
-SMALL = ["--samples=2", "--intervals=3", "--rounds=1"]
+SMALL = ["--samples=2", "--intervals=3", "--rounds=1", "--versions=30"]
 ROWS = {
     *("stall", "cpu", "requests", "bytes", "start", "memory", "flush", "import", "money"),
-    "writers",
+    *("writers", "recovery"),
 }
 BOUNDED = {
     "longest stall in an interval, median",
@@ -30,6 +30,8 @@ BOUNDED = {
     "requests of a warm serverless invocation",
     "CPU time of a look at head that finds nothing new",
     "saving and flushing 1 % where each request takes 2 s",
+    "repair finds the newest state of a deleted one",
+    "restore finds a revision of late there",
 }
 PICKLES = {"Pickle", "Pickle, on_flush"}
 ALL = {"ptb-s3", "naive S3", *PICKLES}
@@ -53,6 +55,8 @@ SOME = {
     "requests of a warm serverless invocation": {"ptb-s3"},
     "CPU time of a look at head that finds nothing new": {"ptb-s3", "naive S3"},
     "saving and flushing 1 % where each request takes 2 s": {"ptb-s3"},
+    "repair finds the newest state of a deleted one": {"ptb-s3"},
+    "restore finds a revision of late there": {"ptb-s3"},
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ import pytest
 from tests.support import opened
 from tests.unit.test_repository import USER, committed
 
+from ptb_s3 import _listing
 from ptb_s3._repository import Repository
 from ptb_s3._state import Kind
 from ptb_s3._store import MemoryStore
@@ -58,6 +60,23 @@ async def test_any_revision_comes_back(revision: int) -> None:
     assert again.staged.entities(USER) == expected(revision)
     assert again.staged.entities(Kind.BOT_DATA) == {0: str(revision).encode()}
     assert len([v async for v in store.versions("head")]) == heads + 1
+
+
+@pytest.mark.parametrize("page", [1, 4, 5, 1000])
+async def test_a_revision_is_found_page_by_page(page: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest page first, and no further than where it is."""
+    monkeypatch.setattr(_listing, "PAGE", page)
+    store = MemoryStore()
+    ticks = itertools.count()
+    store.clock = lambda: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=next(ticks))
+    await with_history(store, 40)
+    history = (await opened(store)).history
+    for revision in (40, 37, 36, 20, 3, 1):
+        before = len(store.calls)
+        assert (await history.state_at(str(revision))).entities[USER] == expected(revision)
+        read = [c for c in store.calls[before:] if (c.operation, c.name) == ("get", "head")]
+        if revision >= 36 and page > 1:
+            assert len(read) <= 12
 
 
 async def test_a_request_is_carried_out_once() -> None:

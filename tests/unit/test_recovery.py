@@ -434,9 +434,9 @@ async def test_by_default_a_running_bot_waits() -> None:
 
 @pytest.mark.parametrize("order", ["newest first", "oldest first", "null last", "1", "2"])
 async def test_in_whatever_order_versions_are_listed(
-    order: str, monkeypatch: pytest.MonkeyPatch
+    order: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A page is enough where the storage lists the newest first, and only there."""
+    """A page is enough where the storage lists the newest first, and only there: it is said."""
     monkeypatch.setattr(_listing, "PAGE", 4)
     store = await a_store(12)
     listed = store if order == "newest first" else AnyOrder(store, order)
@@ -445,7 +445,9 @@ async def test_in_whatever_order_versions_are_listed(
     repository = Repository(listed, Keyring(KEY))
     assert (await repository.recover()).found.header.revision == 12
     headers = [c for c in store.calls[before:] if (c.operation, c.name) == ("get", HEAD)]
-    assert (len(headers) < 8) == (order in ("newest first", "null last"))
+    in_order = order in ("newest first", "null last")
+    assert (len(headers) < 8) == in_order
+    assert ("which takes a while" in caplog.text) == (not in_order)
 
 
 @pytest.mark.parametrize("sealed", ["by another key", "in versions alone"])
