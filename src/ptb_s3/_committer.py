@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 from ptb_s3 import _head
 from ptb_s3._base import Base
+from ptb_s3._conditions import Trial
 from ptb_s3._container import HEAD
 from ptb_s3._erasure import SECRET_BYTES, Erasures
-from ptb_s3._guarded import NO_ETAG, refused
 from ptb_s3._head import Conditions
 from ptb_s3._locks import LoopLock
 from ptb_s3._means import Means
@@ -27,13 +27,9 @@ from ptb_s3._state import Changes, Key, Kind
 from ptb_s3._store import PreconditionFailed, Written
 from ptb_s3.errors import (
     ConflictError,
-    NoConditionalPutError,
     StorageUnavailableError,
 )
 
-# Seconds that a commit whose outcome is unknown waits for head to tell. Longer is no use to a bot
-# that is being stopped; the next commit asks again.
-SETTLE_PATIENCE = 5.0
 # Tries at a commit, each but the first after somebody else's. Forty writers at once, with waits
 # drawn at random, need about half as many.
 COMMIT_TRIES = 16
@@ -68,6 +64,7 @@ class Committer:
 
     Attributes:
         staged: The same.
+        trial: Finds out what the storage makes of conditions.
     """
 
     def __init__(self, means: Means, staged: Staged, run: Run) -> None:
@@ -75,8 +72,8 @@ class Committer:
         self._means = means
         self._run = run
         self._settler = Settler(means, staged, run)
+        self.trial = Trial(means, self._settler)
         self._spoiled: ConflictError | None = None
-        self._conditions: Conditions | None = None
         stored = staged.base.objects.get(HEAD)
         self._last_by_another = stored and stored.header.created
         self._warned_of_no_history = False
@@ -221,33 +218,38 @@ class Committer:
         base, seen = self.base, self._settler.seen
         if not base.head.revision:  # S3 takes a first commit again above a delete marker
             await self._means.require_new()
-        if self._conditions is None and await self._probe(changes, occasion):
+        seal = partial(self._sealed, changes, occasion)
+        rebase = occasion is None
+        if self.trial.known is None and await self.trial.replacing(seal, rebase=rebase):
             return True
         if self._settler.seen != seen:
             return False
-        self.require_conditions()
-        attempt, body = await self._sealed(changes, occasion)
+        self.trial.require()
+        attempt, body = await seal()
         try:
             written = await self._means.guarded.put(HEAD, body, if_match=base.etag)
         except PreconditionFailed:
-            await self._settler.settle(rebase=occasion is None)
+            await self._settler.settle(rebase=rebase)
             if self._settler.seen == seen:
-                raise StorageUnavailableError(
-                    "The storage refused a conditional write that it should have taken. What "
-                    "changed is kept and goes with the next commit."
-                ) from None
+                await self.trial.not_taken(seal, rebase=rebase)
         except StorageUnavailableError as failure:
-            await self._settle_after(failure, rebase=occasion is None)
+            await self._settler.settle_after(failure, rebase=rebase)
             if self._settler.seen == seen:
                 raise
         except asyncio.CancelledError:
             self._run.renew()  # it may yet take effect
             raise
         else:
-            self._settler.adopt(attempt, written.etag)
-            self._warn_of_no_history(written)
+            await self._taken(attempt, written, created=seen[1] is None)
         self._means.counters.bytes_sent += len(body)
         return base.head.lists(attempt.head.commit)
+
+    async def _taken(self, attempt: Attempt, written: Written, *, created: bool) -> None:
+        self._settler.adopt(attempt, written.etag)
+        self._warn_of_no_history(written)
+        self.trial.taken()
+        if created:
+            await self.trial.creating(partial(self._sealed, {}, Occasion()))
 
     async def _sealed(
         self, changes: Changes, occasion: Occasion | None, conditions: Conditions | None = None
@@ -269,7 +271,7 @@ class Committer:
             refs={kind: blob.ref for kind, blob in base.blobs.items()},
             restored=occasion.restored,
             erasures=self._erasures_with(occasion.erased),
-            conditions=conditions or self._conditions,
+            conditions=conditions or self.trial.known,
             updates=updates,
             words=self.staged.words,
         )
@@ -285,68 +287,6 @@ class Committer:
             return head.erasures
         erasures = head.erasures or Erasures(self._means.randomness(SECRET_BYTES), {})
         return erasures.adding(subject, head.revision + 1)
-
-    # Conditional PUT ----------------------------------------------------------------------------
-
-    async def recall_conditions(self) -> None:
-        """Go by what head says of this storage, if it is this one that it says it of."""
-        known = self.base.head.conditions
-        if known is not None and known.place == await self._means.store.place():
-            self._conditions = known
-            self._means.guarded.conditional = known.kept
-
-    def require_conditions(self) -> None:
-        """Refuse a storage that is known to overwrite unseen, unless the user vouches for it.
-
-        Raises:
-            NoConditionalPutError: It is one.
-        """
-        if not (self._means.guarded.conditional or self._means.single_writer):
-            raise refused(saved=False)
-
-    async def _probe(self, changes: Changes, occasion: Occasion | None) -> bool:
-        """Find out whether the storage keeps to conditions; tell whether that was a commit.
-
-        What is sent is the commit itself, on a condition that cannot be true, and with the record
-        that the storage does not keep to it. If it takes that, what is there is true; and nothing
-        was overwritten but what has come since a look that was the last thing before.
-        """
-        base, place = self.base, await self._means.store.place()
-        found = await self._means.store.get(HEAD, unless=base.etag)
-        if (found and found.etag) != base.etag:
-            await self._settler.settle(rebase=occasion is None)
-            return False
-        attempt, body = await self._sealed(changes, occasion, Conditions(place, kept=False))
-        try:
-            written = await self._means.store.put(HEAD, body, if_match=NO_ETAG)
-        except PreconditionFailed:
-            self._conditions = Conditions(place, kept=True)
-            return False
-        except NoConditionalPutError:
-            self._conditions, self._means.guarded.conditional = attempt.head.conditions, False
-            if not self._means.single_writer:
-                raise
-            return False
-        except StorageUnavailableError as failure:
-            await self._settle_after(failure, rebase=occasion is None)
-            if base.head is not attempt.head:
-                raise
-        else:
-            self._settler.adopt(attempt, written.etag)
-        self._conditions, self._means.guarded.conditional = attempt.head.conditions, False
-        if not self._means.single_writer:
-            raise refused(saved=True)
-        return True
-
-    async def _settle_after(self, failure: StorageUnavailableError, *, rebase: bool) -> None:
-        try:
-            async with asyncio.timeout(SETTLE_PATIENCE):
-                await self._settler.settle(rebase=rebase)
-        except (StorageUnavailableError, TimeoutError):
-            raise failure from None
-        finally:
-            if self._settler.undecided:  # one may yet take effect
-                self._run.renew()
 
     def _warn_of_no_history(self, written: Written) -> None:
         if written.version_id is None and not self._warned_of_no_history:

@@ -18,16 +18,24 @@ class Guarded:
     Attributes:
         conditional: Whether the store itself sees to it. Where it cannot, and the user vouches that
             there is one writer, a read before each write finds out most of those who are wrong.
+        unquoted: Whether conditions are ETags without their quotation marks. Some storages refuse a
+            right one that has them (DigitalOcean Spaces, slatedb issue 1818; versitygw issue 1710).
     """
 
     def __init__(self, store: Store) -> None:
         self.conditional = True
+        self.unquoted = False
         self._store = store
+
+    def form_of(self, etag: str) -> str:
+        """Return an ETag as the storage takes it for a condition."""
+        return etag.strip('"') if self.unquoted else etag
 
     async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
         """See `Store.put`."""
         if self.conditional:
-            return await self._store.put(name, body, if_match=if_match)
+            condition = None if if_match is None else self.form_of(if_match)
+            return await self._store.put(name, body, if_match=condition)
         found = await self._store.get(name, unless=if_match)
         if (found and found.etag) != if_match:
             raise PreconditionFailed(name)
@@ -47,6 +55,28 @@ def refused(*, saved: bool) -> NoConditionalPutError:
         "that keeps to conditions; the README lists some. If there is never more than one "
         "instance, not even during a deploy, vouch for it with single_writer=True "
         "(PTB_S3_SINGLE_WRITER=true)."
+    )
+
+
+def refused_rightly(*, exists: bool) -> NoConditionalPutError:
+    """Return the error for a storage that does not take a write whose condition holds.
+
+    Args:
+        exists: Whether there is an object to replace, rather than one to create.
+    """
+    remedy = "If its versioning was suspended, turn it on again (SeaweedFS refuses for that)."
+    if not exists:
+        remedy = (
+            "If the object was deleted, the storage may look at what lies beneath the delete "
+            "marker (versitygw, S3Mock): remove the marker and the versions by its own means, or "
+            "use another prefix."
+        )
+    return NoConditionalPutError(
+        f"The storage refuses to {'replace' if exists else 'create'} object 'head' on a condition "
+        "that holds (conditional PUT), each time that it is asked. Nothing was written; what "
+        f"changed is kept in memory. {remedy} ptb-s3 doctor says what the storage does. If there "
+        "is never more than one instance, not even during a deploy, vouch for it with "
+        "single_writer=True (PTB_S3_SINGLE_WRITER=true), and conditions are not needed."
     )
 
 

@@ -249,7 +249,7 @@ class Repository:
         _warn_of_put_back(base, objects)
         self._committer = Committer(self._means, Staged(base), self._run)
         self.counters.committed_at = self._means.clock()
-        await self._committer.recall_conditions()
+        await self._committer.trial.recall()
 
     async def recover(
         self, *, store_id: str | None = None, advance: Callable[[int], None] = lambda _: None
@@ -277,7 +277,7 @@ class Repository:
         )
         self._committer = Committer(means, Staged(base_of(found, current)), self._run)
         self._recovered, self._unwritten = found, True
-        await self._committer.recall_conditions()
+        await self._committer.trial.recall()
         return Recovery(current, found)
 
     def begin_from(self, base: Base) -> None:
@@ -413,7 +413,7 @@ class Repository:
         Raises:
             NoConditionalPutError: It is one.
         """
-        self._begun.require_conditions()
+        self._begun.trial.require()
 
     # Compacting ---------------------------------------------------------------------------------
 

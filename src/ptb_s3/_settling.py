@@ -6,6 +6,7 @@ since is *abandoned*: if it takes effect all the same, it counts as another writ
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
@@ -23,11 +24,19 @@ from ptb_s3._run import Run
 from ptb_s3._staged import Staged, overtaken_error
 from ptb_s3._state import Changes, Key, Kind
 from ptb_s3._store import Fetched
-from ptb_s3.errors import ConflictError, DamagedObjectError, HeadLostError
+from ptb_s3.errors import (
+    ConflictError,
+    DamagedObjectError,
+    HeadLostError,
+    StorageUnavailableError,
+)
 
 # Undecided attempts remembered. Each was sent while its predecessors could still arrive, which
 # takes no longer than the network's time-outs; one forgotten too early is reported as a conflict.
 MAX_UNDECIDED = 16
+# Seconds that a commit whose outcome is unknown waits for head to tell. Longer is no use to a bot
+# that is being stopped; the next commit asks again.
+SETTLE_PATIENCE = 5.0
 
 _LOGGER = logging.getLogger("ptb_s3")
 
@@ -197,6 +206,25 @@ class Settler:
             oldest = next(iter(self._undecided))
             del self._undecided[oldest]
             self._abandoned.discard(oldest)
+
+    def forget(self, attempt: Attempt) -> None:
+        """Forget an attempt that has surely taken no effect."""
+        self._undecided.pop(attempt.head.commit, None)
+
+    async def settle_after(self, failure: StorageUnavailableError, *, rebase: bool) -> None:
+        """Settle what became of an attempt to which there was no answer.
+
+        Raises:
+            StorageUnavailableError: The failure, where head does not tell either.
+        """
+        try:
+            async with asyncio.timeout(SETTLE_PATIENCE):
+                await self.settle(rebase=rebase)
+        except (StorageUnavailableError, TimeoutError):
+            raise failure from None
+        finally:
+            if self.undecided:  # one may yet take effect
+                self._run.renew()
 
     def take_faults(self) -> list[ConflictError]:
         """Return, once, why entities could not be merged and were left out of a commit."""

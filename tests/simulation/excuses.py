@@ -39,6 +39,8 @@ MEDDLED = (
 
 # Whose data only newer instances can read, and whose data `merge=` cannot settle.
 NEWER, DISPUTED = 4, 5
+# What is said of a storage that has refused what was right several times in a row: the weather may.
+_BY_CHANCE = "on a condition that holds"
 # Virtual seconds after it was mended for which a failure may still be of what was there before.
 AFTERMATH = 40.0
 
@@ -88,7 +90,7 @@ class Excuses:
             if self._may_be_refused(kind, key):
                 return kind, key
             raise Violation(f"{kind} {key!r} was refused without a cause: {failure}")
-        if isinstance(failure, self.weather):
+        if isinstance(failure, self.weather) or _is_by_chance(failure):
             return None
         if type(failure) is ConflictError and self._refuses():
             return None  # at the end, of what was told before
@@ -121,3 +123,7 @@ class Excuses:
             # Spelled out, after a branch, it holds all words; see `Audit`.
             or (self.branched and "huge" in self._features)
         )
+
+
+def _is_by_chance(failure: BaseException) -> bool:
+    return isinstance(failure, NoConditionalPutError) and _BY_CHANCE in str(failure)

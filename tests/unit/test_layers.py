@@ -40,6 +40,7 @@ LAYERS = (
     "_arrivals",
     "_ahead",
     "_committer",
+    "_conditions",
     "_settling",
     "_compaction",
     "_run",

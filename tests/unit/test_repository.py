@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.support import BOT_ID, KEY, OTHER_KEY, opened
 
-from ptb_s3 import _committer, _compaction
+from ptb_s3 import _compaction, _settling
 from ptb_s3._base import Reader
 from ptb_s3._container import read_header
 from ptb_s3._head import COMPACTION_SLACK
@@ -173,7 +173,7 @@ async def test_an_attempt_that_arrives_late_is_the_new_base() -> None:
 
 async def test_settling_does_not_take_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """If head gives no answer either, the commit fails in good time, and is settled later."""
-    monkeypatch.setattr(_committer, "SETTLE_PATIENCE", 0.01)
+    monkeypatch.setattr(_settling, "SETTLE_PATIENCE", 0.01)
     store = MemoryStore()
     repository = await opened(store)
     await committed(repository, u9=b"first")
