@@ -34,6 +34,7 @@ from ptb_s3.errors import (
     ConflictError,
     DeletedStateError,
     ForeignStoreError,
+    NoConditionalPutError,
     PersistenceError,
     StorageUnavailableError,
 )
@@ -154,6 +155,30 @@ async def test_versioning_suspended_in_between(operator: Operator) -> None:
     await operator.put(HEAD, b"garbage")
     await operator.done("repair", "--yes")
     assert (await operator.state())["bot_data"] == {"orders": "suspended"}
+
+
+async def test_versioning_suspended_under_a_running_bot(operator: Operator) -> None:
+    """SeaweedFS refuses right conditions then: the bot says so, and goes on when it is enabled."""
+
+    async def version(status: str) -> None:
+        await operator.client.put_bucket_versioning(
+            Bucket=operator.bucket, VersioningConfiguration={"Status": status}
+        )
+
+    said = ""
+    async with operator.bot() as bot:
+        await version("Suspended")
+        for number in range(3):
+            try:
+                await update(bot, {"bot_data": {"orders": number}})
+            except* NoConditionalPutError as errors:
+                said = str(errors.exceptions[0])
+        await version("Enabled")
+        await update(bot, {"user_data": {ALICE: {"visits": "enabled"}}})
+    assert ("versioning was suspended" in said) == (operator.server.name == "SeaweedFS")
+    found = await operator.state()
+    assert found["bot_data"] == {"orders": 2}
+    assert found["user_data"][ALICE] == {"visits": "enabled"}
 
 
 async def test_a_new_key_lost(operator: Operator) -> None:
