@@ -62,7 +62,7 @@ class Blobs:
             async with asyncio.timeout_at(deadline - PUBLISH_RESERVE):
                 if compaction := running(self.compaction):
                     await asyncio.wait([compaction])  # which may be given up by somebody else
-                for size, kind in self._repository.worth_flushing():
+                for size, kind in self._repository.due_by_size():
                     if size <= (deadline - PUBLISH_RESERVE - clock()) * FLUSH_RATE:
                         await self._write(kind)
             async with asyncio.timeout_at(deadline):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from itertools import islice
 from typing import NamedTuple
 
@@ -61,13 +62,9 @@ def due(base: Base, sealing: str, *, alone: bool) -> list[Kind]:
     return kinds
 
 
-def worth_flushing(base: Base) -> list[tuple[int, Kind]]:
-    """Return the kinds with a differential, each after about how many bytes have to be packed."""
-    return sorted(
-        (_unpacked(base, kind), kind)
-        for kind, part in base.head.parts.items()
-        if part.has_changed and (kind not in base.blobs or base.blobs[kind].ref == part.ref)
-    )
+def by_size(base: Base, kinds: Iterable[Kind]) -> list[tuple[int, Kind]]:
+    """Return kinds, each after about how many bytes have to be packed for its blob."""
+    return sorted((_unpacked(base, kind), kind) for kind in kinds)
 
 
 def _unpacked(base: Base, kind: Kind) -> int:

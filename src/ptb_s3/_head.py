@@ -122,7 +122,8 @@ class Part:
 
     Attributes:
         ref: Its blob, or None where there is none yet.
-        cost: Bytes that its differential has taken in heads since that blob was written.
+        cost: Bytes that its differential has been carried along in heads since that blob was
+            written: what a commit changes itself has to be sent either way.
         recent: What has changed last, and is in no full page yet.
         full: The pages before.
     """

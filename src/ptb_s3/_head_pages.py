@@ -67,6 +67,9 @@ class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kinds: dict[Kind, _PartRecord]
 
 
+# Bytes that an entry takes beside its value, or nearly so.
+_ENTRY = 16
+
 _encode = msgspec.msgpack.Encoder().encode
 _record_decoder = msgspec.msgpack.Decoder(_Record)
 _page_decoder = msgspec.msgpack.Decoder(tuple[Kind, msgspec.Raw])
@@ -85,13 +88,13 @@ def encode(head: Head, compress: Callable[[bytes], bytes], key_id: str) -> tuple
         key_id: Id of the key that is going to seal them.
 
     Returns:
-        The head, each kind's cost increased by what its differential takes, its full pages kept,
-        and the keys that it needs noted; and the frames.
+        The head, each kind's cost increased by what of its differential is carried along, its full
+        pages kept, and the keys that it needs noted; and the frames.
     """
     parts: dict[Kind, Part] = {}
     frames: list[bytes] = []
     for kind, part in head.parts.items():
-        parts[kind], own = _pack(kind, part, compress)
+        parts[kind], own = _pack(kind, part, head.revision, compress)
         frames += own
     needed = {key_id, *(part.ref.key for part in parts.values() if part.ref)}
     keys = {**head.keys, **dict.fromkeys(sorted(needed), head.revision)}
@@ -170,7 +173,9 @@ def check_page(page: bytes) -> None:
         raise _damaged("a page is empty")
 
 
-def _pack(kind: Kind, part: Part, compress: Callable[[bytes], bytes]) -> tuple[Part, list[bytes]]:
+def _pack(
+    kind: Kind, part: Part, revision: int, compress: Callable[[bytes], bytes]
+) -> tuple[Part, list[bytes]]:
     """Pack what is in no full page yet; return the part as it is then, and all its frames."""
 
     def page(entries: Mapping[Key, Entry]) -> Page:
@@ -178,17 +183,33 @@ def _pack(kind: Kind, part: Part, compress: Callable[[bytes], bytes]) -> tuple[P
         newest = max(entry.revision for entry in entries.values())
         return Page(entries, newest, len(packed), compress(packed))
 
-    full, recent, last = list(part.full), {}, []
+    full, recent, last = list(part.full), {}, list[Page]()
     for entries, complete in _cut(part.recent):
         if not complete:
-            recent, last = entries, [page(entries).frame]
+            recent, last = entries, [page(entries)]
             continue
         full.append(page(entries))
         if _may_be_merged(full[-MERGED:]):
             changes = [entry for one in full[-MERGED:] for entry in one.entries.items()]
             full[-MERGED:] = [page(dict(changes))]
-    frames = [one.frame for one in full] + last
-    return Part(part.ref, part.cost + sum(map(len, frames)), recent, tuple(full)), frames
+    carried = sum(_carried(one, revision) for one in [*full, *last])
+    frames = [one.frame for one in [*full, *last]]
+    return Part(part.ref, part.cost + carried, recent, tuple(full)), frames
+
+
+def _carried(page: Page, revision: int) -> int:
+    """Return how many bytes of a page's frame are of changes before a revision.
+
+    What a commit changes has to be sent in any case, whether the blob is written anew or not.
+    """
+    if page.newest < revision:
+        return len(page.frame)
+    sizes = [(_size(entry), entry.revision < revision) for entry in page.entries.values()]
+    return len(page.frame) * sum(size for size, old in sizes if old) // sum(s for s, _ in sizes)
+
+
+def _size(entry: Entry) -> int:
+    return _ENTRY + len(entry.value or b"")
 
 
 def _may_be_merged(last: Sequence[Page]) -> bool:

@@ -422,9 +422,9 @@ class Repository:
         key = self._means.sealer.key_id or self.sealing_key_id
         return _compaction.due(self.base, key, alone=not self._begun.has_met_another)
 
-    def worth_flushing(self) -> list[tuple[int, Kind]]:
-        """Return the kinds with a differential, each after about how many bytes its blob takes."""
-        return _compaction.worth_flushing(self.base)
+    def due_by_size(self) -> list[tuple[int, Kind]]:
+        """Return the same, each after about how many bytes have to be packed for it."""
+        return _compaction.by_size(self.base, self.due())
 
     async def compact(self, kind: Kind) -> None:
         """Write a kind's blob anew; the next head refers to it.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support import changes
@@ -143,14 +145,31 @@ def len_of_it(page: bytes) -> bytes:
     return str(len(page)).encode()
 
 
-def test_cost_counts_what_the_differential_takes() -> None:
-    """A kind's cost grows with every head that carries its differential, and with no other."""
-    head, pages = encode(after(NEW, changes(user_data={1: b"a"})), lambda page: page, KEY_ID)
+def test_cost_counts_what_is_carried_along() -> None:
+    """A kind's cost grows with every head that carries its differential, by what is older of it."""
+
+    def encoded(head: Head) -> tuple[Head, list[bytes]]:
+        return encode(head, lambda page: page, KEY_ID)
+
+    value = b"a" * 984  # and 16 beside it
+    head, pages = encoded(after(NEW, changes(user_data={1: value})))
+    assert head.parts[Kind.USER_DATA].cost == 0
+    head, _ = encoded(after(head, changes(chat_data={1: b"a"})))
     first = head.parts[Kind.USER_DATA].cost
     assert first == len(pages[1])
-    head, _ = encode(after(head, changes(chat_data={1: b"a"})), lambda page: page, KEY_ID)
-    assert head.parts[Kind.USER_DATA].cost == 2 * first
+    head, _ = encoded(after(head, changes(user_data={1: value})))
+    assert head.parts[Kind.USER_DATA].cost == first
+    head, pages = encoded(after(head, changes(user_data={2: value, 3: value})))
+    assert head.parts[Kind.USER_DATA].cost == first + len(pages[1]) // 3
     assert head.parts[Kind.BOT_DATA].cost == 0
+
+
+def test_full_pages_are_carried_whole_dead_entries_included() -> None:
+    """What was changed again since still takes its bytes in the page that it was in."""
+    value = os.urandom(PAGE)
+    head, _ = encode(after(NEW, changes(user_data={1: value})), lambda page: page, KEY_ID)
+    head, pages = encode(after(head, changes(user_data={1: b"b"})), lambda page: page, KEY_ID)
+    assert head.parts[Kind.USER_DATA].cost == len(pages[1]) > PAGE
 
 
 def test_compaction_is_due_once_it_has_paid() -> None:

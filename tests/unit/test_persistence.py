@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import weakref
 from decimal import Decimal
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from tests.support import make_persistence, settled, state_of, update
 
-from ptb_s3 import Key, Keyring, S3Persistence
+from ptb_s3 import Key, Keyring, S3Persistence, _blobs
 from ptb_s3._state import Kind
 from ptb_s3._store import Call, Fault, MemoryStore
 from ptb_s3.errors import (
@@ -371,13 +372,13 @@ def _no_blobs(call: Call) -> Fault | None:
     return Fault.FAIL_BEFORE if call.operation == "put" and call.name != "head" else None
 
 
-async def test_flush_writes_blobs_and_is_idempotent() -> None:
-    """After a flush all that is small lies in blobs; a second flush finds nothing to do."""
+async def test_flush_writes_blobs_and_is_idempotent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a flush what pays lies in blobs; a second flush finds nothing to do."""
+    monkeypatch.setattr(_blobs.Blobs, "write_due", lambda _: None)  # no time for it before
     store = MemoryStore()
     persistence = make_persistence(store)
     await state_of(persistence)
     await update(persistence, {"user_data": {1: {"a": 1}}, "chat_data": {2: {"b": 2}}})
-    await settled(persistence)
     await update(persistence, {"user_data": {1: {"a": 2}}})
     await persistence.flush()
     revision = persistence.stats.revision
@@ -390,6 +391,25 @@ async def test_flush_writes_blobs_and_is_idempotent() -> None:
     await persistence.flush()
     assert len(store.calls) == before
     assert persistence.stats.revision == revision
+
+
+async def test_an_application_for_each_update_costs_what_changed() -> None:
+    """A flush writes a blob where that pays, and not because something has changed."""
+    store = MemoryStore()
+    users = {user: {"n": 0, "blob": os.urandom(60).hex()} for user in range(1, 2001)}
+    first = make_persistence(store)
+    await state_of(first)
+    await update(first, {"user_data": users})
+    await first.flush()
+    whole = len(store.current()["user_data"])
+    for number in range(1, 4):
+        persistence = make_persistence(store)
+        users = await persistence.get_user_data()
+        await update(persistence, {"user_data": {7: {**users[7], "n": number}}})
+        await persistence.flush()
+        assert persistence.stats.bytes_sent < whole / 10
+        assert persistence.stats.compactions == 0
+    assert (await make_persistence(store).get_user_data())[7]["n"] == 3
 
 
 async def test_flush_of_what_was_never_opened_does_nothing() -> None:
