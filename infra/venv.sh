@@ -2,14 +2,16 @@
 #
 #   make_venv EXTRA    make .venv, with the project and that extra in it, unless it is there already
 #
-# With uv if it is there, else with venv and pip. Versions are those of infra/constraints.txt.
+# With uv if it is there, else with venv and pip. Versions are those of infra/constraints.txt, unless
+# $constraints names another file, and the folder is .venv, unless $venv does.
 # shellcheck shell=sh
 
-venv=.venv
+venv=${venv:-.venv}
+constraints=${constraints:-infra/constraints.txt}
 
 make_venv() {
     venv_stamp="$venv/.ptb-s3-$1"
-    venv_inputs=$(cat pyproject.toml infra/constraints.txt | cksum)
+    venv_inputs=$(cat pyproject.toml "$constraints" | cksum)
     if [ -f "$venv_stamp" ] && [ "$(cat "$venv_stamp")" = "$venv_inputs" ] && works "$venv/bin/python"; then
         return
     fi
@@ -26,10 +28,10 @@ make_venv() {
     echo "Installing ptb-s3[$1] ..." >&2
     rm -f "$venv_stamp"
     if command -v uv >/dev/null; then
-        uv pip install --quiet --python "$venv/bin/python" -c infra/constraints.txt -e ".[$1]"
+        uv pip install --quiet --python "$venv/bin/python" -c "$constraints" -e ".[$1]"
     else
         "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-            -c infra/constraints.txt -e ".[$1]"
+            -c "$constraints" -e ".[$1]"
     fi
     echo "$venv_inputs" >"$venv_stamp"
 }

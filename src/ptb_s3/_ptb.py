@@ -42,7 +42,8 @@ _CONVERSATIONS: Final = "_conversation_handler_conversations"
 _TASK: Final = "Application.__create_task_callback"
 _FETCHER: Final = "_Application__update_fetcher_task"
 _SAVING: Final = "_Application__update_persistence_lock"
-_BOT_INITIALIZED: Final = "_bot_initialized"
+# The second is its name up to PTB 21.
+_BOT_INITIALIZED: Final = ("_bot_initialized", "_initialized")
 _ABSENT: Final = object()
 
 _LOGGER = logging.getLogger("ptb_s3")
@@ -273,12 +274,12 @@ def is_initialized(bot: object) -> bool:
     Application.initialize() initialises it before it asks the persistence for anything, and
     Application.shutdown() shuts it down before it saves. Of a double that cannot tell, it is true.
     """
-    return bool(getattr(bot, _BOT_INITIALIZED, True))
+    return next((bool(getattr(bot, name)) for name in _BOT_INITIALIZED if hasattr(bot, name)), True)
 
 
 def can_tell(bot: object) -> bool:
     """Tell whether `is_initialized` knows of this bot."""
-    return hasattr(bot, _BOT_INITIALIZED)
+    return any(hasattr(bot, name) for name in _BOT_INITIALIZED)
 
 
 def bot_id(bot: Bot) -> int:
