@@ -1,8 +1,8 @@
 #!/bin/sh
-# The unit tests and PTB's own suite on the oldest python-telegram-bot that pyproject.toml allows.
+# The unit tests on the oldest python-telegram-bot that pyproject.toml allows.
 #
-# In an environment of its own, .venv-oldest. Not part of CI, which runs the newest. Arguments go to
-# pytest.
+# In an environment of its own, .venv-oldest. Not part of CI, which runs the newest. PTB's own suite
+# is not run: the source distribution of 21.11 does not have it. Arguments go to pytest.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -16,5 +16,4 @@ cat infra/constraints-oldest.txt >>"$constraints"
 # shellcheck source=infra/venv.sh
 . infra/venv.sh
 make_venv test
-"$venv/bin/python" tests/conformance/ptb_suite.py >/dev/null
-"$venv/bin/python" -m pytest tests/unit tests/conformance "$@"
+"$venv/bin/python" -m pytest tests/unit "$@"
