@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 from copy import deepcopy
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from telegram.ext import Application
 
+from ptb_s3._callback_data import CallbackData
+from ptb_s3._forms import DIVISIBLE, rebuilt, unsaved_in, without
+from ptb_s3._group import SHARED
 from ptb_s3._group_commit import GroupCommit
 from ptb_s3._locks import LoopLock
 from ptb_s3._ptb import Internals, Marks, is_initialized, settled_states, will_read
 from ptb_s3._state import BOT_DATA_KEY, Key, Kind
+from ptb_s3._uncopied import Uncopied
 from ptb_s3.errors import SerializationError
 from ptb_s3.persistence import S3Persistence
 
@@ -32,7 +37,8 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
 
     * A value that cannot be copied is named to the error handlers, once, and all others are saved;
       it goes with the first save that can copy it. PTB's own ends its updates of the persistence
-      then, for good and without a word.
+      then, for good and without a word. Of a dictionary, only the top-level keys in question are
+      left out, and what the persistence has in `unsaved` is not copied at all.
     * A user or chat that is dropped and comes back within one interval is dropped and saved. PTB's
       own drops it alone.
     * Before each update, what other instances of the bot have committed is brought in: users and
@@ -51,7 +57,7 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         self._internals = Internals(self)
         self._saving = LoopLock()
         # What could not be copied for the last save, and why.
-        self._uncopied: dict[tuple[Kind, Key], str] = {}
+        self._uncopied: dict[tuple[Kind, Key], _Uncopied] = {}
         # The drops that the persistence has been told of, each with what was staged before it.
         self._told: dict[Kind, dict[int, Any]] = {Kind.USER_DATA: {}, Kind.CHAT_DATA: {}}
         # The copies of the last save that are not handed over yet: nobody else has them.
@@ -94,6 +100,8 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         # Of a drop, PTB tells when it saves. What another instance has made of the data must not
         # come back to life in between.
         commits = self._commits
+        if commits is not None and _overrides(self.persistence, f"drop_{kind.value}"):
+            return  # it is called for each when that is saved, and may do otherwise
         if commits is not None and self.persistence and getattr(self.persistence.store_data, kind):
             # Nor what was copied of it for a save that is under way.
             self._copied.get(kind, {}).pop(key, None)
@@ -138,6 +146,7 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         async with self._saving.here():
             failures: list[Exception] = []
             marks = self._internals.take_marks()
+            SHARED.set(True)
             try:
                 # All of them start in one tick of the loop, and a drop before what comes after it.
                 calls = self._calls(marks, failures)
@@ -145,6 +154,8 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
             except BaseException:
                 self._internals.put_back(marks)  # nothing may have been handed over yet
                 raise
+            finally:
+                SHARED.set(False)  # no reset: a loop that is gone ends it in another context
             failures += [result for result in results if isinstance(result, Exception)]
             await asyncio.gather(*(self.process_error(update=None, error=f) for f in failures))
 
@@ -152,7 +163,7 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         """Make the calls of the persistence; add to the failures what cannot be copied for one."""
         assert self.persistence is not None  # noqa: S101 - for mypy; the only caller has looked
         persistence, stores = self.persistence, self.persistence.store_data
-        copies = _Copies(self._uncopied, failures, self._commits)
+        copies = _Copies(self._uncopied, failures, persistence)
         self._uncopied = copies.failed
         if self._commits is not None:
             yield self._commits.join()  # there may be nothing but a drop, which it knows of
@@ -189,55 +200,105 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         yield from map(drop, marks.dropped[kind] - told.keys())
         live = self._internals.data(kind)
         changed = copies.of(kind, ((key, live[key]) for key in marks.changed[kind] & live.keys()))
-        if self._commits is not None:
+        if self._commits is not None and not _overrides(self.persistence, f"update_{kind.value}"):
             self._copied[kind] = changed
             yield self._commits.record_many(kind, changed, copies.failures)
         else:
             yield from (update(cast("int", key), copy) for key, copy in changed.items())
 
 
+def _overrides(persistence: object, method: str) -> bool:
+    """Tell whether a persistence does something of its own where ours has a way around."""
+    own = isinstance(persistence, S3Persistence) and method not in vars(persistence)
+    return not (own and getattr(type(persistence), method) is getattr(S3Persistence, method))
+
+
+class _Uncopied(NamedTuple):
+    """What could not be copied of an entity.
+
+    Attributes:
+        why: Name of the class of the error, where it is the whole entity.
+        keys: Else, the keys whose values could not be.
+    """
+
+    why: str = ""
+    keys: frozenset[Any] = frozenset()
+
+
 class _Copies:
     """Copies of one save's values; what cannot be copied is for the next one.
 
     Args:
-        failed_before: What could not be copied for the last save, and why: it has been told.
+        failed_before: What could not be copied for the last save: it has been told.
         failures: Where to add what has not.
-        commits: Is told all of it.
+        persistence: What they are for. Ours keeps the last good value where a copy has a
+            placeholder, and tells of it; another one gets no copy of an entity that has such parts.
 
     Attributes:
-        failed: What cannot be copied, and why.
+        failed: What cannot be copied.
         failures: As above.
     """
 
     def __init__(
         self,
-        failed_before: dict[tuple[Kind, Key], str],
+        failed_before: dict[tuple[Kind, Key], _Uncopied],
         failures: list[Exception],
-        commits: GroupCommit | None,
+        persistence: object,
     ) -> None:
         self._failed_before = failed_before
-        self.failed: dict[tuple[Kind, Key], str] = {}
+        self.failed: dict[tuple[Kind, Key], _Uncopied] = {}
         self.failures = failures
-        self._commits = commits
+        self._ours = persistence if isinstance(persistence, S3Persistence) else None
 
     def of(self, kind: Kind, items: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
         """Return copies of values, by key."""
         copies: dict[Any, Any] = {}
         for key, value in items:
             try:
-                copies[key] = deepcopy(value)
+                copies[key] = self._copy(kind, key, value)
             except Exception as error:  # noqa: BLE001 - objects' own code may raise anything
                 self._note(kind, key, type(error).__name__)
         return copies
 
+    def _copy(self, kind: Kind, key: Any, value: Any) -> object:  # noqa: ANN401 - an entity's
+        if self._ours is None:
+            return deepcopy(value)
+        unsaved = unsaved_in(self._ours.unsaved.get(kind, ()), value)
+        value = without(value, unsaved) if unsaved else value
+        divisible = kind in DIVISIBLE and isinstance(value, dict)
+        before = self._failed_before.get((kind, key), _Uncopied()).keys
+        try:
+            if not (divisible and before):
+                return deepcopy(value)
+        except Exception:
+            if not (divisible or kind is Kind.CALLBACK_DATA):
+                raise
+        copy, keys = _parts(value, before) if divisible else self._buttons(value)
+        if keys:
+            self.failed[kind, key] = _Uncopied(keys=keys)
+        return copy
+
+    @staticmethod
+    def _buttons(data: CallbackData) -> tuple[CallbackData, frozenset[Any]]:
+        """Copy callback data, keyboard by keyboard; return that, and those with placeholders."""
+        keyboards, queries = data
+        copied, failed = [], set()
+        for uuid, time, buttons in keyboards:
+            copy, keys = _parts(buttons)
+            copied.append((uuid, time, copy))
+            if keys:
+                failed.add(uuid)
+        return (copied, deepcopy(queries)), frozenset(failed)
+
     def _note(self, kind: Kind, key: Any, why: str) -> None:  # noqa: ANN401 - an entity's
-        self.failed[kind, key] = why
+        self.failed[kind, key] = _Uncopied(why)
         # Without the error itself: its text may quote what is in the value.
         fault = SerializationError(f"it cannot be copied ({why})").locate(kind.value, key)
-        if self._failed_before.get((kind, key)) != why:
+        if self._failed_before.get((kind, key)) != self.failed[kind, key]:
             self.failures.append(fault)
-        if self._commits is not None:
-            self._commits.tell([fault])
+        commits = self._ours and self._ours.open_already
+        if commits:
+            commits.tell([fault])
 
     @property
     def marks(self) -> Marks:
@@ -254,3 +315,39 @@ class _Copies:
 
 def _no_drops() -> dict[Kind, set[int]]:
     return {Kind.USER_DATA: set(), Kind.CHAT_DATA: set()}
+
+
+def _parts(
+    value: dict[Any, Any], suspects: Collection[Any] = ()
+) -> tuple[dict[Any, Any], frozenset[Any]]:
+    """Copy a dictionary, with placeholders for what cannot be copied; return that, and their keys.
+
+    Args:
+        value: The dictionary.
+        suspects: Keys that are tried first: where these alone are bad, the rest is copied at once.
+
+    Raises:
+        Exception: It is not its values that cannot be copied.
+    """
+    if suspects:
+        with suppress(Exception):
+            return _copied_but(value, suspects)
+    return _copied_but(value, dict.keys(value))
+
+
+def _copied_but(
+    value: dict[Any, Any], tried: Collection[Any]
+) -> tuple[dict[Any, Any], frozenset[Any]]:
+    """Copy a dictionary, with placeholders for those of some keys that cannot be copied."""
+    bad = {key: mark for key in tried if (mark := _placeholder(value, key)) is not None}
+    shell = rebuilt(value, [(key, bad.get(key, one)) for key, one in dict.items(value)])
+    return deepcopy(shell), frozenset(bad)
+
+
+def _placeholder(value: dict[Any, Any], key: Any) -> Uncopied | None:  # noqa: ANN401 - a dictionary's
+    """Return what stands for a value that cannot be copied; None: it can be, or is not there."""
+    try:
+        deepcopy(dict.get(value, key))
+    except Exception as error:  # noqa: BLE001 - objects' own code may raise anything
+        return Uncopied(type(error).__name__)
+    return None
