@@ -16,7 +16,7 @@ from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeVar, cast, overload
 
 from telegram import Bot
 from telegram.ext import BasePersistence, ContextTypes, PersistenceInput
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 UD = TypeVar("UD")
 CD = TypeVar("CD")
 BD = TypeVar("BD")
+_Made = TypeVar("_Made")
 
 ConversationKey = tuple[int | str, ...]
 _Dict = dict[Any, Any]
@@ -298,6 +299,39 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         self._stop = Stop(lambda: self.flush_timeout, self._is_shut_down)
         self._saving_code: CodeType | None = None
 
+    # The first is for context types of one's own. Without, the constructor says what it makes.
+
+    @overload
+    @classmethod
+    def from_env(
+        cls,
+        env_file: str | Path | None = ".env",
+        *,
+        session: aioboto3.Session | None = None,
+        store_data: PersistenceInput | None = None,
+        context_types: ContextTypes[Any, UD, CD, BD] | None,
+        trusted: Sequence[str] = ("__main__",),
+        aliases: Mapping[str, type] | None = None,
+        serializer: Serializer | None = None,
+        unsaved: Mapping[str, Collection[Hashable]] | None = None,
+        merge: Merge | None = None,
+    ) -> Self: ...
+
+    @overload
+    @classmethod
+    def from_env(
+        cls: Callable[..., _Made],
+        env_file: str | Path | None = ".env",
+        *,
+        session: aioboto3.Session | None = None,
+        store_data: PersistenceInput | None = None,
+        trusted: Sequence[str] = ("__main__",),
+        aliases: Mapping[str, type] | None = None,
+        serializer: Serializer | None = None,
+        unsaved: Mapping[str, Collection[Hashable]] | None = None,
+        merge: Merge | None = None,
+    ) -> _Made: ...
+
     @classmethod
     def from_env(
         cls,
@@ -311,8 +345,10 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         serializer: Serializer | None = None,
         unsaved: Mapping[str, Collection[Hashable]] | None = None,
         merge: Merge | None = None,
-    ) -> S3Persistence[Any, Any, Any]:
+    ) -> Any:
         """Make a persistence from the ``PTB_S3_*`` variables; the rest as in the constructor.
+
+        Of a subclass, it makes an object of that, whose constructor takes what this one's does.
 
         Args:
             env_file (:obj:`str` | :obj:`pathlib.Path`, optional): File of further variables, under
