@@ -9,6 +9,7 @@ from contextlib import suppress
 from copy import deepcopy
 from typing import Any, NamedTuple, cast
 
+from telegram import Message
 from telegram.ext import Application
 
 from ptb_s3._callback_data import CallbackData
@@ -17,6 +18,7 @@ from ptb_s3._group import SHARED
 from ptb_s3._group_commit import GroupCommit
 from ptb_s3._locks import LoopLock
 from ptb_s3._ptb import Internals, Marks, is_initialized, settled_states, will_read
+from ptb_s3._sameness import alike
 from ptb_s3._state import BOT_DATA_KEY, Key, Kind
 from ptb_s3._uncopied import Uncopied
 from ptb_s3.errors import SerializationError
@@ -41,6 +43,8 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
       left out, and what the persistence has in `unsaved` is not copied at all.
     * A user or chat that is dropped and comes back within one interval is dropped and saved. PTB's
       own drops it alone.
+    * A group that becomes a supergroup keeps its data, though Telegram says so twice. PTB's own
+      replaces it by nothing then.
     * Before each update, what other instances of the bot have committed is brought in: users and
       chats that came or went, states of conversations, and buttons with data; as often as the
       persistence's `sync` says.
@@ -85,6 +89,46 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
                 commits.refresh(Kind.BOT_DATA, BOT_DATA_KEY, self.bot_data, pristine)
             self._internals.bring_in(commits.objects)
         await super().process_update(update)
+
+    def migrate_chat_data(
+        self,
+        message: Message | None = None,
+        old_chat_id: int | None = None,
+        new_chat_id: int | None = None,
+    ) -> None:
+        """Move a chat's data to another chat, where there is some to be moved.
+
+        Otherwise as `Application.migrate_chat_data`. Where a group becomes a supergroup, both chats
+        get a message of it, and handlers call this for each. The second call finds nothing left in
+        the old chat, and leaves the new one's data as it is.
+
+        Args:
+            message (:class:`telegram.Message`, optional): A message that says so.
+            old_chat_id (:obj:`int`, optional): The old chat, in the place of a message.
+            new_chat_id (:obj:`int`, optional): The new chat, likewise.
+
+        Raises:
+            ValueError: As `Application.migrate_chat_data` does.
+        """
+        old, new = old_chat_id, new_chat_id
+        if message is not None and not (old or new):
+            old = message.migrate_from_chat_id or message.chat.id
+            new = message.migrate_to_chat_id or message.chat.id
+            moves = old != new  # else it says nothing of the kind, which PTB refuses
+        else:
+            moves = message is None and isinstance(old, int) and isinstance(new, int)
+        if not moves or (old != new and self._has_chat_data(cast("int", old))):
+            super().migrate_chat_data(message, old_chat_id, new_chat_id)
+        elif old != new and old in self.chat_data:
+            self.drop_chat_data(cast("int", old))  # an empty one, as PTB makes them by itself
+
+    def _has_chat_data(self, chat_id: int) -> bool:
+        if chat_id not in self.chat_data:
+            return False
+        data: object = self.chat_data[chat_id]
+        if type(data) is dict:
+            return bool(data)
+        return not alike(data, self.context_types.chat_data())
 
     def drop_user_data(self, user_id: int) -> None:
         """Drop a user's data, here and for other instances: as `Application.drop_user_data`."""
