@@ -116,7 +116,7 @@ class Forms:
         fault = None
         if not known:
             try:
-                shell = without(value, unsaved) if unsaved else value
+                shell = rest_of(value, unsaved)
                 return Form(shell, self._dump(kind, key, shell), {}, unsaved)
             except SerializationError as error:
                 fault = error
@@ -124,9 +124,13 @@ class Forms:
         if form.refusals:
             self._known[kind, key] = form.refusals
         else:
-            self._known.pop((kind, key), None)
-            self._good.pop((kind, key), None)
+            self.forget(kind, key)
         return form
+
+    def forget(self, kind: Kind, key: Key) -> None:
+        """Forget an entity that is gone, with the values that were kept of it."""
+        self._known.pop((kind, key), None)
+        self._good.pop((kind, key), None)
 
     def _partial(
         self,
@@ -282,13 +286,14 @@ def unsaved_in(unsaved: Collection[Any], value: object) -> frozenset[Any]:
     return frozenset(key for key in unsaved if dict.__contains__(value, key))
 
 
-def without(value: object, unsaved: Collection[Any]) -> object:
+def rest_of(value: Any, unsaved: Collection[Any]) -> Any:  # noqa: ANN401 - a dictionary of any class
     """Return a dictionary without some of its keys; its parts are the same objects.
 
     Raises:
         SerializationError: Its class makes none such.
     """
-    assert isinstance(value, dict)  # noqa: S101 - for mypy; whoever calls has looked
+    if not unsaved:
+        return value
     return rebuilt(value, [item for item in dict.items(value) if item[0] not in unsaved])
 
 

@@ -211,11 +211,13 @@ class GroupCommit:
         self, group: Group, call: Call, heard: list[Exception] | None
     ) -> list[PersistenceError]:
         failure = await self._outcome(group, call)
-        if failure is not None:
-            raise failure
         faults = [*call.faults, *call.left_out]
         if heard is not None:
             heard += faults
+        elif failure is not None:
+            self._unheard += faults  # they are not said a second time
+        if failure is not None:
+            raise failure
         return faults
 
     def _joinable(self) -> Group:

@@ -99,6 +99,7 @@ class Staging:
     def forget(self, kind: Kind, key: Key) -> None:
         """Forget what was said of an entity that is gone."""
         self._said.pop((kind, key), None)
+        self._forms.forget(kind, key)
 
     def _stage_value(self, update: Update, key: Key, value: object) -> None:
         kind, form = update.kind, self._forms.of(update.kind, key, value)

@@ -13,7 +13,7 @@ from telegram import Message
 from telegram.ext import Application
 
 from ptb_s3._callback_data import CallbackData
-from ptb_s3._forms import DIVISIBLE, rebuilt, unsaved_in, without
+from ptb_s3._forms import DIVISIBLE, rebuilt, rest_of, unsaved_in
 from ptb_s3._group import SHARED
 from ptb_s3._group_commit import GroupCommit
 from ptb_s3._locks import LoopLock
@@ -39,8 +39,8 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
 
     * A value that cannot be copied is named to the error handlers, once, and all others are saved;
       it goes with the first save that can copy it. PTB's own ends its updates of the persistence
-      then, for good and without a word. Of a dictionary, only the top-level keys in question are
-      left out, and what the persistence has in `unsaved` is not copied at all.
+      then, for good and without a word. With a :class:`ptb_s3.S3Persistence`, only the top-level
+      keys in question are left out of a dictionary, and what is in its `unsaved` is not copied.
     * A user or chat that is dropped and comes back within one interval is dropped and saved. PTB's
       own drops it alone.
     * A group that becomes a supergroup keeps its data, though Telegram says so twice. PTB's own
@@ -214,10 +214,10 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         cache = self.bot.callback_data_cache if stores.callback_data else None
         if cache is not None:
             for data in copies.of(Kind.CALLBACK_DATA, [(None, cache.persistence_data)]).values():
-                yield persistence.update_callback_data(data)
+                yield _called(persistence.update_callback_data, data)
         if stores.bot_data:
             for data in copies.of(Kind.BOT_DATA, [(BOT_DATA_KEY, self.bot_data)]).values():
-                yield persistence.update_bot_data(data)
+                yield _called(persistence.update_bot_data, data)
         if stores.chat_data:
             chats = persistence.drop_chat_data, persistence.update_chat_data
             yield from self._of_each(Kind.CHAT_DATA, marks, *chats, copies)
@@ -228,7 +228,7 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
             states = settled_states(self._internals.conversations[name], keys)
             named = (((name, key), state) for key, state in states)
             for (_, key), state in copies.of(Kind.CONVERSATIONS, named).items():
-                yield persistence.update_conversation(name, key, state)
+                yield _called(persistence.update_conversation, name, key, state)
         self._internals.put_back(copies.marks)
 
     def _of_each(
@@ -241,14 +241,26 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
     ) -> Iterator[Awaitable[object]]:
         """Make the calls for users or for chats: a drop first, and then what came after it."""
         told, self._told[kind] = self._told[kind], {}
-        yield from map(drop, marks.dropped[kind] - told.keys())
+        yield from (_called(drop, key) for key in marks.dropped[kind] - told.keys())
         live = self._internals.data(kind)
         changed = copies.of(kind, ((key, live[key]) for key in marks.changed[kind] & live.keys()))
         if self._commits is not None and not _overrides(self.persistence, f"update_{kind.value}"):
             self._copied[kind] = changed
             yield self._commits.record_many(kind, changed, copies.failures)
         else:
-            yield from (update(cast("int", key), copy) for key, copy in changed.items())
+            yield from (_called(update, key, copy) for key, copy in changed.items())
+
+
+def _called(method: Callable[..., Awaitable[None]], *arguments: object) -> Awaitable[None]:
+    """Call a method that somebody may have overridden; what it raises is raised when awaited."""
+    try:
+        return method(*arguments)
+    except Exception as error:  # noqa: BLE001 - anybody's code
+        return _raising(error)
+
+
+async def _raising(error: Exception) -> None:
+    raise error
 
 
 def _overrides(persistence: object, method: str) -> bool:
@@ -297,27 +309,37 @@ class _Copies:
     def of(self, kind: Kind, items: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
         """Return copies of values, by key."""
         copies: dict[Any, Any] = {}
+        unsaved = self._ours.unsaved.get(kind, ()) if self._ours is not None else ()
+        at_once = not (unsaved or self._failed_before)
         for key, value in items:
+            if at_once:  # as nearly always, and there may be thousands
+                try:
+                    copies[key] = deepcopy(value)
+                except Exception:  # noqa: BLE001, S110 - objects' own code may raise anything
+                    pass
+                else:
+                    continue
             try:
-                copies[key] = self._copy(kind, key, value)
-            except Exception as error:  # noqa: BLE001 - objects' own code may raise anything
+                copies[key] = self._copy(kind, key, value, unsaved)
+            except Exception as error:  # noqa: BLE001 - as above
                 self._note(kind, key, type(error).__name__)
         return copies
 
-    def _copy(self, kind: Kind, key: Any, value: Any) -> object:  # noqa: ANN401 - an entity's
-        if self._ours is None:
+    def _copy(self, kind: Kind, key: Any, value: Any, unsaved: Collection[Any]) -> object:  # noqa: ANN401 - an entity's
+        """Copy what can be copied of a value, and note what cannot be.
+
+        Raises:
+            Exception: Nothing of it can.
+        """
+        copy: object
+        if self._ours is not None and kind is Kind.CALLBACK_DATA:
+            copy, keys = self._buttons(value)
+        elif self._ours is not None and kind in DIVISIBLE and isinstance(value, dict):
+            before = self._failed_before.get((kind, key), _Uncopied()).keys
+            found = unsaved_in(unsaved, value)
+            copy, keys = _parts(rest_of(value, found), before)
+        else:
             return deepcopy(value)
-        unsaved = unsaved_in(self._ours.unsaved.get(kind, ()), value)
-        value = without(value, unsaved) if unsaved else value
-        divisible = kind in DIVISIBLE and isinstance(value, dict)
-        before = self._failed_before.get((kind, key), _Uncopied()).keys
-        try:
-            if not (divisible and before):
-                return deepcopy(value)
-        except Exception:
-            if not (divisible or kind is Kind.CALLBACK_DATA):
-                raise
-        copy, keys = _parts(value, before) if divisible else self._buttons(value)
         if keys:
             self.failed[kind, key] = _Uncopied(keys=keys)
         return copy
@@ -373,9 +395,8 @@ def _parts(
     Raises:
         Exception: It is not its values that cannot be copied.
     """
-    if suspects:
-        with suppress(Exception):
-            return _copied_but(value, suspects)
+    with suppress(Exception):
+        return _copied_but(value, suspects)
     return _copied_but(value, dict.keys(value))
 
 
@@ -384,8 +405,9 @@ def _copied_but(
 ) -> tuple[dict[Any, Any], frozenset[Any]]:
     """Copy a dictionary, with placeholders for those of some keys that cannot be copied."""
     bad = {key: mark for key in tried if (mark := _placeholder(value, key)) is not None}
-    shell = rebuilt(value, [(key, bad.get(key, one)) for key, one in dict.items(value)])
-    return deepcopy(shell), frozenset(bad)
+    if bad:
+        value = rebuilt(value, [(key, bad.get(key, one)) for key, one in dict.items(value)])
+    return deepcopy(value), frozenset(bad)
 
 
 def _placeholder(value: dict[Any, Any], key: Any) -> Uncopied | None:  # noqa: ANN401 - a dictionary's

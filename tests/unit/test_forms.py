@@ -27,7 +27,12 @@ from ptb_s3._sameness import outline
 from ptb_s3._state import BOT_DATA_KEY, Kind
 from ptb_s3._store import Fault, MemoryStore
 from ptb_s3._uncopied import Uncopied
-from ptb_s3.errors import SerializationError, SettingsError, StorageUnavailableError
+from ptb_s3.errors import (
+    SerializationError,
+    SettingsError,
+    StorageUnavailableError,
+    UntrustedTypeError,
+)
 from ptb_s3.serverless import deliver
 
 BOTH = pytest.mark.parametrize("plain", [False, True])
@@ -367,6 +372,37 @@ async def test_they_stay_through_a_refresh_and_a_takeover() -> None:
     assert found["user_data"][1] == {"said": "tea", "more": {"from": "another"}}
 
 
+class Unwritable:
+    """A key that has no bytes, so that it is not found among others."""
+
+    def __reduce_ex__(self, _: object) -> Any:
+        raise TypeError
+
+    def __deepcopy__(self, _: object) -> Any:
+        return self
+
+
+async def test_a_key_that_cannot_be_compared_has_the_object_left_alone() -> None:
+    """It is merged when it is saved, as any object that cannot be brought up to date."""
+    store = MemoryStore()
+    one, other = (application(store, remembering(), sync=0) for _ in range(2))
+    for app in (one, other):
+        gather_errors(app)
+        await app.initialize()
+        await say(app, "tea")
+        await app.update_persistence()
+    one.bot_data[Unwritable()] = 1
+    await one.update_persistence()
+    other.bot_data["more"] = 1
+    await other.update_persistence()
+    await say(one, "tea")
+    assert "more" not in one.bot_data
+    one.bot_data["mine"] = 2
+    await one.update_persistence()
+    saved = await bot_data(store)
+    assert (saved["more"], saved["mine"]) == (1, 2)
+
+
 async def test_they_stay_where_an_update_is_taken_back() -> None:
     """All else that it has changed is what it was."""
     store = MemoryStore()
@@ -474,6 +510,20 @@ async def test_one_call_tells_of_all_that_it_could_not_save() -> None:
     errors: Any = (caught.value, *caught.value.others)
     assert {error.key for error in errors} == {("k", "a"), ("k", "b"), ("k", "c")}
     await persistence.update_callback_data((keyboards, {}))
+
+
+async def test_a_refusal_is_told_beside_a_failed_commit() -> None:
+    """It is not said again with the commit that makes up for that."""
+    store = MemoryStore()
+    app = application(store, remembering())
+    errors = gather_errors(app)
+    async with app:
+        await say(app, "tea")
+        app.user_data[1]["client"] = Client()
+        store.faults = lambda call: Fault.FAIL_BEFORE if call.operation == "put" else None
+        await app.update_persistence()
+        store.faults = lambda _: None
+    assert {type(error) for error in errors} == {UntrustedTypeError, StorageUnavailableError}
 
 
 async def test_an_update_that_is_processed_again_tells_again() -> None:

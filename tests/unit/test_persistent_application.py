@@ -125,13 +125,13 @@ async def test_what_could_not_be_copied_for_a_moment_goes_with_the_next_save() -
     await say(app, "/start")
     await sent_a_button(app)
     for data in (app.user_data[1], app.chat_data[1], app.bot_data):
-        data["made"] = Stubborn(RuntimeError, times=2)
+        data["made"] = Stubborn(RuntimeError, times=3)
     states = app._conversation_handler_conversations["order"]
-    states[1, 1] = Stubborn(RuntimeError, times=1)
+    states[1, 1] = Stubborn(RuntimeError, times=2)
     buttons = app.bot.callback_data_cache
     assert buttons is not None
     (keyboard,) = buttons.persistence_data[0]
-    keyboard[2]["x"] = Stubborn(RuntimeError, times=2)
+    keyboard[2]["x"] = Stubborn(RuntimeError, times=3)
     await app.update_persistence()
     kinds = ["bot_data", "callback_data", "chat_data", "conversations", "user_data"]
     assert sorted(str(e.kind) for e in errors if isinstance(e, SerializationError)) == kinds
@@ -144,7 +144,7 @@ async def test_what_could_not_be_copied_for_a_moment_goes_with_the_next_save() -
     assert found["callback_data"][0][0][2]["x"] == "copied"
 
 
-@pytest.mark.parametrize("times", [2, 3])
+@pytest.mark.parametrize("times", [3, 4])
 async def test_what_cannot_be_copied_at_a_shutdown_is_tried_again(
     monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
@@ -443,6 +443,21 @@ async def test_what_an_object_of_ours_was_given_is_called_as_well() -> None:
     async with app:
         await say(app, "tea", user=7)
     assert called == [7]
+
+
+async def test_what_an_override_raises_is_told_and_the_rest_is_saved() -> None:
+    """Also where it is no coroutine, and raises at once; PTB's own updates end then."""
+    store = MemoryStore()
+    app = stripping(store)
+    errors = gather_errors(app)
+    async with app:
+        await say(app, "tea", user=1)
+        await say(app, "tea", user=2)
+        app._chat_data[1] = None  # has no items
+        await app.update_persistence()
+        assert [type(error) for error in errors] == [AttributeError]
+    assert await make_persistence(store).get_chat_data() == {2: {"heard": "tea"}}
+    assert len(await users(store)) == 2
 
 
 async def test_a_failed_commit_is_told_once_though_methods_are_overridden() -> None:
