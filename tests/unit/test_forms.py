@@ -156,20 +156,42 @@ def test_a_last_good_value_that_does_not_load_keeps_all_of_it_out() -> None:
     assert "its last good value does not load" in found.refusals[Part.WHOLE].reason
 
 
-def test_what_is_large_and_bad_is_found_by_halves() -> None:
-    """Not by a try of each of ten thousand keys."""
+class Counting(PickleSerializer):
+    """Counts what it is to write."""
+
     tries = 0
 
-    class Counting(PickleSerializer):
-        def dumps(self, value: object) -> bytes:
-            nonlocal tries
-            tries += 1
-            return super().dumps(value)
+    def dumps(self, value: object) -> bytes:
+        self.tries += 1
+        return super().dumps(value)
 
-    value: dict[Any, Any] = dict.fromkeys(range(10_000), 1) | {5_000: print}
-    found = form(value, forms(serializer=Counting(trusted=())))
-    assert found.refusals.keys() == {5_000}
-    assert tries < 50
+
+@pytest.mark.parametrize("note", ["good", print])
+def test_what_is_large_and_bad_is_found_by_halves(note: object) -> None:
+    """Not by a try of each of ten thousand keys, and where no key is bad, by none."""
+    value = Data(dict.fromkeys(range(10_000), 1) | {5_000: print})
+    value.note = note
+    serializer = Counting(trusted=(), aliases={"Data": Data})
+    found = form(value, forms(serializer=serializer))
+    assert [*found.refusals] == ([5_000] if note == "good" else [Part.WHOLE])
+    assert serializer.tries < (50 if note == "good" else 3)
+
+
+def test_a_store_that_has_words_finds_nothing_changed_either() -> None:
+    """Where the last good value was written with words, or before there were any."""
+    words = ("name", "stats", "positions")
+    serializer = SERIALIZER.sharing(lambda: words)
+    value = {"name": "a", "stats": {"name": "stats"}, "positions": ["name"] * 2}
+    for seen in (SERIALIZER.dumps(value), serializer.dumps(value)):
+        data = seen
+        found = []
+        tested = Forms(serializer, lambda *_: data)  # noqa: B023 - the one of this turn
+        for _ in range(4):
+            live = {**value, "stats": get_stats}
+            found.append(tested.of(Kind.USER_DATA, 1, live).data)
+            data = found[-1] or b""
+        assert serializer.loads(data) == value
+        assert len({*found}) == 1
 
 
 def test_an_outline_tells_of_data_and_not_of_what_a_client_does() -> None:
@@ -524,6 +546,21 @@ async def test_a_refusal_is_told_beside_a_failed_commit() -> None:
         await app.update_persistence()
         store.faults = lambda _: None
     assert {type(error) for error in errors} == {UntrustedTypeError, StorageUnavailableError}
+
+
+@pytest.mark.parametrize("heard", [[], None])
+async def test_a_refusal_in_a_call_that_tells_of_a_failed_commit_is_told(heard: Any) -> None:
+    """To whoever hears of it besides, or with the next commit."""
+    store = MemoryStore()
+    persistence = make_persistence(store)
+    await state_of(persistence)
+    commits = await persistence.opened()
+    store.faults = lambda call: Fault.FAIL_BEFORE if call.operation == "put" else None
+    with pytest.raises(StorageUnavailableError):
+        await commits.record_many(Kind.USER_DATA, {1: {"bad": print, "good": 1}}, heard)
+    store.faults = lambda _: None
+    told: list[Any] = heard or await commits.record_many(Kind.USER_DATA, {2: {}}, heard)
+    assert [(error.kind, error.key) for error in told] == [("user_data", 1)]
 
 
 async def test_an_update_that_is_processed_again_tells_again() -> None:
