@@ -29,6 +29,7 @@ from ptb_s3.errors import SerializationError, UntrustedTypeError
 
 # Kinds whose entities are dictionaries, unless the bot has context types of its own.
 DIVISIBLE: Final = (Kind.USER_DATA, Kind.CHAT_DATA, Kind.BOT_DATA)
+_NO_KEYS: Final = frozenset[Any]()
 
 # By kind, the top-level keys that are never saved.
 Unsaved: TypeAlias = Mapping[Kind, frozenset[Any]]
@@ -111,12 +112,14 @@ class Forms:
 
     def of(self, kind: Kind, key: Key, value: object) -> Form:
         """Return the saved form of an entity's value."""
-        known = self._known.get((kind, key))
-        unsaved = unsaved_in(self._unsaved.get(kind, ()), value)
+        # For thousands of values that have neither, so it is to take no time.
+        known = self._known.get((kind, key)) if self._known else None
+        keys = self._unsaved.get(kind)
+        unsaved = unsaved_in(keys, value) if keys else _NO_KEYS
         fault = None
         if not known:
             try:
-                shell = rest_of(value, unsaved)
+                shell = rest_of(value, unsaved) if unsaved else value
                 return Form(shell, self._dump(kind, key, shell), {}, unsaved)
             except SerializationError as error:
                 fault = error
@@ -184,7 +187,7 @@ class Forms:
             form = self._composed(kind, key, value, items, refusals)
         if isinstance(form.data, SerializationError):
             raise form.data
-        good = {part: form.value[part] for part in refusals if part in form.value}
+        good = _some_of(form.value, refusals)
         self._good[kind, key] = _Good(form.data, frozenset(refusals), good)
         return Form(form.value, form.data, refusals, unsaved)
 
@@ -213,7 +216,7 @@ class Forms:
         except Exception:  # noqa: BLE001 - whatever is wrong with them
             reason = "it holds what cannot be saved, and its last good value does not load"
             raise SerializationError(reason) from None
-        return {p: value[p] for p in parts if p in value} if isinstance(value, dict) else {}
+        return _some_of(value, parts) if isinstance(value, dict) else {}
 
     def _search(self, kind: Kind, key: Key, value: object, items: Items) -> dict[Any, Refusal]:
         """Find the bad ones among these items, by halves.
@@ -324,6 +327,11 @@ def fill(value: object, items: Iterable[tuple[Any, Any]]) -> None:
     base: Any = collections.OrderedDict if isinstance(value, collections.OrderedDict) else dict
     for key, one in items:
         base.__setitem__(value, key, one)
+
+
+def _some_of(value: dict[Any, Any], keys: Iterable[Any]) -> dict[Any, Any]:
+    """Return what a dictionary has under some keys, by no code of its own class."""
+    return {key: dict.__getitem__(value, key) for key in keys if dict.__contains__(value, key)}
 
 
 def _refuse_uncopied(value: object) -> None:
