@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from telegram.ext import ContextTypes, MessageHandler, filters
 from tests.integration.bots import App, gather_errors, remembering, say
@@ -97,6 +97,7 @@ CLASSES: list[Callable[[Any], Any]] = [
 ]
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(st.integers(0, 9) | st.text(max_size=1), goods | st.sampled_from(BADS)),
     st.dictionaries(st.integers(0, 9), goods),
