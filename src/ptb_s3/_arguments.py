@@ -8,6 +8,7 @@ argument in code, a variable in the settings. It shows no value.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Hashable, Mapping
 from typing import Protocol
 
 from ptb_s3.errors import SettingsError
@@ -107,6 +108,30 @@ def check_serializer(serializer: Identified) -> None:
             "characters out of a-z, 0-9, '.', '_' and '-'."
         )
         _check("serializer=", fault)
+
+
+def check_unsaved(unsaved: Mapping[str, Collection[Hashable]], types: Mapping[str, object]) -> None:
+    """Refuse top-level keys not to be saved that no saved form could be without.
+
+    Args:
+        unsaved: The keys, by kind.
+        types: By kind, what makes the data of those that may have such keys.
+
+    Raises:
+        SettingsError: A kind has no such keys, or they are no collection.
+    """
+    for kind, keys in unsaved.items():
+        if kind not in types:
+            _check("unsaved=", f"has a name that is none of {', '.join(types)}.")
+        if isinstance(keys, (str, bytes)) or not isinstance(keys, Collection):
+            _check(f"unsaved= of {kind}", 'takes a collection of keys, such as ["client"].')
+        made = types[kind]
+        if isinstance(made, type) and not issubclass(made, dict):
+            fault = (
+                f"names keys, and the context type {made.__qualname__} is no dictionary. Have its "
+                "__getstate__ leave out what is not to be saved."
+            )
+            _check(f"unsaved= of {kind}", fault)
 
 
 def _check(argument: str, fault: str | None) -> None:

@@ -90,10 +90,16 @@ class PickleSerializer:
         aliases: Mapping[str, type] | None = None,
         bot: Callable[[], Bot | None] = lambda: None,
     ) -> None:
-        self._bound = {"fence": Fence(trusted, aliases or {}), "bot": staticmethod(bot)}
+        self._fence = Fence(trusted, aliases or {})
+        self._bound = {"fence": self._fence, "bot": staticmethod(bot)}
         self._share = _no_words
         self._bind(Words(()))
         self._warned = False
+
+    @property
+    def fence(self) -> Fence:
+        """:class:`Fence`: The allow-list."""
+        return self._fence
 
     def sharing(self, words: Callable[[], tuple[str, ...]]) -> Self:
         """Return a serializer for one store, of values that share its words.
@@ -178,6 +184,14 @@ class PickleSerializer:
             return data
         # Here, where no exception is being handled: a chained one would show values in a log.
         raise failure
+
+    def draft(self, value: object) -> bytes | None:
+        """Return about the bytes of a value; None: it cannot be saved, and nobody looks for why."""
+        file = io.BytesIO()
+        with contextlib.suppress(Exception):  # objects' own code may raise anything
+            self._pickler(file, PROTOCOL).dump(value)
+            return file.getvalue()
+        return None
 
     def loads(self, data: bytes) -> object:
         """Return the value that these bytes were made from.

@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from itertools import islice
 from typing import Any, NamedTuple
 
 from ptb_s3._state import Key, Kind
-from ptb_s3.errors import PersistenceError
+from ptb_s3.errors import PersistenceError, SerializationError
 
 # Values that are serialised before somebody looks at the clock; each takes some 10 us.
 PART = 50
+
+# Whether an application makes its calls of an interval. Where those are overridden, what calls us
+# is no method of the application's.
+SHARED: ContextVar[bool] = ContextVar("ptb_s3_shared", default=False)
 
 
 class Update(NamedTuple):
@@ -187,6 +192,13 @@ class Group:
                 call.left_out.append(fault)
                 return True
         return False
+
+
+def together(faults: Sequence[PersistenceError]) -> PersistenceError:
+    """Return one of several faults of a call, which can raise no more; it has the others."""
+    first, *others = sorted(faults, key=lambda fault: not isinstance(fault, SerializationError))
+    first.others = tuple(others)
+    return first
 
 
 def in_parts(

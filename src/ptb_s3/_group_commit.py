@@ -14,11 +14,12 @@ from typing import Any
 
 from ptb_s3._blobs import Blobs
 from ptb_s3._codec import Serializer
-from ptb_s3._group import Call, Group, Update, in_parts
+from ptb_s3._forms import Unsaved
+from ptb_s3._group import Call, Group, Update, in_parts, together
 from ptb_s3._live import Lookout, Objects, Sync
 from ptb_s3._locks import running
 from ptb_s3._repository import Repository
-from ptb_s3._staging import Staging
+from ptb_s3._staging import Said, Staging
 from ptb_s3._state import Key, Kind
 from ptb_s3._stop import Stop
 from ptb_s3.errors import ConflictError, OvertakenError, PersistenceError, StorageUnavailableError
@@ -44,6 +45,7 @@ class GroupCommit:
         serializer: Turns values into bytes.
         sync: How often to look for what other instances have committed.
         stop: Says how long a commit may take while the bot is being stopped.
+        unsaved: Top-level keys that are never saved, by kind.
 
     Attributes:
         repository: The same.
@@ -60,15 +62,16 @@ class GroupCommit:
         serializer: Serializer,
         sync: Sync = "auto",
         stop: Stop | None = None,
+        unsaved: Unsaved | None = None,
     ) -> None:
         self.repository = repository
-        self.objects = Objects(repository.staged, serializer)
+        self.objects = Objects(repository.staged, serializer, unsaved)
         self.stop = stop or Stop()
         self._lookout = Lookout(repository, sync)
         self.faults: list[PersistenceError] | None = None
         self.overtaken: OvertakenError | None = None
         self._blobs = Blobs(repository, serializer)
-        self._staging = Staging(repository, serializer)
+        self._staging = Staging(repository, serializer, unsaved)
         self._group: Group | None = None
         self._committing: set[asyncio.Task[None]] = set()
         self._unheard: list[PersistenceError] = []
@@ -114,9 +117,20 @@ class GroupCommit:
             if key not in overtaken:
                 self.note_unchanged(kind, {key: live})
 
-    def note_unchanged(self, kind: Kind, values: Mapping[Key, object]) -> None:
+    def note_unchanged(
+        self, kind: Kind, values: Mapping[Key, object], *, loaded: bool = False
+    ) -> None:
         """Note what PTB's copies of fresh objects are written as; see `Staging`."""
-        self._staging.note_unchanged(kind, values)
+        self._staging.note_unchanged(kind, values, loaded=loaded)
+
+    @property
+    def said(self) -> Said:
+        """What was said to be refused; to set it again has the rest be said once more."""
+        return self._staging.said
+
+    @said.setter
+    def said(self, said: Said) -> None:
+        self._staging.said = said
 
     # What PTB hands over ------------------------------------------------------------------------
 
@@ -165,11 +179,11 @@ class GroupCommit:
         call = Call(group.loop, faults, [(kind, values), (kind, dropped)], shared=shared)
         failure = await self._outcome(group, call)
         if call.faults:
-            raise call.faults[0] from failure
+            raise together(call.faults) from failure
         if failure is not None:
             raise failure
         if call.left_out:
-            raise call.left_out[0]
+            raise together(call.left_out)
 
     def record_many(
         self, kind: Kind, values: dict[Key, Any], heard: list[Exception] | None = None
@@ -197,11 +211,13 @@ class GroupCommit:
         self, group: Group, call: Call, heard: list[Exception] | None
     ) -> list[PersistenceError]:
         failure = await self._outcome(group, call)
-        if failure is not None:
-            raise failure
         faults = [*call.faults, *call.left_out]
         if heard is not None:
             heard += faults
+        elif failure is not None:
+            self._unheard += faults  # they are not said a second time
+        if failure is not None:
+            raise failure
         return faults
 
     def _joinable(self) -> Group:
@@ -223,6 +239,7 @@ class GroupCommit:
 
     def withdraw(self, kind: Kind, key: Key) -> None:
         """Take back a value that was handed over before its entity was dropped, if it waits."""
+        self._staging.forget(kind, key)
         for update in self._group.updates if self._group is not None else ():
             if update.kind is kind and isinstance(update.values, dict):
                 update.values.pop(key, None)

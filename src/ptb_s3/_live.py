@@ -9,16 +9,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from ptb_s3 import _codec, _refresh
 from ptb_s3._codec import Serializer
 from ptb_s3._fence import full_name
+from ptb_s3._forms import DIVISIBLE, Forms, Unsaved, fill
 from ptb_s3._repository import Repository
-from ptb_s3._sameness import alike, essence_by
+from ptb_s3._sameness import alike, essence_by, mark
 from ptb_s3._staged import Staged
 from ptb_s3._state import Key, Kind
-from ptb_s3.errors import PersistenceError, SerializationError
+from ptb_s3.errors import PersistenceError
 
 # "auto", seconds between two looks, or None for no look at all.
 Sync: TypeAlias = Literal["auto"] | float | None
@@ -85,16 +86,20 @@ class Objects:
     Args:
         staged: What there is, and what of it has not been seen.
         serializer: Values to bytes and back.
+        unsaved: Top-level keys that are never saved.
 
     Attributes:
         held: Whether copies of live objects are on their way to be staged. What is brought in
             meanwhile would count as seen by those who made the copies, and be overwritten by them.
     """
 
-    def __init__(self, staged: Staged, serializer: Serializer) -> None:
+    def __init__(
+        self, staged: Staged, serializer: Serializer, unsaved: Unsaved | None = None
+    ) -> None:
         self.held: Callable[[], bool] = lambda: False
         self._staged = staged
         self._serializer = serializer
+        self._forms = Forms(serializer, staged.seen, unsaved)
         self._essence = essence_by(serializer)
         self._told: set[Kind] = set()
 
@@ -134,20 +139,33 @@ class Objects:
         return self._same(kind, key, live, pristine) is False
 
     def _same(self, kind: Kind, key: Key, live: object, pristine: object) -> bool | None:
-        """Compare a live object with what was last seen of it; None: it cannot be saved."""
-        seen = self._staged.seen(kind, key)
-        try:
-            data = _codec.dump(self._serializer, live)
-        except SerializationError:
+        """Compare a live object with what was last seen of it; None: it cannot be saved.
+
+        Without what of it cannot be saved, or never is.
+        """
+        seen, form = self._staged.seen(kind, key), self._forms.of(kind, key, live)
+        if form.data is None:
             return None
-        if data == seen:
+        if form.data == seen:
             return True
         try:
             # Other bytes may be the same value: written before there were words, for one.
             value = pristine if seen is None else self._load(kind, key, seen)
         except PersistenceError:
             return False  # what was seen of it does not load any more
-        return alike(live, value, self._essence)
+        return alike(form.value, value, self._essence)
+
+    def kept(self, kind: Kind, key: Key, live: object) -> list[tuple[Any, Any]]:
+        """Return the items of a live object that stay in it, whatever the entity becomes.
+
+        These are those that cannot be saved, or never are: nobody else has them.
+        """
+        if kind not in DIVISIBLE or not isinstance(live, dict):
+            return []
+        form = self._forms.of(kind, key, live)
+        return [
+            item for item in dict.items(live) if item[0] in form.unsaved or item[0] in form.refusals
+        ]
 
     def fetch(self, kind: Kind, key: Key) -> object | None:
         """Return what an entity is now, as a fresh object, and count it as seen; None: it is gone.
@@ -209,11 +227,21 @@ class Objects:
             if isinstance(way, _refresh.Refusal):
                 self._tell(kind, live, way)
                 return
-            way(live, made_from(now))
+            fresh, kept = made_from(now), self.kept(kind, key, live)
+            if not self._can_be_found(kept):
+                return
+            fill(fresh, kept)
+            way(live, fresh)
         except PersistenceError as error:
             _LOGGER.warning("Left a live object of %s as it was. %s", kind.value, error)
         else:
             self._staged.catch_up(kind, [key])
+
+    def _can_be_found(self, items: list[tuple[Any, Any]]) -> bool:
+        try:
+            return all(mark(key, self._essence) for key, _ in items)
+        except Exception:  # noqa: BLE001 - objects' own code may raise anything
+            return False
 
     def _tell(self, kind: Kind, live: object, refusal: _refresh.Refusal) -> None:
         if kind not in self._told:  # once: it would be said with every update

@@ -33,6 +33,7 @@ from telegram import Bot, TelegramObject
 from ptb_s3 import _sets
 from ptb_s3._apart import Apart, anew
 from ptb_s3._fence import Fence, SetBot, TheBot, full_name, is_value_type
+from ptb_s3._uncopied import Uncopied
 from ptb_s3.errors import SerializationError, UntrustedTypeError
 
 PROTOCOL: Final = 5
@@ -115,6 +116,8 @@ class Writing:
         cls = type(obj)  # not isinstance: a proxy lies about its class
         if issubclass(cls, (type, Bot)):
             return "_reduce_class" if issubclass(cls, type) else "_reduce_bot"
+        if cls is Uncopied:
+            self._stop(SerializationError(obj.reason))  # type: ignore[attr-defined]
         if not self.fence.allows(cls):
             self._refuse(obj)
         if issubclass(cls, (Enum, ZoneInfo)):

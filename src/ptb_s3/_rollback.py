@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 from telegram import Update
 
 from ptb_s3 import _callback_data
+from ptb_s3._forms import fill
 from ptb_s3._live import Objects
 from ptb_s3._ptb import App, Internals, Marks, left_alone
 from ptb_s3._refresh import become
@@ -123,13 +124,22 @@ class Rollback:
     def _made_anew(self, kind: Kind, key: Key, live: object, make: Callable[[], object]) -> object:
         """Return a live object, made what it is to be; another one where it does not get there.
 
-        Code of the bot's may hold on to the object, so it is changed in place where it can be.
+        Code of the bot's may hold on to the object, so it is changed in place where it can be. What
+        of it is not saved stays.
         """
+        kept = self._objects.kept(kind, key, live)
+
+        def made() -> object:
+            fresh = make()
+            if isinstance(fresh, dict):
+                fill(fresh, kept)
+            return fresh
+
         with suppress(Exception):  # objects' own code
-            become(live, make())
+            become(live, made())
             if self._objects.untouched(kind, key, live, make()):
                 return live
-        return make()
+        return made()
 
     def _reset_conversations(self) -> None:
         changed = {

@@ -8,23 +8,31 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import io
+import types
 from collections.abc import Callable, Iterable
 from datetime import date, timedelta
 from itertools import pairwise
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 from ptb_s3 import _sets
 from ptb_s3._apart import Apart
 from ptb_s3._codec import PickleSerializer, Serializer, dump
-from ptb_s3._fence import Fence
+from ptb_s3._fence import Fence, full_name
 from ptb_s3._pickling import PROTOCOL, Pickler
+from ptb_s3._uncopied import Uncopied
 
 # Bytes that are the same for two values if these are, and only then. May raise anything.
 Essence: TypeAlias = Callable[[object], bytes]
 
 # Two of these are the same if they are equal, which does not hold for floats.
 SCALARS: Final = frozenset({int, str, bytes, bool, date, timedelta})
+
+# Known by their names: the latter are never saved.
+_NAMED: Final = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodType)
+# Bytes: enough that two values do not meet by chance.
+_OUTLINE: Final = 16
 
 
 class _Anything(Fence):
@@ -214,6 +222,51 @@ class _Description:
         looks = _sets.spell(one) or b"".join(sorted(map(self._look, one)))
         self._looked_into.remove(id(one))
         return b"\xff" + type(one).__name__.encode() + looks  # no text has that byte in UTF-8
+
+
+class _Outline(_Pickler):
+    """Writes the class alone of what a fence keeps out, and of what cannot be written."""
+
+    allowed: Fence
+
+    def reducer_override(self, obj: object) -> Any:  # noqa: ANN401 - as what it overrides
+        """Return how an object is written: one that is refused, by its name."""
+        cls: Any = type(obj)
+        if obj is str:
+            return NotImplemented  # what all these names are made by
+        if cls is Uncopied:
+            return str, (cast("Uncopied", obj).reason,)
+        if issubclass(cls, _NAMED):
+            return str, (full_name(cast("type", obj)),)
+        with contextlib.suppress(Exception):  # objects' own code may raise anything
+            if self.allowed.allows(cls):
+                reduction = super().reducer_override(obj)
+                return obj.__reduce_ex__(PROTOCOL) if reduction is NotImplemented else reduction
+        return str, (f"{full_name(cls)} object",)
+
+
+def outline(value: object, fence: Fence) -> bytes:
+    """Return bytes by which a value that cannot be saved is known again, in other copies as well.
+
+    They cover what could be saved of it, and the classes of what could not. Of what a client does
+    within itself they tell nothing.
+
+    Args:
+        value: The value.
+        fence: What of it could be saved.
+
+    Returns:
+        16 bytes.
+    """
+    file = io.BytesIO()
+    pickler = _Outline(file, PROTOCOL)
+    pickler.allowed = fence
+    try:
+        pickler.dump(value)
+        data = file.getvalue()
+    except Exception as error:  # noqa: BLE001 - as above; nested too deeply, for one
+        data = type(error).__name__.encode()
+    return hashlib.blake2b(data, digest_size=_OUTLINE).digest()
 
 
 def _first(pair: tuple[bytes, object]) -> bytes:

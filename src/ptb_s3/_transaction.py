@@ -60,6 +60,7 @@ class Transaction:
         self._tasks = tasks(application)
         self._discarded = self._repository.staged.discarded
         self._faults: list[PersistenceError] = []
+        self._said = commits.said
         commits.faults, commits.overtaken = self._faults, None
         self._repository.transactional = self._retry
 
@@ -142,6 +143,7 @@ class Transaction:
             return
         if isinstance(self._application, PersistentApplication):
             self._application.take_back_drops()
+        self._commits.said = self._said  # it was said of what is no more
         if self._retry:
             self._repository.discard()
         self._before.carry_out()

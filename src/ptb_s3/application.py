@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 from copy import deepcopy
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
+from telegram import Message
 from telegram.ext import Application
 
+from ptb_s3._callback_data import CallbackData
+from ptb_s3._forms import DIVISIBLE, rebuilt, rest_of, unsaved_in
+from ptb_s3._group import SHARED
 from ptb_s3._group_commit import GroupCommit
 from ptb_s3._locks import LoopLock
 from ptb_s3._ptb import Internals, Marks, is_initialized, settled_states, will_read
+from ptb_s3._sameness import alike
 from ptb_s3._state import BOT_DATA_KEY, Key, Kind
+from ptb_s3._uncopied import Uncopied
 from ptb_s3.errors import SerializationError
 from ptb_s3.persistence import S3Persistence
 
@@ -32,9 +39,12 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
 
     * A value that cannot be copied is named to the error handlers, once, and all others are saved;
       it goes with the first save that can copy it. PTB's own ends its updates of the persistence
-      then, for good and without a word.
+      then, for good and without a word. With a :class:`ptb_s3.S3Persistence`, only the top-level
+      keys in question are left out of a dictionary, and what is in its `unsaved` is not copied.
     * A user or chat that is dropped and comes back within one interval is dropped and saved. PTB's
       own drops it alone.
+    * A group that becomes a supergroup keeps its data, though Telegram says so twice. PTB's own
+      replaces it by nothing then.
     * Before each update, what other instances of the bot have committed is brought in: users and
       chats that came or went, states of conversations, and buttons with data; as often as the
       persistence's `sync` says.
@@ -51,7 +61,7 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         self._internals = Internals(self)
         self._saving = LoopLock()
         # What could not be copied for the last save, and why.
-        self._uncopied: dict[tuple[Kind, Key], str] = {}
+        self._uncopied: dict[tuple[Kind, Key], _Uncopied] = {}
         # The drops that the persistence has been told of, each with what was staged before it.
         self._told: dict[Kind, dict[int, Any]] = {Kind.USER_DATA: {}, Kind.CHAT_DATA: {}}
         # The copies of the last save that are not handed over yet: nobody else has them.
@@ -80,6 +90,46 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
             self._internals.bring_in(commits.objects)
         await super().process_update(update)
 
+    def migrate_chat_data(
+        self,
+        message: Message | None = None,
+        old_chat_id: int | None = None,
+        new_chat_id: int | None = None,
+    ) -> None:
+        """Move a chat's data to another chat, where there is some to be moved.
+
+        Otherwise as `Application.migrate_chat_data`. Where a group becomes a supergroup, both chats
+        get a message of it, and handlers call this for each. The second call finds nothing left in
+        the old chat, and leaves the new one's data as it is.
+
+        Args:
+            message (:class:`telegram.Message`, optional): A message that says so.
+            old_chat_id (:obj:`int`, optional): The old chat, in the place of a message.
+            new_chat_id (:obj:`int`, optional): The new chat, likewise.
+
+        Raises:
+            ValueError: As `Application.migrate_chat_data` does.
+        """
+        old, new = old_chat_id, new_chat_id
+        if message is not None and not (old or new):
+            old = message.migrate_from_chat_id or message.chat.id
+            new = message.migrate_to_chat_id or message.chat.id
+            moves = old != new  # else it says nothing of the kind, which PTB refuses
+        else:
+            moves = message is None and isinstance(old, int) and isinstance(new, int)
+        if not moves or (old != new and self._has_chat_data(cast("int", old))):
+            super().migrate_chat_data(message, old_chat_id, new_chat_id)
+        elif old != new and old in self.chat_data:
+            self.drop_chat_data(cast("int", old))  # an empty one, as PTB makes them by itself
+
+    def _has_chat_data(self, chat_id: int) -> bool:
+        if chat_id not in self.chat_data:
+            return False
+        data: object = self.chat_data[chat_id]
+        if type(data) is dict:
+            return bool(data)
+        return not alike(data, self.context_types.chat_data())
+
     def drop_user_data(self, user_id: int) -> None:
         """Drop a user's data, here and for other instances: as `Application.drop_user_data`."""
         super().drop_user_data(user_id)
@@ -94,6 +144,8 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         # Of a drop, PTB tells when it saves. What another instance has made of the data must not
         # come back to life in between.
         commits = self._commits
+        if commits is not None and _overrides(self.persistence, f"drop_{kind.value}"):
+            return  # it is called for each when that is saved, and may do otherwise
         if commits is not None and self.persistence and getattr(self.persistence.store_data, kind):
             # Nor what was copied of it for a save that is under way.
             self._copied.get(kind, {}).pop(key, None)
@@ -138,6 +190,7 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         async with self._saving.here():
             failures: list[Exception] = []
             marks = self._internals.take_marks()
+            SHARED.set(True)
             try:
                 # All of them start in one tick of the loop, and a drop before what comes after it.
                 calls = self._calls(marks, failures)
@@ -145,6 +198,8 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
             except BaseException:
                 self._internals.put_back(marks)  # nothing may have been handed over yet
                 raise
+            finally:
+                SHARED.set(False)  # no reset: a loop that is gone ends it in another context
             failures += [result for result in results if isinstance(result, Exception)]
             await asyncio.gather(*(self.process_error(update=None, error=f) for f in failures))
 
@@ -152,17 +207,17 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         """Make the calls of the persistence; add to the failures what cannot be copied for one."""
         assert self.persistence is not None  # noqa: S101 - for mypy; the only caller has looked
         persistence, stores = self.persistence, self.persistence.store_data
-        copies = _Copies(self._uncopied, failures, self._commits)
+        copies = _Copies(self._uncopied, failures, persistence)
         self._uncopied = copies.failed
         if self._commits is not None:
             yield self._commits.join()  # there may be nothing but a drop, which it knows of
         cache = self.bot.callback_data_cache if stores.callback_data else None
         if cache is not None:
             for data in copies.of(Kind.CALLBACK_DATA, [(None, cache.persistence_data)]).values():
-                yield persistence.update_callback_data(data)
+                yield _called(persistence.update_callback_data, data)
         if stores.bot_data:
             for data in copies.of(Kind.BOT_DATA, [(BOT_DATA_KEY, self.bot_data)]).values():
-                yield persistence.update_bot_data(data)
+                yield _called(persistence.update_bot_data, data)
         if stores.chat_data:
             chats = persistence.drop_chat_data, persistence.update_chat_data
             yield from self._of_each(Kind.CHAT_DATA, marks, *chats, copies)
@@ -173,7 +228,7 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
             states = settled_states(self._internals.conversations[name], keys)
             named = (((name, key), state) for key, state in states)
             for (_, key), state in copies.of(Kind.CONVERSATIONS, named).items():
-                yield persistence.update_conversation(name, key, state)
+                yield _called(persistence.update_conversation, name, key, state)
         self._internals.put_back(copies.marks)
 
     def _of_each(
@@ -186,58 +241,130 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
     ) -> Iterator[Awaitable[object]]:
         """Make the calls for users or for chats: a drop first, and then what came after it."""
         told, self._told[kind] = self._told[kind], {}
-        yield from map(drop, marks.dropped[kind] - told.keys())
+        yield from (_called(drop, key) for key in marks.dropped[kind] - told.keys())
         live = self._internals.data(kind)
         changed = copies.of(kind, ((key, live[key]) for key in marks.changed[kind] & live.keys()))
-        if self._commits is not None:
+        if self._commits is not None and not _overrides(self.persistence, f"update_{kind.value}"):
             self._copied[kind] = changed
             yield self._commits.record_many(kind, changed, copies.failures)
         else:
-            yield from (update(cast("int", key), copy) for key, copy in changed.items())
+            yield from (_called(update, key, copy) for key, copy in changed.items())
+
+
+def _called(method: Callable[..., Awaitable[None]], *arguments: object) -> Awaitable[None]:
+    """Call a method that somebody may have overridden; what it raises is raised when awaited."""
+    try:
+        return method(*arguments)
+    except Exception as error:  # noqa: BLE001 - anybody's code
+        return _raising(error)
+
+
+async def _raising(error: Exception) -> None:
+    raise error
+
+
+def _overrides(persistence: object, method: str) -> bool:
+    """Tell whether a persistence does something of its own where ours has a way around."""
+    own = isinstance(persistence, S3Persistence) and method not in vars(persistence)
+    return not (own and getattr(type(persistence), method) is getattr(S3Persistence, method))
+
+
+class _Uncopied(NamedTuple):
+    """What could not be copied of an entity.
+
+    Attributes:
+        why: Name of the class of the error, where it is the whole entity.
+        keys: Else, the keys whose values could not be.
+    """
+
+    why: str = ""
+    keys: frozenset[Any] = frozenset()
 
 
 class _Copies:
     """Copies of one save's values; what cannot be copied is for the next one.
 
     Args:
-        failed_before: What could not be copied for the last save, and why: it has been told.
+        failed_before: What could not be copied for the last save: it has been told.
         failures: Where to add what has not.
-        commits: Is told all of it.
+        persistence: What they are for. Ours keeps the last good value where a copy has a
+            placeholder, and tells of it; another one gets no copy of an entity that has such parts.
 
     Attributes:
-        failed: What cannot be copied, and why.
+        failed: What cannot be copied.
         failures: As above.
     """
 
     def __init__(
         self,
-        failed_before: dict[tuple[Kind, Key], str],
+        failed_before: dict[tuple[Kind, Key], _Uncopied],
         failures: list[Exception],
-        commits: GroupCommit | None,
+        persistence: object,
     ) -> None:
         self._failed_before = failed_before
-        self.failed: dict[tuple[Kind, Key], str] = {}
+        self.failed: dict[tuple[Kind, Key], _Uncopied] = {}
         self.failures = failures
-        self._commits = commits
+        self._ours = persistence if isinstance(persistence, S3Persistence) else None
 
     def of(self, kind: Kind, items: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
         """Return copies of values, by key."""
         copies: dict[Any, Any] = {}
+        unsaved = self._ours.unsaved.get(kind, ()) if self._ours is not None else ()
+        at_once = not (unsaved or self._failed_before)
         for key, value in items:
+            if at_once:  # as nearly always, and there may be thousands
+                try:
+                    copies[key] = deepcopy(value)
+                except Exception:  # noqa: BLE001, S110 - objects' own code may raise anything
+                    pass
+                else:
+                    continue
             try:
-                copies[key] = deepcopy(value)
-            except Exception as error:  # noqa: BLE001 - objects' own code may raise anything
+                copies[key] = self._copy(kind, key, value, unsaved)
+            except Exception as error:  # noqa: BLE001 - as above
                 self._note(kind, key, type(error).__name__)
         return copies
 
+    def _copy(self, kind: Kind, key: Any, value: Any, unsaved: Collection[Any]) -> object:  # noqa: ANN401 - an entity's
+        """Copy what can be copied of a value, and note what cannot be.
+
+        Raises:
+            Exception: Nothing of it can.
+        """
+        copy: object
+        if self._ours is not None and kind is Kind.CALLBACK_DATA:
+            copy, keys = self._buttons(value)
+        elif self._ours is not None and kind in DIVISIBLE and isinstance(value, dict):
+            before = self._failed_before.get((kind, key), _Uncopied()).keys
+            found = unsaved_in(unsaved, value)
+            copy, keys = _parts(rest_of(value, found), before)
+        else:
+            return deepcopy(value)
+        if keys:
+            self.failed[kind, key] = _Uncopied(keys=keys)
+        return copy
+
+    @staticmethod
+    def _buttons(data: CallbackData) -> tuple[CallbackData, frozenset[Any]]:
+        """Copy callback data, keyboard by keyboard; return that, and those with placeholders."""
+        keyboards, queries = data
+        copied, failed = [], set()
+        for uuid, time, buttons in keyboards:
+            copy, keys = _parts(buttons)
+            copied.append((uuid, time, copy))
+            if keys:
+                failed.add(uuid)
+        return (copied, deepcopy(queries)), frozenset(failed)
+
     def _note(self, kind: Kind, key: Any, why: str) -> None:  # noqa: ANN401 - an entity's
-        self.failed[kind, key] = why
+        self.failed[kind, key] = _Uncopied(why)
         # Without the error itself: its text may quote what is in the value.
         fault = SerializationError(f"it cannot be copied ({why})").locate(kind.value, key)
-        if self._failed_before.get((kind, key)) != why:
+        if self._failed_before.get((kind, key)) != self.failed[kind, key]:
             self.failures.append(fault)
-        if self._commits is not None:
-            self._commits.tell([fault])
+        commits = self._ours and self._ours.open_already
+        if commits:
+            commits.tell([fault])
 
     @property
     def marks(self) -> Marks:
@@ -254,3 +381,39 @@ class _Copies:
 
 def _no_drops() -> dict[Kind, set[int]]:
     return {Kind.USER_DATA: set(), Kind.CHAT_DATA: set()}
+
+
+def _parts(
+    value: dict[Any, Any], suspects: Collection[Any] = ()
+) -> tuple[dict[Any, Any], frozenset[Any]]:
+    """Copy a dictionary, with placeholders for what cannot be copied; return that, and their keys.
+
+    Args:
+        value: The dictionary.
+        suspects: Keys that are tried first: where these alone are bad, the rest is copied at once.
+
+    Raises:
+        Exception: It is not its values that cannot be copied.
+    """
+    with suppress(Exception):
+        return _copied_but(value, suspects)
+    return _copied_but(value, dict.keys(value))
+
+
+def _copied_but(
+    value: dict[Any, Any], tried: Collection[Any]
+) -> tuple[dict[Any, Any], frozenset[Any]]:
+    """Copy a dictionary, with placeholders for those of some keys that cannot be copied."""
+    bad = {key: mark for key in tried if (mark := _placeholder(value, key)) is not None}
+    if bad:
+        value = rebuilt(value, [(key, bad.get(key, one)) for key, one in dict.items(value)])
+    return deepcopy(value), frozenset(bad)
+
+
+def _placeholder(value: dict[Any, Any], key: Any) -> Uncopied | None:  # noqa: ANN401 - a dictionary's
+    """Return what stands for a value that cannot be copied; None: it can be, or is not there."""
+    try:
+        deepcopy(dict.get(value, key))
+    except Exception as error:  # noqa: BLE001 - objects' own code may raise anything
+        return Uncopied(type(error).__name__)
+    return None

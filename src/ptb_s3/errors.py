@@ -47,9 +47,12 @@ class PersistenceError(Exception):
     Attributes:
         exit_code: What the command line exits with: 1 failed, 2 usage, 3 nothing there,
             4 wrong key, 5 damaged data, 6 conflict, 7 storage out of reach.
+        others: What else went wrong in the same call, which can raise but one: further values that
+            cannot be saved.
     """
 
     exit_code: ClassVar[int] = 1
+    others: tuple[PersistenceError, ...] = ()
 
 
 class SettingsError(PersistenceError, ValueError):
@@ -317,9 +320,10 @@ class SerializationError(PersistenceError):
         where = (
             f"A value of {self.kind} cannot be saved" if self.kind else "A value cannot be saved"
         )
+        more = f" There are {len(self.others)} more: see .others." if self.others else ""
         return (
             f"{where}: {self.reason}. Its last good value is kept; everything else is saved. "
-            "This error's .key and .path say where it is."
+            f"This error's .key and .path say where it is.{more}"
         )
 
 

@@ -11,12 +11,12 @@ import asyncio
 import logging
 import sys
 import weakref
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Hashable, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeVar, cast, overload
 
 from telegram import Bot
 from telegram.ext import BasePersistence, ContextTypes, PersistenceInput
@@ -26,6 +26,7 @@ from ptb_s3._ahead import ValuesAhead, values_ahead
 from ptb_s3._callback_data import CallbackData
 from ptb_s3._codec import PickleSerializer, Serializer
 from ptb_s3._container import HEAD
+from ptb_s3._group import SHARED
 from ptb_s3._group_commit import GroupCommit
 from ptb_s3._keyring import KeySource
 from ptb_s3._live import Sync
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 UD = TypeVar("UD")
 CD = TypeVar("CD")
 BD = TypeVar("BD")
+_Made = TypeVar("_Made")
 
 ConversationKey = tuple[int | str, ...]
 _Dict = dict[Any, Any]
@@ -124,6 +126,9 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             were saved, by their old full names.
         serializer (:class:`ptb_s3.Serializer`, optional): Turns values into bytes and back.
             Defaults to the allow-listed pickle, to which `trusted` and `aliases` belong.
+        unsaved (Mapping[:obj:`str`, Collection], optional): Top-level keys that stay in memory and
+            are never saved, by kind: ``{"bot_data": ["client"]}``. The kinds are ``user_data``,
+            ``chat_data`` and ``bot_data``.
         merge (Callable, optional): Called as ``merge(kind, key, base, ours, theirs)`` for an entity
             in which another instance of the bot and this one have changed the same thing, and
             returns what it is to be; each of the three is :obj:`None` where there is no such
@@ -153,6 +158,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         flush_timeout (:obj:`float`): Seconds that :meth:`flush` may take.
         store_data (:class:`telegram.ext.PersistenceInput`): Which kinds are saved.
         context_types (:class:`telegram.ext.ContextTypes`): The types of the data.
+        unsaved (Mapping[:obj:`str`, frozenset]): Top-level keys that are never saved, by kind.
 
     Raises:
         SettingsError: An argument cannot be used as it is.
@@ -173,6 +179,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         trusted: Sequence[str] = ("__main__",),
         aliases: Mapping[str, type] | None = None,
         serializer: Serializer | None = None,
+        unsaved: Mapping[str, Collection[Hashable]] | None = None,
         merge: Merge | None = None,
         sync: Sync = "auto",
         single_writer: bool = False,
@@ -200,6 +207,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         trusted: Sequence[str] = ("__main__",),
         aliases: Mapping[str, type] | None = None,
         serializer: Serializer | None = None,
+        unsaved: Mapping[str, Collection[Hashable]] | None = None,
         merge: Merge | None = None,
         sync: Sync = "auto",
         single_writer: bool = False,
@@ -226,6 +234,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         trusted: Sequence[str] = ("__main__",),
         aliases: Mapping[str, type] | None = None,
         serializer: Serializer | None = None,
+        unsaved: Mapping[str, Collection[Hashable]] | None = None,
         merge: Merge | None = None,
         sync: Sync = "auto",
         single_writer: bool = False,
@@ -272,6 +281,8 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             Kind.CHAT_DATA: types.chat_data,
             Kind.BOT_DATA: types.bot_data,
         }
+        _arguments.check_unsaved(unsaved or {}, {kind.value: made for kind, made in born.items()})
+        self.unsaved = {Kind(kind): frozenset(keys) for kind, keys in (unsaved or {}).items()}
         self._resolve = Merger(self._serializer, merge, born)
         self._sync: Sync = sync
         self._single_writer = single_writer
@@ -288,6 +299,39 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         self._stop = Stop(lambda: self.flush_timeout, self._is_shut_down)
         self._saving_code: CodeType | None = None
 
+    # The first is for context types of one's own. Without, the constructor says what it makes.
+
+    @overload
+    @classmethod
+    def from_env(
+        cls,
+        env_file: str | Path | None = ".env",
+        *,
+        session: aioboto3.Session | None = None,
+        store_data: PersistenceInput | None = None,
+        context_types: ContextTypes[Any, UD, CD, BD] | None,
+        trusted: Sequence[str] = ("__main__",),
+        aliases: Mapping[str, type] | None = None,
+        serializer: Serializer | None = None,
+        unsaved: Mapping[str, Collection[Hashable]] | None = None,
+        merge: Merge | None = None,
+    ) -> Self: ...
+
+    @overload
+    @classmethod
+    def from_env(
+        cls: Callable[..., _Made],
+        env_file: str | Path | None = ".env",
+        *,
+        session: aioboto3.Session | None = None,
+        store_data: PersistenceInput | None = None,
+        trusted: Sequence[str] = ("__main__",),
+        aliases: Mapping[str, type] | None = None,
+        serializer: Serializer | None = None,
+        unsaved: Mapping[str, Collection[Hashable]] | None = None,
+        merge: Merge | None = None,
+    ) -> _Made: ...
+
     @classmethod
     def from_env(
         cls,
@@ -299,9 +343,12 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         trusted: Sequence[str] = ("__main__",),
         aliases: Mapping[str, type] | None = None,
         serializer: Serializer | None = None,
+        unsaved: Mapping[str, Collection[Hashable]] | None = None,
         merge: Merge | None = None,
-    ) -> S3Persistence[Any, Any, Any]:
+    ) -> Any:
         """Make a persistence from the ``PTB_S3_*`` variables; the rest as in the constructor.
+
+        Of a subclass, it makes an object of that, whose constructor takes what this one's does.
 
         Args:
             env_file (:obj:`str` | :obj:`pathlib.Path`, optional): File of further variables, under
@@ -312,6 +359,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             trusted (Sequence[:obj:`str`], optional): Modules whose classes may be saved and loaded.
             aliases (Mapping[:obj:`str`, :obj:`type`], optional): Renamed classes.
             serializer (:class:`ptb_s3.Serializer`, optional): Turns values into bytes and back.
+            unsaved (Mapping[:obj:`str`, Collection], optional): Keys that are never saved, by kind.
             merge (Callable, optional): Settles what two instances of the bot have changed.
 
         Raises:
@@ -321,7 +369,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         from ptb_s3.settings import load_settings  # noqa: PLC0415 - see above
 
         settings = load_settings(env_file)
-        return S3Persistence(
+        return cls(
             settings.bucket,
             settings.prefix,
             keyring=settings.keyring(),
@@ -334,6 +382,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             trusted=trusted,
             aliases=aliases,
             serializer=serializer,
+            unsaved=unsaved,
             merge=merge,
             sync=settings.sync,
             single_writer=settings.single_writer,
@@ -652,7 +701,9 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         if not repository.revision:
             await self._say_new()
         self._ahead = ahead
-        self._commits = GroupCommit(repository, self._serializer, self._sync, self._stop)
+        self._commits = GroupCommit(
+            repository, self._serializer, self._sync, self._stop, self.unsaved
+        )
         self._start_expected = self._start_expected and not start
         if not self._loading.waiting:
             await repository.close()  # whoever asked for it has given up
@@ -764,7 +815,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         if kind is Kind.BOT_DATA:
             values = values or {BOT_DATA_KEY: self.context_types.bot_data()}
         if kind in (Kind.BOT_DATA, Kind.CALLBACK_DATA):  # PTB sends them in every interval
-            commits.note_unchanged(kind, values)
+            commits.note_unchanged(kind, values, loaded=True)
 
     def _record(
         self,
@@ -778,6 +829,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         # PTB makes thousands of these calls in one tick of the loop, so each is to be short.
         commits, caller = self._commits, sys._getframe(2)  # noqa: SLF001 - as above
         shared = caller.f_code is self._saving_code or self._is_of_application(caller)
+        shared = shared or SHARED.get()
         if commits is not None:
             try:
                 return commits.record(kind, values, dropped=dropped, whole=whole, shared=shared)

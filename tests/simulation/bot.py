@@ -395,8 +395,9 @@ class Bot:
     def _hear(self, call: asyncio.Future[None]) -> None:
         """Hear what a call says, also where whoever gathers the calls is cancelled meanwhile."""
         if not call.cancelled() and (failure := call.exception()):
-            self._heard.append(failure)
-            self._judge([failure])
+            failures = [failure, *getattr(failure, "others", ())]
+            self._heard += failures
+            self._judge(failures)
 
     def _judge(self, failures: Collection[BaseException]) -> bool:
         """Tell whether all was saved but for what was refused; see `Excuses.judge`."""

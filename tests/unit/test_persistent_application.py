@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from telegram import InlineKeyboardButton, InlineKeyboardMarkup
+from telegram import Chat, InlineKeyboardButton, InlineKeyboardMarkup, Message
 from telegram.ext import (
     ApplicationBuilder,
     CallbackQueryHandler,
@@ -31,9 +32,9 @@ from tests.integration.bots import (
     say,
     sent,
 )
-from tests.support import make_persistence, state_of
+from tests.support import KEY, make_persistence, state_of
 
-from ptb_s3 import PersistentApplication
+from ptb_s3 import Keyring, PersistentApplication, S3Persistence
 from ptb_s3._ptb import Internals, tasks
 from ptb_s3._state import Kind
 from ptb_s3._store import Fault, MemoryStore
@@ -106,8 +107,9 @@ async def test_a_value_that_cannot_be_copied_is_named_and_all_else_is_saved() ->
     assert isinstance(error, SerializationError)
     assert (error.kind, error.key) == ("user_data", 1)
     assert "it cannot be copied (TypeError)" in str(error)
+    assert error.path == "['lock']"
     assert error.__context__ is error.__cause__ is None
-    assert await users(store) == {2: {"said": "milk"}}
+    assert await users(store) == {1: {"said": "tea"}, 2: {"said": "milk"}}
     del app.user_data[1]["lock"]
     await say(app, "coffee", user=1)
     await app.update_persistence()
@@ -123,13 +125,13 @@ async def test_what_could_not_be_copied_for_a_moment_goes_with_the_next_save() -
     await say(app, "/start")
     await sent_a_button(app)
     for data in (app.user_data[1], app.chat_data[1], app.bot_data):
-        data["made"] = Stubborn(RuntimeError, times=1)
+        data["made"] = Stubborn(RuntimeError, times=3)
     states = app._conversation_handler_conversations["order"]
-    states[1, 1] = Stubborn(RuntimeError, times=1)
+    states[1, 1] = Stubborn(RuntimeError, times=2)
     buttons = app.bot.callback_data_cache
     assert buttons is not None
     (keyboard,) = buttons.persistence_data[0]
-    keyboard[2]["x"] = Stubborn(RuntimeError, times=1)
+    keyboard[2]["x"] = Stubborn(RuntimeError, times=3)
     await app.update_persistence()
     kinds = ["bot_data", "callback_data", "chat_data", "conversations", "user_data"]
     assert sorted(str(e.kind) for e in errors if isinstance(e, SerializationError)) == kinds
@@ -142,7 +144,7 @@ async def test_what_could_not_be_copied_for_a_moment_goes_with_the_next_save() -
     assert found["callback_data"][0][0][2]["x"] == "copied"
 
 
-@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("times", [3, 4])
 async def test_what_cannot_be_copied_at_a_shutdown_is_tried_again(
     monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
@@ -170,7 +172,7 @@ async def test_what_can_never_be_copied_holds_no_shutdown_up(
         await say(app, "tea", user=1)
         await say(app, "milk", user=2)
         app.user_data[1]["lock"] = threading.Lock()
-    assert await users(store) == {2: {"said": "milk"}}
+    assert await users(store) == {1: {"said": "tea"}, 2: {"said": "milk"}}
     assert len(errors) == 1
     assert "What has changed in 1 values since they were last saved is lost" in caplog.text
 
@@ -219,7 +221,7 @@ async def test_each_value_that_cannot_be_saved_is_named() -> None:
     await app.update_persistence()
     named = sorted((e.kind, e.key) for e in errors if isinstance(e, SerializationError))
     assert named == [("user_data", 2), ("user_data", 4)]
-    assert sorted(await users(store)) == [1, 3]
+    assert await users(store) == {user: {"said": "tea"} for user in range(1, 5)}
     errors.clear()
     store.faults = lambda call: Fault.FAIL_BEFORE if call.operation == "put" else None
     for user in (1, 3):
@@ -259,6 +261,45 @@ async def test_ptb_itself_still_has_the_trap() -> None:
     app.bot_data["lock"] = threading.Lock()
     with pytest.raises(TypeError, match="cannot pickle"):
         await app.update_persistence()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+async def test_with_ptb_itself_one_failed_copy_loses_the_marks_of_everybody() -> None:
+    """As README says: users of other updates are not saved, either, nor is anybody at shutdown."""
+    store = MemoryStore()
+    app = application(store, remembering(), plain=True)
+    await app.initialize()
+    for user in range(1, 5):
+        await say(app, "tea", user=user)
+    for data in app.user_data.values():
+        data["lock"] = threading.Lock()
+    with pytest.raises(TypeError, match="cannot pickle"):
+        await app.update_persistence()
+    for data in app.user_data.values():
+        del data["lock"]
+    await app.update_persistence()
+    assert await users(store) == {}
+    await say(app, "milk", user=5)
+    app.bot_data["lock"] = threading.Lock()
+    with pytest.raises(TypeError, match="cannot pickle"):
+        await app.shutdown()
+    await app.persistence.flush()  # type: ignore[union-attr]
+    assert await users(store) == {}
+
+
+async def test_with_this_class_it_loses_nobodys() -> None:
+    """Neither in an interval nor at shutdown."""
+    store = MemoryStore()
+    app = application(store, remembering())
+    gather_errors(app)
+    async with app:
+        for user in range(1, 5):
+            await say(app, "tea", user=user)
+        app.user_data[2]["lock"] = threading.Lock()
+        await app.update_persistence()
+        await say(app, "milk", user=5)
+    assert sorted(await users(store)) == [1, 2, 3, 4, 5]
 
 
 async def test_a_drop_and_a_new_beginning_both_arrive() -> None:
@@ -336,6 +377,203 @@ async def test_any_persistence_may_be_used() -> None:
     await app.update_persistence()
     assert persistence.user_data == {1: {}}
     assert persistence.conversations == {"order": {(1, 1): 0}}
+
+
+# Persistences of one's own ------------------------------------------------------------------------
+
+
+class Stripping(S3Persistence[Any, Any, Any]):
+    """Strips a secret of everything that it saves, and keeps one user whatever is dropped."""
+
+    async def update_user_data(self, user_id: int, data: Any) -> None:
+        await super().update_user_data(user_id, self._stripped(data))
+
+    def update_chat_data(self, chat_id: int, data: Any) -> Any:
+        return super().update_chat_data(chat_id, self._stripped(data))
+
+    async def update_bot_data(self, data: Any) -> None:
+        await super().update_bot_data(self._stripped(data))
+
+    async def drop_user_data(self, user_id: int) -> None:
+        if user_id != 1:
+            await super().drop_user_data(user_id)
+
+    @staticmethod
+    def _stripped(data: Any) -> Any:
+        return {key: value for key, value in data.items() if key != "private"}
+
+
+def stripping(store: MemoryStore) -> App:
+    persistence = Stripping("bucket", keyring=Keyring(KEY))
+    persistence._store = store
+    return application(store, remembering(), persistence=persistence)
+
+
+async def test_what_a_subclass_overrides_is_called() -> None:
+    """Its methods say what is saved and dropped, and not a way around them."""
+    store = MemoryStore()
+    app = stripping(store)
+    async with app:
+        for user in (1, 2, 3):
+            await say(app, "tea", user=user)
+        for data in (*app.user_data.values(), *app.chat_data.values(), app.bot_data):
+            data["private"] = "s"
+        await app.update_persistence()
+        for user in (1, 2):
+            app.drop_user_data(user)
+        app.drop_chat_data(3)
+    found = await state_of(make_persistence(store))
+    assert found["user_data"] == {1: {"said": "tea"}, 3: {"said": "tea"}}
+    assert found["chat_data"] == {1: {"heard": "tea"}, 2: {"heard": "tea"}}
+    assert found["bot_data"] == {"count": 3}
+
+
+async def test_what_an_object_of_ours_was_given_is_called_as_well() -> None:
+    """As where a test or a library puts a function in a method's place."""
+    called = []
+    app = application(MemoryStore(), remembering())
+    persistence: Any = app.persistence
+    update = persistence.update_user_data
+
+    async def noted(user_id: int, data: Any) -> None:
+        called.append(user_id)
+        await update(user_id, data)
+
+    persistence.update_user_data = noted
+    async with app:
+        await say(app, "tea", user=7)
+    assert called == [7]
+
+
+async def test_what_an_override_raises_is_told_and_the_rest_is_saved() -> None:
+    """Also where it is no coroutine, and raises at once; PTB's own updates end then."""
+    store = MemoryStore()
+    app = stripping(store)
+    errors = gather_errors(app)
+    async with app:
+        await say(app, "tea", user=1)
+        await say(app, "tea", user=2)
+        app._chat_data[1] = None  # has no items
+        await app.update_persistence()
+        assert [type(error) for error in errors] == [AttributeError]
+    assert await make_persistence(store).get_chat_data() == {2: {"heard": "tea"}}
+    assert len(await users(store)) == 2
+
+
+async def test_a_failed_commit_is_told_once_though_methods_are_overridden() -> None:
+    """Each user has a call of their own then, and what calls us is no method of PTB's."""
+    store = MemoryStore()
+    app = stripping(store)
+    errors = gather_errors(app)
+    async with app:
+        for user in range(1, 9):
+            await say(app, "tea", user=user)
+        store.faults = lambda call: Fault.FAIL_BEFORE if call.operation == "put" else None
+        await app.update_persistence()
+        assert [type(error) for error in errors] == [StorageUnavailableError]
+        store.faults = lambda _: None
+    assert len(await users(store)) == 8
+
+
+async def test_a_drop_and_what_came_after_it_reach_a_subclass_in_that_order() -> None:
+    """What is new is not dropped with what was before."""
+    store = MemoryStore()
+    app = stripping(store)
+    async with app:
+        await say(app, "tea", user=2)
+        app.user_data[2]["old"] = True
+        await app.update_persistence()
+        app.drop_user_data(2)
+        await say(app, "milk", user=2)
+    assert await users(store) == {2: {"said": "milk"}}
+
+
+# Group to supergroup ------------------------------------------------------------------------------
+
+OLD, NEW = -5, -1005
+
+
+def migration(to: int | None = None, origin: int | None = None) -> Message:
+    """What Telegram writes into the old chat (`to`), and into the new one (`origin`)."""
+    chat = Chat(OLD if to else NEW, "group" if to else "supergroup")
+    date = datetime.now(UTC)
+    return Message(1, date, chat, migrate_to_chat_id=to, migrate_from_chat_id=origin)
+
+
+TO, FROM = migration(to=NEW), migration(origin=OLD)
+
+
+@pytest.mark.parametrize("saved", [False, True])
+@pytest.mark.parametrize("messages", [(TO, FROM), (FROM, TO), (TO, FROM, TO, FROM)])
+async def test_a_group_that_becomes_a_supergroup_keeps_its_data(
+    messages: tuple[Message, ...],
+    saved: bool,  # noqa: FBT001 - a case
+) -> None:
+    """Handlers are called for both messages, and what is asked of the old chat is made empty."""
+    store = MemoryStore()
+    async with application(store) as app:
+        app.chat_data[OLD]["rules"] = "be kind"
+        app.mark_data_for_update_persistence(chat_ids=OLD)
+        for message in messages:
+            app.migrate_chat_data(message)
+            assert app.chat_data[OLD] == {}
+            assert app.chat_data[NEW] == {"rules": "be kind"}
+            app.mark_data_for_update_persistence(chat_ids=[OLD, NEW])
+            if saved:
+                await app.update_persistence()
+        app.migrate_chat_data(old_chat_id=OLD, new_chat_id=NEW)
+    assert await make_persistence(store).get_chat_data() == {NEW: {"rules": "be kind"}}
+
+
+async def test_ptb_itself_loses_a_groups_data() -> None:
+    """If PTB mends it, our method can go."""
+    app = application(MemoryStore(), plain=True)
+    app.chat_data[OLD]["rules"] = "be kind"
+    for message in (TO, FROM):
+        app.migrate_chat_data(message)
+    assert app.chat_data[NEW] == {}
+
+
+async def test_what_is_there_moves_over_what_is_there() -> None:
+    """As PTB's own does it, with and without a message; a chat does not move onto itself."""
+    app = application(MemoryStore())
+    for arguments in ({"message": TO}, {"old_chat_id": OLD, "new_chat_id": NEW}):
+        app.chat_data[OLD]["rules"] = "be kind"
+        app.chat_data[NEW]["greeted"] = True
+        app.migrate_chat_data(**arguments)
+        assert dict(app.chat_data) == {NEW: {"rules": "be kind"}}
+    app.migrate_chat_data(old_chat_id=NEW, new_chat_id=NEW)
+    assert dict(app.chat_data) == {NEW: {"rules": "be kind"}}
+
+
+async def test_an_object_of_a_context_type_counts_as_nothing_while_it_is_new() -> None:
+    """It has no length, and is compared with what its type makes."""
+    types: Any = ContextTypes(chat_data=SimpleNamespace)
+    app = application(MemoryStore(), context_types=types)
+    app.chat_data[OLD].rules = "be kind"
+    for message in (TO, FROM):
+        app.migrate_chat_data(message)
+        app.chat_data[OLD]  # as a handler asks for it
+    assert app.chat_data[NEW] == SimpleNamespace(rules="be kind")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"message": migration()},
+        {"message": TO, "old_chat_id": OLD},
+        {"old_chat_id": OLD},
+        {"old_chat_id": "-5", "new_chat_id": "-1005"},
+    ],
+)
+async def test_what_ptb_refuses_is_refused(arguments: dict[str, Any]) -> None:
+    """And changes nothing."""
+    app = application(MemoryStore())
+    app.chat_data[OLD]["rules"] = "be kind"
+    with pytest.raises(ValueError, match=r"."):
+        app.migrate_chat_data(**arguments)
+    assert dict(app.chat_data) == {OLD: {"rules": "be kind"}}
 
 
 async def test_without_a_persistence_it_is_an_application() -> None:

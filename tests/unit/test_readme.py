@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from telegram import Chat, Message, Update
+from telegram.ext import ApplicationBuilder
 
 from ptb_s3 import S3Persistence
 from ptb_s3._keyring import Key
@@ -48,6 +53,25 @@ def test_python_runs(code: str) -> None:
     names: dict[str, object] = {"TOKEN": "123456:ABC-DEF", "__name__": "__main__"}
     exec(compile(code, "README.md", "exec"), names)  # noqa: S102 - the README's own code
     assert isinstance(names["persistence"], S3Persistence)
+
+
+async def test_the_handler_for_migrations_is_safe_with_any_application() -> None:
+    """Telegram sends two messages, in either order; data is neither lost nor left behind."""
+    (code,) = (text for text in blocks("python") if "def migrate" in text)
+    names: dict[str, Any] = {"TOKEN": "123456:ABC-DEF"}
+    exec(compile(code, "README.md", "exec"), names)  # noqa: S102 - the README's own code
+    date = datetime.now(UTC)
+    messages = [
+        Message(1, date, Chat(-5, "group"), migrate_to_chat_id=-1005),
+        Message(2, date, Chat(-1005, "supergroup"), migrate_from_chat_id=-5),
+    ]
+    for order in (messages, messages[::-1]):
+        application = ApplicationBuilder().token("1:A").build()
+        application.chat_data[-5]["rules"] = "be kind"
+        for number, message in enumerate(order):
+            context = SimpleNamespace(application=application)
+            await names["migrate"](Update(number, message=message), context)
+        assert dict(application.chat_data) == {-1005: {"rules": "be kind"}}
 
 
 @pytest.mark.parametrize("text", blocks("ini"))

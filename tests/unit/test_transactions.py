@@ -677,7 +677,7 @@ async def test_a_value_that_cannot_be_saved_is_said_and_the_rest_is_saved(plain:
         await deliver(app, update)
     assert not await deliver(app, update)
     assert await bot_data(store) == {"n": 1}
-    assert await users(store) == {}
+    assert await users(store) == {1: {"n": 1}}
 
 
 async def test_a_value_that_cannot_be_copied_is_said() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, assert_type
 
+import pytest
 from telegram.ext import ApplicationBuilder, CallbackContext, ContextTypes, ExtBot, PersistenceInput
 
 from ptb_s3 import (
@@ -82,6 +83,7 @@ def custom() -> S3Persistence[User, Chat, Shop]:
         trusted=("__main__", "shop"),
         aliases={"shop.Old": User},
         serializer=serializer,
+        unsaved=None,
         compression_level=5,
         flush_timeout=4.5,
         restore="41",
@@ -118,6 +120,33 @@ def test_the_types_come_out_as_the_arguments_say() -> None:
     assert persistence.stats == Stats(0, None, 0, 0, 0, 0, 0, 0, 0)
     assert repr(persistence).startswith("S3Persistence(")
     assert PickleSerializer(trusted=["shop"]).id == "pickle5"
+
+
+class Strict(S3Persistence[User, Chat, Shop]):
+    """A persistence of one's own."""
+
+
+class Plain(S3Persistence[dict[Any, Any], dict[Any, Any], dict[Any, Any]]):
+    """Another one."""
+
+
+def test_from_env_makes_what_it_is_called_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the types that the context types say; without them, of dictionaries or a class's own."""
+    monkeypatch.setenv("PTB_S3_BUCKET", "bucket")
+    monkeypatch.setenv("PTB_S3_KEY", Key.generate().reveal())
+    types = ContextTypes(context=Context, user_data=User, chat_data=Chat, bot_data=Shop)
+    unsaved = {"user_data": ["session"]}
+    plain = S3Persistence.from_env(None, unsaved=unsaved)
+    assert_type(plain, S3Persistence[dict[Any, Any], dict[Any, Any], dict[Any, Any]])
+    assert plain.unsaved == {"user_data": frozenset({"session"})}
+    shop = S3Persistence.from_env(None, context_types=types)
+    assert_type(shop, S3Persistence[User, Chat, Shop])
+    assert shop.context_types is types
+    strict = Strict.from_env(None, context_types=types)
+    assert_type(strict, Strict)
+    subclass = Plain.from_env(None)
+    assert_type(subclass, Plain)
+    assert (type(plain), type(strict), type(subclass)) == (S3Persistence, Strict, Plain)
 
 
 def test_an_application_takes_it() -> None:
