@@ -84,6 +84,7 @@ LAYERS = (
     "_s3",
     "_s3_glance",
     "_s3_client",
+    "_s3_deletion",
     "_s3_listing",
     "_s3_place",
     "_s3_bodies",
