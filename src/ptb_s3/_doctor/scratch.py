@@ -92,15 +92,20 @@ class Scratch:
                 result, (PreconditionFailed, StorageUnavailableError)
             ):
                 raise result
+        told = dict(zip(bodies, results, strict=True))
         stored = await self._store.get(name)
-        won = [
-            body for body, result in zip(bodies, results, strict=True) if type(result) is Written
+        won = [body for body, result in told.items() if type(result) is Written]
+        if not won and stored is not None and stored.body in told:
+            # Its answer was lost, or it was sent twice, and refused the second time alone.
+            won = [stored.body]
+        undecided = [
+            body for body, result in told.items() if isinstance(result, StorageUnavailableError)
         ]
         return Race(
             NOTHING_ELSE if if_match is None else SAME_AS_SEEN,
             writers=len(bodies),
             winners=len(won),
-            undecided=sum(isinstance(result, StorageUnavailableError) for result in results),
+            undecided=len({*undecided} - {*won}),
             kept=stored is not None and stored.body in won,
         )
 
