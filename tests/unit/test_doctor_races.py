@@ -114,10 +114,16 @@ async def test_a_winner_that_was_not_told_is_known_by_what_is_there(instead: Exc
 
 
 async def test_one_winner_in_every_race_is_proof() -> None:
-    """As many races as there is time for, and none more than are needed."""
-    tried = await raced(Looks(0, 1, 0, versioned=True))
+    """Eight for each condition, one after another."""
+    store = Looks(0, 1, 0, versioned=True)
+    tried = await raced(store)
     assert [race.verdict for race in tried.races] == [Verdict.PROVEN] * 2
-    assert trials.conditional_put(tried.races, tried.accepted).status is Status.OK
+    assert [race.rounds for race in tried.races] == [8, 8]
+    created = [name for name in store.current() if "-race" in name]
+    assert len(created) == 8
+    finding = trials.conditional_put(tried.races, tried.accepted)
+    assert finding.status is Status.OK
+    assert finding.found.endswith("for If-None-Match and for If-Match, in each of 8 races")
 
 
 async def test_races_that_take_long_are_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
