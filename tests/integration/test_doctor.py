@@ -864,6 +864,26 @@ async def test_conditions_that_go_by_what_was_deleted(
     assert await entries(s3_client, bucket) == []
 
 
+async def test_etags_that_are_taken_without_quotation_marks_alone(
+    proxy: MeddlingProxy, s3_client: S3Client, bucket: str
+) -> None:
+    """A bot gives them so there; it is proven so, and no fault (DigitalOcean Spaces)."""
+
+    def change(asked: Asked) -> Asked | Answered:
+        etag = asked.headers.get("if-match", "")
+        if not is_put(asked) or not etag:
+            return asked
+        if etag.startswith('"'):
+            return error(412, "PreconditionFailed")
+        return replace(asked, headers={**asked.headers, "if-match": f'"{etag}"'})
+
+    proxy.change = change
+    found = (await examine(proxy.server, bucket))[Check.CONDITIONAL_PUT]
+    assert found.status is OK
+    assert found.found.endswith("without their quotation marks alone")
+    assert await entries(s3_client, bucket) == []
+
+
 async def test_conditions_above_a_marker_that_may_not_be_laid(
     proxy: MeddlingProxy, s3_client: S3Client, bucket: str
 ) -> None:

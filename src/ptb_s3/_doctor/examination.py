@@ -281,7 +281,11 @@ class Examination:
                 await self._told(None, tried.write_before_a_suspension())
             self._add(
                 trials.conditional_put(
-                    tried.races, tried.accepted, tried.above_marker, tried.before_suspension
+                    tried.races,
+                    tried.accepted,
+                    tried.above_marker,
+                    tried.before_suspension,
+                    unquoted=self._scratch.unquoted,
                 )
             )
         times = await self._told(Check.LATENCY, self._scratch.latency(_TIMED))

@@ -35,10 +35,15 @@ class Scratch:
     Args:
         store: Where they lie.
         token: Makes their names nobody else's.
+
+    Attributes:
+        unquoted: Whether the storage takes right ETags without their quotation marks alone, as a
+            bot then gives them.
     """
 
     def __init__(self, store: S3Store, token: str) -> None:
         self.name = FOLDER + token
+        self.unquoted = False
         self._store = store
         self._once = store.alike(once=True)
         self._known: dict[str, dict[str, bytes]] = {}
@@ -66,19 +71,30 @@ class Scratch:
             StorageError: Also where the storage refuses what it must accept.
         """
         name, body = self.name + aside, self._body()
-        try:
-            return await self._begin(name, body, if_match)
-        except PreconditionFailed:
-            fetched = await self._store.get(name)
-        if fetched is None or fetched.body != body:  # else the reply to a first attempt was lost
+        written = await self._written(name, body, if_match)
+        if written is None and if_match is not None and not self.unquoted:
+            self.unquoted = True
+            written = await self._written(name, body, if_match)
+            self.unquoted = written is not None
+        if written is None:
             condition = NOTHING_ELSE if if_match is None else SAME_AS_SEEN
             raise StorageError(
                 f"The storage refuses a write of {self.key + aside!r} whose condition "
                 f"({condition}) holds. A bot could save nothing there. Use another storage; the "
                 "README lists providers."
             )
+        return written
+
+    async def _written(self, name: str, body: bytes, if_match: str | None) -> Written | None:
+        """Write an object; None if that is refused."""
+        try:
+            return await self._begin(name, body, if_match)
+        except PreconditionFailed:
+            fetched = await self._store.get(name)
+        if fetched is None or fetched.body != body:
+            return None
         self._known[name][fetched.version_id or _UNVERSIONED] = body
-        return Written(fetched.etag, fetched.version_id)
+        return Written(fetched.etag, fetched.version_id)  # the reply to a first attempt was lost
 
     async def race(self, if_match: str | None, *, aside: str = "") -> Race:
         """Let writers of different bodies write the same object on the same condition, at once.
@@ -290,6 +306,8 @@ class Scratch:
 
     async def _put(self, store: S3Store, name: str, body: bytes, if_match: str | None) -> Written:
         ids = self._known.setdefault(name, {})
+        if if_match is not None and self.unquoted:
+            if_match = if_match.strip('"')
         written = await store.put(name, body, if_match=if_match)
         ids[written.version_id or _UNVERSIONED] = body
         return written

@@ -82,6 +82,8 @@ def conditional_put(
     accepted: Sequence[str] | None,
     above_marker: Sequence[str] | None = None,
     before_suspension: Older | None = None,
+    *,
+    unquoted: bool = False,
 ) -> Finding:
     """Judge whether two writers would overwrite each other, and whether one can save.
 
@@ -90,12 +92,14 @@ def conditional_put(
         accepted: Writes that were accepted, and that must be refused; None: they were not tried.
         above_marker: What is wrong with conditions above a delete marker; None: not tried.
         before_suspension: See `Older`; None: head is not so old.
+        unquoted: Whether ETags had to be given without their quotation marks.
     """
     data = {
         "races": [race._asdict() | {"verdict": race.verdict} for race in races],
         "accepted": accepted,
         "above_marker": above_marker,
         "before_suspension": before_suspension,
+        "unquoted": unquoted,
     }
     faults = [_lost(race) for race in races if race.verdict is Verdict.BROKEN]
     faults += [f"a write with {trial}" for trial in accepted or ()]
@@ -134,7 +138,8 @@ def conditional_put(
             "another, or bring it back (ptb-s3 repair). Two writers do not overwrite each other.",
             **data,
         )
-    return ok(Check.CONDITIONAL_PUT, _won(races), **data)
+    marks = "; it takes ETags without their quotation marks alone" if unquoted else ""
+    return ok(Check.CONDITIONAL_PUT, _won(races) + marks, **data)
 
 
 def _won(races: Sequence[Race]) -> str:
