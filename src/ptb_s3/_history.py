@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ptb_s3._base import Reader, overlay
 from ptb_s3._container import HEAD, Header
 from ptb_s3._head import Head, Part, Ref
-from ptb_s3._listing import by_age, listed, read_commit, read_commits
+from ptb_s3._listing import by_age, is_kept, listed, read_commit, read_commits
 from ptb_s3._order import RESOLUTION, Commit, in_order, moments
 from ptb_s3._state import Entities, Kind
 from ptb_s3._store import Fetched, Store, Version
@@ -105,8 +105,11 @@ class History:
 
         Args:
             advance: Called with how many versions have been listed.
+
+        Raises:
+            NoHistoryError: The storage lists no versions.
         """
-        groups = moments(await listed(self._store, HEAD, advance))
+        groups = moments(await listed(self._store, HEAD, advance, strict=True))
         others: dict[str, Header] = {}
         while groups:
             commits = await self._read(groups[-1])
@@ -342,7 +345,7 @@ class History:
             version_id: The commit's, if there is one.
         """
         versions = await listed(self._store, HEAD)
-        if all(version.version_id == "null" for version in versions):
+        if not any(map(is_kept, versions)):
             return _no_point(request, "the bucket keeps no versions, so there is no history")
         ids = [version.version_id for version in versions]
         newer = versions[: ids.index(version_id)] if version_id in ids else versions

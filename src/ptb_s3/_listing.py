@@ -22,7 +22,7 @@ from ptb_s3 import _container
 from ptb_s3._container import HEAD, MAX_PREAMBLE, Header
 from ptb_s3._order import JITTER, Commit, by_time
 from ptb_s3._store import Store, Version
-from ptb_s3.errors import DamagedObjectError, StorageError
+from ptb_s3.errors import DamagedObjectError, NoHistoryError, StorageError
 
 # Requests under way at once where many versions are looked at.
 _WIDTH = 16
@@ -41,8 +41,17 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 
+def is_kept(version: Version) -> bool:
+    """Tell whether a version is one that stays when it is replaced: without versioning, none is."""
+    return version.version_id != _UNVERSIONED
+
+
 async def listed(
-    store: Store, name: str, advance: Callable[[int], None] = lambda _: None
+    store: Store,
+    name: str,
+    advance: Callable[[int], None] = lambda _: None,
+    *,
+    strict: bool = False,
 ) -> list[Version]:
     """List an object's versions as `by_time` orders them; one that a read gives is current, too.
 
@@ -50,15 +59,17 @@ async def listed(
         store: Where they lie.
         name: The object.
         advance: Called with how many have been listed.
+        strict: Where the storage lists no versions, do not give what is current in their place.
 
     Raises:
+        NoHistoryError: The storage lists no versions, and is to be taken strictly, or keeps some.
         StorageError: Also where a version that is there is not listed: others may be missing, too.
     """
     for _ in range(_TRIES):
         # Before the list: what is written later is in it, or not.
         found = await store.get(name, first_bytes=1)
         versions: list[Version] = []
-        async for version in store.versions(name):
+        async for version in store.versions(name) if strict else _versions(store, name):
             versions.append(version)
             advance(len(versions))
         if found is None:
@@ -88,7 +99,7 @@ async def by_age(
     """
     page: list[Version] = []
     number, in_turn, oldest = 0, True, datetime.max.replace(tzinfo=UTC)
-    async for version in store.versions(HEAD):
+    async for version in _versions(store, HEAD):
         in_turn = in_turn and version.modified - JITTER <= oldest
         oldest = min(oldest, version.modified)
         page.append(version)
@@ -103,6 +114,24 @@ async def by_age(
                 "read, which takes a while."
             )
     yield by_time(page)
+
+
+async def _versions(store: Store, name: str) -> AsyncIterator[Version]:
+    """Iterate over an object's versions; where the storage keeps none, over what is current.
+
+    Raises:
+        NoHistoryError: It lists none, and what is current has the id of a version.
+    """
+    try:
+        async for version in store.versions(name):
+            yield version
+    except NoHistoryError:
+        found = await store.get(name)
+        if found is not None and found.version_id is not None:
+            raise
+        if found is not None:
+            modified = found.modified or datetime.min.replace(tzinfo=UTC)
+            yield Version(_UNVERSIONED, modified, len(found.body), is_latest=True)
 
 
 async def require_gone(store: Store, missing: Iterable[tuple[str, Version]]) -> None:

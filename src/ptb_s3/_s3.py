@@ -24,6 +24,7 @@ from ptb_s3._s3_answers import (
 )
 from ptb_s3._s3_bodies import Deadline, Transfer, readied
 from ptb_s3._s3_client import ATTEMPTS, BACKOFF, Link, Untyped, jitter, options, prepared
+from ptb_s3._s3_deletion import Deletion
 from ptb_s3._s3_glance import Glance
 from ptb_s3._s3_listing import Page, Progress, remaining
 from ptb_s3._s3_place import check_endpoint
@@ -42,11 +43,8 @@ _LONG = 30.0
 """Seconds to wait for an answer where the request is not to be sent twice."""
 _DEFAULT_REGION = "us-east-1"
 """What servers other than AWS take for theirs; the signature needs one."""
-_DELETED_AT_ONCE = 1000
-"""Versions: the most that one request takes (Amazon S3 API Reference, "DeleteObjects")."""
 _NEIGHBOURS = 10
 """Prefixes beside one's own that are looked at, where a new state is begun."""
-_GONE_ALREADY = frozenset({"NoSuchKey", "NoSuchVersion"})
 _RANGE_NOT_SATISFIABLE = 416
 _UNVERSIONED = "null"
 """The id that a version has where there is no versioning; replies need not name it."""
@@ -123,6 +121,7 @@ class S3Store:
         self._session: Any = session
         self._link: Link | None = None
         self._glance = Glance(bucket, expected_bucket_owner)
+        self._deletion = Deletion(self._ask)
         self._workers: dict[str, Worker] = {}
 
     @property
@@ -186,7 +185,9 @@ class S3Store:
 
     async def _put(self, name: str, body: bytes, condition: dict[str, str]) -> Written:
         key, if_match = self.prefix + name, "IfMatch" in condition
-        question = Question("write", self.bucket, key, if_match=if_match)
+        question = Question(
+            "write", self.bucket, key, if_match=if_match, unconditional=not condition
+        )
         stream, digest = await self._worker(name)(readied, body)
         response = await self._ask(
             question,
@@ -247,7 +248,7 @@ class S3Store:
 
     async def _pages(self, name: str) -> AsyncGenerator[Page, None]:
         """Iterate over the pages of the list of an object's versions."""
-        question = Question("list", self.bucket, self.prefix + name)
+        question = Question("list versions of", self.bucket, self.prefix + name)
         progress = Progress(question)
         while progress.markers is not None:
             request = {"Prefix": question.key, **progress.markers}
@@ -261,20 +262,7 @@ class S3Store:
     async def delete(self, name: str, version_ids: Sequence[str]) -> list[str]:
         """See `Archive.delete`."""
         question = Question("delete versions of", self.bucket, self.prefix + name)
-        refused: list[str] = []
-        for at in range(0, len(version_ids), _DELETED_AT_ONCE):
-            batch = version_ids[at : at + _DELETED_AT_ONCE]
-            response = await self._ask(
-                question,
-                "delete_objects",
-                Delete={
-                    "Objects": [{"Key": question.key, "VersionId": id_} for id_ in batch],
-                },
-            )
-            if isinstance(response, Answer):
-                raise to_error(question, response)
-            refused += _refused(question, batch, response)
-        return refused
+        return await self._deletion.delete(question, version_ids)
 
     async def lock(self, name: str, version_id: str) -> Lock | None:
         """See `Archive.lock`."""
@@ -378,17 +366,20 @@ class S3Store:
         self, question: Question, request: dict[str, Any], transfer: Transfer
     ) -> Fetched | None:
         """Read an object; again where its body breaks off, which botocore does not see."""
-        attempt = 1
+        attempt, wanted = 1, request.get("VersionId")
         while True:
             response = await self._ask(question, "get_object", **request)
             if isinstance(response, Answer):
+                if request.get("VersionId") == _UNVERSIONED and _may_have_no_ids(response):
+                    request = {key: value for key, value in request.items() if key != "VersionId"}
+                    continue
                 if means_absent(question, response):
                     return None
                 if response.status == _RANGE_NOT_SATISFIABLE and "Range" in request:
                     request = {key: value for key, value in request.items() if key != "Range"}
                     continue  # the object is empty: it has no first byte, but an ETag
                 raise to_error(question, response)
-            if not _is_version(response, request.get("VersionId")):
+            if not _is_version(response, wanted):
                 response["Body"].close()
                 return None
             try:
@@ -513,30 +504,20 @@ def _error_answer(exc: Exception) -> Answer | None:
     )
 
 
-def _refused(question: Question, batch: Sequence[str], response: dict[str, Any]) -> list[str]:
-    """Return which versions were not deleted, for a reason that will be the same next time.
-
-    Raises:
-        StorageUnavailableError: For one that may not.
-    """
-    errors = [e for e in response.get("Errors", []) if e.get("Code") not in _GONE_ALREADY]
-    for error in errors:
-        refusal = to_error(question, Answer(str(error.get("Code", "")), 403))
-        if isinstance(refusal, StorageUnavailableError):
-            raise refusal
-    named = [str(error["VersionId"]) for error in errors if error.get("VersionId")]
-    if len(named) == len(errors):
-        return named
-    deleted = {entry.get("VersionId") for entry in response.get("Deleted", [])}
-    return [version_id for version_id in batch if version_id not in deleted]  # moto names none
-
-
 def _etag(question: Question, response: dict[str, Any]) -> str:
     """Return the ETag. A web server that is none of S3's says 200 to many things, but no ETag."""
     etag = response.get("ETag")
     if not etag:
         raise to_error(question, _NOT_S3)
     return str(etag)
+
+
+def _may_have_no_ids(answer: Answer) -> bool:
+    """Tell whether what is there may be ``null`` and not be read by that id, which it is listed by.
+
+    So it is with versitygw 1.8.0 (InvalidArgument) where it was given no folder for versions.
+    """
+    return answer.status in {400, 404, 405, 501}
 
 
 def _is_version(response: dict[str, Any], wanted: str | None) -> bool:

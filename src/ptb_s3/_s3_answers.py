@@ -22,6 +22,7 @@ from ptb_s3.errors import (
     AccessDeniedError,
     BucketNotFoundError,
     NoConditionalPutError,
+    NoHistoryError,
     SettingsError,
     StorageError,
     StorageUnavailableError,
@@ -34,11 +35,13 @@ class Question(NamedTuple):
     """What was asked, as far as an error's text needs it.
 
     Attributes:
-        operation: ``read``, ``write``, ``list``, ``delete versions of`` or ``look at``.
+        operation: ``read``, ``write``, ``list``, ``list versions of``, ``delete versions of`` or
+            ``look at``.
         bucket: The bucket.
         key: The object's full key, prefix included; empty where the bucket itself is meant.
         if_match: Whether a write was to replace an object, rather than to create one.
         version: Whether a read named a version.
+        unconditional: Whether a write was to take effect whatever is there.
     """
 
     operation: str
@@ -46,6 +49,7 @@ class Question(NamedTuple):
     key: str
     if_match: bool = False
     version: bool = False
+    unconditional: bool = False
 
     def __str__(self) -> str:
         if not self.key:
@@ -140,8 +144,14 @@ _NO_CONDITIONS = _Row(
     "single_writer=True (PTB_S3_SINGLE_WRITER=true).",
 )
 _NO_HISTORY = _Row(
-    StorageError, "The storage keeps no versions: there is no history to go back to."
+    NoHistoryError, "The storage keeps no versions: there is no history to go back to."
 )
+_UNABLE = _Row(
+    StorageError,
+    "The storage does not know such a request. Update its software, or use another storage; the "
+    "README lists some.",
+)
+_REFUSED = _Row(StorageError, "It refuses the request as it is; trying again will not help.")
 _NOT_S3 = _Row(
     StorageError,
     "That is no answer of an S3 server. Check PTB_S3_ENDPOINT_URL: it takes the address of the S3 "
@@ -164,6 +174,8 @@ _BY_CODE: dict[str, _Row] = {
     "Forbidden": _DENIED,
     "Unauthorized": _DENIED,  # Cloudflare R2
     "InvalidAccessKeyId": _UNKNOWN_KEY_ID,
+    "XAdminUserNotFound": _UNKNOWN_KEY_ID,  # versitygw 1.8.0, with status 404
+    "InvalidSecurity": _UNKNOWN_KEY_ID,
     "NotSignedUp": _UNKNOWN_KEY_ID,
     "SignatureDoesNotMatch": _Row(
         AccessDeniedError,
@@ -190,8 +202,7 @@ _BY_CODE: dict[str, _Row] = {
     "TemporaryRedirect": _REGION,
     "AuthorizationHeaderMalformed": _REGION,
     "IllegalLocationConstraintException": _REGION,
-    # What the storage cannot do.
-    "NotImplemented": _NO_CONDITIONS,
+    # What the storage cannot do; see also `_beyond`.
     "InvalidObjectState": _Row(
         StorageError,
         "A lifecycle rule has moved the object to an archive class. Restore it there, and leave "
@@ -224,7 +235,6 @@ _BY_STATUS: dict[int, _Row] = {
     408: _WEATHER,
     412: _Row(PreconditionFailed, "The object is not the one to be replaced."),
     429: _WEATHER,
-    501: _NO_CONDITIONS,
     507: _FULL,
 }
 
@@ -286,8 +296,11 @@ _BY_FAILURE: dict[str, _Row] = {
 }
 
 _DEFINITELY_ABSENT = frozenset({"NoSuchKey", "NoSuchVersion"})
-# The id of a version that never was (AWS, MinIO: not of the right form), or of a delete marker.
-_NO_SUCH_VERSION = frozenset({"InvalidArgument", "MethodNotAllowed"})
+# The id of a version that never was (AWS, MinIO: not of the right form), or of a delete marker; or
+# there are no versions at all (rclone 1.76: 501).
+_NO_SUCH_VERSION = frozenset({"InvalidArgument", "MethodNotAllowed", "NotImplemented"})
+_NOT_ALLOWED = 405
+_NOT_IMPLEMENTED = 501
 _UNPRINTABLE = re.compile(r"[^A-Za-z0-9._-]")
 
 
@@ -306,6 +319,16 @@ def means_denied(question: Question, answer: Answer) -> bool:
 def means_elsewhere(question: Question, answer: Answer) -> bool:
     """Tell whether it says to ask in another region."""
     return _row(question, answer) is _REGION
+
+
+def means_refused(question: Question, answer: Answer) -> bool:
+    """Tell whether it refuses what the request is about, and would take others of its kind."""
+    return _row(question, answer) in {_DENIED, _REFUSED}
+
+
+def means_unable(question: Question, answer: Answer) -> bool:
+    """Tell whether it does not take the request as it is, whoever sends it, and whenever."""
+    return _row(question, answer) in {_UNABLE, _REFUSED, _NOT_S3}
 
 
 def to_error(question: Question, answer: Answer) -> Exception:
@@ -354,16 +377,23 @@ def to_failure(question: Question, failure: BaseException, endpoint: str) -> Exc
 def _row(question: Question, answer: Answer) -> _Row:
     if answer.code == "NoSuchKey" and question.operation == "write":
         return _GONE if question.if_match else _NOT_S3
-    if answer.status == 501 and question.operation == "list":  # noqa: PLR2004 - HTTP's
+    if answer.status == _NOT_IMPLEMENTED or answer.code == "NotImplemented":
+        return _beyond(question)
+    if answer.status == _NOT_ALLOWED and question.operation == "list versions of":
         return _NO_HISTORY
     if answer.code.startswith("KMS."):
         return _KMS
-    row = _BY_CODE.get(answer.code) or _BY_STATUS.get(answer.status)
-    if row is not None:
-        return row
-    if answer.status >= 500:  # noqa: PLR2004 - HTTP's
-        return _WEATHER
-    return _Row(StorageError, "It refuses the request as it is; trying again will not help.")
+    otherwise = _WEATHER if answer.status >= 500 else _REFUSED  # noqa: PLR2004 - HTTP's
+    return _BY_CODE.get(answer.code) or _BY_STATUS.get(answer.status) or otherwise
+
+
+def _beyond(question: Question) -> _Row:
+    """Return what a storage lacks that says that it cannot do as it was asked."""
+    if question.operation == "write" and not question.unconditional:
+        return _NO_CONDITIONS
+    if question.version or question.operation == "list versions of":
+        return _NO_HISTORY
+    return _UNABLE
 
 
 def version_of(response: Mapping[str, Any]) -> str | None:

@@ -16,7 +16,11 @@ Untyped: TypeAlias = Any
 """Anything that aioboto3 hands out: it ships no types."""
 
 ATTEMPTS = 3
-"""Attempts at a request, all told. botocore's default of 5 outlasts any SIGTERM window."""
+"""Attempts at a request at most, each of them one request at the server (see `_s3_transport`).
+
+botocore's default of 5 outlasts any SIGTERM window. A client whose retry quota is used up, after
+some fifty failed calls, makes one attempt at each until others succeed.
+"""
 BACKOFF = 2.0
 """Seconds: the longest that botocore waits before the third attempt."""
 _POOL = 32
@@ -59,6 +63,7 @@ def prepared(session: Untyped, options: dict[str, Any], *, signed: bool) -> tupl
     from botocore import UNSIGNED  # noqa: PLC0415 - as above
 
     from ptb_s3._s3_names import Resolver  # noqa: PLC0415 - it imports aiohttp
+    from ptb_s3._s3_transport import Once  # noqa: PLC0415 - it imports aiobotocore
 
     if session is None:
         core = get_session()
@@ -71,7 +76,7 @@ def prepared(session: Untyped, options: dict[str, Any], *, signed: bool) -> tupl
     # Said, so that it goes for signed addresses, too: botocore's default for those is version 2.
     version = "s3v4" if signed else UNSIGNED
     names = {"resolver": Resolver()}
-    return session, AioConfig(names, **options, signature_version=version)
+    return session, AioConfig(names, Once, **options, signature_version=version)
 
 
 def options(attempts: int, timeouts: dict[str, float], *, path_style: bool) -> dict[str, Any]:

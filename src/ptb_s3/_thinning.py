@@ -19,7 +19,7 @@ from ptb_s3._container import HEAD, Header
 from ptb_s3._erasure import subjects
 from ptb_s3._head import Head
 from ptb_s3._history import restorable
-from ptb_s3._listing import read_commits, require_gone
+from ptb_s3._listing import is_kept, read_commits, require_gone
 from ptb_s3._object_lock import locked_until, locks
 from ptb_s3._order import Commit, in_order, moments
 from ptb_s3._retention import Policy
@@ -380,7 +380,7 @@ async def carry_out(archive: Archive, plan: Plan, advance: Advance) -> None:
 
 
 def _dooming(listing: Listing, doomed: Callable[[str, Version], bool]) -> Plan:
-    plan = Plan({}, versioned=any(v.version_id != "null" for v in listing[HEAD]))
+    plan = Plan({}, versioned=any(map(is_kept, listing[HEAD])))
     for name, versions in listing.items():
         going = [version for version in versions if doomed(name, version)]
         plan.doomed[name] = going

@@ -24,6 +24,7 @@ __all__ = [
     "KeyFormatError",
     "MissingObjectError",
     "NoConditionalPutError",
+    "NoHistoryError",
     "NothingThereError",
     "OvertakenError",
     "PersistenceError",
@@ -81,6 +82,10 @@ class AccessDeniedError(StorageError):
 
 class NoConditionalPutError(StorageError):
     """The storage has no conditional PUT, or does not keep to it: two writers would collide."""
+
+
+class NoHistoryError(StorageError):
+    """The storage keeps no versions, or lists none: there is no history."""
 
 
 class NothingThereError(PersistenceError):

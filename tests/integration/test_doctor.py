@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
@@ -139,7 +140,7 @@ async def test_a_bucket_as_it_should_be(
     assert found[Check.VERSIONING].found == "enabled"
     assert found[Check.LIFECYCLE].found == ("rule 'history' removes what was replaced 30 days ago")
     assert found[Check.PUBLIC_ACCESS].found.startswith("refused without credentials")
-    assert found[Check.CLEAN_UP].found == "nothing is left of 24 versions"
+    assert found[Check.CLEAN_UP].found == "nothing is left of 40 versions"
     for latency in found[Check.LATENCY].data.values():
         assert 0 < latency["median_ms"] <= latency["p95_ms"]
         assert latency["requests"] == 20
@@ -718,7 +719,9 @@ async def test_what_may_be_hidden_but_not_listed_is_known(
     proxy.change = deny(lambda asked: deletes_versions(asked) or "versions" in asked.query)
     found = await examine(proxy.server, bucket)
     page = await s3_client.list_object_versions(Bucket=bucket)
-    assert sum(found[Check.CLEAN_UP].data["left"].values()) == len(page["Versions"])
+    beneath = [marker for marker in page["DeleteMarkers"] if not marker["IsLatest"]]
+    known = len(page["Versions"]) + len(beneath)
+    assert sum(found[Check.CLEAN_UP].data["left"].values()) == known
 
 
 async def test_an_unlisted_object_is_deleted_as_well(
@@ -729,6 +732,300 @@ async def test_an_unlisted_object_is_deleted_as_well(
     found = await examine(proxy.server, bucket)
     assert found[Check.CLEAN_UP].status is OK
     assert await entries(s3_client, bucket) == []
+
+
+# Where a request is not to be had -----------------------------------------------------------------
+
+
+def _deletes_many(asked: Asked) -> bool:
+    return asked.method == "POST" and "delete" in asked.query
+
+
+def _deletes_by_id(asked: Asked) -> bool:
+    return asked.method == "DELETE" and "versionId" in asked.query
+
+
+@pytest.mark.parametrize(
+    "refusal", [error(400, "MissingContentMD5"), error(501, "NotImplemented")], ids=["md5", "none"]
+)
+async def test_nothing_is_left_without_delete_objects(
+    proxy: MeddlingProxy, s3_client: S3Client, bucket: str, refusal: Answered
+) -> None:
+    """Each version and marker is deleted by itself then."""
+    proxy.change = lambda asked: refusal if _deletes_many(asked) else asked
+    found = await examine(proxy.server, bucket)
+    assert found[Check.CLEAN_UP].status is OK
+    assert found[Check.EXCESS].found.startswith("may delete versions")
+    assert await entries(s3_client, bucket) == []
+
+
+@pytest.mark.parametrize("lists", [True, False], ids=["lists", "lists none"])
+@pytest.mark.parametrize(
+    "refusal", [error(400, "InvalidArgument"), error(501, "NotImplemented")], ids=["id", "ids"]
+)
+async def test_nothing_is_left_where_versions_have_no_ids(
+    proxy: MeddlingProxy,
+    s3_client: S3Client,
+    unversioned_bucket: str,
+    refusal: Answered,
+    *,
+    lists: bool,
+) -> None:
+    """What is refused by the id `null` is deleted by its key."""
+
+    def change(asked: Asked) -> Asked | Answered:
+        if _deletes_many(asked) or ("versions" in asked.query and not lists):
+            return error(501, "NotImplemented")
+        return refusal if _deletes_by_id(asked) else asked
+
+    proxy.change = change
+    found = await examine(proxy.server, unversioned_bucket)
+    assert found[Check.CLEAN_UP].status is OK
+    assert found[Check.CLEAN_UP].found.startswith("nothing is left of")
+    assert found[Check.HISTORY].found == "none: no versions are kept"
+    assert await entries(s3_client, unversioned_bucket) == []
+
+
+async def test_nothing_is_left_of_a_write_whose_answer_was_lost(
+    proxy: MeddlingProxy, s3_client: S3Client, unversioned_bucket: str
+) -> None:
+    """Also where nothing is listed, and so its version's id is not known."""
+    proxy.change = lambda asked: (
+        error(501, "NotImplemented") if "versions" in asked.query else asked
+    )
+    proxy.amend = lambda asked, told: (
+        error(500, "InternalError") if is_put(asked) and "-race" in asked.key else told
+    )
+    await examine(proxy.server, unversioned_bucket)
+    assert await entries(s3_client, unversioned_bucket) == []
+
+
+async def test_an_access_key_that_is_looked_for_in_vain(proxy: MeddlingProxy, bucket: str) -> None:
+    """That it is answered by 404 makes it no wrong address (versitygw 1.8.0)."""
+    proxy.change = lambda _: error(404, "XAdminUserNotFound")
+    found = await examine(proxy.server, bucket)
+    assert statuses(found, UNKNOWN) == {Check.CREDENTIALS: FAILED}
+    assert "AWS_ACCESS_KEY_ID" in found[Check.CREDENTIALS].remedy
+
+
+@pytest.mark.parametrize("region", ["default", "WEUR"])
+async def test_a_region_without_the_form_of_one_is_not_advised(
+    proxy: MeddlingProxy, bucket: str, region: str
+) -> None:
+    """A storage that says so takes what we sign for."""
+    told = {"x-amz-bucket-region": region}
+    proxy.amend = lambda _, answer: replace(answer, headers={**answer.headers, **told})
+    found = await examine(proxy.server, bucket, writers=1)
+    assert found[Check.REGION].status is OK
+    assert found[Check.REGION].found == "requests are signed for us-east-1, which is accepted"
+
+
+async def test_an_owner_that_could_be_checked(proxy: MeddlingProxy, bucket: str) -> None:
+    """Where the storage minds, and is not asked to, that is a warning, on whatever storage."""
+    proxy.change = _belongs_to("111122223333")
+    found = await examine(proxy.server, bucket, writers=1)
+    assert found[Check.OWNER].status is WARNING
+    assert "PTB_S3_EXPECTED_BUCKET_OWNER" in found[Check.OWNER].remedy
+
+
+async def test_an_owner_that_nobody_minds(s3_server: S3Server, bucket: str) -> None:
+    """It is not said to be checked where any account would do."""
+    found = await examine(s3_server, bucket, writers=1, expected_bucket_owner="111122223333")
+    assert found[Check.OWNER].found == (
+        "account 111122223333 is asked for; this storage does not mind"
+    )
+
+
+# Right conditions that are refused ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", ["If-Match is taken", "If-None-Match is refused"])
+async def test_conditions_that_go_by_what_was_deleted(
+    proxy: MeddlingProxy, s3_client: S3Client, bucket: str, fault: str
+) -> None:
+    """Above a delete marker there is no object: that is tried, and is not unsafe (versitygw)."""
+    deleted: set[str] = set()
+
+    def change(asked: Asked) -> Asked | Answered:
+        if asked.method == "DELETE" and "versionId" not in asked.query:
+            deleted.add(asked.key)
+        if not is_put(asked) or asked.key not in deleted:
+            return asked
+        if fault == "If-Match is taken":
+            return asked.without("if-match")
+        return error(412, "PreconditionFailed") if "if-none-match" in asked.headers else asked
+
+    proxy.change = change
+    found = (await examine(proxy.server, bucket))[Check.CONDITIONAL_PUT]
+    assert found.status is WARNING
+    assert found.data["above_marker"] == [fault]
+    assert f"above a delete marker, {fault}" in found.found
+    assert "ptb-s3 repair" in found.remedy
+    assert await entries(s3_client, bucket) == []
+
+
+async def test_etags_that_are_taken_without_quotation_marks_alone(
+    proxy: MeddlingProxy, s3_client: S3Client, bucket: str
+) -> None:
+    """A bot gives them so there; it is proven so, and no fault (DigitalOcean Spaces)."""
+
+    def change(asked: Asked) -> Asked | Answered:
+        etag = asked.headers.get("if-match", "")
+        if not is_put(asked) or not etag:
+            return asked
+        if etag.startswith('"'):
+            return error(412, "PreconditionFailed")
+        return replace(asked, headers={**asked.headers, "if-match": f'"{etag}"'})
+
+    proxy.change = change
+    found = (await examine(proxy.server, bucket))[Check.CONDITIONAL_PUT]
+    assert found.status is OK
+    assert found.found.endswith("without their quotation marks alone")
+    assert await entries(s3_client, bucket) == []
+
+
+async def test_conditions_above_a_marker_that_may_not_be_laid(
+    proxy: MeddlingProxy, s3_client: S3Client, bucket: str
+) -> None:
+    """A bot may not delete; then it is not tried, and all else is proven."""
+    await set_rules(s3_client, bucket, RETENTION, SWEEPING)
+    proxy.change = deny(deletes)
+    found = (await examine(proxy.server, bucket))[Check.CONDITIONAL_PUT]
+    assert (found.status, found.data["above_marker"]) == (OK, None)
+
+
+async def suspended(client: S3Client, server: S3Server, bucket: str) -> None:
+    """Suspend versioning above the head of a bot."""
+    await save(server, bucket)
+    await client.put_bucket_versioning(
+        Bucket=bucket, VersioningConfiguration={"Status": "Suspended"}
+    )
+
+
+async def test_a_head_that_is_older_than_a_suspension(
+    proxy: MeddlingProxy, s3_client: S3Client, bucket: str
+) -> None:
+    """SeaweedFS looks at the digest first, so nothing is proven; head is as it was."""
+    await suspended(s3_client, proxy.server, bucket)
+    before = await entries(s3_client, bucket)
+    found = await examine(proxy.server, bucket)
+    assert found[Check.CONDITIONAL_PUT].data["before_suspension"] == "unproven"
+    assert "and head is from before that" in found[Check.VERSIONING].found
+    assert "take no commit on top of such a head" in found[Check.VERSIONING].remedy
+    assert await entries(s3_client, bucket) == before
+
+
+async def test_a_head_that_cannot_be_replaced_after_a_suspension(
+    proxy: MeddlingProxy, s3_client: S3Client, bucket: str
+) -> None:
+    """Where the storage looks at the condition first, the fault is found without a write."""
+    await suspended(s3_client, proxy.server, bucket)
+    before = await entries(s3_client, bucket)
+    proxy.change = lambda asked: (
+        error(412, "PreconditionFailed") if is_put(asked) and asked.key == "bot/head" else asked
+    )
+    found = (await examine(proxy.server, bucket))[Check.CONDITIONAL_PUT]
+    assert found.status is FAILED
+    assert "no commit will succeed" in found.found
+    assert "Turn on versioning" in found.remedy
+    assert await entries(s3_client, bucket) == before
+
+
+async def test_a_head_is_never_written_where_digests_are_not_looked_at(
+    proxy: MeddlingProxy, s3_client: S3Client, bucket: str
+) -> None:
+    """There, nothing would keep the storage from taking it."""
+    await suspended(s3_client, proxy.server, bucket)
+    proxy.change = lambda asked: asked.without("content-md5")
+    proxy.asked.clear()
+    found = await examine(proxy.server, bucket)
+    assert not [asked for asked in proxy.asked if is_put(asked) and asked.key == "bot/head"]
+    assert found[Check.CONDITIONAL_PUT].data["before_suspension"] == "unproven"
+
+
+# What is told of versions -------------------------------------------------------------------------
+
+
+def _on_pages(change: Callable[[bytes], bytes]) -> Callable[[Asked, Answered], Answered]:
+    """Change the pages of the list that is compared with what was written."""
+    return lambda asked, answer: (
+        replace(answer, body=change(answer.body))
+        if "versions" in asked.query and "max-keys" in asked.query
+        else answer
+    )
+
+
+_ENTRY = re.compile(rb"<Version>.*?</Version>", re.DOTALL)
+
+
+def _reversed(page: bytes) -> bytes:
+    entries = _ENTRY.findall(page)
+    return _ENTRY.sub(lambda _: entries.pop(), page)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda page: _ENTRY.sub(b"", page, count=1), "3 of 12 are not in it"),
+        (_reversed, "it is not in order, the newest first"),
+        (
+            lambda page: page.replace(b"<IsLatest>true", b"<IsLatest>false"),
+            "what it calls the latest is not what a read gives",
+        ),
+        (
+            lambda page: re.sub(rb"<Next\w+>.*?</Next\w+>", b"", page),
+            "a list of several pages comes to no end",
+        ),
+        (
+            lambda page: page.replace(b"<IsTruncated>true", b"<IsTruncated>false"),
+            "7 of 12 are not in it",
+        ),
+    ],
+    ids=["hidden", "oldest first", "latest", "endless", "early"],
+)
+async def test_a_list_that_cannot_be_relied_on(
+    proxy: MeddlingProxy,
+    s3_client: S3Client,
+    bucket: str,
+    change: Callable[[bytes], bytes],
+    said: str,
+) -> None:
+    """It is compared, page by page, with what was written; a bot can live there all the same."""
+    proxy.amend = _on_pages(change)
+    found = await examine(proxy.server, bucket)
+    assert found[Check.HISTORY].status is WARNING
+    assert said in found[Check.HISTORY].found
+    assert await entries(s3_client, bucket) == []
+
+
+async def test_a_list_that_is_right(s3_server: S3Server, bucket: str) -> None:
+    """All of several pages is served as it is listed."""
+    found = (await examine(s3_server, bucket))[Check.HISTORY]
+    assert found.found == "12 versions are listed as they are served, newest first"
+
+
+async def test_version_ids_that_are_not_heeded(proxy: MeddlingProxy, bucket: str) -> None:
+    """What is current is no older version, whatever the storage gives for its id."""
+
+    def change(asked: Asked) -> Asked:
+        if asked.method != "GET" or "versionId" not in asked.query:
+            return asked
+        return replace(asked, target=asked.target.partition("?")[0])
+
+    proxy.change = change
+    found = (await examine(proxy.server, bucket))[Check.HISTORY]
+    assert found.status is WARNING
+    assert "11 of 12 are not what a read by their id gives" in found.found
+
+
+@pytest.mark.parametrize("status", [403, 501])
+async def test_versions_that_are_not_listed(proxy: MeddlingProxy, bucket: str, status: int) -> None:
+    """They are kept; by the credentials or by the storage, there is only one way to them."""
+    code = {403: "AccessDenied", 501: "NotImplemented"}[status]
+    proxy.change = lambda asked: error(status, code) if "versions" in asked.query else asked
+    found = (await examine(proxy.server, bucket))[Check.HISTORY]
+    assert found.status is WARNING
+    assert found.found.startswith("versions are kept and not listed")
 
 
 # Who else is let in -------------------------------------------------------------------------------

@@ -238,10 +238,32 @@ async def test_every_reply_lost(s3_server: S3Server, bucket: str, fault_proxy: F
     with pytest.raises(StorageUnavailableError, match="may have taken effect"):
         await store.put("head", b"ours", if_match=None)
     puts = [line for line in fault_proxy.requests if line.startswith("PUT")]
-    assert _ATTEMPTS <= len(puts) <= 2 * _ATTEMPTS  # aiohttp repeats each once by itself
+    assert len(puts) == _ATTEMPTS  # aiohttp repeats none by itself
     fetched = await store.get("head")
     assert fetched is not None
     assert fetched.body == b"ours"
+    await store.close()
+
+
+@pytest.mark.parametrize("reused", [False, True], ids=["fresh", "reused"])
+@pytest.mark.parametrize("lost", Lost)
+async def test_one_attempt_is_one_request(
+    s3_server: S3Server, bucket: str, fault_proxy: FaultProxy, lost: Lost, *, reused: bool
+) -> None:
+    """Whoever asks for no second one gets none, on whatever connection; nor does a read."""
+    store = open_store(s3_server, bucket, endpoint_url=fault_proxy.endpoint_url)
+    once = store.alike(once=True)
+    if reused:
+        assert await once.get("head") is None
+    for method, call in (("PUT", _CALLS["put"]), ("GET", _CALLS["get"])):
+        fault_proxy.requests.clear()
+        fault_proxy.lose(lost, 100, method=method)
+        with pytest.raises(StorageUnavailableError):
+            await call(once)
+        assert [line.split()[0] for line in fault_proxy.requests] == [method]
+    await once.close()
+    fault_proxy.lose(lost, 0, method="NONE")
+    assert (await store.get("head") is None) == (lost is Lost.REQUEST)
     await store.close()
 
 

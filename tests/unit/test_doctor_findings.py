@@ -104,21 +104,39 @@ def test_a_clock_that_nobody_tells(date: str) -> None:
 # Bucket -------------------------------------------------------------------------------------------
 
 
-def test_the_owner_on_aws() -> None:
-    """There it is a warning not to ask for one, and nowhere else."""
-    assert setup.owner(None, accepted=True, on_aws=True).status is WARNING
-    assert setup.owner(None, accepted=True, on_aws=False).status is OK
-    assert setup.owner("1", accepted=True, on_aws=True).found.startswith("account 1, checked")
-    assert setup.owner("1", accepted=True, on_aws=False).found.endswith("not every storage minds")
-    assert setup.owner("1", accepted=False, on_aws=True).status is FAILED
+def test_the_owner() -> None:
+    """Where the storage minds whose it is, it is a warning not to ask for one, and nowhere else."""
+    unasked = setup.owner(None, accepted=True, minds=True, on_aws=True)
+    assert (unasked.status, "your AWS account" in unasked.remedy) == (WARNING, True)
+    unasked = setup.owner(None, accepted=True, minds=True)
+    assert (unasked.status, "AWS account" in unasked.remedy) == (WARNING, False)
+    assert setup.owner(None, accepted=True, minds=False).status is OK
+    assert setup.owner("1", accepted=True, minds=True).found.startswith("account 1, checked")
+    assert setup.owner("1", accepted=True, minds=False).found.endswith("does not mind")
+    assert setup.owner("1", accepted=False, minds=True).status is FAILED
 
 
 @pytest.mark.parametrize(
     ("actual", "status"),
-    [("eu-west-1", OK), ("eu-west-3", WARNING), (Unknown("GetBucketLocation", denied=True), OK)],
+    [
+        ("eu-west-1", OK),
+        ("eu-west-3", WARNING),
+        ("us-gov-west-1", WARNING),
+        ("us-west-004", WARNING),
+        ("fr-par", WARNING),
+        ("default", OK),
+        ("WEUR", OK),
+        ("EU", OK),
+        ("", OK),
+        ("us-east-1\nPTB_S3_KEY=x", OK),
+        (Unknown("GetBucketLocation", denied=True), OK),
+    ],
 )
 def test_the_region(actual: str | Unknown, status: Status) -> None:
-    """Another one than the bucket's costs time; one that is accepted and not told is right."""
+    """Another one than the bucket's costs time; one that is accepted and not told is right.
+
+    What has not the form of a region is none to set.
+    """
     assert setup.region("eu-west-1", actual).status is status
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import pytest
 
@@ -14,7 +14,8 @@ from ptb_s3._doctor.evidence import Verdict
 from ptb_s3._doctor.findings import Status
 from ptb_s3._doctor.scratch import Scratch
 from ptb_s3._s3 import S3Store
-from ptb_s3._store import MemoryStore, Written
+from ptb_s3._store import MemoryStore, PreconditionFailed, Written
+from ptb_s3.errors import StorageUnavailableError
 
 
 class Looks(MemoryStore):
@@ -36,7 +37,7 @@ class Looks(MemoryStore):
         self._random = random.Random(seed)  # noqa: S311 - to be repeatable is the point
         self._open: dict[tuple[str, str | None], int] = {}
 
-    def alike(self, **_: object) -> Self:
+    def alike(self, **_: object) -> Any:
         return self
 
     async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
@@ -77,11 +78,52 @@ async def test_two_winners_now_and_then_are_found(
     assert "two writers would overwrite each other" in finding.found
 
 
-async def test_one_winner_in_every_race_is_proof() -> None:
-    """As many races as there is time for, and none more than are needed."""
-    tried = await raced(Looks(0, 1, 0, versioned=True))
+class Unheard(Looks):
+    """Storage whose answers to the winners of races do not arrive.
+
+    Args:
+        instead: What is heard in their place.
+    """
+
+    def __init__(self, instead: Exception) -> None:
+        super().__init__(0, 1, 0, versioned=True)
+        self._instead = instead
+
+    def alike(self, **how: object) -> Any:
+        return _Mute(self, self._instead) if how.get("once") else self
+
+
+class _Mute:
+    def __init__(self, store: Looks, instead: Exception) -> None:
+        self._store, self._instead = store, instead
+
+    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
+        await self._store.put(name, body, if_match=if_match)
+        raise self._instead
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+@pytest.mark.parametrize("instead", [StorageUnavailableError("cut"), PreconditionFailed("twice")])
+async def test_a_winner_that_was_not_told_is_known_by_what_is_there(instead: Exception) -> None:
+    """Its connection was cut, or the library asked twice and was refused: the race is decided."""
+    tried = await raced(Unheard(instead))
+    assert [(race.winners, race.undecided) for race in tried.races] == [(1, 0)] * 2
     assert [race.verdict for race in tried.races] == [Verdict.PROVEN] * 2
-    assert trials.conditional_put(tried.races, tried.accepted).status is Status.OK
+
+
+async def test_one_winner_in_every_race_is_proof() -> None:
+    """Eight for each condition, one after another."""
+    store = Looks(0, 1, 0, versioned=True)
+    tried = await raced(store)
+    assert [race.verdict for race in tried.races] == [Verdict.PROVEN] * 2
+    assert [race.rounds for race in tried.races] == [8, 8]
+    created = [name for name in store.current() if "-race" in name]
+    assert len(created) == 8
+    finding = trials.conditional_put(tried.races, tried.accepted)
+    assert finding.status is Status.OK
+    assert finding.found.endswith("for If-None-Match and for If-Match, in each of 8 races")
 
 
 async def test_races_that_take_long_are_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,9 +86,11 @@ LAYERS = (
     "_s3",
     "_s3_glance",
     "_s3_client",
+    "_s3_deletion",
     "_s3_listing",
     "_s3_place",
     "_s3_bodies",
+    "_s3_transport",
     "_s3_names",
     "_s3_answers",
     "_guarded",
@@ -101,7 +103,7 @@ LAYERS = (
 )
 ONLY_IMPORTERS = {
     "aioboto3": {"_s3_client"},
-    "aiobotocore": {"_s3_client", "_s3_glance"},
+    "aiobotocore": {"_s3_client", "_s3_glance", "_s3_transport"},
     "aiohttp": {"_s3_names"},
     "botocore": {"_s3", "_s3_client", "_s3_answers", "_s3_glance"},
     "pickle": {"_codec", "_pickling", "_sets", "_transcoder", "_unpickling", "_words"},

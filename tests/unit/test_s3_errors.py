@@ -25,6 +25,7 @@ from ptb_s3.errors import (
     AccessDeniedError,
     BucketNotFoundError,
     NoConditionalPutError,
+    NoHistoryError,
     SettingsError,
     StorageError,
     StorageUnavailableError,
@@ -34,7 +35,10 @@ READ = Question("read", "bucket", "bot/head")
 READ_VERSION = READ._replace(version=True)
 CREATE = Question("write", "bucket", "bot/head")
 REPLACE = CREATE._replace(if_match=True)
+OVERWRITE = CREATE._replace(unconditional=True)
 LIST = Question("list", "bucket", "bot/head")
+LIST_VERSIONS = Question("list versions of", "bucket", "bot/head")
+DELETE = Question("delete versions of", "bucket", "bot/head")
 SECRET = "wJalrXUtnFEMI-not-to-be-shown"  # noqa: S105 - an example
 
 
@@ -82,6 +86,8 @@ ANSWERS = [
     (READ, "Unauthorized", 401, AccessDeniedError, "ListBucket"),
     (READ, "NeverHeardOf", 401, AccessDeniedError, "ListBucket"),
     (READ, "InvalidAccessKeyId", 403, AccessDeniedError, "AWS_ACCESS_KEY_ID"),
+    (LIST, "XAdminUserNotFound", 404, AccessDeniedError, "does not know the access key"),
+    (LIST, "InvalidSecurity", 403, AccessDeniedError, "does not know the access key"),
     (READ, "NotSignedUp", 403, AccessDeniedError, "PTB_S3_ENDPOINT_URL"),
     (READ, "SignatureDoesNotMatch", 403, AccessDeniedError, "AWS_SECRET_ACCESS_KEY"),
     (READ, "ExpiredToken", 400, AccessDeniedError, "fresh credentials"),
@@ -98,7 +104,14 @@ ANSWERS = [
     (READ, "308", 308, StorageError, "PTB_S3_REGION"),
     (CREATE, "NotImplemented", 501, NoConditionalPutError, "conditional writes"),
     (CREATE, "501", 501, NoConditionalPutError, "conditional writes"),
-    (LIST, "NotImplemented", 501, StorageError, "no history"),
+    (OVERWRITE, "NotImplemented", 501, StorageError, "does not know such a request"),
+    (READ, "NotImplemented", 501, StorageError, "does not know such a request"),
+    (READ, "501", 501, StorageError, "does not know such a request"),
+    (READ_VERSION, "501", 501, NoHistoryError, "no history"),
+    (LIST, "NotImplemented", 501, StorageError, "does not know such a request"),
+    (LIST_VERSIONS, "NotImplemented", 501, NoHistoryError, "no history"),
+    (LIST_VERSIONS, "MethodNotAllowed", 405, NoHistoryError, "no history"),
+    (DELETE, "NotImplemented", 501, StorageError, "does not know such a request"),
     (READ, "InvalidObjectState", 403, StorageError, "archive"),
     (CREATE, "EntityTooLarge", 400, StorageError, "5 GiB"),
     (CREATE, "RequestTimeout", 400, StorageUnavailableError, "may have taken effect"),
@@ -165,6 +178,8 @@ def test_every_row_has_a_test() -> None:
         (READ_VERSION, "NoSuchVersion", 404, True),
         (READ_VERSION, "InvalidArgument", 400, True),
         (READ_VERSION, "MethodNotAllowed", 405, True),
+        (READ_VERSION, "NotImplemented", 501, True),
+        (READ, "NotImplemented", 501, False),
         (READ, "InvalidArgument", 400, False),
         (READ, "MethodNotAllowed", 405, False),
         (READ, "NoSuchBucket", 404, False),

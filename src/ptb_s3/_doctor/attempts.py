@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from ptb_s3._container import HEAD
-from ptb_s3._doctor.evidence import Race, Verdict
+from ptb_s3._doctor.evidence import Older, Past, Race, Verdict
+from ptb_s3._doctor.past import look_back
 from ptb_s3._doctor.scratch import NO_ETAG, Scratch
 from ptb_s3._s3 import S3Store
 from ptb_s3._s3_answers import Answer, Question, means_denied
-from ptb_s3._store import PreconditionFailed, Store, Written
-from ptb_s3.errors import AccessDeniedError, StorageError, StorageUnavailableError
+from ptb_s3._store import Fetched, PreconditionFailed, Store, Written
+from ptb_s3.errors import AccessDeniedError, NoHistoryError, StorageError, StorageUnavailableError
 
 READ, LIST, WRITE = "read", "list", "write"
 
 _ROUNDS = 8
 """Races on each condition: a storage that lets two win does so now and then."""
-_ENOUGH = 8.0
+_ENOUGH = 60.0
 """Seconds after which no further race begins, if one was decided. SeaweedFS 4.48 has each writer
-wait for its turn, up to ten seconds for sixteen; a storage that lets two win is quick about it."""
+wait for its turn, now and then for seconds; a storage that lets two win is quick about it."""
 _UNDECIDED = 3
 """Races that may stay undecided before there is no sense in another."""
 _REFUSED_FOR_THE_OBJECT = frozenset({404, 412})
 """Statuses by which S3 says no to what it would allow, were there another object."""
+_OF_A_DIGEST = frozenset({400, 422})
+"""Statuses by which storages refuse what arrived with another digest than was said."""
+_WRONG_DIGEST = base64.b64encode(bytes(16)).decode()
+"""No content is known that has it."""
 _T = TypeVar("_T")
 
 
@@ -45,6 +52,10 @@ class Attempts:
         races: The most telling race on each condition.
         accepted: Writes that were accepted, and that must be refused; see `Scratch.accepted`. None
             as long as they were not tried.
+        above_marker: What is wrong with conditions above a delete marker.
+        before_suspension: What is known of the right condition on a head that is older than a
+            suspension of versioning; None: there is no such head.
+        past: What the storage tells of versions.
     """
 
     def __init__(self, store: S3Store, scratch: Scratch) -> None:
@@ -58,6 +69,9 @@ class Attempts:
         self.outside: dict[str, bool | None] = {}
         self.races: tuple[Race, ...] = ()
         self.accepted: list[str] | None = None
+        self.above_marker: list[str] | None = None
+        self.before_suspension: Older | None = None
+        self.past: Past | None = None
 
     @property
     def conditions_hold(self) -> bool:
@@ -128,6 +142,44 @@ class Attempts:
         """
         self.accepted = await self._scratch.accepted(written.etag)
 
+    async def write_above_a_marker(self) -> None:
+        """Try conditions on what was deleted."""
+        self.above_marker = await self._scratch.above_a_marker()
+
+    async def write_before_a_suspension(self) -> None:
+        """Try the right condition on a head that is older than the suspension of versioning.
+
+        No object of our own can be so old. So head is sent as it is, with a digest that is wrong:
+        the storage refuses it either way. If it does so for the condition, that is the fault.
+        """
+        head = await self._store.get(HEAD)
+        if head is None or head.version_id is None:
+            return
+        self.before_suspension = Older.UNPROVEN
+        scratch = await self._store.get(self._scratch.name)
+        if scratch is None or not self.conditions_hold:
+            return
+        if await self._refusal(self._scratch.name, scratch) not in _OF_A_DIGEST:
+            return  # it may not look at digests
+        if await self._refusal(HEAD, head) in _REFUSED_FOR_THE_OBJECT:
+            self.before_suspension = Older.REFUSED
+
+    async def _refusal(self, name: str, there: Fetched) -> int | None:
+        """Replace an object by itself, with a digest that is wrong; return how that is refused."""
+        answer = await self._store.ask(
+            "put_object",
+            key=self._store.prefix + name,
+            Body=there.body,
+            IfMatch=there.etag,
+            ContentMD5=_WRONG_DIGEST,
+        )
+        return answer.status if isinstance(answer, Answer) else None
+
+    async def look_back(self) -> None:
+        """Compare what is listed and served with what was written, if there are versions of it."""
+        with suppress(NoHistoryError, AccessDeniedError):
+            self.past = await look_back(self._store, *await self._scratch.history())
+
     async def reach_outside(self) -> None:
         """Try to read and to replace an object outside the prefix that does not exist."""
         if not self._store.prefix:
@@ -180,7 +232,7 @@ class Attempts:
 
 
 async def _telling(race: Callable[[int], Awaitable[Race]]) -> Race:
-    """Run races; return the first that two have won, else one that has one winner, if any has.
+    """Run eight races; return the first that two have won, else one with one winner, if any has.
 
     A storage that looks before it writes, without a lock, lets a few of many writers win, and not
     in each race (s3proxy 3.1.0 up to 11 of 16, S3Mock 5.2.0 up to 4).
@@ -197,7 +249,8 @@ async def _telling(race: Callable[[int], Awaitable[Race]]) -> Race:
             break
         if Verdict.PROVEN in verdicts and loop.time() > until:
             break
-    return next((run for run in runs if run.verdict is Verdict.PROVEN), runs[-1])
+    proven = [run for run in runs if run.verdict is Verdict.PROVEN]
+    return proven[0]._replace(rounds=len(proven)) if proven else runs[-1]
 
 
 async def _drained(store: Store, name: str) -> None:

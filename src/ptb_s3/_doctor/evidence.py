@@ -22,6 +22,14 @@ class Verdict(StrEnum):
     """An answer was missing, which may have been of either kind."""
 
 
+class Older(StrEnum):
+    """What is known of the right condition on what is older than a suspension of versioning."""
+
+    REFUSED = "refused"
+    UNPROVEN = "unproven"
+    """The storage looked at something else first."""
+
+
 class Race(NamedTuple):
     """What became of writers that wanted the same thing at once.
 
@@ -31,6 +39,7 @@ class Race(NamedTuple):
         winners: How many were told that they have written.
         undecided: How many were told nothing.
         kept: Whether what is stored now is what a winner wrote.
+        rounds: How many such races came to the same.
     """
 
     condition: str
@@ -38,6 +47,7 @@ class Race(NamedTuple):
     winners: int
     undecided: int
     kept: bool
+    rounds: int = 1
 
     @property
     def verdict(self) -> Verdict:
@@ -45,6 +55,26 @@ class Race(NamedTuple):
         if self.winners > 1 or (self.winners and not self.kept):
             return Verdict.BROKEN
         return Verdict.PROVEN if self.winners and not self.undecided else Verdict.OPEN
+
+
+class Past(NamedTuple):
+    """What the storage tells of the versions of one object.
+
+    Attributes:
+        versions: How many were written.
+        hidden: How many of them it does not list.
+        unserved: How many of them are not what a read by their id gives.
+        newest_first: Whether those that it lists come in that order.
+        ends: Whether a list of several pages comes to an end.
+        latest_served: Whether that which it calls the latest is what a read gives.
+    """
+
+    versions: int
+    hidden: int = 0
+    unserved: int = 0
+    newest_first: bool = True
+    ends: bool = True
+    latest_served: bool = True
 
 
 class Latency(NamedTuple):

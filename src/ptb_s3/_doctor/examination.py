@@ -44,6 +44,8 @@ from ptb_s3.errors import (
 
 _TIMED = 20
 """Requests whose latency is measured, of each kind."""
+_NOBODY = "000000000000"
+"""Of the form that ids of AWS accounts have, and none's."""
 _NOT_S3 = Answer("200", 200)
 _BLAMED: tuple[tuple[type[PersistenceError], Check], ...] = (
     (SettingsError, Check.SETTINGS),
@@ -186,12 +188,15 @@ class Examination:
         self._attempts.permissions["ListBucket"] = listed
         if listed:
             self._add(ok(Check.BUCKET, f"{self._store.bucket!r} is there"))
-            self._add(setup.owner(expected, accepted=True, on_aws=self._on_aws))
+            minds = await self._told(Check.OWNER, self._minds_owners())
+            if minds is not None:
+                aws = self._on_aws
+                self._add(setup.owner(expected, accepted=True, minds=minds, on_aws=aws))
             return True
         if expected is None:
-            self._add(setup.owner(None, accepted=True, on_aws=self._on_aws))
+            self._add(setup.owner(None, accepted=True, minds=self._on_aws, on_aws=self._on_aws))
         elif await self._told(Check.OWNER, self._is_somebody_elses()):
-            self._add(setup.owner(expected, accepted=False, on_aws=self._on_aws))
+            self._add(setup.owner(expected, accepted=False, minds=True))
             return False
         remedy = "Give the credentials ListBucket."
         self._add(unknown(Check.BUCKET, "the storage does not say: no ListBucket", remedy))
@@ -205,6 +210,17 @@ class Examination:
             return not isinstance(await self._list(store), Answer)
         finally:
             await store.close()
+
+    async def _minds_owners(self) -> bool:
+        """Tell whether we are kept out where the bucket is to be nobody's."""
+        store = self._store.alike(any_owner=True)
+        try:
+            answer = await store.ask(
+                "list_objects_v2", Prefix=store.prefix, MaxKeys=1, ExpectedBucketOwner=_NOBODY
+            )
+        finally:
+            await store.close()
+        return isinstance(answer, Answer)
 
     # What is there?
 
@@ -245,7 +261,11 @@ class Examination:
             await self._prove(tried.written)
         shown = None if tried.written is None else tried.written.version_id is not None
         if self._versioning is not None:
-            self._add(setup.versioning(self._versioning, shown=shown))
+            older = tried.before_suspension is not None
+            self._add(setup.versioning(self._versioning, shown=shown, older=older))
+        if shown is not None:
+            listed = tried.permissions.get("ListBucketVersions")
+            self._add(trials.history(tried.past, kept=shown, listed=listed))
         if self._rules is not None:
             keys = [self._store.prefix + name for name in (HEAD, *Kind)]
             self._add(setup.lifecycle(self._rules, keys, history=self._is_versioned))
@@ -256,10 +276,23 @@ class Examination:
         await self._told(Check.CONDITIONAL_PUT, tried.race(written))
         if tried.races:
             await self._told(None, tried.write_alone(written))
-            self._add(trials.conditional_put(tried.races, tried.accepted))
+            await self._told(None, tried.write_above_a_marker())
+            if self._versioning is Versioning.SUSPENDED:
+                await self._told(None, tried.write_before_a_suspension())
+            self._add(
+                trials.conditional_put(
+                    tried.races,
+                    tried.accepted,
+                    tried.above_marker,
+                    tried.before_suspension,
+                    unquoted=self._scratch.unquoted,
+                )
+            )
         times = await self._told(Check.LATENCY, self._scratch.latency(_TIMED))
         if times is not None:
             self._add(trials.latency(*times))
+        if written.version_id is not None:
+            await self._told(None, tried.look_back())
         await self._told(Check.EXCESS, tried.reach_outside())
 
     async def _may_write(self) -> bool:
@@ -269,7 +302,9 @@ class Examination:
         if sweepers(self._rules, self._scratch.key, versioned=self._is_versioned):
             return True
         locked = isinstance(self._lock, ObjectLock) and self._lock.days > 0
-        if not locked and await self._told(None, self._scratch.may_delete()):
+        said = self._versioning
+        unversioned = said is Versioning.NEVER or (isinstance(said, Unknown) and not said.denied)
+        if not locked and await self._told(None, self._scratch.may_delete(by_key=unversioned)):
             return True
         folder = self._store.prefix + FOLDER
         why = "new versions are locked" if locked else "the credentials may not delete versions"
@@ -278,7 +313,10 @@ class Examination:
             f"Add a rule that expires what lies under {folder!r}, or use an operator's "
             f"credentials; {TEMPLATES} with one."
         )
-        for check in (Check.CONDITIONAL_PUT, Check.LATENCY, Check.PERMISSIONS, Check.EXCESS):
+        for check in (
+            *(Check.CONDITIONAL_PUT, Check.LATENCY),
+            *(Check.PERMISSIONS, Check.EXCESS, Check.HISTORY),
+        ):
             self._add(unknown(check, found, remedy))
         return False
 

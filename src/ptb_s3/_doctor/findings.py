@@ -22,6 +22,7 @@ class Check(StrEnum):
     OWNER = "owner"
     STATE = "state"
     VERSIONING = "versioning"
+    HISTORY = "history"
     PUBLIC_ACCESS = "public access"
     PERMISSIONS = "permissions"
     EXCESS = "excess permissions"

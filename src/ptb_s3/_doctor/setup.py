@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -13,6 +14,14 @@ from ptb_s3._lifecycle import UNREADABLE, Rule
 _MAX_SKEW = timedelta(minutes=15)
 """S3 refuses a request whose time is further off (S3 API Reference: RequestTimeTooSkewed)."""
 _NOTICEABLE_SKEW = timedelta(minutes=1)
+
+
+_REGION = re.compile(r"[a-z]{2,}(-[a-z]+)*-[a-z0-9]+")
+"""The form that AWS's regions have, and most others': us-east-1, us-west-004, fr-par.
+
+What storages say for want of one (Ceph: ``default``), or of a place (R2: ``WEUR``), is not to be
+signed for.
+"""
 
 
 def clock(date: str, began: datetime, ended: datetime) -> Finding:
@@ -52,7 +61,7 @@ def _skew(date: str, began: datetime, ended: datetime) -> timedelta | None:
 
 def region(ours: str, actual: str | Unknown) -> Finding:
     """Judge the region that requests are signed for."""
-    if isinstance(actual, Unknown):
+    if isinstance(actual, Unknown) or not _REGION.fullmatch(actual):
         return ok(Check.REGION, f"requests are signed for {ours}, which is accepted", region=ours)
     if ours == actual:
         return ok(Check.REGION, actual, region=actual)
@@ -64,40 +73,43 @@ def region(ours: str, actual: str | Unknown) -> Finding:
     )
 
 
-def owner(expected: str | None, *, accepted: bool, on_aws: bool) -> Finding:
+def owner(expected: str | None, *, accepted: bool, minds: bool, on_aws: bool = False) -> Finding:
     """Judge whose bucket it is.
 
     Args:
         expected: The account that must own it.
         accepted: Whether the storage lets us in where that is asked for, as it does where not.
-        on_aws: Whether the storage is one that minds.
+        minds: Whether it refuses where it is another account's.
+        on_aws: Whether it is AWS.
     """
-    if not expected and on_aws:
+    if not expected and minds:
+        whose = "your AWS account" if on_aws else "the account that owns the bucket"
         return warning(
             Check.OWNER,
             "not checked with each request",
-            "Set PTB_S3_EXPECTED_BUCKET_OWNER to the id of your AWS account: else, were the bucket "
+            f"Set PTB_S3_EXPECTED_BUCKET_OWNER to the id of {whose}: else, were the bucket "
             "deleted, somebody else could take its name and be sent the state.",
         )
     if not expected:
-        return ok(Check.OWNER, "not checked: only AWS does")
+        return ok(Check.OWNER, "not checked: this storage does not")
     if not accepted:
         return failed(
             Check.OWNER,
             f"the bucket does not belong to account {expected}",
             "Mend PTB_S3_EXPECTED_BUCKET_OWNER, or PTB_S3_BUCKET if that is somebody else's.",
         )
-    if not on_aws:
-        return ok(Check.OWNER, f"account {expected} is asked for; not every storage minds")
+    if not minds:
+        return ok(Check.OWNER, f"account {expected} is asked for; this storage does not mind")
     return ok(Check.OWNER, f"account {expected}, checked with each request")
 
 
-def versioning(said: Versioning | Unknown, *, shown: bool | None) -> Finding:
+def versioning(said: Versioning | Unknown, *, shown: bool | None, older: bool = False) -> Finding:
     """Judge whether there will be a history.
 
     Args:
         said: What the bucket is set to.
         shown: Whether a write was given a version id; None where there was none.
+        older: Whether head is older than the suspension, and that it can be replaced is unproven.
     """
     state = said if isinstance(said, Versioning) else None
     if state is None and shown is not None:
@@ -108,12 +120,11 @@ def versioning(said: Versioning | Unknown, *, shown: bool | None) -> Finding:
     if state is Versioning.ENABLED:
         how = "enabled" if state is said else "a write was given a version id"
         return ok(Check.VERSIONING, how, versioning=state)
-    return warning(
-        Check.VERSIONING,
-        f"{state}: there is no history to go back to",
-        f"Enable versioning of the bucket; {TEMPLATES}.",
-        versioning=state,
-    )
+    found, remedy = f"{state}: there is no history to go back to", "Enable versioning of the bucket"
+    if older:
+        found += ", and head is from before that"
+        remedy += ": some storages (SeaweedFS) take no commit on top of such a head"
+    return warning(Check.VERSIONING, found, f"{remedy}; {TEMPLATES}.", versioning=state)
 
 
 def public_access(said: PublicAccess | None, tried: Mapping[str, bool | None]) -> Finding:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ptb_s3._bucket import Unknown
-from ptb_s3._doctor.evidence import Latency, Left, Race, Verdict
+from ptb_s3._doctor.evidence import SAME_AS_SEEN, Latency, Left, Older, Past, Race, Verdict
 from ptb_s3._doctor.findings import TEMPLATES, Check, Finding, failed, ok, unknown, warning
 from ptb_s3._lifecycle import Rule, sweepers
 
@@ -77,16 +77,29 @@ def _may_delete(left: Left) -> bool | None:
     return True if left.deleted else None
 
 
-def conditional_put(races: Sequence[Race], accepted: Sequence[str] | None) -> Finding:
-    """Judge whether two writers would overwrite each other.
+def conditional_put(
+    races: Sequence[Race],
+    accepted: Sequence[str] | None,
+    above_marker: Sequence[str] | None = None,
+    before_suspension: Older | None = None,
+    *,
+    unquoted: bool = False,
+) -> Finding:
+    """Judge whether two writers would overwrite each other, and whether one can save.
 
     Args:
-        races: Those that were run, one for each condition.
+        races: The most telling ones, one for each condition.
         accepted: Writes that were accepted, and that must be refused; None: they were not tried.
+        above_marker: What is wrong with conditions above a delete marker; None: not tried.
+        before_suspension: See `Older`; None: head is not so old.
+        unquoted: Whether ETags had to be given without their quotation marks.
     """
     data = {
         "races": [race._asdict() | {"verdict": race.verdict} for race in races],
         "accepted": accepted,
+        "above_marker": above_marker,
+        "before_suspension": before_suspension,
+        "unquoted": unquoted,
     }
     faults = [_lost(race) for race in races if race.verdict is Verdict.BROKEN]
     faults += [f"a write with {trial}" for trial in accepted or ()]
@@ -108,16 +121,78 @@ def conditional_put(races: Sequence[Race], accepted: Sequence[str] | None) -> Fi
             "Look again. As long as this stays so, nothing is proven.",
             **data,
         )
-    found = f"one winner among {races[0].writers} writers, for " + " and for ".join(
-        race.condition for race in races
-    )
-    return ok(Check.CONDITIONAL_PUT, found, **data)
+    if before_suspension is Older.REFUSED:
+        return failed(
+            Check.CONDITIONAL_PUT,
+            f"the storage refuses a right {SAME_AS_SEEN} on a head that is older than the "
+            "suspension of versioning: no commit will succeed",
+            "Turn on versioning of the bucket again.",
+            **data,
+        )
+    if above_marker:
+        return warning(
+            Check.CONDITIONAL_PUT,
+            f"above a delete marker, {' and '.join(above_marker)}: the storage goes by the version "
+            "beneath it",
+            "Where a state was deleted, have its versions deleted for good before a bot begins "
+            "another, or bring it back (ptb-s3 repair). Two writers do not overwrite each other.",
+            **data,
+        )
+    marks = "; it takes ETags without their quotation marks alone" if unquoted else ""
+    return ok(Check.CONDITIONAL_PUT, _won(races) + marks, **data)
+
+
+def _won(races: Sequence[Race]) -> str:
+    rounds = min(race.rounds for race in races)
+    each = f", in each of {rounds} races" if rounds > 1 else ""
+    conditions = " and for ".join(race.condition for race in races)
+    return f"one winner among {races[0].writers} writers, for {conditions}{each}"
 
 
 def _lost(race: Race) -> str:
     if race.winners > 1:
         return f"{race.condition}: {race.winners} of {race.writers} writers won a race"
     return f"{race.condition}: what the one winner wrote is not there"
+
+
+def history(past: Past | None, *, kept: bool, listed: bool | None) -> Finding:
+    """Judge whether what is kept can be gone back to.
+
+    Args:
+        past: What the storage tells of versions; None: nothing.
+        kept: Whether it keeps any.
+        listed: Whether the credentials may list them; None where the storage lists none.
+    """
+    if not kept:
+        return ok(Check.HISTORY, "none: no versions are kept")
+    if past is None and listed:
+        return unknown(Check.HISTORY, "not known", _OPEN)
+    if past is None:
+        found = "versions are kept and not listed: one can go back to nothing but a version id"
+        remedy = "Give the credentials ListBucketVersions, or use a storage that lists versions."
+        return warning(Check.HISTORY, found, remedy)
+    faults = _faults(past)
+    if faults:
+        return warning(
+            Check.HISTORY,
+            f"the storage's list of versions cannot be relied on: {'; '.join(faults)}",
+            "A bot can save there. Going back, prune and forget --purge may be refused, or take "
+            "long. Have few versions kept, or use another storage; the README lists some.",
+            **past._asdict(),
+        )
+    found = f"{_versions(past.versions)} are listed as they are served, newest first"
+    return ok(Check.HISTORY, found, **past._asdict())
+
+
+def _faults(past: Past) -> list[str]:
+    faults = {
+        f"{past.hidden} of {past.versions} are not in it": past.hidden,
+        f"{past.unserved} of {past.versions} are not what a read by their id gives": past.unserved,
+        "what it calls the latest is not what a read gives": not past.latest_served,
+        "it is not in order, the newest first": not past.newest_first,
+        "a list of several pages comes to no end": not past.ends,
+    }
+    return [fault for fault, there in faults.items() if there]
 
 
 def latency(get: Latency, put: Latency) -> Finding:

@@ -26,6 +26,7 @@ from ptb_s3.errors import (
     DamagedObjectError,
     DeletedStateError,
     ForeignStoreError,
+    NoHistoryError,
     NothingThereError,
     PersistenceError,
     SettingsError,
@@ -144,7 +145,7 @@ class Place(NamedTuple):
                 recovery = await repository.recover(
                     store_id=store_id, advance=lambda listed: advance(listed, None)
                 )
-        except NothingThereError:
+        except (NothingThereError, NoHistoryError):
             if fault is None:
                 raise
             raise fault from None

@@ -61,6 +61,8 @@ def told(left: Remains, *, purged: bool) -> Iterable[str]:
     """
     if left.versioned and not purged:
         yield _until_told(left.until)
+    if purged and not left.versioned:
+        yield "The storage keeps no versions: there are no older ones to delete."
     if isinstance(left.lock, Unknown):
         yield f"Whether versions may be locked against deletion is not known: {left.lock}."
     elif left.lock.enabled:

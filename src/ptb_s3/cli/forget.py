@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ptb_s3._base import Base, Reader
+from ptb_s3._bucket import Bucket, Versioning
 from ptb_s3._erasure import subjects
 from ptb_s3._object_lock import locked_until
 from ptb_s3._state import Kind
@@ -18,12 +19,17 @@ from ptb_s3.cli._output import count, in_steps
 from ptb_s3.cli._remains import Remains, remains, remains_json, told
 from ptb_s3.cli.prune import agree, deleted, lockable, plan_json, runs, show_plan
 from ptb_s3.cli.restore import undisturbed
-from ptb_s3.errors import ConflictError, PersistenceError
+from ptb_s3.errors import ConflictError, NoHistoryError, PersistenceError
 
 _NOT_LOOKED_INTO = (
     "Not looked into: what bot_data, callback_data and the data of others say of that id. Not "
     "reached: replicas and backups of the bucket, and what the bot's memory and logs hold. Restart "
     "the bot if it is running, so that it does not save again what it still remembers."
+)
+_KEPT_AND_NOT_LISTED = (
+    "The bucket keeps versions and the storage does not list them, so none can be purged. They go "
+    "by the bucket's lifecycle rule; to erase it now and leave them to that, run the same command "
+    "without --purge."
 )
 _AGAIN = "Run the same command again to go on; what is done stays done."
 
@@ -52,10 +58,12 @@ def forget(
         repository = await place.load()
         reader = Reader(place.keys)
         found = _found(repository.base, subject)
-        plan = await _search(place, reader, subject) if purge else None
+        plan = await _planned(place, reader, subject) if purge else None
         left = await remains(place.store, datetime.now(UTC))
+        if purge and (plan is None or not plan.versioned):
+            left = left._replace(versioned=await _keeps_versions(place))
         if not json:
-            _say(found, plan)
+            _say(found, plan if left.versioned else None)
             for sentence in told(left, purged=purge):
                 _output.note(sentence)
         if dry_run:
@@ -72,7 +80,7 @@ def forget(
                 advance(len(names), len(kinds) + 1)
 
             await repository.seal_anew(kinds, sealed)
-        if purge:
+        if plan is not None:
             plan, searched = await _purge(place, reader, subject)
             return {**_outcome(found, plan, left, done=True), "searched": searched}
         return _outcome(found, plan, left, done=True)
@@ -88,7 +96,7 @@ def forget(
 
 def _show_done(outcome: dict[str, Any], *, purge: bool) -> None:
     _output.result("Erased, and everything current sealed anew.")
-    if purge:
+    if purge and outcome["left"]["versioned"]:
         gone, searched = outcome["purge"]["delete"]["versions"], outcome["searched"]
         _output.result(f"Deleted {count(gone, 'older version')} that held it.")
         _output.result(f"None of the {count(searched, 'version')} that remain holds it.")
@@ -102,11 +110,31 @@ def _found(base: Base, subject: int) -> dict[Kind, int]:
     }
 
 
+async def _planned(place: Place, reader: Reader, subject: int) -> Plan | None:
+    """Find the versions that hold it; None where the storage keeps none.
+
+    Raises:
+        NoHistoryError: It keeps some, and does not list them.
+    """
+    try:
+        return await _search(place, reader, subject)
+    except NoHistoryError as error:
+        if await _keeps_versions(place):
+            raise NoHistoryError(_KEPT_AND_NOT_LISTED) from error
+        return None
+
+
 async def _search(place: Place, reader: Reader, subject: int) -> Plan:
     with _output.progress("Searching versions") as advance:
         return await plan_purge(
             place.store, reader, subject, advance, lockable=await lockable(place)
         )
+
+
+async def _keeps_versions(place: Place) -> bool:
+    """Tell whether the bucket says that it keeps versions, or has kept some."""
+    said = await Bucket(place.store).versioning()
+    return said in {Versioning.ENABLED, Versioning.SUSPENDED}
 
 
 async def _purge(place: Place, reader: Reader, subject: int) -> tuple[Plan, int]:

@@ -20,7 +20,7 @@ from ptb_s3.cli import _output
 from ptb_s3.cli._opened import LOST, Json, OfStore, Opened, Place, duration, moment, run
 from ptb_s3.cli._output import Graded, Severity, ago, count, size, when, when_json, without_seconds
 from ptb_s3.cli.verify import put_back_json, tell_put_back
-from ptb_s3.errors import NothingThereError
+from ptb_s3.errors import NoHistoryError, NothingThereError
 
 _BAR = 12  # columns
 _NOT_AT_HAND = "not at hand"
@@ -54,9 +54,7 @@ def status(
         put_back = [] if opened.fault else await find_put_back(place.store, repository.base)
         if quick:
             return place, opened, put_back, None
-        with _output.progress("Listing versions") as advance:
-            past = await repository.history.oldest(lambda listed: advance(listed, None))
-        return place, opened, put_back, _Past(*past)
+        return place, opened, put_back, await _look_back(repository.history)
 
     place, opened, put_back, past = run(work)
     base = opened.repository.base
@@ -73,6 +71,15 @@ def status(
     if limit is not None and datetime.now(UTC) - created > limit:
         _output.warning(f"The last commit is older than {max_age}: it was made {ago(created)}.")
         raise typer.Exit(1)
+
+
+async def _look_back(history: History) -> _Past:
+    """Look how far the history goes back; where the storage keeps no versions, there is none."""
+    try:
+        with _output.progress("Listing versions") as advance:
+            return _Past(*await history.oldest(lambda listed: advance(listed, None)))
+    except NoHistoryError:
+        return _Past(0, None, [])
 
 
 class _Need(NamedTuple):
