@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from ptb_s3._arguments import check_prefix
 from ptb_s3._s3_answers import (
     Answer,
+    NotSentError,
     Question,
     means_absent,
     moment_of,
@@ -182,7 +183,8 @@ class S3Store:
 
     async def place(self) -> str:
         """See `Store.place`: the address of the S3 API, and the bucket."""
-        return f"{(await self._client()).meta.endpoint_url}/{self.bucket}"
+        client = await self._opened(Question("look at", self.bucket, ""))
+        return f"{client.meta.endpoint_url}/{self.bucket}"
 
     async def _put(self, name: str, body: bytes, condition: dict[str, str]) -> Written:
         key, if_match = self.prefix + name, "IfMatch" in condition
@@ -322,7 +324,8 @@ class S3Store:
             client = await self._client()
             credentials = await self._session.get_credentials()
         except Exception as exc:
-            failure = to_failure(Question("look at", self.bucket, ""), exc, self._whom)
+            early = NotSentError(exc)
+            failure = to_failure(Question("look at", self.bucket, ""), early, self._whom)
             if failure is None:
                 raise
             raise failure from None
@@ -423,7 +426,7 @@ class S3Store:
         try:
             return await self._client()
         except Exception as exc:
-            failure = to_failure(question, exc, self._whom)
+            failure = to_failure(question, NotSentError(exc), self._whom)
             if failure is None:
                 raise
             raise failure from None  # its text may hold the request
@@ -474,7 +477,10 @@ class S3Store:
             link = self._link
             if stale is not None:
                 await stale.close()
-        return await link.client(self._open)
+        return await link.client(self._open, self._credentials if self._signed else None)
+
+    async def _credentials(self) -> Untyped:
+        return await self._session.get_credentials()
 
     async def _open(self) -> Untyped:
         """Return a new client, as a context manager. What is slow about it is done in a thread."""

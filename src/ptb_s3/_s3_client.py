@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any, TypeAlias
+
+from ptb_s3._s3_credentials import Lasting
 
 Untyped: TypeAlias = Any
 """Anything that aioboto3 hands out: it ships no types."""
@@ -34,12 +36,26 @@ class Link:
         self._lock = asyncio.Lock()
         self._stack = AsyncExitStack()
         self._client: Any = None
+        self._credentials: Lasting | None = None
 
-    async def client(self, make: Callable[[], Awaitable[Any]]) -> Untyped:
-        """Return the client; open it if nobody has, or if whoever began has failed."""
+    async def client(
+        self,
+        make: Callable[[], Awaitable[Any]],
+        credentials: Callable[[], Awaitable[Any]] | None = None,
+    ) -> Untyped:
+        """Return the client; open it if nobody has, or if whoever began has failed.
+
+        Args:
+            make: Makes it.
+            credentials: Looks for credentials where it has none; None: it needs none.
+        """
         async with self._lock:
             if self._client is None:
                 client = await self._stack.enter_async_context(await make())
+                if credentials is not None:
+                    signer = client._request_signer  # noqa: SLF001 - there is no public way to it
+                    found = signer._credentials  # noqa: SLF001 - as above
+                    self._credentials = signer._credentials = Lasting(found, credentials)  # noqa: SLF001
                 client.meta.events.register("needs-retry.s3.PutObject", _retry_conflict)
                 client.meta.events.register("before-sign.s3.PutObject", _expect_nothing)
                 self._client = client
@@ -47,6 +63,8 @@ class Link:
 
     async def close(self) -> None:
         """Close the client, also after its loop has been; leave that of a loop that lives on."""
+        if self._credentials is not None and self.loop is asyncio.get_running_loop():
+            self._credentials.stop()
         if self.loop.is_closed() or self.loop is asyncio.get_running_loop():
             await self._stack.aclose()
 
@@ -54,24 +72,44 @@ class Link:
 def prepared(session: Untyped, options: dict[str, Any], *, signed: bool) -> tuple[Untyped, Untyped]:
     """Import, make a session and read the service's model: a second of work, for a thread to do."""
     import aioboto3  # noqa: PLC0415 - takes longer to import than all else together
-    from aiobotocore.config import AioConfig  # noqa: PLC0415 - as above
     from aiobotocore.session import get_session  # noqa: PLC0415 - as above
     from botocore import UNSIGNED  # noqa: PLC0415 - as above
 
     from ptb_s3._s3_names import Resolver  # noqa: PLC0415 - it imports aiohttp
+    from ptb_s3._s3_transport import Config  # noqa: PLC0415 - as above
 
     if session is None:
         core = get_session()
+        _take_empty_for_unset(core)  # first: all else looks at the profile
+        core.set_default_client_config(Config())
         loader = core.get_component("data_loader")  # keeps what it has read
         for model in ("service-2", "endpoint-rule-set-1"):
             loader.load_service_model("s3", model)
         for data in ("endpoints", "partitions", "sdk-default-configuration", "_retry"):
             loader.load_data(data)
         session = aioboto3.Session(botocore_session=core)
+    else:
+        _take_empty_for_unset(session._session)  # noqa: SLF001 - aioboto3 has no public way to it
     # Said, so that it goes for signed addresses, too: botocore's default for those is version 2.
     version = "s3v4" if signed else UNSIGNED
     names = {"resolver": Resolver()}
-    return session, AioConfig(names, **options, signature_version=version)
+    return session, Config(names, **options, signature_version=version)
+
+
+def _take_empty_for_unset(core: Untyped) -> None:
+    """Have a session see no empty setting and no line end, such as compose files hand on."""
+    from botocore.configprovider import (  # noqa: PLC0415 - not before the first call
+        BOTOCORE_DEFAUT_SESSION_VARIABLES as VARIABLES,
+    )
+
+    store = core.get_component("config_store")
+    for name, (_, _, unset, _) in VARIABLES.items():  # the profile first: it says where to look
+        with suppress(ValueError):  # a number that is none, which is told where it is needed
+            value = store.get_config_variable(name)
+            if isinstance(value, str) and value != value.strip():
+                store.set_config_variable(name, value.strip())
+            if isinstance(value, str) and not value.strip():
+                store.set_config_variable(name, unset)
 
 
 def options(attempts: int, timeouts: dict[str, float], *, path_style: bool) -> dict[str, Any]:

@@ -86,6 +86,8 @@ LAYERS = (
     "_s3",
     "_s3_glance",
     "_s3_client",
+    "_s3_transport",
+    "_s3_credentials",
     "_s3_listing",
     "_s3_place",
     "_s3_bodies",
@@ -101,9 +103,9 @@ LAYERS = (
 )
 ONLY_IMPORTERS = {
     "aioboto3": {"_s3_client"},
-    "aiobotocore": {"_s3_client", "_s3_glance"},
-    "aiohttp": {"_s3_names"},
-    "botocore": {"_s3", "_s3_client", "_s3_answers", "_s3_glance"},
+    "aiobotocore": {"_s3_client", "_s3_glance", "_s3_transport"},
+    "aiohttp": {"_s3_names", "_s3_transport"},
+    "botocore": {"_s3", "_s3_client", "_s3_answers", "_s3_glance", "_s3_transport"},
     "pickle": {"_codec", "_pickling", "_sets", "_transcoder", "_unpickling", "_words"},
     "pydantic_settings": {"settings"},
     "dotenv": {"settings"},

@@ -382,6 +382,32 @@ def test_aws_variables_of_the_env_file_reach_the_aws_chain() -> None:
     }
 
 
+@pytest.mark.parametrize("empty", ["", " ", "\n"])
+def test_empty_aws_variables_are_not_set(empty: str) -> None:
+    """They go, from the environment as from the file: botocore takes some of them at their word."""
+    names = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "AWS_PROFILE", "AWS_DEFAULTS_MODE")
+    os.environ.update(dict.fromkeys(names, empty))
+    os.environ["AWS_ACCESS_KEY_ID"] = empty
+    write_env("AWS_ACCESS_KEY_ID=id", "AWS_SECRET_ACCESS_KEY=s", f"AWS_DEFAULT_REGION='{empty}'")
+    load()
+    assert {n: v for n, v in os.environ.items() if n.startswith(("AWS_", "REQUESTS"))} == {
+        "AWS_ACCESS_KEY_ID": "id",
+        "AWS_SECRET_ACCESS_KEY": "s",
+    }
+
+
+def test_line_ends_of_aws_variables_are_dropped() -> None:
+    """As those of our own are: secret stores add them."""
+    write_env("AWS_DEFAULT_REGION='eu-west-1\n'")
+    os.environ.update(AWS_ACCESS_KEY_ID="id\n", AWS_SECRET_ACCESS_KEY="s\r\n")  # noqa: S106
+    load()
+    assert {n: v for n, v in os.environ.items() if n.startswith("AWS_")} == {
+        "AWS_ACCESS_KEY_ID": "id",
+        "AWS_SECRET_ACCESS_KEY": "s",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+    }
+
+
 def test_credentials_are_not_mixed() -> None:
     """Credentials of the environment do not get another identity's session token from `.env`."""
     write_env("AWS_SESSION_TOKEN=token", "AWS_DEFAULT_REGION=eu-west-1")
@@ -394,8 +420,9 @@ def test_credentials_are_not_mixed() -> None:
 def test_faulty_settings_change_no_environment() -> None:
     """The environment is touched only when the settings are good."""
     write_env("AWS_ACCESS_KEY_ID=id")
+    os.environ["AWS_PROFILE"] = ""
     fault(SYNC="x")
-    assert "AWS_ACCESS_KEY_ID" not in os.environ
+    assert {n: v for n, v in os.environ.items() if n.startswith("AWS_")} == {"AWS_PROFILE": ""}
 
 
 def test_describe_has_a_row_for_every_setting() -> None:
