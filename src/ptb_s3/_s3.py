@@ -13,11 +13,14 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from ptb_s3._arguments import check_prefix
+from ptb_s3._s3_addressing import STYLES, Addressing, Style
 from ptb_s3._s3_answers import (
     Answer,
     NotSentError,
     Question,
+    may_mean_virtual_host,
     means_absent,
+    means_virtual_host,
     moment_of,
     to_error,
     to_failure,
@@ -27,10 +30,10 @@ from ptb_s3._s3_bodies import Deadline, Transfer, readied
 from ptb_s3._s3_client import ATTEMPTS, BACKOFF, Link, Untyped, jitter, options, prepared
 from ptb_s3._s3_glance import Glance
 from ptb_s3._s3_listing import Page, Progress, remaining
-from ptb_s3._s3_place import check_endpoint
+from ptb_s3._s3_place import OURS, THEIRS, check_endpoint
 from ptb_s3._store import SLOWEST, Fetched, Into, Lock, Remains, Version, Written
 from ptb_s3._workers import Worker
-from ptb_s3.errors import StorageUnavailableError
+from ptb_s3.errors import PersistenceError, SettingsError, StorageUnavailableError
 
 if TYPE_CHECKING:
     import aioboto3
@@ -84,14 +87,16 @@ class S3Store:
             where there are none and `endpoint_url` is given.
         session: An `aioboto3.Session` to take credentials from; None makes one.
         expected_bucket_owner: Id of the AWS account that the bucket must belong to.
+        addressing_style: Where the bucket's name goes: into the ``path``, in front of the host
+            (``virtual``), or ``auto``: what the AWS configuration says, else found out.
         anonymous: Ask without credentials, as anybody could.
         connect_timeout: Seconds to wait for a connection, in each attempt.
         read_timeout: Seconds to wait for the next bytes of an answer, in each attempt.
         attempts: How often a request is sent at most, if there is no answer to it; None: thrice.
 
     Raises:
-        SettingsError: The endpoint is not an http or https address, or holds a password; or the
-            prefix is not one that every storage takes as it is.
+        SettingsError: The endpoint is not an http or https address, or holds a password or the
+            bucket; the style is none; or the prefix is not one that every storage takes as it is.
     """
 
     def __init__(
@@ -103,13 +108,16 @@ class S3Store:
         region_name: str | None = None,
         session: aioboto3.Session | None = None,
         expected_bucket_owner: str | None = None,
+        addressing_style: Style = "auto",
         anonymous: bool = False,
         connect_timeout: float = 3.0,
         read_timeout: float = 4.0,
         attempts: int | None = None,
     ) -> None:
         check_prefix(prefix)
-        check_endpoint(endpoint_url)
+        check_endpoint(endpoint_url, bucket)
+        if addressing_style not in STYLES:
+            raise SettingsError('addressing_style has to be "auto", "path" or "virtual".')
         self.bucket = bucket
         self.prefix = prefix
         self.endpoint_url = endpoint_url
@@ -123,6 +131,8 @@ class S3Store:
         self._patience = ATTEMPTS * (connect_timeout + read_timeout + BACKOFF)
         self._session: Any = session
         self._link: Link | None = None
+        self._addressing = Addressing(addressing_style)
+        self._asked = endpoint_url or "the storage"
         self._glance = Glance(bucket, expected_bucket_owner)
         self._workers: dict[str, Worker] = {}
 
@@ -325,7 +335,7 @@ class S3Store:
             credentials = await self._session.get_credentials()
         except Exception as exc:
             early = NotSentError(exc)
-            failure = to_failure(Question("look at", self.bucket, ""), early, self._whom)
+            failure = to_failure(Question("look at", self.bucket, ""), early, self._asked)
             if failure is None:
                 raise
             raise failure from None
@@ -351,6 +361,7 @@ class S3Store:
             region_name=self.region_name,
             session=self._session,
             expected_bucket_owner=None if any_owner else self.expected_owner,
+            addressing_style=self._addressing.style,
             anonymous=anonymous,
             attempts=1 if once else None,
             **timeouts,
@@ -372,7 +383,7 @@ class S3Store:
             async with deadline:
                 yield deadline
         except TimeoutError as exc:
-            failure = to_failure(question, exc, self._whom) if deadline.expired else None
+            failure = to_failure(question, exc, self._asked) if deadline.expired else None
             if failure is None:
                 raise
             raise failure from None
@@ -426,7 +437,7 @@ class S3Store:
         try:
             return await self._client()
         except Exception as exc:
-            failure = to_failure(question, NotSentError(exc), self._whom)
+            failure = to_failure(question, NotSentError(exc), self._asked)
             if failure is None:
                 raise
             raise failure from None  # its text may hold the request
@@ -447,6 +458,71 @@ class S3Store:
         """
         client = await self._opened(question)
         within = self._patience + _PAGE / SLOWEST if within is None else within
+        turned = self._addressing.turned
+        answer = await self._sent(client, question, operation, within, request)
+        if not isinstance(answer, Answer):
+            self._addressing.settled = True
+            return answer
+        if not await self._turned(question, answer, turned):
+            return answer
+        if "Body" in request:
+            request["Body"].seek(0)  # type: ignore[attr-defined] # it is a stream
+        return await self._sent(client, question, operation, within, request)
+
+    async def _turned(self, question: Question, answer: Answer, before: bool) -> bool:  # noqa: FBT001
+        """Tell whether a refusal was one of the addressing style, and another is to be tried now.
+
+        Args:
+            question: What was asked.
+            answer: The refusal.
+            before: Whether it was asked by virtual host already.
+        """
+        addressing = self._addressing
+        if before or addressing.turned:
+            return not before
+        if not addressing.settled and means_virtual_host(question, answer):
+            addressing.turn()
+        elif may_mean_virtual_host(question, answer) and addressing.is_worth_a_try(self._asked):
+            if await self._is_virtual_host():
+                addressing.turn()
+            addressing.settled = True
+        return addressing.turned
+
+    async def _is_virtual_host(self) -> bool:
+        """Tell whether the bucket answers to its name in front of the endpoint's host.
+
+        Only a listing proves it, since it says the bucket's name: a server that takes paths alone
+        would take the first part of any key for the bucket.
+        """
+        store = type(self)(
+            self.bucket,
+            self.prefix,
+            endpoint_url=self.endpoint_url,
+            region_name=self.region_name,
+            session=self._session,
+            expected_bucket_owner=self.expected_owner,
+            addressing_style="virtual",
+            anonymous=not self._signed,
+            attempts=1,
+            **self._timeouts,
+        )
+        try:
+            page = await store.ask("list_objects_v2", Prefix=self.prefix, MaxKeys=1)
+        except PersistenceError:
+            return False  # nobody is there
+        finally:
+            await store.close()
+        return not isinstance(page, Answer) and page.get("Name") == self.bucket
+
+    async def _sent(
+        self,
+        client: Untyped,
+        question: Question,
+        operation: str,
+        within: float,
+        request: dict[str, object],
+    ) -> Untyped:
+        """Send a request, by the addressing style of now."""
         try:
             async with asyncio.timeout(within):
                 return await getattr(client, operation)(
@@ -455,8 +531,8 @@ class S3Store:
         except Exception as exc:
             answer = _error_answer(exc)
             if answer is not None:
-                return answer
-            failure = to_failure(question, exc, self._whom)
+                return answer._replace(endpoint=self._whom(client))
+            failure = to_failure(question, exc, self._whom(client))
             if failure is None:
                 raise
             raise failure from None  # its text may hold the request
@@ -465,9 +541,14 @@ class S3Store:
         """Return the thread that readies an object's bodies: head's never waits for a blob's."""
         return self._workers.setdefault(name, Worker(f"ptb-s3-{name or 'client'}"))
 
-    @property
-    def _whom(self) -> str:
-        return self.endpoint_url or "AWS S3"
+    def _whom(self, client: Untyped) -> str:
+        return self._addressing.asked(client, self.bucket)
+
+    def _ready(self, client: Untyped) -> None:
+        """Look at where a new client leads before it is used."""
+        self._asked = client.meta.endpoint_url
+        check_endpoint(self._asked, self.bucket, OURS if self.endpoint_url else THEIRS)
+        self._addressing.bind(client)
 
     async def _client(self) -> Untyped:
         """Return the client of the running loop."""
@@ -477,16 +558,15 @@ class S3Store:
             link = self._link
             if stale is not None:
                 await stale.close()
-        return await link.client(self._open, self._credentials if self._signed else None)
+        credentials = self._credentials if self._signed else None
+        return await link.client(self._open, self._ready, credentials)
 
     async def _credentials(self) -> Untyped:
         return await self._session.get_credentials()
 
     async def _open(self) -> Untyped:
         """Return a new client, as a context manager. What is slow about it is done in a thread."""
-        # A name in front of minio:9000 resolves nowhere.
-        path_style = self.endpoint_url is not None
-        config = options(self._attempts, self._timeouts, path_style=path_style)
+        config = options(self._attempts, self._timeouts, self._addressing.style)
         self._session, config = await self._worker("")(
             prepared, self._session, config, signed=self._signed
         )

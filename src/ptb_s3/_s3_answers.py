@@ -62,6 +62,7 @@ class Answer(NamedTuple):
         region: The region that it points to.
         date: The server's clock, as HTTP writes it.
         marker: Id of the delete marker that was found, where it says that it was one.
+        endpoint: Whom was asked, for the error's text.
     """
 
     code: str
@@ -69,6 +70,7 @@ class Answer(NamedTuple):
     region: str = ""
     date: str = ""
     marker: str = ""
+    endpoint: str = ""
 
     def __str__(self) -> str:
         return f"{self.status} {self.code}" if self.code != str(self.status) else self.code
@@ -159,6 +161,12 @@ _NOT_S3 = _Row(
     "That is no answer of an S3 server. Check PTB_S3_ENDPOINT_URL: it takes the address of the S3 "
     "API, without a path, not that of a web console.",
 )
+_HOSTS_ONLY = _Row(
+    SettingsError,
+    "The storage takes the bucket's name in front of the host's alone. Leave "
+    "PTB_S3_ADDRESSING_STYLE unset, or set it to virtual.",
+)
+_REFUSED = _Row(StorageError, "It refuses the request as it is; trying again will not help.")
 _GONE = _Row(PreconditionFailed, "There is no object to replace.")
 
 _BY_CODE: dict[str, _Row] = {
@@ -202,6 +210,11 @@ _BY_CODE: dict[str, _Row] = {
     "TemporaryRedirect": _REGION,
     "AuthorizationHeaderMalformed": _REGION,
     "IllegalLocationConstraintException": _REGION,
+    # How to ask.
+    "SecondLevelDomainForbidden": _HOSTS_ONLY,  # Alibaba OSS
+    "PathStyleDomainForbidden": _HOSTS_ONLY,  # Tencent COS
+    "VirtualHostDomainRequired": _HOSTS_ONLY,  # Huawei OBS
+    "InvalidPathAccess": _HOSTS_ONLY,  # Volcengine TOS
     # What the storage cannot do.
     "NotImplemented": _NO_CONDITIONS,
     "InvalidObjectState": _Row(
@@ -407,6 +420,18 @@ def means_elsewhere(question: Question, answer: Answer) -> bool:
     return _row(question, answer) is _REGION
 
 
+def means_virtual_host(question: Question, answer: Answer) -> bool:
+    """Tell whether it says to ask for the bucket as a virtual host."""
+    return _row(question, answer) is _HOSTS_ONLY
+
+
+def may_mean_virtual_host(question: Question, answer: Answer) -> bool:
+    """Tell whether somebody may answer so to whom a bucket in the path means nothing."""
+    row = _row(question, answer)
+    unclear = (_DENIED, _NO_BUCKET, _NOT_S3, _REFUSED)
+    return row in unclear and not means_absent(question, answer)
+
+
 def to_error(question: Question, answer: Answer) -> Exception:
     """Return what to raise: `PreconditionFailed`, or an error that says what to do.
 
@@ -423,7 +448,8 @@ def to_error(question: Question, answer: Answer) -> Exception:
         text += " Without ListBucket, S3 answers 403 for an object that does not exist as well."
     if row.error is StorageUnavailableError and question.operation == "write":
         text += _MAY_HAVE_TAKEN_EFFECT  # also after 409: an earlier attempt's reply may be lost
-    return row.error(f"Could not {question}: the storage answered {answer}. {text}")
+    whom = f"the storage at {answer.endpoint}" if answer.endpoint else "the storage"
+    return row.error(f"Could not {question}: {whom} answered {answer}. {text}")
 
 
 def _printable(text: str) -> str:
@@ -503,7 +529,7 @@ def _row(question: Question, answer: Answer) -> _Row:
         return row
     if answer.status >= 500:  # noqa: PLR2004 - HTTP's
         return _WEATHER
-    return _Row(StorageError, "It refuses the request as it is; trying again will not help.")
+    return _REFUSED
 
 
 def version_of(response: Mapping[str, Any]) -> str | None:

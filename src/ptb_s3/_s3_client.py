@@ -41,17 +41,20 @@ class Link:
     async def client(
         self,
         make: Callable[[], Awaitable[Any]],
-        credentials: Callable[[], Awaitable[Any]] | None = None,
+        ready: Callable[[Any], None],
+        credentials: Callable[[], Awaitable[Any]] | None,
     ) -> Untyped:
         """Return the client; open it if nobody has, or if whoever began has failed.
 
         Args:
             make: Makes it.
+            ready: Is told of it before its first request; may refuse it.
             credentials: Looks for credentials where it has none; None: it needs none.
         """
         async with self._lock:
             if self._client is None:
                 client = await self._stack.enter_async_context(await make())
+                ready(client)
                 if credentials is not None:
                     signer = client._request_signer  # noqa: SLF001 - there is no public way to it
                     found = signer._credentials  # noqa: SLF001 - as above
@@ -112,17 +115,18 @@ def _take_empty_for_unset(core: Untyped) -> None:
                 store.set_config_variable(name, unset)
 
 
-def options(attempts: int, timeouts: dict[str, float], *, path_style: bool) -> dict[str, Any]:
+def options(attempts: int, timeouts: dict[str, float], style: str) -> dict[str, Any]:
     """Return the arguments of botocore's `Config`.
 
     Args:
         attempts: How often a request is sent at most.
         timeouts: ``connect_timeout`` and ``read_timeout``.
-        path_style: Whether the bucket's name goes into the path, and not in front of the host.
+        style: Where the bucket's name goes; ``auto``: where the AWS configuration says, else into
+            the path, but for AWS itself.
     """
     s3: dict[str, Any] = {"payload_signing_enabled": False}
-    if path_style:
-        s3["addressing_style"] = "path"
+    if style != "auto":
+        s3["addressing_style"] = style
     return {
         **timeouts,
         "retries": {"mode": "standard", "total_max_attempts": attempts},
@@ -155,6 +159,11 @@ def jitter(attempt: int) -> float:
 def _expect_nothing(request: Untyped, **_: object) -> None:
     """Have a body sent at once: aiohttp waits for "100 Continue" without any timeout."""
     del request.headers["Expect"]
+
+
+def endpoint_of(variables: Mapping[str, str]) -> str | None:
+    """Return the endpoint that a file's ``AWS_*`` variables name, if they do."""
+    return variables.get("AWS_ENDPOINT_URL_S3") or variables.get("AWS_ENDPOINT_URL")
 
 
 def session_of(variables: Mapping[str, str]) -> Untyped:

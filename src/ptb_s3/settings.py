@@ -132,6 +132,10 @@ class Settings(KeySettings):
     region: str | None = Field(
         default=None, description="Region of the bucket, where the AWS chain does not give it."
     )
+    addressing_style: Literal["auto", "path", "virtual"] = Field(
+        default="auto",
+        description="Bucket in the `path` or in front of the host (`virtual`); `auto` finds out.",
+    )
     update_interval: float = Field(
         default=60,
         gt=0,
@@ -365,6 +369,8 @@ def _pass_on_aws(in_file: Mapping[str, str]) -> None:
     for name, value in in_file.items():
         if name.startswith("AWS_") and value.strip() and name not in skipped:
             os.environ.setdefault(name, value.strip())
+    if "AWS_REGION" in os.environ:  # what other SDKs read, and hosts set; botocore does not
+        os.environ.setdefault("AWS_DEFAULT_REGION", os.environ["AWS_REGION"])
 
 
 def _tidy_aws() -> None:
@@ -442,6 +448,7 @@ _WANTED = {
         "python-telegram-bot would save without a pause."
     ),
     "compression_level": "is not a whole number from 1 to 19. Give one, such as 3.",
+    "addressing_style": "is neither `auto`, nor `path`, nor `virtual`. Give one of them.",
     "on_loss": "is neither `wait` nor `rewrite`. Give one of them.",
     "single_writer": "is neither `true` nor `false`. Give one of them.",
     "flush_timeout": "is not a number of seconds above 0. Give one, such as 8.",

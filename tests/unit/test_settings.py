@@ -68,6 +68,7 @@ def test_required_settings_are_enough() -> None:
     assert (settings.prefix, settings.endpoint_url, settings.region) == ("", None, None)
     assert (settings.update_interval, settings.compression_level) == (60, 3)
     assert (settings.sync, settings.flush_timeout) == ("auto", 8)
+    assert settings.addressing_style == "auto"
     assert (settings.restore, settings.expected_bucket_owner) == (None, None)
     assert settings.retired_keys == ()
 
@@ -78,6 +79,7 @@ def test_every_setting_is_read() -> None:
         PREFIX="shop-bot/",
         ENDPOINT_URL="http://minio.internal:9000",
         REGION="eu-central-1",
+        ADDRESSING_STYLE="virtual",
         RETIRED_KEYS=f"{OLD.reveal()}, {OLDER.reveal()},",
         HISTORY_KEYS=LEAKED.reveal(),
         UPDATE_INTERVAL="2.5",
@@ -97,6 +99,7 @@ def test_every_setting_is_read() -> None:
         "prefix": "shop-bot/",
         "endpoint_url": "http://minio.internal:9000",
         "region": "eu-central-1",
+        "addressing_style": "virtual",
         "update_interval": 2.5,
         "compression_level": 19,
         "sync": 10.0,
@@ -226,6 +229,7 @@ def test_missing_settings_are_all_told() -> None:
         ("ENDPOINT_URL", "https://", "is not the URL of a service"),
         ("ENDPOINT_URL", "http://[xyzzy", "is not the URL of a service"),
         ("ENDPOINT_URL", "http://xyzzy:secret@host", "credentials belong in AWS_ACCESS_KEY_ID"),
+        ("ADDRESSING_STYLE", "xyzzy", "neither `auto`, nor `path`, nor `virtual`"),
         ("UPDATE_INTERVAL", "0", "save without a pause"),
         ("UPDATE_INTERVAL", "-60", "above 0"),
         ("UPDATE_INTERVAL", "xyzzy", "is not a number of seconds"),
@@ -408,6 +412,15 @@ def test_line_ends_of_aws_variables_are_dropped() -> None:
     }
 
 
+@pytest.mark.parametrize("known", ["", "eu-west-1"])
+def test_the_region_that_other_sdks_read_is_taken(known: str) -> None:
+    """As `fly storage create` sets it; one that botocore reads comes first."""
+    write_env("AWS_REGION=auto")
+    os.environ["AWS_DEFAULT_REGION"] = known
+    load()
+    assert os.environ["AWS_DEFAULT_REGION"] == (known or "auto")
+
+
 def test_credentials_are_not_mixed() -> None:
     """Credentials of the environment do not get another identity's session token from `.env`."""
     write_env("AWS_SESSION_TOKEN=token", "AWS_DEFAULT_REGION=eu-west-1")
@@ -438,6 +451,7 @@ def test_describe_has_a_row_for_every_setting() -> None:
     assert {
         name: default for name, default in defaults.items() if default not in ("", "required")
     } == {
+        "ADDRESSING_STYLE": "auto",
         "UPDATE_INTERVAL": "60",
         "COMPRESSION_LEVEL": "3",
         "SYNC": "auto",
