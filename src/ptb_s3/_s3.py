@@ -22,6 +22,7 @@ from ptb_s3._s3_answers import (
     means_absent,
     means_virtual_host,
     moment_of,
+    policy_of,
     to_error,
     to_failure,
     version_of,
@@ -596,6 +597,7 @@ def _error_answer(exc: Exception) -> Answer | None:
         str(headers.get("x-amz-version-id") or _UNVERSIONED)
         if headers.get("x-amz-delete-marker") == "true"
         else "",
+        policy=policy_of(str(error.get("Message", ""))),
     )
 
 

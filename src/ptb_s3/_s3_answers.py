@@ -22,6 +22,7 @@ from ptb_s3.errors import (
     AccessDeniedError,
     BucketNotFoundError,
     NoConditionalPutError,
+    PersistenceError,
     SettingsError,
     StorageError,
     StorageUnavailableError,
@@ -63,6 +64,7 @@ class Answer(NamedTuple):
         date: The server's clock, as HTTP writes it.
         marker: Id of the delete marker that was found, where it says that it was one.
         endpoint: Whom was asked, for the error's text.
+        policy: Kind of the policy that denies it, where it says so: one of `policy_of`'s.
     """
 
     code: str
@@ -71,6 +73,7 @@ class Answer(NamedTuple):
     date: str = ""
     marker: str = ""
     endpoint: str = ""
+    policy: str = ""
 
     def __str__(self) -> str:
         return f"{self.status} {self.code}" if self.code != str(self.status) else self.code
@@ -106,6 +109,19 @@ _DENIED = _Row(AccessDeniedError, f"The credentials do not allow it. {_PERMISSIO
 MAY_NOT_DELETE = (
     "The credentials do not allow it: that takes DeleteObjectVersion, which an operator has and a "
     "bot has not. A version under object lock can be deleted by nobody before its time."
+)
+_ORGANISATION = _Row(
+    AccessDeniedError,
+    "A {policy} of the AWS organisation forbids it, whatever the credentials' own permissions are: "
+    "ask whoever manages the organisation, or use an account or a region that it leaves alone.",
+)
+_WAY = _Row(
+    AccessDeniedError,
+    "A {policy} forbids it on the way that the request takes: mend it, or ask from elsewhere.",
+)
+_BOUNDARY = _Row(
+    AccessDeniedError,
+    "A {policy} forbids it, whatever else is allowed: mend that one. " + _PERMISSIONS,
 )
 _SUSPENDED = _Row(
     AccessDeniedError,
@@ -235,6 +251,16 @@ _BY_CODE: dict[str, _Row] = {
         StorageUnavailableError,
         "What arrived is not what was sent (its MD5 differs). Try again.",
     ),
+}
+
+# Amazon S3 User Guide, "Troubleshoot access denied (403 Forbidden) errors": AWS says which policy
+# it was that denied it, in these words, as far as it is not the identity's own or the bucket's.
+_BY_POLICY: dict[str, _Row] = {
+    "service control policy": _ORGANISATION,
+    "resource control policy": _ORGANISATION,
+    "VPC endpoint policy": _WAY,
+    "permissions boundary": _BOUNDARY,
+    "session policy": _BOUNDARY,
 }
 
 _BY_STATUS: dict[int, _Row] = {
@@ -403,6 +429,14 @@ _NO_SUCH_VERSION = frozenset({"InvalidArgument", "MethodNotAllowed"})
 _UNPRINTABLE = re.compile(r"[^A-Za-z0-9._-]")
 
 
+def policy_of(message: str) -> str:
+    """Return the kind of policy that a server's message blames, one of a closed list; or nothing.
+
+    Nothing else of the message is kept: it may quote the request.
+    """
+    return next((kind for kind in _BY_POLICY if kind.lower() in message.lower()), "")
+
+
 def means_absent(question: Question, answer: Answer) -> bool:
     """Tell whether the answer to a read is a definite "there is none". The list is closed."""
     if answer.code in _DEFINITELY_ABSENT:
@@ -412,7 +446,8 @@ def means_absent(question: Question, answer: Answer) -> bool:
 
 def means_denied(question: Question, answer: Answer) -> bool:
     """Tell whether it knows who asks, and does not let them."""
-    return _row(question, answer) is _DENIED
+    row = _row(question, answer)
+    return row is _DENIED or row in _BY_POLICY.values()
 
 
 def means_elsewhere(question: Question, answer: Answer) -> bool:
@@ -441,7 +476,8 @@ def to_error(question: Question, answer: Answer) -> Exception:
     row = _row(question, answer)
     if row.error is PreconditionFailed:
         return PreconditionFailed(question.key)
-    text = row.text.format(region=f" ({answer.region})" if answer.region else "")
+    region = f" ({answer.region})" if answer.region else ""
+    text = row.text.format(region=region, policy=answer.policy)
     if row is _DENIED and question.operation == "delete versions of":
         text = MAY_NOT_DELETE
     if row is _DENIED and question.operation == "read":
@@ -482,6 +518,8 @@ def _row_of(failure: BaseException) -> _Row | None:
     if not isinstance(failure, NotSentError):
         return _first(failure, _BY_FAILURE)
     early = failure.failure
+    if isinstance(early, PersistenceError):
+        return None  # it says what to do already
     if any(text in str(early) for text, _ in _BY_EARLY_TEXT):
         return next(row for text, row in _BY_EARLY_TEXT if text in str(early))
     if _SERVER_FAULT.search(str(early)) or _is_server_fault(early) or _was_cut_off(early):
@@ -524,12 +562,9 @@ def _row(question: Question, answer: Answer) -> _Row:
         return _NO_HISTORY
     if answer.code.startswith("KMS."):
         return _KMS
-    row = _BY_CODE.get(answer.code) or _BY_STATUS.get(answer.status)
-    if row is not None:
-        return row
-    if answer.status >= 500:  # noqa: PLR2004 - HTTP's
-        return _WEATHER
-    return _REFUSED
+    unknown = _WEATHER if answer.status >= 500 else _REFUSED  # noqa: PLR2004 - HTTP's
+    row = _BY_CODE.get(answer.code) or _BY_STATUS.get(answer.status) or unknown
+    return _BY_POLICY.get(answer.policy, row) if row is _DENIED else row
 
 
 def version_of(response: Mapping[str, Any]) -> str | None:

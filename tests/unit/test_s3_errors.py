@@ -15,11 +15,14 @@ from ptb_s3._s3_answers import (
     _BY_EARLY_FAILURE,
     _BY_EARLY_TEXT,
     _BY_FAILURE,
+    _BY_POLICY,
     _BY_STATUS,
     Answer,
     NotSentError,
     Question,
     means_absent,
+    means_denied,
+    policy_of,
     to_error,
     to_failure,
 )
@@ -153,6 +156,43 @@ def test_an_error_names_object_bucket_and_code(
     assert f"{question.operation} object 'bot/head' in bucket 'bucket'" in str(exc)
     assert code in str(exc)
     assert str(status) in str(exc)
+
+
+ARN = "arn:aws:iam::123456789012:user/bot"
+POLICIES = [
+    (f"User: {ARN} is not authorized with an explicit deny in a service control policy", "organis"),
+    (f"{ARN} because no service control policy allows the s3:PutObject action", "organisation"),
+    (f"{ARN} with an explicit deny in a resource control policy", "A resource control policy of"),
+    (f"{ARN} with an explicit deny in a VPC endpoint policy", "on the way"),
+    (f"{ARN} because no permissions boundary allows it", "A permissions boundary forbids"),
+    (f"{ARN} because no session policy allows it", "A session policy forbids"),
+    (f"{ARN} because no identity-based policy allows it", "The credentials do not allow it"),
+    (f"{ARN} with an explicit deny in a resource-based policy", "The credentials do not allow it"),
+    ("Access Denied", "The credentials do not allow it"),
+]
+
+
+@pytest.mark.parametrize(("message", "remedy"), POLICIES)
+def test_the_policy_that_denies_it_is_named(message: str, remedy: str) -> None:
+    """Whose it is decides what helps; of the server's words, its kind alone is kept."""
+    refusal = client_error("AccessDenied", 403)
+    refusal.response["Error"]["Message"] = message
+    answer = _error_answer(refusal)
+    assert answer is not None
+    assert means_denied(CREATE, answer)
+    exc = to_error(CREATE, answer)
+    assert type(exc) is AccessDeniedError
+    assert remedy in str(exc)
+    assert ARN not in str(exc)
+    assert set(_BY_POLICY) <= {policy_of(text) for text, _ in POLICIES}
+
+
+def test_an_answer_names_whom_was_asked() -> None:
+    """Where it is known, in every row that is an error."""
+    for question, code, status, error, _ in ANSWERS:
+        exc = to_error(question, Answer(code, status, endpoint="https://s3.example.com"))
+        if error is not PreconditionFailed:
+            assert f"the storage at https://s3.example.com answered {status}" in str(exc)
 
 
 def test_every_row_has_a_test() -> None:
