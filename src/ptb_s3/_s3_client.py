@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from typing import Any, TypeAlias
 
+from ptb_s3._s3_answers import NotSentError, Question, to_failure
 from ptb_s3._s3_credentials import Lasting
 
 Untyped: TypeAlias = Any
@@ -166,14 +167,27 @@ def endpoint_of(variables: Mapping[str, str]) -> str | None:
     return variables.get("AWS_ENDPOINT_URL_S3") or variables.get("AWS_ENDPOINT_URL")
 
 
-def session_of(variables: Mapping[str, str]) -> Untyped:
-    """Return a session with the credentials of a file's ``AWS_*`` variables."""
-    import aioboto3  # noqa: PLC0415 - takes longer to import than telegram.ext
+def session_of(variables: Mapping[str, str], bucket: str) -> Untyped:
+    """Return a session with the credentials of a file's ``AWS_*`` variables.
 
-    return aioboto3.Session(
-        aws_access_key_id=variables.get("AWS_ACCESS_KEY_ID"),
-        aws_secret_access_key=variables.get("AWS_SECRET_ACCESS_KEY"),
-        aws_session_token=variables.get("AWS_SESSION_TOKEN"),
-        region_name=variables.get("AWS_DEFAULT_REGION"),
-        profile_name=variables.get("AWS_PROFILE"),
-    )
+    Args:
+        variables: The variables.
+        bucket: What the session is for, for the error's text.
+
+    Raises:
+        PersistenceError: They name a profile that is not there.
+    """
+    import aioboto3  # noqa: PLC0415 - takes longer to import than telegram.ext
+    from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - as above
+
+    try:
+        return aioboto3.Session(
+            aws_access_key_id=variables.get("AWS_ACCESS_KEY_ID"),
+            aws_secret_access_key=variables.get("AWS_SECRET_ACCESS_KEY"),
+            aws_session_token=variables.get("AWS_SESSION_TOKEN"),
+            region_name=variables.get("AWS_DEFAULT_REGION"),
+            profile_name=variables.get("AWS_PROFILE"),
+        )
+    except BotoCoreError as exc:
+        failure = to_failure(Question("look at", bucket, ""), NotSentError(exc), "")
+        raise (failure or exc) from None

@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -36,11 +37,14 @@ class Agent:
         }
         self.status, self.body = 200, json.dumps(self.good)
         self.asked = 0
+        self.silent = False
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.IncompleteReadError):
             await reader.readuntil(b"\r\n\r\n")
             self.asked += 1
+            if self.silent:
+                await reader.read()
             body = self.body.encode()
             head = f"HTTP/1.1 {self.status} X\r\nContent-Length: {len(body)}\r\n"
             writer.write(f"{head}Connection: close\r\n\r\n".encode() + body)
@@ -147,6 +151,20 @@ async def test_an_agent_that_is_out_of_order_for_a_moment(
     assert "role" not in str(caught.value)
     agent.status = 200
     assert await store.get("head") is None
+
+
+async def test_an_agent_that_is_silent_near_the_end(agent: Agent, store: S3Store) -> None:
+    """What it gave is good for five minutes more, and no request waits for the next."""
+    until = datetime.now(UTC) + timedelta(minutes=5)
+    agent.body = json.dumps({**agent.good, "Expiration": until.isoformat()})
+    await store.get("head")
+    agent.silent = True
+    began = time.monotonic()
+    written = await store.put("head", b"1", if_match=None)
+    for _ in range(3):
+        await store.get("head")
+        await store.get("head", unless=written.etag)
+    assert time.monotonic() - began < 1.5
 
 
 async def test_an_agent_that_does_not_listen(

@@ -133,7 +133,7 @@ async def _other(place: Place, target: str | None, to_env: str | None) -> AsyncI
         region_name=settings.region,
         addressing_style=settings.addressing_style,
         expected_bucket_owner=settings.expected_bucket_owner,
-        session=session_of(aws) if aws else None,
+        session=session_of(aws, settings.bucket) if aws else None,
     )
     store = open_(settings.bucket, settings.prefix)
     try:
