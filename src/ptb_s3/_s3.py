@@ -31,7 +31,7 @@ from ptb_s3._s3_bodies import Deadline, Transfer, readied
 from ptb_s3._s3_client import ATTEMPTS, BACKOFF, Link, Untyped, jitter, options, prepared
 from ptb_s3._s3_glance import Glance
 from ptb_s3._s3_listing import Page, Progress, remaining
-from ptb_s3._s3_place import OURS, THEIRS, check_endpoint
+from ptb_s3._s3_place import OURS, THEIRS, bucket_in_it, check_endpoint, without_label
 from ptb_s3._store import SLOWEST, Fetched, Into, Lock, Remains, Version, Written
 from ptb_s3._workers import Worker
 from ptb_s3.errors import PersistenceError, SettingsError, StorageUnavailableError
@@ -134,6 +134,7 @@ class S3Store:
         self._link: Link | None = None
         self._addressing = Addressing(addressing_style)
         self._asked = endpoint_url or "the storage"
+        self._placed = False
         self._glance = Glance(bucket, expected_bucket_owner)
         self._workers: dict[str, Worker] = {}
 
@@ -458,6 +459,8 @@ class S3Store:
             PersistenceError: There was no answer.
         """
         client = await self._opened(question)
+        if not self._placed:
+            await self._refuse_own_host(client)
         within = self._patience + _PAGE / SLOWEST if within is None else within
         turned = self._addressing.turned
         answer = await self._sent(client, question, operation, within, request)
@@ -470,8 +473,23 @@ class S3Store:
             request["Body"].seek(0)  # type: ignore[attr-defined] # it is a stream
         return await self._sent(client, question, operation, within, request)
 
+    async def _refuse_own_host(self, client: Untyped) -> None:
+        """Refuse an endpoint that is the bucket's own host, where its name alone does not tell.
+
+        There, what is asked of the bucket is asked of an object of its name, and everything would
+        lie in a folder of that name.
+        """
+        right = without_label(self._asked, self.bucket)
+        if right is not None and self._whom(client) == self._asked:
+            question = Question("look at", self.bucket, "")
+            request: dict[str, object] = {"Prefix": self.prefix, "MaxKeys": 1}
+            page = await self._sent(client, question, "list_objects_v2", self._patience, request)
+            if isinstance(page, Answer) and means_absent(question, page):
+                raise bucket_in_it(self.bucket, right, self._variable)
+        self._placed = True
+
     async def _turned(self, question: Question, answer: Answer, before: bool) -> bool:  # noqa: FBT001
-        """Tell whether a refusal was one of the addressing style, and another is to be tried now.
+        """Turn to virtual hosts where the path was refused; tell whether to ask that way now.
 
         Args:
             question: What was asked.
@@ -542,13 +560,18 @@ class S3Store:
         """Return the thread that readies an object's bodies: head's never waits for a blob's."""
         return self._workers.setdefault(name, Worker(f"ptb-s3-{name or 'client'}"))
 
+    @property
+    def _variable(self) -> str:
+        """Where the endpoint comes from, for an error's text."""
+        return OURS if self.endpoint_url else THEIRS
+
     def _whom(self, client: Untyped) -> str:
         return self._addressing.asked(client, self.bucket)
 
     def _ready(self, client: Untyped) -> None:
         """Look at where a new client leads before it is used."""
         self._asked = client.meta.endpoint_url
-        check_endpoint(self._asked, self.bucket, OURS if self.endpoint_url else THEIRS)
+        check_endpoint(self._asked, self.bucket, self._variable)
         self._addressing.bind(client)
 
     async def _client(self) -> Untyped:

@@ -50,10 +50,15 @@ def check_endpoint(endpoint_url: str | None, bucket: str = "", variable: str = O
         )
     right = without_bucket(endpoint_url, bucket)
     if right is not None:
-        raise SettingsError(
-            f"The endpoint has the bucket {bucket!r} in it, as consoles show it. The bucket has a "
-            f"setting of its own: set {variable} to {right}"
-        )
+        raise bucket_in_it(bucket, right, variable)
+
+
+def bucket_in_it(bucket: str, right: str, variable: str = OURS) -> SettingsError:
+    """Return the error for an address with the bucket in it, which spells out the right one."""
+    return SettingsError(
+        f"The endpoint has the bucket {bucket!r} in it, as consoles show it. The bucket has a "
+        f"setting of its own: set {variable} to {right}"
+    )
 
 
 def without_bucket(endpoint_url: str, bucket: str) -> str | None:
@@ -69,10 +74,19 @@ def without_bucket(endpoint_url: str, bucket: str) -> str | None:
     if named and parts.path.rstrip("/") not in _API_PATHS:
         path = "/".join(["", *segments[: named[0]]]).rstrip("/")
         return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
-    label = bucket.lower() + "."
-    if parts.netloc.lower().startswith(label) and _is_api(parts.netloc[len(label) :]):
-        return urlunsplit((parts.scheme, parts.netloc[len(label) :], parts.path, "", ""))
-    return None
+    right = without_label(endpoint_url, bucket)
+    return right if right is not None and _is_api(urlsplit(right).netloc) else None
+
+
+def without_label(endpoint_url: str, bucket: str) -> str | None:
+    """Return the address without what its host begins with; None if that is not the bucket's name.
+
+    It may be the bucket's own host, or only be called as the bucket is: the storage can tell.
+    """
+    parts, label = urlsplit(endpoint_url), bucket.lower() + "."
+    if not parts.netloc.lower().startswith(label):
+        return None
+    return urlunsplit((parts.scheme, parts.netloc[len(label) :], parts.path, "", ""))
 
 
 def _is_api(netloc: str) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import web
@@ -33,9 +34,18 @@ class Storage:
         status: What it answers to a bucket in the path.
         code: With that.
         lists: Whether the credentials may list.
+        domain: In place of ``s3.test``.
     """
 
-    def __init__(self, status: int = 403, code: str = _DEFINITE[0], *, lists: bool = True) -> None:
+    def __init__(
+        self,
+        status: int = 403,
+        code: str = _DEFINITE[0],
+        *,
+        lists: bool = True,
+        domain: str = "s3.test",
+    ) -> None:
+        self.domain = domain
         self._refusal = _error(status, code)
         self._lists = lists
         self.objects: dict[str, bytes] = {}
@@ -45,7 +55,7 @@ class Storage:
     async def _handle(self, request: web.Request) -> web.Response:
         host = request.host.partition(":")[0]
         self.requests.append((request.method, host, request.path))
-        if host != "bucket.s3.test":
+        if host != f"bucket.{self.domain}":
             return web.Response(**self._refusal)
         if request.path == "/":
             listing = "<ListBucketResult><Name>bucket</Name></ListBucketResult>"
@@ -70,7 +80,7 @@ class Storage:
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         port = runner.addresses[0][1]
-        self.endpoint_url = f"http://s3.test:{port}"
+        self.endpoint_url = f"http://{self.domain}:{port}"
         try:
             yield
         finally:
@@ -92,7 +102,7 @@ def _named(monkeypatch: pytest.MonkeyPatch) -> None:
     real = socket.getaddrinfo
 
     def lookup(host: Any, *args: Any, **kwargs: Any) -> Any:
-        return real("127.0.0.1" if str(host).endswith("s3.test") else host, *args, **kwargs)
+        return real("127.0.0.1" if str(host).endswith(".test") else host, *args, **kwargs)
 
     monkeypatch.setattr(socket, "getaddrinfo", lookup)
     for name, value in S3Server("", "", "key", "secret").environment.items():
@@ -245,6 +255,32 @@ async def test_an_error_names_the_bucket_s_own_host() -> None:
     async with opened(storage, "virtual") as store:
         with pytest.raises(AccessDeniedError, match=r"http://bucket\.s3\.test:\d+ answered"):
             await anext(store.versions("head"))
+
+
+@pytest.mark.parametrize("style", ["auto", "path"])
+async def test_the_bucket_s_own_host_is_refused_where_its_name_does_not_tell(style: Style) -> None:
+    """Before anything is written into a folder of the bucket's name, each time that it is tried."""
+    storage = Storage(domain="storage.corp.test")
+    async with storage.running():
+        own = storage.endpoint_url.replace("storage", "bucket.storage")
+        store = S3Store("bucket", "bot/", endpoint_url=own, addressing_style=style)
+        for call in (store.get("head"), store.put("head", b"1", if_match=None)):
+            with pytest.raises(SettingsError, match=f"to {storage.endpoint_url}$"):
+                await call
+        await store.close()
+    assert storage.objects == {}
+
+
+async def test_a_host_may_be_called_as_the_bucket_is(s3_server: S3Server, bucket: str) -> None:
+    """As that of a service in a cluster: the storage lists the bucket, which is asked once."""
+    port = urlsplit(s3_server.endpoint_url).port
+    url = f"http://{bucket}.cluster.test:{port}"
+    store = S3Store(bucket, "bot/", endpoint_url=url, session=s3_server.session())
+    written = await store.put("head", b"1", if_match=None)
+    found = await store.get("head")
+    assert found is not None
+    assert found.etag == written.etag
+    await store.close()
 
 
 @pytest.mark.parametrize("style", ["", "host", "Path"])
