@@ -10,6 +10,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, suppress
+from contextvars import ContextVar
 from typing import Any, TypeAlias
 
 from ptb_s3._s3_answers import NotSentError, Question, to_failure
@@ -24,6 +25,9 @@ BACKOFF = 2.0
 """Seconds: the longest that botocore waits before the third attempt."""
 _POOL = 32
 """Connections. A cold start reads six objects at once; `doctor` lets 32 writers race."""
+_DEEPEST = 3
+"""Calls of HeadBucket within each other that a redirect may lead to."""
+_DEPTH: ContextVar[int] = ContextVar("ptb_s3_head_bucket", default=0)
 _CONFLICTS = frozenset({"ConditionalRequestConflict", "OperationAborted"})
 _WAIT = 0.25
 """Seconds: upper bound of the first wait of our own; it doubles with each further one."""
@@ -62,6 +66,9 @@ class Link:
                     self._credentials = signer._credentials = Lasting(found, credentials)  # noqa: SLF001
                 client.meta.events.register("needs-retry.s3.PutObject", _retry_conflict)
                 client.meta.events.register("before-sign.s3.PutObject", _expect_nothing)
+                client.meta.events.register("before-call.s3.HeadBucket", _descend)
+                client.meta.events.register("after-call.s3.HeadBucket", _ascend)
+                client.meta.events.register("after-call-error.s3.HeadBucket", _ascend)
                 self._client = client
             return self._client
 
@@ -150,6 +157,20 @@ def _retry_conflict(
     if response is None or response[1].get("Error", {}).get("Code") not in _CONFLICTS:
         return None
     return jitter(attempts) if attempts < ATTEMPTS else None
+
+
+def _descend(**_: object) -> None:
+    """End botocore's search for a region: each redirect of it makes it ask again, without end.
+
+    Python's own limit would end it as well, but anywhere, and leave a connection open.
+    """
+    if _DEPTH.get() >= _DEEPEST:
+        raise RecursionError
+    _DEPTH.set(_DEPTH.get() + 1)
+
+
+def _ascend(**_: object) -> None:
+    _DEPTH.set(_DEPTH.get() - 1)
 
 
 def jitter(attempt: int) -> float:
