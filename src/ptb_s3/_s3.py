@@ -13,11 +13,16 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from ptb_s3._arguments import check_prefix
+from ptb_s3._s3_addressing import STYLES, Addressing, Style
 from ptb_s3._s3_answers import (
     Answer,
+    NotSentError,
     Question,
+    may_mean_virtual_host,
     means_absent,
+    means_virtual_host,
     moment_of,
+    policy_of,
     to_error,
     to_failure,
     version_of,
@@ -27,10 +32,10 @@ from ptb_s3._s3_client import ATTEMPTS, BACKOFF, Link, Untyped, jitter, options,
 from ptb_s3._s3_deletion import Deletion
 from ptb_s3._s3_glance import Glance
 from ptb_s3._s3_listing import Page, Progress, remaining
-from ptb_s3._s3_place import check_endpoint
+from ptb_s3._s3_place import OURS, THEIRS, bucket_in_it, check_endpoint, without_label
 from ptb_s3._store import SLOWEST, Fetched, Into, Lock, Remains, Version, Written
 from ptb_s3._workers import Worker
-from ptb_s3.errors import StorageUnavailableError
+from ptb_s3.errors import PersistenceError, SettingsError, StorageUnavailableError
 
 if TYPE_CHECKING:
     import aioboto3
@@ -81,14 +86,16 @@ class S3Store:
             where there are none and `endpoint_url` is given.
         session: An `aioboto3.Session` to take credentials from; None makes one.
         expected_bucket_owner: Id of the AWS account that the bucket must belong to.
+        addressing_style: Where the bucket's name goes: into the ``path``, in front of the host
+            (``virtual``), or ``auto``: what the AWS configuration says, else found out.
         anonymous: Ask without credentials, as anybody could.
         connect_timeout: Seconds to wait for a connection, in each attempt.
         read_timeout: Seconds to wait for the next bytes of an answer, in each attempt.
         attempts: How often a request is sent at most, if there is no answer to it; None: thrice.
 
     Raises:
-        SettingsError: The endpoint is not an http or https address, or holds a password; or the
-            prefix is not one that every storage takes as it is.
+        SettingsError: The endpoint is not an http or https address, or holds a password or the
+            bucket; the style is none; or the prefix is not one that every storage takes as it is.
     """
 
     def __init__(
@@ -100,13 +107,16 @@ class S3Store:
         region_name: str | None = None,
         session: aioboto3.Session | None = None,
         expected_bucket_owner: str | None = None,
+        addressing_style: Style = "auto",
         anonymous: bool = False,
         connect_timeout: float = 3.0,
         read_timeout: float = 4.0,
         attempts: int | None = None,
     ) -> None:
         check_prefix(prefix)
-        check_endpoint(endpoint_url)
+        check_endpoint(endpoint_url, bucket)
+        if addressing_style not in STYLES:
+            raise SettingsError('addressing_style has to be "auto", "path" or "virtual".')
         self.bucket = bucket
         self.prefix = prefix
         self.endpoint_url = endpoint_url
@@ -120,6 +130,9 @@ class S3Store:
         self._patience = ATTEMPTS * (connect_timeout + read_timeout + BACKOFF)
         self._session: Any = session
         self._link: Link | None = None
+        self._addressing = Addressing(addressing_style)
+        self._asked = endpoint_url or "the storage"
+        self._placed = False
         self._glance = Glance(bucket, expected_bucket_owner)
         self._deletion = Deletion(self._ask)
         self._workers: dict[str, Worker] = {}
@@ -181,7 +194,8 @@ class S3Store:
 
     async def place(self) -> str:
         """See `Store.place`: the address of the S3 API, and the bucket."""
-        return f"{(await self._client()).meta.endpoint_url}/{self.bucket}"
+        client = await self._opened(Question("look at", self.bucket, ""))
+        return f"{client.meta.endpoint_url}/{self.bucket}"
 
     async def _put(self, name: str, body: bytes, condition: dict[str, str]) -> Written:
         key, if_match = self.prefix + name, "IfMatch" in condition
@@ -310,7 +324,8 @@ class S3Store:
             client = await self._client()
             credentials = await self._session.get_credentials()
         except Exception as exc:
-            failure = to_failure(Question("look at", self.bucket, ""), exc, self._whom)
+            early = NotSentError(exc)
+            failure = to_failure(Question("look at", self.bucket, ""), early, self._asked)
             if failure is None:
                 raise
             raise failure from None
@@ -336,6 +351,7 @@ class S3Store:
             region_name=self.region_name,
             session=self._session,
             expected_bucket_owner=None if any_owner else self.expected_owner,
+            addressing_style=self._addressing.style,
             anonymous=anonymous,
             attempts=1 if once else None,
             **timeouts,
@@ -357,7 +373,7 @@ class S3Store:
             async with deadline:
                 yield deadline
         except TimeoutError as exc:
-            failure = to_failure(question, exc, self._whom) if deadline.expired else None
+            failure = to_failure(question, exc, self._asked) if deadline.expired else None
             if failure is None:
                 raise
             raise failure from None
@@ -414,7 +430,7 @@ class S3Store:
         try:
             return await self._client()
         except Exception as exc:
-            failure = to_failure(question, exc, self._whom)
+            failure = to_failure(question, NotSentError(exc), self._asked)
             if failure is None:
                 raise
             raise failure from None  # its text may hold the request
@@ -434,7 +450,89 @@ class S3Store:
             PersistenceError: There was no answer.
         """
         client = await self._opened(question)
+        if not self._placed:
+            await self._refuse_own_host(client)
         within = self._patience + _PAGE / SLOWEST if within is None else within
+        turned = self._addressing.turned
+        answer = await self._sent(client, question, operation, within, request)
+        if not isinstance(answer, Answer):
+            self._addressing.settled = True
+            return answer
+        if not await self._turned(question, answer, turned):
+            return answer
+        if "Body" in request:
+            request["Body"].seek(0)  # type: ignore[attr-defined] # it is a stream
+        return await self._sent(client, question, operation, within, request)
+
+    async def _refuse_own_host(self, client: Untyped) -> None:
+        """Refuse an endpoint that is the bucket's own host, where its name alone does not tell.
+
+        There, what is asked of the bucket is asked of an object of its name, and everything would
+        lie in a folder of that name.
+        """
+        right = without_label(self._asked, self.bucket)
+        if right is not None and self._whom(client) == self._asked:
+            question = Question("look at", self.bucket, "")
+            request: dict[str, object] = {"Prefix": self.prefix, "MaxKeys": 1}
+            page = await self._sent(client, question, "list_objects_v2", self._patience, request)
+            if isinstance(page, Answer) and means_absent(question, page):
+                raise bucket_in_it(self.bucket, right, self._variable)
+        self._placed = True
+
+    async def _turned(self, question: Question, answer: Answer, before: bool) -> bool:  # noqa: FBT001
+        """Turn to virtual hosts where the path was refused; tell whether to ask that way now.
+
+        Args:
+            question: What was asked.
+            answer: The refusal.
+            before: Whether it was asked by virtual host already.
+        """
+        addressing = self._addressing
+        if before or addressing.turned:
+            return not before
+        if not addressing.settled and means_virtual_host(question, answer):
+            addressing.turn()
+        elif may_mean_virtual_host(question, answer) and addressing.is_worth_a_try(self._asked):
+            if await self._is_virtual_host():
+                addressing.turn()
+            addressing.settled = True
+        return addressing.turned
+
+    async def _is_virtual_host(self) -> bool:
+        """Tell whether the bucket answers to its name in front of the endpoint's host.
+
+        Only a listing proves it, since it says the bucket's name: a server that takes paths alone
+        would take the first part of any key for the bucket.
+        """
+        store = type(self)(
+            self.bucket,
+            self.prefix,
+            endpoint_url=self.endpoint_url,
+            region_name=self.region_name,
+            session=self._session,
+            expected_bucket_owner=self.expected_owner,
+            addressing_style="virtual",
+            anonymous=not self._signed,
+            attempts=1,
+            **self._timeouts,
+        )
+        try:
+            page = await store.ask("list_objects_v2", Prefix=self.prefix, MaxKeys=1)
+        except PersistenceError:
+            return False  # nobody is there
+        finally:
+            await store.close()
+        return not isinstance(page, Answer) and page.get("Name") == self.bucket
+
+    async def _sent(
+        self,
+        client: Untyped,
+        question: Question,
+        operation: str,
+        within: float,
+        request: dict[str, object],
+    ) -> Untyped:
+        """Send a request, by the addressing style of now."""
         try:
             async with asyncio.timeout(within):
                 return await getattr(client, operation)(
@@ -443,8 +541,8 @@ class S3Store:
         except Exception as exc:
             answer = _error_answer(exc)
             if answer is not None:
-                return answer
-            failure = to_failure(question, exc, self._whom)
+                return answer._replace(endpoint=self._whom(client))
+            failure = to_failure(question, exc, self._whom(client))
             if failure is None:
                 raise
             raise failure from None  # its text may hold the request
@@ -454,8 +552,18 @@ class S3Store:
         return self._workers.setdefault(name, Worker(f"ptb-s3-{name or 'client'}"))
 
     @property
-    def _whom(self) -> str:
-        return self.endpoint_url or "AWS S3"
+    def _variable(self) -> str:
+        """Where the endpoint comes from, for an error's text."""
+        return OURS if self.endpoint_url else THEIRS
+
+    def _whom(self, client: Untyped) -> str:
+        return self._addressing.asked(client, self.bucket)
+
+    def _ready(self, client: Untyped) -> None:
+        """Look at where a new client leads before it is used."""
+        self._asked = client.meta.endpoint_url
+        check_endpoint(self._asked, self.bucket, self._variable)
+        self._addressing.bind(client)
 
     async def _client(self) -> Untyped:
         """Return the client of the running loop."""
@@ -465,13 +573,15 @@ class S3Store:
             link = self._link
             if stale is not None:
                 await stale.close()
-        return await link.client(self._open)
+        credentials = self._credentials if self._signed else None
+        return await link.client(self._open, self._ready, credentials)
+
+    async def _credentials(self) -> Untyped:
+        return await self._session.get_credentials()
 
     async def _open(self) -> Untyped:
         """Return a new client, as a context manager. What is slow about it is done in a thread."""
-        # A name in front of minio:9000 resolves nowhere.
-        path_style = self.endpoint_url is not None
-        config = options(self._attempts, self._timeouts, path_style=path_style)
+        config = options(self._attempts, self._timeouts, self._addressing.style)
         self._session, config = await self._worker("")(
             prepared, self._session, config, signed=self._signed
         )
@@ -501,6 +611,7 @@ def _error_answer(exc: Exception) -> Answer | None:
         str(headers.get("x-amz-version-id") or _UNVERSIONED)
         if headers.get("x-amz-delete-marker") == "true"
         else "",
+        policy=policy_of(str(error.get("Message", ""))),
     )
 
 

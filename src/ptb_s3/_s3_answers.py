@@ -23,6 +23,7 @@ from ptb_s3.errors import (
     BucketNotFoundError,
     NoConditionalPutError,
     NoHistoryError,
+    PersistenceError,
     SettingsError,
     StorageError,
     StorageUnavailableError,
@@ -66,6 +67,8 @@ class Answer(NamedTuple):
         region: The region that it points to.
         date: The server's clock, as HTTP writes it.
         marker: Id of the delete marker that was found, where it says that it was one.
+        endpoint: Whom was asked, for the error's text.
+        policy: Kind of the policy that denies it, where it says so: one of `policy_of`'s.
     """
 
     code: str
@@ -73,9 +76,23 @@ class Answer(NamedTuple):
     region: str = ""
     date: str = ""
     marker: str = ""
+    endpoint: str = ""
+    policy: str = ""
 
     def __str__(self) -> str:
         return f"{self.status} {self.code}" if self.code != str(self.status) else self.code
+
+
+class NotSentError(Exception):
+    """Raised in place of what failed before a request was sent, and holds it.
+
+    Args:
+        failure: The exception; it tells of this machine and its settings, not of the storage.
+    """
+
+    def __init__(self, failure: Exception) -> None:
+        super().__init__(type(failure).__name__)
+        self.failure = failure
 
 
 class _Row(NamedTuple):
@@ -96,6 +113,19 @@ _DENIED = _Row(AccessDeniedError, f"The credentials do not allow it. {_PERMISSIO
 MAY_NOT_DELETE = (
     "The credentials do not allow it: that takes DeleteObjectVersion, which an operator has and a "
     "bot has not. A version under object lock can be deleted by nobody before its time."
+)
+_ORGANISATION = _Row(
+    AccessDeniedError,
+    "A {policy} of the AWS organisation forbids it, whatever the credentials' own permissions are: "
+    "ask whoever manages the organisation, or use an account or a region that it leaves alone.",
+)
+_WAY = _Row(
+    AccessDeniedError,
+    "A {policy} forbids it on the way that the request takes: mend it, or ask from elsewhere.",
+)
+_BOUNDARY = _Row(
+    AccessDeniedError,
+    "A {policy} forbids it, whatever else is allowed: mend that one. " + _PERMISSIONS,
 )
 _SUSPENDED = _Row(
     AccessDeniedError,
@@ -157,6 +187,11 @@ _NOT_S3 = _Row(
     "That is no answer of an S3 server. Check PTB_S3_ENDPOINT_URL: it takes the address of the S3 "
     "API, without a path, not that of a web console.",
 )
+_HOSTS_ONLY = _Row(
+    SettingsError,
+    "The storage takes the bucket's name in front of the host's alone. Leave "
+    "PTB_S3_ADDRESSING_STYLE unset, or set it to virtual.",
+)
 _GONE = _Row(PreconditionFailed, "There is no object to replace.")
 
 _BY_CODE: dict[str, _Row] = {
@@ -202,6 +237,11 @@ _BY_CODE: dict[str, _Row] = {
     "TemporaryRedirect": _REGION,
     "AuthorizationHeaderMalformed": _REGION,
     "IllegalLocationConstraintException": _REGION,
+    # How to ask.
+    "SecondLevelDomainForbidden": _HOSTS_ONLY,  # Alibaba OSS
+    "PathStyleDomainForbidden": _HOSTS_ONLY,  # Tencent COS
+    "VirtualHostDomainRequired": _HOSTS_ONLY,  # Huawei OBS
+    "InvalidPathAccess": _HOSTS_ONLY,  # Volcengine TOS
     # What the storage cannot do; see also `_beyond`.
     "InvalidObjectState": _Row(
         StorageError,
@@ -221,6 +261,16 @@ _BY_CODE: dict[str, _Row] = {
         StorageUnavailableError,
         "What arrived is not what was sent (its MD5 differs). Try again.",
     ),
+}
+
+# Amazon S3 User Guide, "Troubleshoot access denied (403 Forbidden) errors": AWS says which policy
+# it was that denied it, in these words, as far as it is not the identity's own or the bucket's.
+_BY_POLICY: dict[str, _Row] = {
+    "service control policy": _ORGANISATION,
+    "resource control policy": _ORGANISATION,
+    "VPC endpoint policy": _WAY,
+    "permissions boundary": _BOUNDARY,
+    "session policy": _BOUNDARY,
 }
 
 _BY_STATUS: dict[int, _Row] = {
@@ -243,6 +293,52 @@ _NO_CREDENTIALS = _Row(
     "There are no usable credentials ({failure}). Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
     "or give the host a role.",
 )
+_PROFILE = _Row(
+    AccessDeniedError,
+    "The AWS configuration has no such profile, or cannot be read ({failure}). Mend AWS_PROFILE "
+    "and the files of AWS_CONFIG_FILE and AWS_SHARED_CREDENTIALS_FILE.",
+)
+_SERVICE_DOWN = _Row(
+    StorageUnavailableError,
+    "The service that hands out credentials does not answer ({failure}). Try again; if this "
+    "lasts, look at the host's agent or metadata service.",
+)
+_SERVICE_WRONG = _Row(
+    AccessDeniedError,
+    "What should hand out credentials gave none ({failure}). Look at where the AWS configuration "
+    "leads: AWS_CONTAINER_CREDENTIALS_FULL_URI (or _RELATIVE_URI), credential_process, SSO, or "
+    "the host's metadata service.",
+)
+_ROLE_REFUSED = _Row(
+    AccessDeniedError,
+    "The credentials for the role were refused ({failure}). Look at AWS_ROLE_ARN, at whom the "
+    "role trusts, and at the token's file.",
+)
+_TOKEN_FILE = _Row(
+    AccessDeniedError,
+    "A file that the credentials depend on cannot be read ({failure}). Mend "
+    "AWS_WEB_IDENTITY_TOKEN_FILE (IRSA) or AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE (EKS).",
+)
+_TOKEN_LINES = _Row(
+    AccessDeniedError,
+    "The token for the service that hands out credentials has a line end. Write the file of "
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE without one.",
+)
+_TOKEN_HOST = _Row(
+    AccessDeniedError,
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI names a host that no credentials are taken from. It has to "
+    "be a loopback address, or that of ECS or EKS.",
+)
+_AWS_ENDPOINT = _Row(
+    SettingsError,
+    "AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL (or endpoint_url in the AWS configuration) is not "
+    "the address of an S3 API, such as https://s3.example.com. Mend or unset it.",
+)
+_AWS_SETTINGS = _Row(
+    SettingsError,
+    "A setting of AWS cannot be used ({failure}). Look at the AWS_* variables and at the AWS "
+    "configuration: a number or a choice in them is none.",
+)
 _UNREACHABLE = _Row(
     StorageUnavailableError,
     "No connection to {endpoint} ({failure}). Check PTB_S3_ENDPOINT_URL, network and proxy.",
@@ -263,10 +359,25 @@ _BY_FAILURE: dict[str, _Row] = {
     "TokenRetrievalError": _NO_CREDENTIALS,
     "SSOError": _NO_CREDENTIALS,
     "RefreshWithMFAUnsupportedError": _NO_CREDENTIALS,
-    "ProfileNotFound": _NO_CREDENTIALS,
-    "ConfigNotFound": _NO_CREDENTIALS,
-    "ConfigParseError": _NO_CREDENTIALS,
-    "InvalidConfigError": _NO_CREDENTIALS,
+    "ProfileNotFound": _PROFILE,
+    "ConfigNotFound": _PROFILE,
+    "ConfigParseError": _PROFILE,
+    "InvalidConfigError": _PROFILE,
+    "InvalidDefaultsMode": _AWS_SETTINGS,
+    "InvalidRetryConfigurationError": _AWS_SETTINGS,
+    "InvalidS3AddressingStyleError": _AWS_SETTINGS,
+    "InvalidProxiesConfigError": _AWS_SETTINGS,
+    # our own transport's
+    "CertificatesError": _Row(
+        SettingsError,
+        "The file of certificates that AWS_CA_BUNDLE, REQUESTS_CA_BUNDLE or ca_bundle in the AWS "
+        "configuration names is missing, is a folder, or holds no certificate. Mend or unset it.",
+    ),
+    "ProxyKindError": _Row(
+        SettingsError,
+        "HTTPS_PROXY (or HTTP_PROXY) names a SOCKS proxy, which S3 cannot be asked through. Name "
+        "an HTTP proxy, or put the storage's host into NO_PROXY.",
+    ),
     "MetadataRetrievalError": _NO_CREDENTIALS,
     "NoRegionError": _Row(SettingsError, "No region is set. Set PTB_S3_REGION to the bucket's."),
     "ParamValidationError": _UNUSABLE,
@@ -295,6 +406,32 @@ _BY_FAILURE: dict[str, _Row] = {
     "OSError": _SILENT,  # TimeoutError among them
 }
 
+# Before a request is sent, these come first.
+_BY_EARLY_FAILURE: dict[str, _Row] = {
+    "CredentialRetrievalError": _SERVICE_WRONG,
+    "MetadataRetrievalError": _SERVICE_WRONG,
+    "ClientError": _ROLE_REFUSED,  # botocore's: STS or SSO said no
+    # A reply that is no JSON or lacks something, a time that is none
+    "LookupError": _SERVICE_WRONG,
+    "TypeError": _SERVICE_WRONG,
+    "AttributeError": _SERVICE_WRONG,
+    "ParserError": _SERVICE_WRONG,
+    "JSONDecodeError": _SERVICE_WRONG,
+    "UnicodeDecodeError": _SERVICE_WRONG,
+    "RuntimeError": _SERVICE_WRONG,  # botocore: "refreshed credentials are still expired"
+    "ValueError": _AWS_SETTINGS,
+    "OSError": _TOKEN_FILE,
+}
+# botocore raises ValueError for each of these; its texts are of 1.40.61.
+_BY_EARLY_TEXT = (
+    ("not a legal header value", _TOKEN_LINES),
+    ("Unsupported host", _TOKEN_HOST),
+    ("Invalid endpoint", _AWS_ENDPOINT),
+)
+_CUT_OFF = frozenset({"ConnectionError", "HTTPClientError", "ReadTimeoutError", "TimeoutError"})
+_SERVER_FAULT = re.compile(r"non 200 response (5\d\d|429)")
+"""What botocore writes where a service that hands out credentials is out of order."""
+
 _DEFINITELY_ABSENT = frozenset({"NoSuchKey", "NoSuchVersion"})
 # The id of a version that never was (AWS, MinIO: not of the right form), or of a delete marker; or
 # there are no versions at all (rclone 1.76: 501).
@@ -302,6 +439,14 @@ _NO_SUCH_VERSION = frozenset({"InvalidArgument", "MethodNotAllowed", "NotImpleme
 _NOT_ALLOWED = 405
 _NOT_IMPLEMENTED = 501
 _UNPRINTABLE = re.compile(r"[^A-Za-z0-9._-]")
+
+
+def policy_of(message: str) -> str:
+    """Return the kind of policy that a server's message blames, one of a closed list; or nothing.
+
+    Nothing else of the message is kept: it may quote the request.
+    """
+    return next((kind for kind in _BY_POLICY if kind.lower() in message.lower()), "")
 
 
 def means_absent(question: Question, answer: Answer) -> bool:
@@ -313,7 +458,8 @@ def means_absent(question: Question, answer: Answer) -> bool:
 
 def means_denied(question: Question, answer: Answer) -> bool:
     """Tell whether it knows who asks, and does not let them."""
-    return _row(question, answer) is _DENIED
+    row = _row(question, answer)
+    return row is _DENIED or row in _BY_POLICY.values()
 
 
 def means_elsewhere(question: Question, answer: Answer) -> bool:
@@ -331,6 +477,18 @@ def means_unable(question: Question, answer: Answer) -> bool:
     return _row(question, answer) in {_UNABLE, _REFUSED, _NOT_S3}
 
 
+def means_virtual_host(question: Question, answer: Answer) -> bool:
+    """Tell whether it says to ask for the bucket as a virtual host."""
+    return _row(question, answer) is _HOSTS_ONLY
+
+
+def may_mean_virtual_host(question: Question, answer: Answer) -> bool:
+    """Tell whether somebody may answer so to whom a bucket in the path means nothing."""
+    row = _row(question, answer)
+    unclear = (_DENIED, _NO_BUCKET, _NOT_S3, _REFUSED, _UNABLE)
+    return row in unclear and not means_absent(question, answer)
+
+
 def to_error(question: Question, answer: Answer) -> Exception:
     """Return what to raise: `PreconditionFailed`, or an error that says what to do.
 
@@ -340,14 +498,16 @@ def to_error(question: Question, answer: Answer) -> Exception:
     row = _row(question, answer)
     if row.error is PreconditionFailed:
         return PreconditionFailed(question.key)
-    text = row.text.format(region=f" ({answer.region})" if answer.region else "")
+    region = f" ({answer.region})" if answer.region else ""
+    text = row.text.format(region=region, policy=answer.policy)
     if row is _DENIED and question.operation == "delete versions of":
         text = MAY_NOT_DELETE
     if row is _DENIED and question.operation == "read":
         text += " Without ListBucket, S3 answers 403 for an object that does not exist as well."
     if row.error is StorageUnavailableError and question.operation == "write":
         text += _MAY_HAVE_TAKEN_EFFECT  # also after 409: an earlier attempt's reply may be lost
-    return row.error(f"Could not {question}: the storage answered {answer}. {text}")
+    whom = f"the storage at {answer.endpoint}" if answer.endpoint else "the storage"
+    return row.error(f"Could not {question}: {whom} answered {answer}. {text}")
 
 
 def _printable(text: str) -> str:
@@ -361,17 +521,60 @@ def to_failure(question: Question, failure: BaseException, endpoint: str) -> Exc
 
     Args:
         question: What was asked.
-        failure: What botocore, aiohttp or Python raised.
+        failure: What botocore, aiohttp or Python raised, or a `NotSentError` that holds it.
         endpoint: Whom it was asked.
     """
-    names = [cls.__name__ for cls in type(failure).__mro__]
-    row = next((_BY_FAILURE[name] for name in names if name in _BY_FAILURE), None)
+    row = _row_of(failure)
+    if isinstance(failure, NotSentError):
+        failure = failure.failure
     if row is None:
         return None
-    text = row.text.format(failure=names[0], endpoint=endpoint)
-    if row.error is StorageUnavailableError and question.operation == "write":
-        text += _MAY_HAVE_TAKEN_EFFECT
-    return row.error(f"Could not {question}: {text[0].lower()}{text[1:]}")
+    text = row.text.format(failure=_named(failure), endpoint=endpoint)
+    if row.error is StorageUnavailableError and row is not _SERVICE_DOWN:
+        text += _MAY_HAVE_TAKEN_EFFECT if question.operation == "write" else ""
+    begin = text if text.startswith(("AWS", "HTTP")) else text[0].lower() + text[1:]
+    return row.error(f"Could not {question}: {begin}")
+
+
+def _row_of(failure: BaseException) -> _Row | None:
+    if not isinstance(failure, NotSentError):
+        return _first(failure, _BY_FAILURE)
+    early = failure.failure
+    if isinstance(early, PersistenceError):
+        return None  # it says what to do already
+    if any(text in str(early) for text, _ in _BY_EARLY_TEXT):
+        return next(row for text, row in _BY_EARLY_TEXT if text in str(early))
+    if _SERVER_FAULT.search(str(early)) or _is_server_fault(early) or _was_cut_off(early):
+        return _SERVICE_DOWN
+    return _first(early, {**_BY_FAILURE, **_BY_EARLY_FAILURE})
+
+
+def _first(failure: BaseException, rows: Mapping[str, _Row]) -> _Row | None:
+    names = (cls.__name__ for cls in type(failure).__mro__)
+    return next((rows[name] for name in names if name in rows), None)
+
+
+def _was_cut_off(failure: BaseException | None) -> bool:
+    """Tell whether it came of a connection that failed; botocore keeps the cause as context."""
+    while failure is not None:
+        if _CUT_OFF & {cls.__name__ for cls in type(failure).__mro__}:
+            return True
+        failure = failure.__cause__ or failure.__context__
+    return False
+
+
+def _is_server_fault(failure: BaseException) -> bool:
+    response = getattr(failure, "response", None) or {}
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return isinstance(status, int) and status >= 500  # noqa: PLR2004 - HTTP's
+
+
+def _named(failure: BaseException) -> str:
+    """Return the class's name, and the code where it is an answer of STS or SSO."""
+    name = type(failure).__name__
+    response = getattr(failure, "response", None) or {}
+    code = _printable(str(response.get("Error", {}).get("Code", "")))
+    return f"{name}: {code}" if code else name
 
 
 def _row(question: Question, answer: Answer) -> _Row:
@@ -384,7 +587,8 @@ def _row(question: Question, answer: Answer) -> _Row:
     if answer.code.startswith("KMS."):
         return _KMS
     otherwise = _WEATHER if answer.status >= 500 else _REFUSED  # noqa: PLR2004 - HTTP's
-    return _BY_CODE.get(answer.code) or _BY_STATUS.get(answer.status) or otherwise
+    row = _BY_CODE.get(answer.code) or _BY_STATUS.get(answer.status) or otherwise
+    return _BY_POLICY.get(answer.policy, row) if row is _DENIED else row
 
 
 def _beyond(question: Question) -> _Row:

@@ -2,18 +2,111 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from ipaddress import ip_address
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from ptb_s3.errors import SettingsError
 
+OURS = "PTB_S3_ENDPOINT_URL"
+THEIRS = "AWS_ENDPOINT_URL_S3 (or the endpoint_url of the AWS configuration)"
 
-def check_endpoint(endpoint_url: str | None) -> None:
-    """Refuse what is no address of a server, and one with a password: it would end up in logs."""
+_API_PATHS = frozenset({"/storage/v1/s3"})
+"""Paths of an S3 API that hold a word which a bucket may be named (Supabase's)."""
+_API_NAMES = ("s3", "oss", "cos", "obs", "tos")
+"""What the host of an S3 API begins with, alone or before a hyphen."""
+_PROVIDERS = (
+    ".digitaloceanspaces.com",
+    ".googleapis.com",
+    ".linodeobjects.com",
+    ".r2.cloudflarestorage.com",
+    ".storage.dev",
+    ".storage.tigris.dev",
+    ".vultrobjects.com",
+    ".your-objectstorage.com",
+)
+"""What the hosts of other providers' APIs end in, after a region, an account or a word."""
+
+
+def check_endpoint(endpoint_url: str | None, bucket: str = "", variable: str = OURS) -> None:
+    """Refuse what is no address of a server, what has a password in it, and what has the bucket.
+
+    A password would end up in logs; with the bucket, everything would lie in a folder of its name.
+
+    Args:
+        endpoint_url: The address; None is AWS.
+        bucket: Name of the bucket.
+        variable: Where the address comes from, for the error's text.
+
+    Raises:
+        SettingsError: It cannot be right.
+    """
     if endpoint_url is None:
         return
     parts = urlsplit(endpoint_url)
     if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
         raise SettingsError(
             "The endpoint must be the address of an S3 API, such as https://s3.example.com, "
-            "without a user name or password. Mend PTB_S3_ENDPOINT_URL."
+            f"without a user name or password. Mend {variable}."
         )
+    right = without_bucket(endpoint_url, bucket)
+    if right is not None:
+        raise bucket_in_it(bucket, right, variable)
+
+
+def bucket_in_it(bucket: str, right: str, variable: str = OURS) -> SettingsError:
+    """Return the error for an address with the bucket in it, which spells out the right one."""
+    return SettingsError(
+        f"The endpoint has the bucket {bucket!r} in it, as consoles show it. The bucket has a "
+        f"setting of its own: set {variable} to {right}"
+    )
+
+
+def without_bucket(endpoint_url: str, bucket: str) -> str | None:
+    """Return the address without the bucket; None if it is not in it.
+
+    A path in general is left alone, and a host that merely begins like the bucket as well.
+    """
+    parts = urlsplit(endpoint_url)
+    if not bucket:
+        return None
+    segments = parts.path.strip("/").split("/")
+    named = [i for i in (0, len(segments) - 1) if unquote(segments[i]) == bucket]
+    if named and parts.path.rstrip("/") not in _API_PATHS:
+        path = "/".join(["", *segments[: named[0]]]).rstrip("/")
+        return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
+    right = without_label(endpoint_url, bucket)
+    return right if right is not None and _is_api(urlsplit(right).netloc) else None
+
+
+def without_label(endpoint_url: str, bucket: str) -> str | None:
+    """Return the address without what its host begins with; None if that is not the bucket's name.
+
+    It may be the bucket's own host, or only be called as the bucket is: the storage can tell.
+    """
+    parts, label = urlsplit(endpoint_url), bucket.lower() + "."
+    if not parts.netloc.lower().startswith(label):
+        return None
+    return urlunsplit((parts.scheme, parts.netloc[len(label) :], parts.path, "", ""))
+
+
+def _is_api(netloc: str) -> bool:
+    """Tell whether a host, maybe with its port, is known for an S3 API."""
+    host = netloc.lower().partition(":")[0]
+    first, _, rest = host.partition(".")
+    return host.endswith(_PROVIDERS) or (bool(rest) and first.partition("-")[0] in _API_NAMES)
+
+
+def may_be_virtual(endpoint_url: str) -> bool:
+    """Tell whether a name in front of the endpoint's host could lead anywhere."""
+    host = urlsplit(endpoint_url).hostname or ""
+    try:
+        ip_address(host)
+    except ValueError:
+        return "." in host.strip(".")
+    return False
+
+
+def in_front(endpoint_url: str, bucket: str) -> str:
+    """Return the address of a bucket as a virtual host."""
+    parts = urlsplit(endpoint_url)
+    return urlunsplit((parts.scheme, f"{bucket}.{parts.netloc}", parts.path, "", ""))

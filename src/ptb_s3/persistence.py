@@ -112,6 +112,9 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             object with the methods of :class:`ptb_s3.KeySource` will do.
         endpoint_url (:obj:`str`, optional): Address of the S3 API. Defaults to that of AWS.
         region_name (:obj:`str`, optional): The bucket's region. Defaults to AWS's own settings.
+        addressing_style (:obj:`str`, optional): Where requests have the bucket's name: in the
+            ``"path"``, in front of the endpoint's host (``"virtual"``), or ``"auto"`` (the
+            default): where the AWS configuration says, else where the storage takes it.
         session (:class:`aioboto3.Session`, optional): Where credentials come from. Defaults to the
             AWS chain.
         store_data (:class:`telegram.ext.PersistenceInput`, optional): Which kinds are saved. Kinds
@@ -173,6 +176,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         keyring: KeySource,
         endpoint_url: str | None = None,
         region_name: str | None = None,
+        addressing_style: Literal["auto", "path", "virtual"] = "auto",
         session: aioboto3.Session | None = None,
         store_data: PersistenceInput | None = None,
         update_interval: float = 60,
@@ -200,6 +204,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         keyring: KeySource,
         endpoint_url: str | None = None,
         region_name: str | None = None,
+        addressing_style: Literal["auto", "path", "virtual"] = "auto",
         session: aioboto3.Session | None = None,
         store_data: PersistenceInput | None = None,
         update_interval: float = 60,
@@ -227,6 +232,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         keyring: KeySource,
         endpoint_url: str | None = None,
         region_name: str | None = None,
+        addressing_style: Literal["auto", "path", "virtual"] = "auto",
         session: aioboto3.Session | None = None,
         store_data: PersistenceInput | None = None,
         update_interval: float = 60,
@@ -258,6 +264,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             prefix,
             endpoint_url=endpoint_url,
             region_name=region_name,
+            addressing_style=addressing_style,
             session=session,
             expected_bucket_owner=expected_bucket_owner,
         )
@@ -375,6 +382,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             keyring=settings.keyring(),
             endpoint_url=settings.endpoint_url,
             region_name=settings.region,
+            addressing_style=settings.addressing_style,
             session=session,
             store_data=store_data,
             update_interval=settings.update_interval,

@@ -132,6 +132,10 @@ class Settings(KeySettings):
     region: str | None = Field(
         default=None, description="Region of the bucket, where the AWS chain does not give it."
     )
+    addressing_style: Literal["auto", "path", "virtual"] = Field(
+        default="auto",
+        description="Bucket in the `path` or in front of the host (`virtual`); `auto` finds out.",
+    )
     update_interval: float = Field(
         default=60,
         gt=0,
@@ -223,7 +227,8 @@ def load_settings(env_file: str | Path | None = ENV_FILE) -> Settings:
     """Read the settings from the environment and a file of variables; the environment wins.
 
     ``AWS_*`` variables that only the file has are put into ``os.environ``, where the AWS chain
-    looks for them; of the three that make up credentials, all or none.
+    looks for them; of the three that make up credentials, all or none. Those that are empty are
+    taken out of it, and line ends are dropped.
 
     Args:
         env_file: The file. It need not exist if it is the default, ``.env`` in the working
@@ -313,6 +318,7 @@ def _validated(model: type[_Settings], env_file: str | Path | None) -> _Settings
     except ValidationError as error:
         faults = error.errors(include_input=False, include_url=False)
     else:
+        _tidy_aws()
         _pass_on_aws(in_file)
         return settings
     # Out here, the new error has no context: the old one holds what was put in.
@@ -361,8 +367,24 @@ def _suggestion(name: str, known: Iterable[str]) -> str:
 def _pass_on_aws(in_file: Mapping[str, str]) -> None:
     skipped = _CREDENTIALS if any(name in os.environ for name in _CREDENTIALS) else ()
     for name, value in in_file.items():
-        if name.startswith("AWS_") and value and name not in skipped:
-            os.environ.setdefault(name, value)
+        if name.startswith("AWS_") and value.strip() and name not in skipped:
+            os.environ.setdefault(name, value.strip())
+    if "AWS_REGION" in os.environ:  # what other SDKs read, and hosts set; botocore does not
+        os.environ.setdefault("AWS_DEFAULT_REGION", os.environ["AWS_REGION"])
+
+
+def _tidy_aws() -> None:
+    """Drop what compose files and CI pass on as empty, and line ends, as for our own variables.
+
+    An empty ``AWS_CA_BUNDLE`` or ``REQUESTS_CA_BUNDLE`` turns verification off in botocore, an
+    empty ``AWS_PROFILE`` is a profile that does not exist.
+    """
+    for name, value in [*os.environ.items()]:
+        if name.startswith("AWS_") or name == "REQUESTS_CA_BUNDLE":
+            if _is_blank(value):
+                del os.environ[name]
+            elif value != value.strip():
+                os.environ[name] = value.strip()
 
 
 def _line(fault: ErrorDetails) -> str:
@@ -426,6 +448,7 @@ _WANTED = {
         "python-telegram-bot would save without a pause."
     ),
     "compression_level": "is not a whole number from 1 to 19. Give one, such as 3.",
+    "addressing_style": "is neither `auto`, nor `path`, nor `virtual`. Give one of them.",
     "on_loss": "is neither `wait` nor `rewrite`. Give one of them.",
     "single_writer": "is neither `true` nor `false`. Give one of them.",
     "flush_timeout": "is not a number of seconds above 0. Give one, such as 8.",

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import ast
+import json
+import os
 import re
+import shlex
 import subprocess
+import sys
 import sysconfig
 import tomllib
 from fnmatch import fnmatch
@@ -159,6 +163,60 @@ def test_fly_runs_the_service() -> None:
     assert fly["http_service"]["internal_port"] == int(fly["env"]["PORT"])
     (check,) = fly["http_service"]["checks"]
     assert check["path"] == constant("cloudrun/service.py", "HEALTH")
+
+
+_SHOWN = """
+import asyncio, json
+from ptb_s3._s3 import S3Store
+from ptb_s3.settings import load_settings
+
+async def main():
+    it = load_settings(None)
+    store = S3Store(it.bucket, it.prefix, addressing_style=it.addressing_style)
+    access = await store.access()
+    object = {"Bucket": it.bucket, "Key": "k"}
+    url = await (await store._client()).generate_presigned_url("get_object", object)
+    await store.close()
+    print(json.dumps([access.region, access.credentials, url.partition("?")[0]]))
+
+asyncio.run(main())
+"""
+
+
+def test_fly_uses_what_its_storage_sets(tmp_path: Path) -> None:
+    """The very variables of `fly storage create`, and those of fly.toml, lead to the bucket."""
+    fly = tomllib.loads(FLY.read_text())
+    assert fly["http_service"]["processes"] == [*fly["processes"]]
+    (tmp_path / "service.py").write_text(_SHOWN)
+    set_by_fly = {
+        "AWS_ACCESS_KEY_ID": "tid_x",
+        "AWS_ENDPOINT_URL_S3": "https://fly.storage.tigris.dev",
+        "AWS_REGION": "auto",
+        "AWS_SECRET_ACCESS_KEY": "tsec_x",
+        "BUCKET_NAME": "summer-grass-2004",
+    }
+    environment = {
+        **fly["env"],
+        **set_by_fly,
+        "PTB_S3_KEY": "ptbs3k1_ZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXp7fH1-f4CBgoM",
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.defpath]),
+        "PYTHONPATH": str(PROJECT / "src"),
+        "HOME": str(tmp_path),
+    }
+    ran = subprocess.run(  # noqa: S603 - the command of fly.toml
+        shlex.split(fly["processes"]["app"]),
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.stderr == ""
+    assert json.loads(ran.stdout) == [
+        "auto",
+        "env",
+        "https://summer-grass-2004.fly.storage.tigris.dev/k",
+    ]
 
 
 def test_fly_waits_for_the_service() -> None:

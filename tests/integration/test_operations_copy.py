@@ -70,6 +70,19 @@ async def test_to_settings_of_its_own(operator: Operator, tmp_path: Path) -> Non
             assert found is None or read_header(name, found.body)[0].key == OTHER_KEY.id
 
 
+async def test_to_where_aws_variables_of_the_file_lead(operator: Operator, tmp_path: Path) -> None:
+    """Not to AWS, nor to where the environment's lead; a profile that is missing is told."""
+    file = tmp_path / "there.env"
+    there = operator.environment(PTB_S3_PREFIX="there/", PTB_S3_ENDPOINT_URL="")
+    there["AWS_ENDPOINT_URL_S3"] = operator.server.endpoint_url
+    file.write_text("".join(f"{name}={value}\n" for name, value in there.items()))
+    await operator.done("copy", "--to-env", file, AWS_ENDPOINT_URL_S3="http://127.0.0.1:1")
+    assert await operator.state(prefix="there/") == state_after(COMMITS)
+    with file.open("a") as lines:
+        lines.write("AWS_PROFILE=missing\nPTB_S3_PREFIX=elsewhere/\n")
+    assert "AWS_PROFILE" in await operator.fails(7, "copy", "--to-env", file)
+
+
 async def test_a_state_is_not_copied_over(operator: Operator) -> None:
     await operator.done("copy", f"s3://{operator.bucket}/new/")
     said = await operator.fails(6, "copy", f"s3://{operator.bucket}/new/")

@@ -107,6 +107,54 @@ async def test_an_endpoint_that_is_down(call: Callable[[S3Store], Awaitable[obje
         await store.close()
 
 
+@every_call
+async def test_the_endpoint_that_was_asked_is_named(
+    call: Callable[[S3Store], Awaitable[object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a variable of AWS says whom to ask."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", url)
+        store = open_store(S3Server("none", "", "key", "secret"), "bucket", endpoint_url=None)
+        with pytest.raises(StorageUnavailableError, match=f"no connection to {url}"):
+            await call(store)
+        await store.close()
+
+
+async def test_the_endpoint_that_answered_is_named(
+    s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As well."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_server.endpoint_url)
+    store = open_store(s3_server, "ptb-s3-no-such-bucket", endpoint_url=None)
+    with pytest.raises(BucketNotFoundError, match=f"storage at {s3_server.endpoint_url} answered"):
+        await store.get("head")
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("https://x.r2.cloudflarestorage.com/bucket", "to https://x.r2.cloudflarestorage.com$"),
+        ("http://u:p4ss@host", "address of an S3 API"),
+        ("s3.example.com", "address of an S3 API"),
+    ],
+)
+async def test_an_endpoint_of_aws_variables_that_cannot_be_right(
+    url: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is refused as ours would be, before anything is asked, each time that it is tried."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", url)
+    store = open_store(S3Server("none", "", "key", "secret"), "bucket", endpoint_url=None)
+    for call in (store.get("head"), store.place(), store.access()):
+        with pytest.raises(SettingsError, match=says) as caught:
+            await call
+        assert "AWS_ENDPOINT_URL_S3" in str(caught.value)
+        assert "p4ss" not in str(caught.value)
+    await store.close()
+
+
 @asynccontextmanager
 async def _serving(reply: bytes | None) -> AsyncIterator[S3Server]:
     """A server that says the same to all, or nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from json import JSONDecodeError
 from typing import Any
 
 import pytest
@@ -11,15 +12,22 @@ from botocore.parsers import ResponseParserError
 from ptb_s3._s3 import _error_answer
 from ptb_s3._s3_answers import (
     _BY_CODE,
+    _BY_EARLY_FAILURE,
+    _BY_EARLY_TEXT,
     _BY_FAILURE,
+    _BY_POLICY,
     _BY_STATUS,
     Answer,
+    NotSentError,
     Question,
     means_absent,
+    means_denied,
+    policy_of,
     to_error,
     to_failure,
 )
 from ptb_s3._s3_client import _retry_conflict
+from ptb_s3._s3_transport import CertificatesError, ProxyKindError
 from ptb_s3._store import PreconditionFailed
 from ptb_s3.errors import (
     AccessDeniedError,
@@ -102,6 +110,10 @@ ANSWERS = [
     (READ, "301", 301, StorageError, "PTB_S3_REGION"),
     (READ, "307", 307, StorageError, "PTB_S3_REGION"),
     (READ, "308", 308, StorageError, "PTB_S3_REGION"),
+    (READ, "SecondLevelDomainForbidden", 403, SettingsError, "PTB_S3_ADDRESSING_STYLE"),
+    (READ, "PathStyleDomainForbidden", 403, SettingsError, "PTB_S3_ADDRESSING_STYLE"),
+    (READ, "VirtualHostDomainRequired", 403, SettingsError, "PTB_S3_ADDRESSING_STYLE"),
+    (READ, "InvalidPathAccess", 403, SettingsError, "PTB_S3_ADDRESSING_STYLE"),
     (CREATE, "NotImplemented", 501, NoConditionalPutError, "conditional writes"),
     (CREATE, "501", 501, NoConditionalPutError, "conditional writes"),
     (OVERWRITE, "NotImplemented", 501, StorageError, "does not know such a request"),
@@ -157,6 +169,43 @@ def test_an_error_names_object_bucket_and_code(
     assert f"{question.operation} object 'bot/head' in bucket 'bucket'" in str(exc)
     assert code in str(exc)
     assert str(status) in str(exc)
+
+
+ARN = "arn:aws:iam::123456789012:user/bot"
+POLICIES = [
+    (f"User: {ARN} is not authorized with an explicit deny in a service control policy", "organis"),
+    (f"{ARN} because no service control policy allows the s3:PutObject action", "organisation"),
+    (f"{ARN} with an explicit deny in a resource control policy", "A resource control policy of"),
+    (f"{ARN} with an explicit deny in a VPC endpoint policy", "on the way"),
+    (f"{ARN} because no permissions boundary allows it", "A permissions boundary forbids"),
+    (f"{ARN} because no session policy allows it", "A session policy forbids"),
+    (f"{ARN} because no identity-based policy allows it", "The credentials do not allow it"),
+    (f"{ARN} with an explicit deny in a resource-based policy", "The credentials do not allow it"),
+    ("Access Denied", "The credentials do not allow it"),
+]
+
+
+@pytest.mark.parametrize(("message", "remedy"), POLICIES)
+def test_the_policy_that_denies_it_is_named(message: str, remedy: str) -> None:
+    """Whose it is decides what helps; of the server's words, its kind alone is kept."""
+    refusal = client_error("AccessDenied", 403)
+    refusal.response["Error"]["Message"] = message
+    answer = _error_answer(refusal)
+    assert answer is not None
+    assert means_denied(CREATE, answer)
+    exc = to_error(CREATE, answer)
+    assert type(exc) is AccessDeniedError
+    assert remedy in str(exc)
+    assert ARN not in str(exc)
+    assert set(_BY_POLICY) <= {policy_of(text) for text, _ in POLICIES}
+
+
+def test_an_answer_names_whom_was_asked() -> None:
+    """Where it is known, in every row that is an error."""
+    for question, code, status, error, _ in ANSWERS:
+        exc = to_error(question, Answer(code, status, endpoint="https://s3.example.com"))
+        if error is not PreconditionFailed:
+            assert f"the storage at https://s3.example.com answered {status}" in str(exc)
 
 
 def test_every_row_has_a_test() -> None:
@@ -231,8 +280,26 @@ FAILURES: list[tuple[BaseException, type[Exception], str]] = [
     (botocore_errors.RefreshWithMFAUnsupportedError(), AccessDeniedError, "role"),
     (botocore_errors.ProfileNotFound(profile="shop"), AccessDeniedError, "ProfileNotFound"),
     (botocore_errors.ConfigNotFound(path="/x"), AccessDeniedError, "ConfigNotFound"),
-    (botocore_errors.ConfigParseError(path="/x", error="y"), AccessDeniedError, "role"),
-    (botocore_errors.InvalidConfigError(error_msg=SECRET), AccessDeniedError, "role"),
+    (botocore_errors.ConfigParseError(path="/x", error="y"), AccessDeniedError, "AWS_CONFIG_FILE"),
+    (botocore_errors.InvalidConfigError(error_msg=SECRET), AccessDeniedError, "AWS_PROFILE"),
+    (
+        botocore_errors.InvalidDefaultsMode(mode=SECRET, valid_modes="x"),
+        SettingsError,
+        "InvalidDefaultsMode",
+    ),
+    (
+        botocore_errors.InvalidRetryModeError(provided_retry_mode=SECRET, valid_modes="x"),
+        SettingsError,
+        "AWS_*",
+    ),
+    (
+        botocore_errors.InvalidS3AddressingStyleError(s3_addressing_style=SECRET),
+        SettingsError,
+        "AWS_*",
+    ),
+    (botocore_errors.InvalidProxiesConfigError(error=SECRET), SettingsError, "AWS_*"),
+    (CertificatesError(SECRET), SettingsError, "REQUESTS_CA_BUNDLE"),
+    (ProxyKindError(SECRET), SettingsError, "NO_PROXY"),
     (botocore_errors.MetadataRetrievalError(error_msg=SECRET), AccessDeniedError, "role"),
     (botocore_errors.NoRegionError(), SettingsError, "PTB_S3_REGION"),
     (botocore_errors.ParamValidationError(report=SECRET), SettingsError, "PTB_S3_BUCKET"),
@@ -313,6 +380,84 @@ def test_a_write_without_an_answer_is_undecided(
     """Where weather came between, and only there."""
     undecided = "may have taken effect" in str(to_failure(CREATE, failure, "http://storage"))
     assert undecided is (error is StorageUnavailableError)
+
+
+def caused(failure: Exception, cause: Exception) -> Exception:
+    """As botocore raises it: while it handles another, without a word of that."""
+    failure.__context__ = cause
+    return failure
+
+
+class ParserError(ValueError):
+    """As dateutil's, of a time that is none."""
+
+
+def retrieval(text: str) -> botocore_errors.CredentialRetrievalError:
+    return botocore_errors.CredentialRetrievalError(provider="container-role", error_msg=text)
+
+
+NO_CONNECTION = botocore_errors.EndpointConnectionError(endpoint_url=SECRET, error=SECRET)
+NO_TEXT = UnicodeDecodeError("utf-8", b"\xff", 0, 1, SECRET)
+EARLY: list[tuple[Exception, type[Exception], str]] = [
+    # A service that hands out credentials is down for a moment
+    (caused(retrieval(SECRET), NO_CONNECTION), StorageUnavailableError, "hands out credentials"),
+    (retrieval(f"Received non 200 response 503 {SECRET}"), StorageUnavailableError, "Try again"),
+    (retrieval(f"Received non 200 response 429 {SECRET}"), StorageUnavailableError, "Try again"),
+    (client_error("InternalFailure", 500), StorageUnavailableError, "hands out credentials"),
+    (caused(KeyError(SECRET), TimeoutError()), StorageUnavailableError, "hands out credentials"),
+    # It answers what is none
+    (retrieval(f"Received non 200 response 404 {SECRET}"), AccessDeniedError, "FULL_URI"),
+    (botocore_errors.MetadataRetrievalError(error_msg=SECRET), AccessDeniedError, "FULL_URI"),
+    (KeyError(SECRET), AccessDeniedError, "FULL_URI"),
+    (TypeError(SECRET), AccessDeniedError, "FULL_URI"),
+    (AttributeError(SECRET), AccessDeniedError, "FULL_URI"),
+    (ParserError(SECRET), AccessDeniedError, "FULL_URI"),
+    (JSONDecodeError(SECRET, SECRET, 0), AccessDeniedError, "FULL_URI"),
+    (NO_TEXT, AccessDeniedError, "FULL_URI"),
+    (RuntimeError(SECRET), AccessDeniedError, "FULL_URI"),
+    (client_error("InvalidIdentityToken", 400), AccessDeniedError, "ClientError: InvalidIdentity"),
+    # What it takes to ask it is not right
+    (FileNotFoundError(2, SECRET, "/token"), AccessDeniedError, "AWS_WEB_IDENTITY_TOKEN_FILE"),
+    (PermissionError(13, SECRET, "/token"), AccessDeniedError, "TOKEN_FILE (EKS)"),
+    (ValueError("Auth token value is not a legal header value"), AccessDeniedError, "a line end"),
+    (ValueError(f"Unsupported host '{SECRET}'"), AccessDeniedError, "a loopback address"),
+    (ValueError(f"Invalid endpoint: {SECRET}"), SettingsError, "AWS_ENDPOINT_URL_S3"),
+    (ValueError(SECRET), SettingsError, "AWS_*"),
+    # As if it were no matter of when
+    (botocore_errors.NoCredentialsError(), AccessDeniedError, "role"),
+    (botocore_errors.NoRegionError(), SettingsError, "PTB_S3_REGION"),
+    (botocore_errors.InvalidRegionError(region_name=SECRET), SettingsError, "PTB_S3_BUCKET"),
+    (CertificatesError(), SettingsError, "AWS_CA_BUNDLE"),
+]
+
+
+@pytest.mark.parametrize(
+    ("failure", "error", "remedy"), EARLY, ids=lambda value: type(value).__name__
+)
+@pytest.mark.parametrize("question", [READ, CREATE])
+def test_what_failed_before_a_request_is_told_as_that(
+    question: Question, failure: Exception, error: type[Exception], remedy: str
+) -> None:
+    """It is this machine's matter, nothing was written, and nobody is sent to a status page."""
+    exc = to_failure(question, NotSentError(failure), "http://storage")
+    assert type(exc) is error
+    assert remedy in str(exc)
+    assert SECRET not in str(exc)
+    assert "may have taken effect" not in str(exc)
+    assert "status page" not in str(exc)
+    assert "role" not in str(exc) or error is AccessDeniedError
+
+
+def test_every_early_row_has_a_test() -> None:
+    """As for what fails later."""
+    failures = [failure for failure, *_ in EARLY]
+    assert set(_BY_EARLY_FAILURE) <= {cls.__name__ for f in failures for cls in type(f).__mro__}
+    assert all(any(text in str(f) for f in failures) for text, _ in _BY_EARLY_TEXT)
+
+
+def test_an_import_that_fails_is_not_taken_for_a_setting() -> None:
+    """Nor is any other bug that has no row: it is raised as it is."""
+    assert to_failure(READ, NotSentError(ImportError("a bug")), "http://storage") is None
 
 
 @pytest.mark.parametrize("bug", [TypeError("a bug"), ZeroDivisionError(), KeyError("x")])

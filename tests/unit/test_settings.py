@@ -68,6 +68,7 @@ def test_required_settings_are_enough() -> None:
     assert (settings.prefix, settings.endpoint_url, settings.region) == ("", None, None)
     assert (settings.update_interval, settings.compression_level) == (60, 3)
     assert (settings.sync, settings.flush_timeout) == ("auto", 8)
+    assert settings.addressing_style == "auto"
     assert (settings.restore, settings.expected_bucket_owner) == (None, None)
     assert settings.retired_keys == ()
 
@@ -78,6 +79,7 @@ def test_every_setting_is_read() -> None:
         PREFIX="shop-bot/",
         ENDPOINT_URL="http://minio.internal:9000",
         REGION="eu-central-1",
+        ADDRESSING_STYLE="virtual",
         RETIRED_KEYS=f"{OLD.reveal()}, {OLDER.reveal()},",
         HISTORY_KEYS=LEAKED.reveal(),
         UPDATE_INTERVAL="2.5",
@@ -97,6 +99,7 @@ def test_every_setting_is_read() -> None:
         "prefix": "shop-bot/",
         "endpoint_url": "http://minio.internal:9000",
         "region": "eu-central-1",
+        "addressing_style": "virtual",
         "update_interval": 2.5,
         "compression_level": 19,
         "sync": 10.0,
@@ -226,6 +229,7 @@ def test_missing_settings_are_all_told() -> None:
         ("ENDPOINT_URL", "https://", "is not the URL of a service"),
         ("ENDPOINT_URL", "http://[xyzzy", "is not the URL of a service"),
         ("ENDPOINT_URL", "http://xyzzy:secret@host", "credentials belong in AWS_ACCESS_KEY_ID"),
+        ("ADDRESSING_STYLE", "xyzzy", "neither `auto`, nor `path`, nor `virtual`"),
         ("UPDATE_INTERVAL", "0", "save without a pause"),
         ("UPDATE_INTERVAL", "-60", "above 0"),
         ("UPDATE_INTERVAL", "xyzzy", "is not a number of seconds"),
@@ -382,6 +386,41 @@ def test_aws_variables_of_the_env_file_reach_the_aws_chain() -> None:
     }
 
 
+@pytest.mark.parametrize("empty", ["", " ", "\n"])
+def test_empty_aws_variables_are_not_set(empty: str) -> None:
+    """They go, from the environment as from the file: botocore takes some of them at their word."""
+    names = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "AWS_PROFILE", "AWS_DEFAULTS_MODE")
+    os.environ.update(dict.fromkeys(names, empty))
+    os.environ["AWS_ACCESS_KEY_ID"] = empty
+    write_env("AWS_ACCESS_KEY_ID=id", "AWS_SECRET_ACCESS_KEY=s", f"AWS_DEFAULT_REGION='{empty}'")
+    load()
+    assert {n: v for n, v in os.environ.items() if n.startswith(("AWS_", "REQUESTS"))} == {
+        "AWS_ACCESS_KEY_ID": "id",
+        "AWS_SECRET_ACCESS_KEY": "s",
+    }
+
+
+def test_line_ends_of_aws_variables_are_dropped() -> None:
+    """As those of our own are: secret stores add them."""
+    write_env("AWS_DEFAULT_REGION='eu-west-1\n'")
+    os.environ.update(AWS_ACCESS_KEY_ID="id\n", AWS_SECRET_ACCESS_KEY="s\r\n")  # noqa: S106
+    load()
+    assert {n: v for n, v in os.environ.items() if n.startswith("AWS_")} == {
+        "AWS_ACCESS_KEY_ID": "id",
+        "AWS_SECRET_ACCESS_KEY": "s",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+    }
+
+
+@pytest.mark.parametrize("known", ["", "eu-west-1"])
+def test_the_region_that_other_sdks_read_is_taken(known: str) -> None:
+    """As `fly storage create` sets it; one that botocore reads comes first."""
+    write_env("AWS_REGION=auto")
+    os.environ["AWS_DEFAULT_REGION"] = known
+    load()
+    assert os.environ["AWS_DEFAULT_REGION"] == (known or "auto")
+
+
 def test_credentials_are_not_mixed() -> None:
     """Credentials of the environment do not get another identity's session token from `.env`."""
     write_env("AWS_SESSION_TOKEN=token", "AWS_DEFAULT_REGION=eu-west-1")
@@ -394,8 +433,9 @@ def test_credentials_are_not_mixed() -> None:
 def test_faulty_settings_change_no_environment() -> None:
     """The environment is touched only when the settings are good."""
     write_env("AWS_ACCESS_KEY_ID=id")
+    os.environ["AWS_PROFILE"] = ""
     fault(SYNC="x")
-    assert "AWS_ACCESS_KEY_ID" not in os.environ
+    assert {n: v for n, v in os.environ.items() if n.startswith("AWS_")} == {"AWS_PROFILE": ""}
 
 
 def test_describe_has_a_row_for_every_setting() -> None:
@@ -411,6 +451,7 @@ def test_describe_has_a_row_for_every_setting() -> None:
     assert {
         name: default for name, default in defaults.items() if default not in ("", "required")
     } == {
+        "ADDRESSING_STYLE": "auto",
         "UPDATE_INTERVAL": "60",
         "COMPRESSION_LEVEL": "3",
         "SYNC": "auto",

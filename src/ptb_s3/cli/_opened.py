@@ -230,6 +230,7 @@ def run(work: Callable[[Place], Coroutine[Any, Any, _R]]) -> _R:
         S3Store,
         endpoint_url=settings.endpoint_url,
         region_name=settings.region,
+        addressing_style=settings.addressing_style,
         expected_bucket_owner=settings.expected_bucket_owner,
     )
 

@@ -13,7 +13,7 @@ from ptb_s3._committer import Occasion
 from ptb_s3._container import HEAD
 from ptb_s3._repository import Repository
 from ptb_s3._s3 import S3Store
-from ptb_s3._s3_client import session_of
+from ptb_s3._s3_client import endpoint_of, session_of
 from ptb_s3._state import Kind
 from ptb_s3.cli import _output
 from ptb_s3.cli._opened import DryRun, Json, Place, elsewhere, run, split_url
@@ -129,10 +129,11 @@ async def _other(place: Place, target: str | None, to_env: str | None) -> AsyncI
     settings, aws = load_settings_of(to_env or "")
     open_ = partial(
         S3Store,
-        endpoint_url=settings.endpoint_url,
+        endpoint_url=settings.endpoint_url or endpoint_of(aws),
         region_name=settings.region,
+        addressing_style=settings.addressing_style,
         expected_bucket_owner=settings.expected_bucket_owner,
-        session=session_of(aws) if aws else None,
+        session=session_of(aws, settings.bucket) if aws else None,
     )
     store = open_(settings.bucket, settings.prefix)
     try:
