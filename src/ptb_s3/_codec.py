@@ -22,7 +22,16 @@ from telegram.warnings import PTBUserWarning
 from ptb_s3 import _sets
 from ptb_s3._apart import Apart
 from ptb_s3._fence import Fence
-from ptb_s3._pickling import PROTOCOL, NumberingPickler, Pickler, explain
+from ptb_s3._own_modules import own_modules, what_main_is
+from ptb_s3._pickling import (
+    BUILT_IN,
+    PROTOCOL,
+    NumberingPickler,
+    Pickler,
+    SlowPickler,
+    explain,
+)
+from ptb_s3._respelling import respell, respell_all
 from ptb_s3._unpickling import CarefulUnpickler, HoldsBotError, UnknownClassError, Unpickler
 from ptb_s3._words import Memo, Words, has_bare_form, is_bare, strip
 from ptb_s3.errors import DamagedObjectError, SerializationError, UnknownTypeError
@@ -72,7 +81,8 @@ class PickleSerializer:
     another bot belong to none.
 
     Args:
-        trusted: Modules whose classes may be saved and loaded, with their submodules.
+        trusted: Modules whose classes may be saved and loaded, with their submodules. None: what is
+            the own of whoever makes this; see `S3Persistence`.
         aliases: Classes that have moved or got another name, by their old full name, such as
             ``{"shop.Basket": shop.cart.Cart}``. They are thereby trusted.
         bot: Returns the bot, or None as long as there is none.
@@ -86,11 +96,13 @@ class PickleSerializer:
     def __init__(
         self,
         *,
-        trusted: Sequence[str] = ("__main__",),
+        trusted: Sequence[str] | None = None,
         aliases: Mapping[str, type] | None = None,
         bot: Callable[[], Bot | None] = lambda: None,
     ) -> None:
-        self._fence = Fence(trusted, aliases or {})
+        main, is_it = what_main_is()
+        trusted = own_modules() if trusted is None else trusted
+        self._fence = Fence(trusted, aliases or {}, main=main, main_is_it=is_it)
         self._bound = {"fence": self._fence, "bot": staticmethod(bot)}
         self._share = _no_words
         self._bind(Words(()))
@@ -118,6 +130,8 @@ class PickleSerializer:
         self._bound_words = words
         writing = {**self._bound, "reductions": {}, "apart": Apart({})}
         self._pickler: type[Pickler] = type("_Pickler", (Pickler,), writing)
+        slowly = {**writing, "reductions": dict.fromkeys(BUILT_IN)}
+        self._slow_pickler: type[SlowPickler] = type("_SlowPickler", (SlowPickler,), slowly)
         self._of_words = Apart(words.own)
         numbering = {**writing, "numbers": words.numbers}
         self._numbering = type("_NumberingPickler", (NumberingPickler,), numbering)
@@ -152,7 +166,11 @@ class PickleSerializer:
             return None
         if _sets.may_hold_sets(noted) and _sets.holds_sets(value, self._pickler.to):
             return None
-        return strip(noted, self._dump(value, memo=words.memo, fast=True))
+        of_main: list[type] = []
+        bare = strip(noted, self._dump(value, memo=words.memo, fast=True, of_main=of_main))
+        if bare is None or not of_main:
+            return bare
+        return respell_all(bare, of_main, str(self._fence.main))
 
     def _with_words(self, value: object) -> object:
         """Return a copy that has the words themselves where the value has strings of its own.
@@ -165,7 +183,14 @@ class PickleSerializer:
             return self._load_pickle(file.getvalue())
         return value
 
-    def _dump(self, value: object, *, memo: Memo | None = None, fast: bool = False) -> bytes:
+    def _dump(
+        self,
+        value: object,
+        *,
+        memo: Memo | None = None,
+        fast: bool = False,
+        of_main: list[type] | None = None,
+    ) -> bytes:
         file = io.BytesIO()
         pickler = self._pickler(file, PROTOCOL)
         if memo is not None:
@@ -173,8 +198,10 @@ class PickleSerializer:
         try:
             pickler.dump(value)
             data = file.getvalue()
-            if memo is None and _sets.may_hold_sets(data):
-                data = _sets.write(value, data, pickler, type(pickler).to)
+            if memo is None:
+                data = self._finish(value, data, pickler)
+            elif of_main is not None:
+                of_main += pickler.of_main or ()
         except Exception as error:  # noqa: BLE001 - objects' own code may raise anything
             failure = explain(error, pickler, value)
         else:
@@ -192,6 +219,21 @@ class PickleSerializer:
             self._pickler(file, PROTOCOL).dump(value)
             return file.getvalue()
         return None
+
+    def _finish(self, value: object, data: bytes, pickler: Pickler) -> bytes:
+        """Return a pickle with its sets in order, and classes of ``__main__`` by another name."""
+        may_hold_sets = _sets.may_hold_sets(data)
+        if not pickler.of_main:
+            return _sets.write(value, data, pickler, pickler.to) if may_hold_sets else data
+        module = str(self._fence.main)
+        respelled = None if may_hold_sets else respell(data, pickler.of_main[0], module)
+        if respelled is not None:
+            return respelled
+        file = io.BytesIO()
+        slow = self._slow_pickler(file, PROTOCOL)
+        slow.dump(value)
+        data = file.getvalue()
+        return _sets.write(value, data, slow, slow.to) if may_hold_sets else data
 
     def loads(self, data: bytes) -> object:
         """Return the value that these bytes were made from.

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ptb_s3._codec import no_collection
-from ptb_s3._fence import is_within
+from ptb_s3._fence import check_trusted, is_within
 from ptb_s3._files import read_whole, refuse_existing, write_whole
 from ptb_s3._ptb_maps import Progress, join, load, serialise, split
 from ptb_s3._state import Entities, Kind
@@ -42,7 +42,7 @@ def read_pickle_persistence(
         DamagedFileError: It is truncated, or no file of PicklePersistence's.
         SettingsError: It cannot be read, or it is not clear which one is meant.
     """
-    _check(trusted)
+    check_trusted(trusted)
     transcoder = Transcoder()
     with no_collection():
         try:
@@ -81,7 +81,7 @@ def write_pickle_persistence(
         DamagedObjectError: A value does not load.
         PersistenceError: The file cannot be written.
     """
-    _check(trusted)
+    check_trusted(trusted)
     refuse_existing(path, overwrite=overwrite)
     transcoder = Transcoder()
     maps = join(load(state, transcoder, progress))
@@ -92,11 +92,6 @@ def write_pickle_persistence(
         reason = f"a value cannot be written: {error.reason}"
         raise PersistenceError(f"{reason}. File {str(path)!r} was not made.") from None
     write_whole(path, data, overwrite=overwrite)
-
-
-def _check(trusted: Sequence[str]) -> None:
-    if isinstance(trusted, str) or not all(trusted):
-        raise SettingsError("trusted= takes a sequence of module names, such as ('shop.data',)")
 
 
 def _load_maps(path: Path, transcoder: Transcoder) -> dict[str, object]:

@@ -20,6 +20,7 @@ import copyreg
 import io
 import pickle
 import reprlib
+import sys
 import types
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -33,6 +34,7 @@ from telegram import Bot, TelegramObject
 from ptb_s3 import _sets
 from ptb_s3._apart import Apart, anew
 from ptb_s3._fence import Fence, SetBot, TheBot, full_name, is_value_type
+from ptb_s3._own_modules import MAIN
 from ptb_s3._uncopied import Uncopied
 from ptb_s3.errors import SerializationError, UntrustedTypeError
 
@@ -45,10 +47,17 @@ _TOO_DEEP: Final = 100
 # Characters of a path: enough to find the place, not enough to quote all that lies on the way.
 _MAX_PATH: Final = 200
 
+# What pickle asks about only where it is written in Python.
+BUILT_IN: Final = (
+    *(types.NoneType, bool, int, float, str, bytes, bytearray),
+    *(tuple, list, dict, set, frozenset),
+)
 _FUNCTIONS: Final = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
 # Keys in a path: whole, if they are of a usual length.
 _REPR: Final = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 100
+# Frames for values that are nested as deeply as the pickler in C can write them.
+_FRAMES: Final = 20_000
 # Stands for whatever lies too deep, where a culprit is asked for.
 _DEEP: Final = object()
 # Objects whose attributes are not part of the data.
@@ -85,6 +94,7 @@ class Writing:
         last: What pickle asked about last: the culprit, should it fail.
         refusal: Why we refused, if it was us.
         foreign: Whether another bot was seen.
+        of_main: Classes of ``__main__`` that are to be written by another name, as they were met.
         apart: The strings that names are written by.
     """
 
@@ -95,6 +105,7 @@ class Writing:
     last: object = None
     refusal: SerializationError | None = None
     foreign = False
+    of_main: list[type] | None = None
 
     def reducer_override(self, obj: object) -> Any:  # noqa: ANN401 - a dozen shapes
         """Return how to rebuild an object, or NotImplemented to let pickle decide."""
@@ -145,6 +156,10 @@ class Writing:
             if not self.fence.allows(cls):
                 self._refuse(cls)
             name = self.apart.classes[cls] = anew(cls.__qualname__)
+        if self.fence.main is not None and cls.__module__ == MAIN:
+            if self.of_main is None:  # not shared by all
+                self.of_main = []
+            self.of_main.append(cls)
         return name
 
     def _reduce_bot(self, bot: Bot) -> object:
@@ -242,6 +257,32 @@ class Writing:
 
 class Pickler(Writing, pickle.Pickler):
     """Writes what the fence allows, fast."""
+
+
+class SlowPickler(Writing, pickle._Pickler):  # noqa: SLF001 - the C one looks up what it names
+    """Writes what the fence allows, and each class by the name that the fence has for it."""
+
+    def dump(self, value: object) -> None:
+        """Write a value. Python's pickler calls itself several times for each level of nesting."""
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(max(limit, _FRAMES))
+        try:
+            super().dump(value)
+        finally:
+            sys.setrecursionlimit(limit)
+
+    def save_global(self, obj: Any, name: str | None = None) -> None:  # noqa: ANN401 - as pickle has it
+        """Write the name of a class."""
+        writer: Any = self  # its type tells too little
+        module = self.fence.module_of(obj)
+        if module == obj.__module__:
+            writer_of_python: Any = super()
+            writer_of_python.save_global(obj, name)
+            return
+        writer.save(module)
+        writer.save(name or obj.__qualname__)
+        writer.write(pickle.STACK_GLOBAL)
+        writer.memoize(obj)
 
 
 class NumberingPickler(Pickler):

@@ -12,7 +12,6 @@ import copyreg
 import io
 import operator
 import pickle
-import sys
 import types
 from collections.abc import Callable
 from enum import Enum
@@ -26,7 +25,7 @@ from ptb_s3 import _sets
 from ptb_s3._apart import Apart
 from ptb_s3._codec import PickleSerializer
 from ptb_s3._fence import Fence, Member, SetBot
-from ptb_s3._pickling import Writing, explain
+from ptb_s3._pickling import BUILT_IN, SlowPickler, Writing, explain
 from ptb_s3._standins import OWN_BOT, StandIn, StandIns, StandInType
 from ptb_s3._unpickling import Reading
 from ptb_s3.errors import SerializationError
@@ -44,13 +43,6 @@ _CALLS: Final = {
 }
 _CALLABLE: Final = (getattr, operator.or_, _reconstruct_to)
 _FUNCTIONS: Final = (types.FunctionType, types.BuiltinFunctionType)
-# What pickle asks about only where it is written in Python.
-_BUILT_IN: Final = (
-    *(types.NoneType, bool, int, float, str, bytes, bytearray),
-    *(tuple, list, dict, set, frozenset),
-)
-# Frames for values that are nested as deeply as the pickler in C can write them.
-_FRAMES: Final = 20_000
 # Has two functions that its types do not tell of: pickle has operation codes for them.
 _COPYREG: Final[Any] = copyreg
 _FENCE: Final = Fence((), {})
@@ -160,7 +152,7 @@ def _save_name(pickler: Any, cls: type[StandIn]) -> None:  # noqa: ANN401 - its 
     pickler.memoize(cls)
 
 
-class _Named(Writing, pickle._Pickler):  # noqa: SLF001 - the C one looks up what it names
+class _Named(SlowPickler):
     """Writes values with stand-ins, each under the name of what it stands for."""
 
     fence = _FENCE
@@ -173,21 +165,12 @@ class _Named(Writing, pickle._Pickler):  # noqa: SLF001 - the C one looks up wha
 
     def __init__(self, file: BinaryIO) -> None:
         super().__init__(file, _PROTOCOL)
-        self.reductions = dict.fromkeys((*_BUILT_IN, StandInType))
+        self.reductions = dict.fromkeys((*BUILT_IN, StandInType))
 
     @classmethod
     def to(cls, file: io.BytesIO) -> Self:
         """Return a pickler that writes to a file."""
         return cls(file)
-
-    def dump(self, value: object) -> None:
-        """Write a value. Python's pickler calls itself several times for each level of nesting."""
-        limit = sys.getrecursionlimit()
-        sys.setrecursionlimit(max(limit, _FRAMES))
-        try:
-            super().dump(value)
-        finally:
-            sys.setrecursionlimit(limit)
 
     def _choose(self, obj: object) -> str | None:
         is_stand_in = isinstance(type(obj), StandInType)
