@@ -24,6 +24,7 @@ import sys
 import types
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, tzinfo
 from enum import Enum
 from pathlib import PurePath
 from typing import Any, Final, NoReturn, Self
@@ -35,6 +36,7 @@ from ptb_s3 import _sets
 from ptb_s3._apart import Apart, anew
 from ptb_s3._fence import Fence, SetBot, TheBot, full_name, is_value_type
 from ptb_s3._own_modules import MAIN
+from ptb_s3._zones import STANDARD, in_standard_zone, is_of_pytz, standard_zone
 from ptb_s3._uncopied import Uncopied
 from ptb_s3.errors import SerializationError, UntrustedTypeError
 
@@ -129,8 +131,12 @@ class Writing:
             return "_reduce_class" if issubclass(cls, type) else "_reduce_bot"
         if cls is Uncopied:
             self._stop(SerializationError(obj.reason))  # type: ignore[attr-defined]
+        if is_of_pytz(obj):
+            return "_reduce_zone_of_pytz"
         if not self.fence.allows(cls):
             self._refuse(obj)
+        if cls is datetime:
+            return "_reduce_datetime"
         if issubclass(cls, (Enum, ZoneInfo)):
             return "_reduce_enum" if issubclass(cls, Enum) else "_reduce_zone"
         if is_value_type(cls):  # what these reduce to is known
@@ -176,6 +182,28 @@ class Writing:
         if zone.key is None:
             self._stop(SerializationError("a time zone that has no key cannot be pickled"))
         return type(zone), (self.apart.values[zone.key],)
+
+    def _reduce_datetime(self, when: datetime) -> object:
+        zone = when.tzinfo
+        if type(zone) in STANDARD or not is_of_pytz(zone):
+            return NotImplemented
+        self._standard_zone(zone)  # refuses one that is not known
+        return in_standard_zone(when).__reduce_ex__(PROTOCOL)
+
+    def _reduce_zone_of_pytz(self, zone: tzinfo) -> object:
+        standard = self._standard_zone(zone)
+        return (
+            self._reduce_zone(standard)
+            if isinstance(standard, ZoneInfo)
+            else (standard.__reduce_ex__(PROTOCOL))
+        )
+
+    def _standard_zone(self, zone: object) -> tzinfo:
+        standard = standard_zone(zone)
+        if standard is None:
+            reason = "it has a time zone of pytz that zoneinfo does not know here: install tzdata"
+            self._stop(SerializationError(reason))
+        return standard
 
     def _own(self, value: object) -> object:
         """Return what a program has made an enum of, without the strings of that program."""

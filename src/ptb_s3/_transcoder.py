@@ -14,6 +14,7 @@ import operator
 import pickle
 import types
 from collections.abc import Callable
+from datetime import UTC, timedelta, timezone, tzinfo
 from enum import Enum
 from typing import Any, BinaryIO, ClassVar, Final, Self, cast
 from zoneinfo import ZoneInfo
@@ -28,6 +29,7 @@ from ptb_s3._fence import Fence, Member, SetBot
 from ptb_s3._pickling import BUILT_IN, SlowPickler, Writing, explain
 from ptb_s3._standins import OWN_BOT, StandIn, StandIns, StandInType
 from ptb_s3._unpickling import Reading
+from ptb_s3._zones import ZoneOfPytz
 from ptb_s3.errors import SerializationError
 
 _PROTOCOL: Final = 5
@@ -35,11 +37,15 @@ _PROTOCOL: Final = 5
 _KNOWN_BOT: Final = "a known bot replaced by PTB's PicklePersistence"
 _UNKNOWN_BOT: Final = "an unknown bot replaced by PTB's PicklePersistence"
 # Functions that files of PicklePersistence call, and what is done instead. Python 3.11.0 to 3.11.3
-# makes members of enums by the first two; every Python makes time zones by the first.
+# makes members of enums by the first two; every Python makes time zones by the first. Those of pytz
+# are of classes that each Python makes anew.
 _CALLS: Final = {
     ("builtins", "getattr"): "_get_attribute",
     ("_operator", "or_"): "_unite",
     ("telegram.ext._picklepersistence", "_reconstruct_to"): "_reconstruct",
+    ("pytz", "_UTC"): "_make_utc_of_pytz",
+    ("pytz", "_p"): "_make_zone_of_pytz",
+    ("pytz", "FixedOffset"): "_make_offset_of_pytz",
 }
 _CALLABLE: Final = (getattr, operator.or_, _reconstruct_to)
 _FUNCTIONS: Final = (types.FunctionType, types.BuiltinFunctionType)
@@ -109,6 +115,16 @@ class _Reader(Reading, pickle.Unpickler):
         if isinstance(one, StandIn) and isinstance(other, StandIn) and members:
             return type(one).remember("member", *one.args, *other.args)
         return self._family["_operator", "or_"](one, other)
+
+    def _make_utc_of_pytz(self) -> tzinfo:
+        return UTC
+
+    def _make_zone_of_pytz(self, zone: str, offset: int | None = None, *_: object) -> tzinfo:
+        # With the offset that those times have: a zone of pytz has an object for each.
+        return ZoneOfPytz(zone, offset)
+
+    def _make_offset_of_pytz(self, minutes: int) -> tzinfo:
+        return timezone(timedelta(minutes=minutes))
 
     def _reconstruct(self, cls: object, state: dict[str, object]) -> object:
         if isinstance(cls, type) and issubclass(cls, StandIn):

@@ -81,6 +81,7 @@ LAYERS = (
     "_apart",
     "_sets",
     "_words",
+    "_zones",
     "_fence",
     "_own_modules",
     "_bucket",
