@@ -36,6 +36,7 @@ from ptb_s3 import _sets
 from ptb_s3._apart import Apart, anew
 from ptb_s3._fence import Fence, SetBot, TheBot, full_name, is_value_type
 from ptb_s3._own_modules import MAIN
+from ptb_s3._remedies import FUNCTION, remedy
 from ptb_s3._zones import STANDARD, in_standard_zone, is_of_pytz, standard_zone
 from ptb_s3._uncopied import Uncopied
 from ptb_s3.errors import SerializationError, UntrustedTypeError
@@ -267,15 +268,17 @@ class Writing:
 
     def _refuse(self, obj: object) -> NoReturn:
         """Refuse a class, or an object of a class, that the fence keeps out."""
-        name = _class_name(obj)
+        name, cls = _class_name(obj), obj if isinstance(obj, type) else type(obj)
         if isinstance(obj, _FUNCTIONS):
-            self._stop(SerializationError("functions are never loaded, and so never saved"))
+            reason = f"functions are never loaded, and so never saved: {FUNCTION}"
+            self._stop(SerializationError(reason))
         if "<locals>" in name:
             self._stop(SerializationError(f"class {name} must be defined at the top of a module"))
         if not isinstance(obj, type) and not _is_picklable(obj):
-            self._stop(SerializationError(f"an object of class {name} cannot be pickled"))
-        remedy = "if its module is yours, name it in trusted=(...)"
-        self._stop(UntrustedTypeError(f"class {name} is not trusted; {remedy}"))
+            reason = f"an object of class {name} cannot be pickled: keep it out of the data"
+            self._stop(SerializationError(reason))
+        what_helps = remedy(cls.__module__, cls.__qualname__)
+        self._stop(UntrustedTypeError(f"class {name} is not trusted; {what_helps}"))
 
     def _stop(self, refusal: SerializationError) -> NoReturn:
         # Not raised itself: pickle adds notes to what passes through it, and these quote keys.
@@ -343,6 +346,8 @@ def explain(error: Exception, pickler: Writing, value: object) -> SerializationE
 
 
 def _is_picklable(obj: object) -> bool:
+    if type(obj) in copyreg.dispatch_table:
+        return True
     try:
         obj.__reduce_ex__(PROTOCOL)
     except Exception:  # noqa: BLE001 - the object's own code may raise anything

@@ -507,7 +507,7 @@ class TestRefusals:
     @pytest.mark.parametrize(("path", "value"), UNTRUSTED)
     def test_is_not_trusted(self, codec: PickleSerializer, path: str, value: object) -> None:
         """What could be saved if its class were on the list is told apart."""
-        with pytest.raises(UntrustedTypeError, match=r"trusted=\(\.\.\.\)") as caught:
+        with pytest.raises(UntrustedTypeError, match="is not trusted; ") as caught:
             codec.dumps(value)
         assert caught.value.path == path
         assert caught.value.__context__ is None

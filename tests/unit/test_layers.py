@@ -83,6 +83,7 @@ LAYERS = (
     "_words",
     "_zones",
     "_fence",
+    "_remedies",
     "_own_modules",
     "_bucket",
     "_lifecycle",
