@@ -21,7 +21,7 @@ from telegram.warnings import PTBUserWarning
 
 from ptb_s3 import _sets
 from ptb_s3._apart import Apart
-from ptb_s3._fence import Fence
+from ptb_s3._fence import Fence, is_value_name
 from ptb_s3._own_modules import own_modules, what_main_is
 from ptb_s3._pickling import (
     BUILT_IN,
@@ -31,10 +31,22 @@ from ptb_s3._pickling import (
     SlowPickler,
     explain,
 )
+from ptb_s3._remedies import remedies
 from ptb_s3._respelling import respell, respell_all
-from ptb_s3._unpickling import CarefulUnpickler, HoldsBotError, UnknownClassError, Unpickler
+from ptb_s3._unpickling import (
+    CarefulUnpickler,
+    HoldsBotError,
+    NamingUnpickler,
+    UnknownClassError,
+    Unpickler,
+)
 from ptb_s3._words import Memo, Words, has_bare_form, is_bare, strip
-from ptb_s3.errors import DamagedObjectError, SerializationError, UnknownTypeError
+from ptb_s3.errors import (
+    DamagedObjectError,
+    SerializationError,
+    UnfitTypeError,
+    UnknownTypeError,
+)
 
 K = TypeVar("K", bound=Hashable)
 
@@ -137,6 +149,7 @@ class PickleSerializer:
         self._numbering = type("_NumberingPickler", (NumberingPickler,), numbering)
         bound = {**self._bound, "words": words}
         self._unpickler = type("_Unpickler", (Unpickler,), bound)
+        self._naming = type("_NamingUnpickler", (NamingUnpickler,), bound)
         self._careful = type("_CarefulUnpickler", (CarefulUnpickler,), bound)
 
     @property
@@ -257,6 +270,18 @@ class PickleSerializer:
         bare = iter(self._load_bare([one for one in data if is_bare(one)]))
         return [next(bare) if is_bare(one) else self._load_pickle(one) for one in data]
 
+    def classes_in(self, data: bytes) -> frozenset[str]:
+        """Return the classes whose own code these bytes run, by full name, if they are intact.
+
+        Of bytes that are damaged, none.
+        """
+        whole = self._words.complete([data]) if is_bare(data) else data
+        reader = self._naming(io.BytesIO(whole))
+        with contextlib.suppress(Exception):
+            reader.load()
+            return frozenset(name for name in reader.unknown if not is_value_name(name))
+        return frozenset()
+
     def _load_bare(self, data: Sequence[bytes]) -> list[object]:
         values = self._load_pickle(self._words.complete(data)) if data else []
         if not isinstance(values, list) or len(values) != len(data):
@@ -306,6 +331,16 @@ def dump(serializer: Serializer, value: object) -> bytes:
     raise SerializationError(reason)
 
 
+def _classes_in(serializer: Serializer, data: bytes) -> frozenset[str]:
+    return serializer.classes_in(data) if isinstance(serializer, PickleSerializer) else frozenset()
+
+
+def _advice(names: Sequence[str]) -> str:
+    """Return what helps against classes that are gone or not trusted."""
+    parted = [name.rpartition(".") for name in names]
+    return remedies([(module, name) for module, _, name in parted], "trusted=(...)")
+
+
 def _load_together(serializer: Serializer, data: Sequence[bytes]) -> list[object]:
     """Return the values of many; nothing where one does not load, or that is not known to work."""
     if type(serializer) is PickleSerializer:  # a class made from it may do things its own way
@@ -353,11 +388,15 @@ def load_all(
 
     Raises:
         DamagedObjectError: Some bytes do not give a value.
-        UnknownTypeError: All do, but classes are gone, or not trusted. Names all of them.
+        UnknownTypeError: Else, classes are gone, or not trusted. Names all of them.
+        UnfitTypeError: Else, a class does not take what it once gave.
     """
     values: dict[K, object] = {}
     unknown: dict[K, frozenset[str]] = {}
-    damage: list[str] = []
+    unfit: dict[K, frozenset[str]] = {}
+    damaged: dict[K, frozenset[str]] = {}
+    damage: set[str] = set()
+    misfits: set[str] = set()
     entries = iter(items)
     with no_collection():
         while part := list(islice(entries, _AT_ONCE)):
@@ -369,12 +408,19 @@ def load_all(
                 except UnknownClassError as error:
                     unknown[key] = error.names
                 except Exception as error:  # noqa: BLE001 - bad bytes may raise anything
-                    damage.append(type(error).__name__)
+                    refused = isinstance(error, pickle.UnpicklingError)  # by the reader itself
+                    classes = frozenset() if refused else _classes_in(serializer, data)
+                    (misfits if classes else damage).add(type(error).__name__)
+                    (unfit if classes else damaged)[key] = classes
         if lasting:
             put_past_collector(len(values))
-    if damage:
-        what = f"{len(damage)} of its values do not load ({', '.join(sorted(set(damage)))})"
-        raise DamagedObjectError(kind, f"{what}, or a class no longer takes what it once gave")
+    if damaged:
+        what = f"{len(damaged)} of its values do not load ({', '.join(sorted(damage))})"
+        raise DamagedObjectError(kind, what)
     if unknown:
-        raise UnknownTypeError(kind, sorted(frozenset().union(*unknown.values())), list(unknown))
+        names = sorted(frozenset().union(*unknown.values()))
+        raise UnknownTypeError(kind, names, list(unknown), advice=_advice(names))
+    if unfit:
+        names = sorted(frozenset().union(*unfit.values()))
+        raise UnfitTypeError(kind, names, list(unfit), sorted(misfits))
     return values

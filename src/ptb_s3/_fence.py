@@ -85,6 +85,11 @@ def is_value_type(cls: type) -> bool:
     return _NAMED.get(full_name(cls)) is cls
 
 
+def is_value_name(name: str) -> bool:
+    """Return whether this is the full name of one of those, or of a mark of the format."""
+    return name in _NAMED
+
+
 class Fence:
     """The allow-list, one for both directions.
 

@@ -132,7 +132,13 @@ class _Reader(Reading, pickle.Unpickler):
             obj.own_bot = state.pop("_bot", None) is OWN_BOT
             obj.__setstate__(state)
             return obj
-        return _reconstruct_to(cast("type[TelegramObject]", cls), state)
+        known = cast("type[TelegramObject]", cls)
+        try:
+            return _reconstruct_to(known, state)
+        except Exception:  # noqa: BLE001 - PTB's code, on what another version of it has written
+            unfit = known.__module__, known.__qualname__
+        self._family.unfit.add(unfit)
+        return self._reconstruct(self._family[unfit], state)
 
 
 def _make_zone(key: str, _cached: object) -> ZoneInfo:
@@ -162,6 +168,7 @@ class _Plain(Writing, pickle.Pickler):
 
 
 def _save_name(pickler: Any, cls: type[StandIn]) -> None:  # noqa: ANN401 - its type tells too little
+    cls.family.named.add((cls.__module__, cls.__qualname__))
     pickler.save(cls.__module__)
     pickler.save(pickler.apart.values[cls.__qualname__])
     pickler.write(pickle.STACK_GLOBAL)
