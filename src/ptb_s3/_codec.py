@@ -22,7 +22,7 @@ from telegram.warnings import PTBUserWarning
 from ptb_s3 import _sets
 from ptb_s3._apart import Apart
 from ptb_s3._fence import Fence, is_value_name
-from ptb_s3._own_modules import own_modules, what_main_is
+from ptb_s3._own_modules import MAIN, own_modules, what_main_is
 from ptb_s3._pickling import (
     BUILT_IN,
     PROTOCOL,
@@ -183,6 +183,8 @@ class PickleSerializer:
         bare = strip(noted, self._dump(value, memo=words.memo, fast=True, of_main=of_main))
         if bare is None or not of_main:
             return bare
+        if MAIN in words.own:  # or that is not spelled where it names a module
+            return None
         return respell_all(bare, of_main, str(self._fence.main))
 
     def _with_words(self, value: object) -> object:
@@ -239,7 +241,7 @@ class PickleSerializer:
         if not pickler.of_main:
             return _sets.write(value, data, pickler, pickler.to) if may_hold_sets else data
         module = str(self._fence.main)
-        respelled = None if may_hold_sets else respell(data, pickler.of_main[0], module)
+        respelled = None if may_hold_sets else respell(data, pickler.of_main, module, pickler.memo)
         if respelled is not None:
             return respelled
         file = io.BytesIO()

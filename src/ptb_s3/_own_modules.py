@@ -119,16 +119,15 @@ def _in_folder(folder: Path) -> tuple[str, ...]:
 
 
 def _is_from(folder: Path, name: str) -> bool:
-    """Tell whether an import of a top-level name gives what lies in a folder, and that alone."""
+    """Tell whether an import of a top-level name gives what lies in a folder, and no library."""
     loaded = sys.modules.get(name)
     with contextlib.suppress(Exception):  # whatever finders raise, it is none then
         spec = PathFinder.find_spec(name) if loaded is None else loaded.__spec__
         if spec is None:
             return False
         places = list(spec.submodule_search_locations or ()) or [spec.origin or ""]
-        return all(_same(str(Path(one).parent), str(folder)) for one in places) and not any(
-            is_foreign(one) or _holds_libraries(Path(one)) for one in places
-        )
+        here = any(_same(str(Path(one).parent), str(folder)) for one in places)
+        return here and not any(is_foreign(one) or _holds_libraries(Path(one)) for one in places)
     return False
 
 

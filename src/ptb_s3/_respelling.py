@@ -10,9 +10,12 @@ from __future__ import annotations
 import pickle
 import struct
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 from ptb_s3._own_modules import MAIN
+
+# What a pickler has noted, as its `memo` gives it.
+Memo: TypeAlias = Any
 
 _MAIN: Final = MAIN.encode()
 _PREAMBLE: Final = 2  # bytes: the protocol
@@ -26,27 +29,33 @@ _LENGTHS: Final = {
     pickle.BINUNICODE8: 8,
     pickle.BYTEARRAY8: 8,
 }
-_SHORT: Final = 255  # bytes of a text whose length takes one
+_SHORT: Final = 255  # the largest number, or length of a text, that takes one byte
 _FRAME: Final = struct.Struct("<cQ")
 
 
-def respell(pickled: bytes, cls: type, module: str) -> bytes | None:
+def respell(pickled: bytes, classes: Sequence[type], module: str, memo: Memo) -> bytes | None:
     """Return a pickle with another name for ``__main__``; None: it is not for sure where that is.
 
     Args:
         pickled: The pickle; its pickler has noted what it wrote.
-        cls: The first class of ``__main__`` that it names.
+        classes: The classes of ``__main__`` that it names, as they come. The first one spells the
+            name of its module, and the others refer to that.
         module: The name.
+        memo: What the pickler has noted.
     """
-    start = _start_of_frame(pickled, pickled.find(_MAIN))
-    respelled = None if start is None else respell_all(pickled[start:], [cls], module)
-    if start is None or respelled is None:
+    part = _part_with(pickled, pickled.find(_MAIN))
+    if part is None or pickled.count(_MAIN) != 1:
         return None
-    return (
-        pickled[:start]
-        + _FRAME.pack(pickle.FRAME, len(respelled) - _FRAME.size)
-        + respelled[_FRAME.size :]
-    )
+    # A text in the data may be the very string that the classes have, and then refers to it, too.
+    number, _ = memo.copy()[id(classes[0].__module__)]
+    if pickled.count(_reference(number)) != len(classes) - 1:
+        return None
+    start, end = part
+    frame = respell_all(pickled[start:end], classes[:1], module)
+    if frame is None:
+        return None
+    header = _FRAME.pack(pickle.FRAME, len(frame) - _FRAME.size)
+    return b"".join([pickled[:start], header, frame[_FRAME.size :], pickled[end:]])
 
 
 def respell_all(body: bytes, classes: Sequence[type], module: str) -> bytes | None:
@@ -67,7 +76,8 @@ def respell_all(body: bytes, classes: Sequence[type], module: str) -> bytes | No
     return _spelled(module).join([first, *others])
 
 
-def _start_of_frame(pickled: bytes, position: int) -> int | None:
+def _part_with(pickled: bytes, position: int) -> tuple[int, int] | None:
+    """Return where the part begins and ends that a position is in; None: it cannot be told."""
     start = end = _PREAMBLE
     while end <= position:
         start, width = end, _LENGTHS.get(pickled[end : end + 1])
@@ -75,7 +85,13 @@ def _start_of_frame(pickled: bytes, position: int) -> int | None:
             return None
         length = int.from_bytes(pickled[start + 1 : start + 1 + width], "little")
         end = start + 1 + width + length
-    return start
+    return start, end
+
+
+def _reference(number: int) -> bytes:
+    if number <= _SHORT:
+        return pickle.BINGET + bytes([number])
+    return pickle.LONG_BINGET + number.to_bytes(4, "little")
 
 
 def _spelled(name: str) -> bytes:
