@@ -21,7 +21,7 @@ from telegram.warnings import PTBUserWarning
 
 from ptb_s3 import _sets
 from ptb_s3._apart import Apart
-from ptb_s3._fence import Fence, is_value_name
+from ptb_s3._fence import Fence, is_value_name, is_within
 from ptb_s3._own_modules import MAIN, own_modules, what_main_is
 from ptb_s3._pickling import (
     BUILT_IN,
@@ -339,8 +339,16 @@ def _classes_in(serializer: Serializer, data: bytes) -> frozenset[str]:
 
 def _advice(names: Sequence[str]) -> str:
     """Return what helps against classes that are gone or not trusted."""
-    parted = [name.rpartition(".") for name in names]
-    return remedies([(module, name) for module, _, name in parted], "trusted=(...)")
+    parted = [(module, name) for module, _, name in (full.rpartition(".") for full in names)]
+    of_ptb = [".".join(pair) for pair in parted if is_within(pair[0], ["telegram"])]
+    others = [pair for pair in parted if not is_within(pair[0], ["telegram", MAIN])]
+    advice = remedies(others, "trusted=(...)")
+    if of_ptb:
+        advice += (
+            f" {', '.join(of_ptb)}: install a version of python-telegram-bot that has it, such as "
+            "the one that saved it."
+        )
+    return advice.strip()
 
 
 def _load_together(serializer: Serializer, data: Sequence[bytes]) -> list[object]:

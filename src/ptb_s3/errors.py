@@ -354,12 +354,12 @@ class UnknownTypeError(PersistenceError):
         self.kind = kind
         self.types = tuple(types)
         self.keys = tuple(keys)
-        advice = advice or "If a module is yours, name it in trusted=(...)."
         super().__init__(
             f"{len(self.keys)} saved value(s) of {kind} need classes that are gone or not trusted: "
             f"{', '.join(self.types)}. If a class was renamed, or is of a script that runs as "
             "__main__ elsewhere, pass aliases={'old.path.Name': NewClass}. "
-            f"{advice} Nothing was changed. This error's .keys names the entities."
+            f"{advice}{' ' if advice else ''}Nothing was changed. This error's .keys names the "
+            "entities."
         )
 
 

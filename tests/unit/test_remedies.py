@@ -13,9 +13,9 @@ import typer
 from telegram.error import BadRequest
 from telegram.ext import ExtBot, Job
 
-from ptb_s3._codec import PickleSerializer
+from ptb_s3._codec import PickleSerializer, load_all
 from ptb_s3._remedies import remedies, remedy
-from ptb_s3.errors import SerializationError
+from ptb_s3.errors import SerializationError, UnknownTypeError
 
 CODEC = PickleSerializer(trusted=("shop",))
 
@@ -78,3 +78,15 @@ def test_what_helps_against_several() -> None:
         "gone.Cart: if its module is yours, name it in --trusted. numpy.dtype, numpy.ndarray: "
         "keep .item() of a number, and .tolist() of an array."
     )
+
+
+def test_what_helps_at_a_start() -> None:
+    """A class that is gone is no class to name in `trusted`, unless it may be the user's."""
+    names = b"ctelegram.files.location\nLocation\n", b"cshop.old\nCart\n", b"c__main__\nCart\n"
+    with pytest.raises(UnknownTypeError) as caught:
+        load_all(CODEC, "user_data", [(key, name + b".") for key, name in enumerate(names)])
+    text = str(caught.value)
+    assert "Location: install a version of python-telegram-bot that has it" in text
+    assert "shop.old.Cart: if its module is yours, name it in trusted=(...)." in text
+    assert "of a script that runs as __main__ elsewhere, pass aliases=" in text
+    assert "__main__.Cart:" not in text
