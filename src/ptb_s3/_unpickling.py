@@ -117,18 +117,6 @@ class Unpickler(Reading, pickle.Unpickler):
     """Reads what the fence allows, fast."""
 
 
-class NamingUnpickler(Unpickler):
-    """Reads a pickle without any class of it, to see whether it is whole, and what it names.
-
-    Attributes:
-        unknown: Full names of all classes.
-    """
-
-    def find_class(self, module: str, name: str, /) -> Callable[..., object]:
-        """Return what takes the place of a class."""
-        return self._missing(module, name)
-
-
 def _build(reader: pickle.Unpickler) -> None:
     if isinstance(vars(reader)["stack"][-2], Bot):
         raise pickle.UnpicklingError("a bot's state is not for a pickle to set")
@@ -153,3 +141,15 @@ class CarefulUnpickler(Reading, pickle._Unpickler):  # noqa: SLF001 - the C one 
         pickle.BUILD[0]: _build,
         pickle.BYTEARRAY8[0]: _bytearray,
     }
+
+
+class NamingUnpickler(CarefulUnpickler):
+    """Reads a pickle without any class of it, to see whether it is whole, and what it names.
+
+    Attributes:
+        unknown: Full names of all classes.
+    """
+
+    def find_class(self, module: str, name: str, /) -> Callable[..., object]:
+        """Return what takes the place of a class."""
+        return self._missing(module, name)

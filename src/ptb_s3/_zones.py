@@ -66,7 +66,7 @@ def standard_zone(zone: Any) -> tzinfo | None:  # noqa: ANN401 - types of pytz's
 def in_standard_zone(when: datetime) -> datetime:
     """Return the same instant, in the zone of the standard library for one of pytz."""
     zone, offset = standard_zone(when.tzinfo), when.utcoffset()
-    for fold in (0, 1):
+    for fold in (when.fold, 1 - when.fold):
         moved = when.replace(tzinfo=zone, fold=fold)
         if moved.utcoffset() == offset:
             return moved
