@@ -37,8 +37,8 @@ from ptb_s3._apart import Apart, anew
 from ptb_s3._fence import Fence, SetBot, TheBot, full_name, is_value_type
 from ptb_s3._own_modules import MAIN
 from ptb_s3._remedies import FUNCTION, remedy
-from ptb_s3._zones import STANDARD, in_standard_zone, is_of_pytz, standard_zone
 from ptb_s3._uncopied import Uncopied
+from ptb_s3._zones import STANDARD, in_standard_zone, is_of_pytz, standard_zone
 from ptb_s3.errors import SerializationError, UntrustedTypeError
 
 PROTOCOL: Final = 5
