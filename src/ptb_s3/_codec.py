@@ -21,11 +21,32 @@ from telegram.warnings import PTBUserWarning
 
 from ptb_s3 import _sets
 from ptb_s3._apart import Apart
-from ptb_s3._fence import Fence
-from ptb_s3._pickling import PROTOCOL, NumberingPickler, Pickler, explain
-from ptb_s3._unpickling import CarefulUnpickler, HoldsBotError, UnknownClassError, Unpickler
+from ptb_s3._fence import Fence, is_value_name, is_within
+from ptb_s3._own_modules import MAIN, own_modules, what_main_is
+from ptb_s3._pickling import (
+    BUILT_IN,
+    PROTOCOL,
+    NumberingPickler,
+    Pickler,
+    SlowPickler,
+    explain,
+)
+from ptb_s3._remedies import remedies
+from ptb_s3._respelling import respell, respell_all
+from ptb_s3._unpickling import (
+    CarefulUnpickler,
+    HoldsBotError,
+    NamingUnpickler,
+    UnknownClassError,
+    Unpickler,
+)
 from ptb_s3._words import Memo, Words, has_bare_form, is_bare, strip
-from ptb_s3.errors import DamagedObjectError, SerializationError, UnknownTypeError
+from ptb_s3.errors import (
+    DamagedObjectError,
+    SerializationError,
+    UnfitTypeError,
+    UnknownTypeError,
+)
 
 K = TypeVar("K", bound=Hashable)
 
@@ -72,7 +93,8 @@ class PickleSerializer:
     another bot belong to none.
 
     Args:
-        trusted: Modules whose classes may be saved and loaded, with their submodules.
+        trusted: Modules whose classes may be saved and loaded, with their submodules. None: what is
+            the own of whoever makes this; see `S3Persistence`.
         aliases: Classes that have moved or got another name, by their old full name, such as
             ``{"shop.Basket": shop.cart.Cart}``. They are thereby trusted.
         bot: Returns the bot, or None as long as there is none.
@@ -86,11 +108,13 @@ class PickleSerializer:
     def __init__(
         self,
         *,
-        trusted: Sequence[str] = ("__main__",),
+        trusted: Sequence[str] | None = None,
         aliases: Mapping[str, type] | None = None,
         bot: Callable[[], Bot | None] = lambda: None,
     ) -> None:
-        self._fence = Fence(trusted, aliases or {})
+        main, is_it = what_main_is()
+        trusted = own_modules() if trusted is None else trusted
+        self._fence = Fence(trusted, aliases or {}, main=main, main_is_it=is_it)
         self._bound = {"fence": self._fence, "bot": staticmethod(bot)}
         self._share = _no_words
         self._bind(Words(()))
@@ -118,11 +142,14 @@ class PickleSerializer:
         self._bound_words = words
         writing = {**self._bound, "reductions": {}, "apart": Apart({})}
         self._pickler: type[Pickler] = type("_Pickler", (Pickler,), writing)
+        slowly = {**writing, "reductions": dict.fromkeys(BUILT_IN)}
+        self._slow_pickler: type[SlowPickler] = type("_SlowPickler", (SlowPickler,), slowly)
         self._of_words = Apart(words.own)
         numbering = {**writing, "numbers": words.numbers}
         self._numbering = type("_NumberingPickler", (NumberingPickler,), numbering)
         bound = {**self._bound, "words": words}
         self._unpickler = type("_Unpickler", (Unpickler,), bound)
+        self._naming = type("_NamingUnpickler", (NamingUnpickler,), bound)
         self._careful = type("_CarefulUnpickler", (CarefulUnpickler,), bound)
 
     @property
@@ -152,7 +179,13 @@ class PickleSerializer:
             return None
         if _sets.may_hold_sets(noted) and _sets.holds_sets(value, self._pickler.to):
             return None
-        return strip(noted, self._dump(value, memo=words.memo, fast=True))
+        of_main: list[type] = []
+        bare = strip(noted, self._dump(value, memo=words.memo, fast=True, of_main=of_main))
+        if bare is None or not of_main:
+            return bare
+        if MAIN in words.own:  # or that is not spelled where it names a module
+            return None
+        return respell_all(bare, of_main, str(self._fence.main))
 
     def _with_words(self, value: object) -> object:
         """Return a copy that has the words themselves where the value has strings of its own.
@@ -165,7 +198,14 @@ class PickleSerializer:
             return self._load_pickle(file.getvalue())
         return value
 
-    def _dump(self, value: object, *, memo: Memo | None = None, fast: bool = False) -> bytes:
+    def _dump(
+        self,
+        value: object,
+        *,
+        memo: Memo | None = None,
+        fast: bool = False,
+        of_main: list[type] | None = None,
+    ) -> bytes:
         file = io.BytesIO()
         pickler = self._pickler(file, PROTOCOL)
         if memo is not None:
@@ -173,8 +213,10 @@ class PickleSerializer:
         try:
             pickler.dump(value)
             data = file.getvalue()
-            if memo is None and _sets.may_hold_sets(data):
-                data = _sets.write(value, data, pickler, type(pickler).to)
+            if memo is None:
+                data = self._finish(value, data, pickler)
+            elif of_main is not None:
+                of_main += pickler.of_main or ()
         except Exception as error:  # noqa: BLE001 - objects' own code may raise anything
             failure = explain(error, pickler, value)
         else:
@@ -192,6 +234,21 @@ class PickleSerializer:
             self._pickler(file, PROTOCOL).dump(value)
             return file.getvalue()
         return None
+
+    def _finish(self, value: object, data: bytes, pickler: Pickler) -> bytes:
+        """Return a pickle with its sets in order, and classes of ``__main__`` by another name."""
+        may_hold_sets = _sets.may_hold_sets(data)
+        if not pickler.of_main:
+            return _sets.write(value, data, pickler, pickler.to) if may_hold_sets else data
+        module = str(self._fence.main)
+        respelled = None if may_hold_sets else respell(data, pickler.of_main, module, pickler.memo)
+        if respelled is not None:
+            return respelled
+        file = io.BytesIO()
+        slow = self._slow_pickler(file, PROTOCOL)
+        slow.dump(value)
+        data = file.getvalue()
+        return _sets.write(value, data, slow, slow.to) if may_hold_sets else data
 
     def loads(self, data: bytes) -> object:
         """Return the value that these bytes were made from.
@@ -214,6 +271,18 @@ class PickleSerializer:
         """
         bare = iter(self._load_bare([one for one in data if is_bare(one)]))
         return [next(bare) if is_bare(one) else self._load_pickle(one) for one in data]
+
+    def classes_in(self, data: bytes) -> frozenset[str]:
+        """Return the classes whose own code these bytes run, by full name, if they are intact.
+
+        Of bytes that are damaged, none.
+        """
+        whole = self._words.complete([data]) if is_bare(data) else data
+        reader = self._naming(io.BytesIO(whole))
+        with contextlib.suppress(Exception):
+            reader.load()
+            return frozenset(name for name in reader.unknown if not is_value_name(name))
+        return frozenset()
 
     def _load_bare(self, data: Sequence[bytes]) -> list[object]:
         values = self._load_pickle(self._words.complete(data)) if data else []
@@ -264,6 +333,24 @@ def dump(serializer: Serializer, value: object) -> bytes:
     raise SerializationError(reason)
 
 
+def _classes_in(serializer: Serializer, data: bytes) -> frozenset[str]:
+    return serializer.classes_in(data) if isinstance(serializer, PickleSerializer) else frozenset()
+
+
+def _advice(names: Sequence[str]) -> str:
+    """Return what helps against classes that are gone or not trusted."""
+    parted = [(module, name) for module, _, name in (full.rpartition(".") for full in names)]
+    of_ptb = [".".join(pair) for pair in parted if is_within(pair[0], ["telegram"])]
+    others = [pair for pair in parted if not is_within(pair[0], ["telegram", MAIN])]
+    advice = remedies(others, "trusted=(...)")
+    if of_ptb:
+        advice += (
+            f" {', '.join(of_ptb)}: install a version of python-telegram-bot that has it, such as "
+            "the one that saved it."
+        )
+    return advice.strip()
+
+
 def _load_together(serializer: Serializer, data: Sequence[bytes]) -> list[object]:
     """Return the values of many; nothing where one does not load, or that is not known to work."""
     if type(serializer) is PickleSerializer:  # a class made from it may do things its own way
@@ -311,11 +398,15 @@ def load_all(
 
     Raises:
         DamagedObjectError: Some bytes do not give a value.
-        UnknownTypeError: All do, but classes are gone, or not trusted. Names all of them.
+        UnknownTypeError: Else, classes are gone, or not trusted. Names all of them.
+        UnfitTypeError: Else, a class does not take what it once gave.
     """
     values: dict[K, object] = {}
     unknown: dict[K, frozenset[str]] = {}
-    damage: list[str] = []
+    unfit: dict[K, frozenset[str]] = {}
+    damaged: dict[K, frozenset[str]] = {}
+    damage: set[str] = set()
+    misfits: set[str] = set()
     entries = iter(items)
     with no_collection():
         while part := list(islice(entries, _AT_ONCE)):
@@ -327,12 +418,19 @@ def load_all(
                 except UnknownClassError as error:
                     unknown[key] = error.names
                 except Exception as error:  # noqa: BLE001 - bad bytes may raise anything
-                    damage.append(type(error).__name__)
+                    refused = isinstance(error, pickle.UnpicklingError)  # by the reader itself
+                    classes = frozenset() if refused else _classes_in(serializer, data)
+                    (misfits if classes else damage).add(type(error).__name__)
+                    (unfit if classes else damaged)[key] = classes
         if lasting:
             put_past_collector(len(values))
-    if damage:
-        what = f"{len(damage)} of its values do not load ({', '.join(sorted(set(damage)))})"
-        raise DamagedObjectError(kind, f"{what}, or a class no longer takes what it once gave")
+    if damaged:
+        what = f"{len(damaged)} of its values do not load ({', '.join(sorted(damage))})"
+        raise DamagedObjectError(kind, what)
     if unknown:
-        raise UnknownTypeError(kind, sorted(frozenset().union(*unknown.values())), list(unknown))
+        names = sorted(frozenset().union(*unknown.values()))
+        raise UnknownTypeError(kind, names, list(unknown), advice=_advice(names))
+    if unfit:
+        names = sorted(frozenset().union(*unfit.values()))
+        raise UnfitTypeError(kind, names, list(unfit), sorted(misfits))
     return values

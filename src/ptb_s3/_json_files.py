@@ -15,7 +15,7 @@ from telegram.ext import DictPersistence
 
 from ptb_s3._callback_data import CallbackData
 from ptb_s3._files import read_whole, refuse_existing, write_whole
-from ptb_s3._ptb_maps import Progress, join, load, serialise, split
+from ptb_s3._ptb_maps import Progress, Skip, join, load, serialise, split
 from ptb_s3._readable import TAGS, Readable, readable
 from ptb_s3._state import Entities, Kind
 from ptb_s3._transcoder import Transcoder
@@ -25,13 +25,16 @@ from ptb_s3.errors import DamagedFileError
 _SUFFIX: Final = "_json"
 
 
-def read_json(path: Path, *, progress: Progress | None = None) -> dict[Kind, Entities]:
+def read_json(
+    path: Path, *, progress: Progress | None = None, skip: Skip | None = None
+) -> dict[Kind, Entities]:
     """Return what a file of DictPersistence's JSON holds, serialised as S3Persistence would.
 
     Args:
         path: A file that holds an object with members such as `user_data` or `user_data_json`,
             each of them an object or a text that holds one.
         progress: Told how many entities are done, and how many there are.
+        skip: Told what is left out since it cannot be taken over. None: that is an error.
 
     Raises:
         NothingThereError: There is no such file.
@@ -52,7 +55,7 @@ def read_json(path: Path, *, progress: Progress | None = None) -> dict[Kind, Ent
     except (TypeError, ValueError, LookupError, AttributeError, RecursionError) as error:
         raise DamagedFileError(path, f"DictPersistence does not take it ({error})") from None
     decoded = {kind: getattr(taken, kind) for kind in Kind}
-    return serialise(path, split(path, decoded), Transcoder(), progress)
+    return serialise(path, split(path, decoded, skip), Transcoder(), progress, skip=skip)
 
 
 def write_json(

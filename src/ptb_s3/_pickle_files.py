@@ -5,13 +5,17 @@ PTB keeps its five maps in one file, as a dict by their names, or each in a file
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import importlib
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Final, TypeAlias
 
 from ptb_s3._codec import no_collection
-from ptb_s3._fence import is_within
+from ptb_s3._fence import check_trusted, is_within
 from ptb_s3._files import read_whole, refuse_existing, write_whole
-from ptb_s3._ptb_maps import Progress, join, load, serialise, split
+from ptb_s3._ptb_maps import Progress, Skip, Skipped, join, load, serialise, split
+from ptb_s3._remedies import remedies
+from ptb_s3._standins import StandIns
 from ptb_s3._state import Entities, Kind
 from ptb_s3._transcoder import Transcoder
 from ptb_s3.errors import (
@@ -22,12 +26,19 @@ from ptb_s3.errors import (
     UntrustedFileError,
 )
 
+# Module and name, as a pickle has them.
+_Name: TypeAlias = tuple[str, str]
+# The maps that PTB does not load a single file without.
+_NEEDED: Final = {Kind.USER_DATA, Kind.CHAT_DATA, Kind.CONVERSATIONS}
+
 
 def read_pickle_persistence(
     path: Path,
     *,
     trusted: Sequence[str] = ("__main__",),
     progress: Progress | None = None,
+    note: Skip = lambda _: None,
+    skip_unreadable: bool = False,
 ) -> dict[Kind, Entities]:
     """Return what PicklePersistence keeps at a path, serialised as S3Persistence would.
 
@@ -35,24 +46,31 @@ def read_pickle_persistence(
         path: The file or, if they are five, what their names begin with.
         trusted: Modules whose classes may be taken over, with their submodules. None is imported.
         progress: Told how many entities are done, and how many there are.
+        note: Told what is left out: whatever PTB would not load either and, if that is asked for,
+            what cannot be taken over.
+        skip_unreadable: Whether to leave that out; else it is an error.
 
     Raises:
         NothingThereError: There is no such file.
-        UntrustedFileError: Other classes are needed, or functions. Names all of them.
+        UntrustedFileError: Classes are needed that cannot be used, or functions. Names all of them.
         DamagedFileError: It is truncated, or no file of PicklePersistence's.
         SettingsError: It cannot be read, or it is not clear which one is meant.
     """
-    _check(trusted)
+    check_trusted(trusted)
     transcoder = Transcoder()
+    vetting = _Vetting(transcoder.family, trusted)
+    skip = note if skip_unreadable else None
     with no_collection():
         try:
-            maps = _load_maps(path, transcoder)
+            values = split(path, _load_maps(path, transcoder, note), skip)
+            vet = vetting.reason if skip_unreadable else vetting.gather
+            entities = serialise(path, values, transcoder, progress, vet=vet, skip=skip)
         except DamagedFileError:
             # Stand-ins may be what keeps it from loading.
-            _refuse_untrusted(path, "read", transcoder, trusted)
+            vetting.refuse(path, "read", transcoder.family)
             raise
-        _refuse_untrusted(path, "read", transcoder, trusted)
-        return serialise(path, split(path, maps), transcoder, progress)
+        vetting.refuse(path, "read", vetting.gathered)
+        return entities
 
 
 def write_pickle_persistence(
@@ -81,11 +99,11 @@ def write_pickle_persistence(
         DamagedObjectError: A value does not load.
         PersistenceError: The file cannot be written.
     """
-    _check(trusted)
+    check_trusted(trusted)
     refuse_existing(path, overwrite=overwrite)
     transcoder = Transcoder()
     maps = join(load(state, transcoder, progress))
-    _refuse_untrusted(path, "written", transcoder, trusted)
+    _Vetting(transcoder.family, trusted).refuse(path, "written", transcoder.family)
     try:
         data = transcoder.dumps_for_ptb(maps)
     except SerializationError as error:
@@ -94,16 +112,11 @@ def write_pickle_persistence(
     write_whole(path, data, overwrite=overwrite)
 
 
-def _check(trusted: Sequence[str]) -> None:
-    if isinstance(trusted, str) or not all(trusted):
-        raise SettingsError("trusted= takes a sequence of module names, such as ('shop.data',)")
-
-
-def _load_maps(path: Path, transcoder: Transcoder) -> dict[str, object]:
+def _load_maps(path: Path, transcoder: Transcoder, note: Skip) -> dict[str, object]:
     files = {kind: Path(f"{path}_{kind}") for kind in Kind}
     files = {kind: file for kind, file in files.items() if file.is_file()}
     if not files:
-        return _load_single(path, transcoder)
+        return _load_single(path, transcoder, note)
     if path.is_file():
         other = str(next(iter(files.values())))
         raise SettingsError(
@@ -113,18 +126,22 @@ def _load_maps(path: Path, transcoder: Transcoder) -> dict[str, object]:
     return {kind: _load(file, transcoder) for kind, file in files.items()}
 
 
-def _load_single(path: Path, transcoder: Transcoder) -> dict[str, object]:
-    for kind in Kind:
-        base = str(path).removesuffix(f"_{kind}")
-        if base != str(path) and path.is_file():
-            raise SettingsError(
-                f"{str(path)!r} looks like one of five files. Give what their names begin with: "
-                f"{base!r}."
-            )
+def _load_single(path: Path, transcoder: Transcoder, note: Skip) -> dict[str, object]:
     maps = _load(path, transcoder)
-    if not isinstance(maps, dict) or not maps or not set(maps) <= {*Kind}:
+    names = set(maps) if isinstance(maps, dict) else set()
+    if not isinstance(maps, dict) or not names >= _NEEDED:
+        for kind in Kind:
+            base = str(path).removesuffix(f"_{kind}")
+            if base != str(path):
+                raise SettingsError(
+                    f"{str(path)!r} looks like one of five files. Give what their names begin "
+                    f"with: {base!r}."
+                )
+    if not isinstance(maps, dict) or not names or not (names >= _NEEDED or names <= {*Kind}):
         raise DamagedFileError(path, "it is a pickle, but not one of PicklePersistence's")
-    return maps
+    for name in names - {*Kind}:
+        note(Skipped(None, str(name), "PTB does not load it either"))
+    return {name: data for name, data in maps.items() if name in {*Kind}}
 
 
 def _load(path: Path, transcoder: Transcoder) -> object:
@@ -136,11 +153,73 @@ def _load(path: Path, transcoder: Transcoder) -> object:
     raise DamagedFileError(path, reason)
 
 
-def _refuse_untrusted(
-    path: Path, action: str, transcoder: Transcoder, trusted: Sequence[str]
-) -> None:
-    names = transcoder.family
-    untrusted = {f"{module}.{name}" for module, name in names if not is_within(module, trusted)}
-    functions = [name for name in names.functions() if name not in untrusted]
-    if untrusted or functions:
-        raise UntrustedFileError(path, action, sorted(untrusted), functions)
+class _Vetting:
+    """Tells of the names in values whether a bot would load them.
+
+    Args:
+        family: What stands for all that was named in the file.
+        trusted: Modules whose classes may be used, and those of their submodules.
+
+    Attributes:
+        gathered: The names in all values so far that could be used by no bot, or are not trusted.
+    """
+
+    def __init__(self, family: StandIns, trusted: Sequence[str]) -> None:
+        self._family = family
+        self._trusted = trusted
+        self.gathered: set[_Name] = set()
+
+    def gather(self) -> None:
+        """Note the names in the value that was written last."""
+        self.gathered |= self._named()
+
+    def reason(self) -> str | None:
+        """Return why the value that was written last is to be left out; None: it is not."""
+        unfit, untrusted, functions = self._sorted(self._named())
+        if unfit:
+            return f"the installed python-telegram-bot has no such {', '.join(unfit)}"
+        if untrusted:
+            return f"not trusted: {', '.join(map('.'.join, untrusted))}"
+        return f"to load it takes functions: {', '.join(functions)}" if functions else None
+
+    def refuse(self, path: Path, action: str, names: Iterable[_Name]) -> None:
+        """Refuse a file that needs these names, if any of them cannot be used.
+
+        Raises:
+            UntrustedFileError: At least one cannot.
+        """
+        unfit, untrusted, functions = self._sorted(names)
+        if not (unfit or untrusted or functions):
+            return
+        advice = remedies(untrusted, "--trusted")
+        if "--trusted" in advice:
+            advice += " What --trusted names, the bot's own trusted=(...) has to name as well."
+        types = list(map(".".join, untrusted))
+        raise UntrustedFileError(path, action, types, functions, unfit=unfit, advice=advice)
+
+    def _named(self) -> set[_Name]:
+        named = set(self._family.named)
+        self._family.named.clear()
+        return named
+
+    def _sorted(self, names: Iterable[_Name]) -> tuple[list[str], list[_Name], list[str]]:
+        """Part names that cannot be used: by reason, each sorted."""
+        names = set(names)
+        unfit = {name for name in names if name in self._family.unfit or _is_missing(*name)}
+        left = names - unfit
+        untrusted = {name for name in left if not is_within(name[0], self._trusted)}
+        functions = {".".join(name) for name in left - untrusted} & set(self._family.functions())
+        return sorted(map(".".join, unfit)), sorted(untrusted), sorted(functions)
+
+
+def _is_missing(module: str, name: str) -> bool:
+    """Tell of a name whether it is of a class that the installed PTB does not have."""
+    if not is_within(module, ["telegram"]):
+        return False
+    try:
+        found: object = importlib.import_module(module)
+        for part in name.split("."):
+            found = vars(found)[part]
+    except Exception:  # noqa: BLE001 - whatever keeps a module from loading
+        return True
+    return False

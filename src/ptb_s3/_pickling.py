@@ -20,9 +20,11 @@ import copyreg
 import io
 import pickle
 import reprlib
+import sys
 import types
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, tzinfo
 from enum import Enum
 from pathlib import PurePath
 from typing import Any, Final, NoReturn, Self
@@ -33,7 +35,10 @@ from telegram import Bot, TelegramObject
 from ptb_s3 import _sets
 from ptb_s3._apart import Apart, anew
 from ptb_s3._fence import Fence, SetBot, TheBot, full_name, is_value_type
+from ptb_s3._own_modules import MAIN
+from ptb_s3._remedies import FUNCTION, remedy
 from ptb_s3._uncopied import Uncopied
+from ptb_s3._zones import STANDARD, in_standard_zone, is_of_pytz, standard_zone
 from ptb_s3.errors import SerializationError, UntrustedTypeError
 
 PROTOCOL: Final = 5
@@ -45,10 +50,17 @@ _TOO_DEEP: Final = 100
 # Characters of a path: enough to find the place, not enough to quote all that lies on the way.
 _MAX_PATH: Final = 200
 
+# What pickle asks about only where it is written in Python.
+BUILT_IN: Final = (
+    *(types.NoneType, bool, int, float, str, bytes, bytearray),
+    *(tuple, list, dict, set, frozenset),
+)
 _FUNCTIONS: Final = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
 # Keys in a path: whole, if they are of a usual length.
 _REPR: Final = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 100
+# Frames for values that are nested as deeply as the pickler in C can write them.
+_FRAMES: Final = 20_000
 # Stands for whatever lies too deep, where a culprit is asked for.
 _DEEP: Final = object()
 # Objects whose attributes are not part of the data.
@@ -85,6 +97,7 @@ class Writing:
         last: What pickle asked about last: the culprit, should it fail.
         refusal: Why we refused, if it was us.
         foreign: Whether another bot was seen.
+        of_main: Classes of ``__main__`` that are to be written by another name, as they were met.
         apart: The strings that names are written by.
     """
 
@@ -95,6 +108,7 @@ class Writing:
     last: object = None
     refusal: SerializationError | None = None
     foreign = False
+    of_main: list[type] | None = None
 
     def reducer_override(self, obj: object) -> Any:  # noqa: ANN401 - a dozen shapes
         """Return how to rebuild an object, or NotImplemented to let pickle decide."""
@@ -118,8 +132,12 @@ class Writing:
             return "_reduce_class" if issubclass(cls, type) else "_reduce_bot"
         if cls is Uncopied:
             self._stop(SerializationError(obj.reason))  # type: ignore[attr-defined]
+        if is_of_pytz(obj):
+            return "_reduce_zone_of_pytz"
         if not self.fence.allows(cls):
             self._refuse(obj)
+        if cls is datetime:
+            return "_reduce_datetime"
         if issubclass(cls, (Enum, ZoneInfo)):
             return "_reduce_enum" if issubclass(cls, Enum) else "_reduce_zone"
         if is_value_type(cls):  # what these reduce to is known
@@ -145,6 +163,10 @@ class Writing:
             if not self.fence.allows(cls):
                 self._refuse(cls)
             name = self.apart.classes[cls] = anew(cls.__qualname__)
+        if self.fence.main is not None and cls.__module__ == MAIN:
+            if self.of_main is None:  # not shared by all
+                self.of_main = []
+            self.of_main.append(cls)
         return name
 
     def _reduce_bot(self, bot: Bot) -> object:
@@ -161,6 +183,28 @@ class Writing:
         if zone.key is None:
             self._stop(SerializationError("a time zone that has no key cannot be pickled"))
         return type(zone), (self.apart.values[zone.key],)
+
+    def _reduce_datetime(self, when: datetime) -> object:
+        zone = when.tzinfo
+        if type(zone) in STANDARD or not is_of_pytz(zone):
+            return NotImplemented
+        self._standard_zone(zone)  # refuses one that is not known
+        return in_standard_zone(when).__reduce_ex__(PROTOCOL)
+
+    def _reduce_zone_of_pytz(self, zone: tzinfo) -> object:
+        standard = self._standard_zone(zone)
+        return (
+            self._reduce_zone(standard)
+            if isinstance(standard, ZoneInfo)
+            else (standard.__reduce_ex__(PROTOCOL))
+        )
+
+    def _standard_zone(self, zone: object) -> tzinfo:
+        standard = standard_zone(zone)
+        if standard is None:
+            reason = "it has a time zone of pytz that zoneinfo does not know here: install tzdata"
+            self._stop(SerializationError(reason))
+        return standard
 
     def _own(self, value: object) -> object:
         """Return what a program has made an enum of, without the strings of that program."""
@@ -224,15 +268,17 @@ class Writing:
 
     def _refuse(self, obj: object) -> NoReturn:
         """Refuse a class, or an object of a class, that the fence keeps out."""
-        name = _class_name(obj)
+        name, cls = _class_name(obj), obj if isinstance(obj, type) else type(obj)
         if isinstance(obj, _FUNCTIONS):
-            self._stop(SerializationError("functions are never loaded, and so never saved"))
+            reason = f"functions are never loaded, and so never saved: {FUNCTION}"
+            self._stop(SerializationError(reason))
         if "<locals>" in name:
             self._stop(SerializationError(f"class {name} must be defined at the top of a module"))
         if not isinstance(obj, type) and not _is_picklable(obj):
-            self._stop(SerializationError(f"an object of class {name} cannot be pickled"))
-        remedy = "if its module is yours, name it in trusted=(...)"
-        self._stop(UntrustedTypeError(f"class {name} is not trusted; {remedy}"))
+            reason = f"an object of class {name} cannot be pickled: keep it out of the data"
+            self._stop(SerializationError(reason))
+        what_helps = remedy(cls.__module__, cls.__qualname__)
+        self._stop(UntrustedTypeError(f"class {name} is not trusted; {what_helps}"))
 
     def _stop(self, refusal: SerializationError) -> NoReturn:
         # Not raised itself: pickle adds notes to what passes through it, and these quote keys.
@@ -242,6 +288,32 @@ class Writing:
 
 class Pickler(Writing, pickle.Pickler):
     """Writes what the fence allows, fast."""
+
+
+class SlowPickler(Writing, pickle._Pickler):  # noqa: SLF001 - the C one looks up what it names
+    """Writes what the fence allows, and each class by the name that the fence has for it."""
+
+    def dump(self, value: object) -> None:
+        """Write a value. Python's pickler calls itself several times for each level of nesting."""
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(max(limit, _FRAMES))
+        try:
+            super().dump(value)
+        finally:
+            sys.setrecursionlimit(limit)
+
+    def save_global(self, obj: Any, name: str | None = None) -> None:  # noqa: ANN401 - as pickle has it
+        """Write the name of a class."""
+        writer: Any = self  # its type tells too little
+        module = self.fence.module_of(obj)
+        if module == obj.__module__:
+            writer_of_python: Any = super()
+            writer_of_python.save_global(obj, name)
+            return
+        writer.save(module)
+        writer.save(name or obj.__qualname__)
+        writer.write(pickle.STACK_GLOBAL)
+        writer.memoize(obj)
 
 
 class NumberingPickler(Pickler):
@@ -274,6 +346,8 @@ def explain(error: Exception, pickler: Writing, value: object) -> SerializationE
 
 
 def _is_picklable(obj: object) -> bool:
+    if type(obj) in copyreg.dispatch_table:
+        return True
     try:
         obj.__reduce_ex__(PROTOCOL)
     except Exception:  # noqa: BLE001 - the object's own code may raise anything

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
 
@@ -27,30 +27,63 @@ Progress = Callable[[int, int], None]
 Values = dict[Kind, dict[Key, object]]
 
 
-def split(file: Path, maps: Mapping[Any, Any]) -> Values:
+class Skipped(NamedTuple):
+    """What is left out of an import.
+
+    Attributes:
+        kind: Name of its kind; None: it is of none that PTB has.
+        key: The entity's key; None: all of the kind.
+        reason: Why, as the end of a sentence.
+    """
+
+    kind: str | None
+    key: object
+    reason: str
+
+
+# Told what is left out.
+Skip = Callable[[Skipped], None]
+
+
+def split(file: Path, maps: Mapping[Any, Any], skip: Skip | None = None) -> Values:
     """Return the values of all entities, by kind and key.
 
     Args:
         file: Where they come from, for errors.
         maps: What PTB keeps, by the names of the kinds. None: nothing.
+        skip: Told what is left out since it is not what PTB keeps. None: that is an error.
 
     Raises:
         DamagedFileError: It is not what PTB keeps.
     """
-    values: Values = {
-        Kind.USER_DATA: _dict(file, Kind.USER_DATA, maps.get(Kind.USER_DATA)),
-        Kind.CHAT_DATA: _dict(file, Kind.CHAT_DATA, maps.get(Kind.CHAT_DATA)),
-        Kind.BOT_DATA: {},
-        Kind.CALLBACK_DATA: _split_callbacks(file, maps.get(Kind.CALLBACK_DATA)),
-        Kind.CONVERSATIONS: _split_conversations(file, maps.get(Kind.CONVERSATIONS)),
-    }
-    if maps.get(Kind.BOT_DATA) is not None:
-        values[Kind.BOT_DATA][BOT_DATA_KEY] = maps[Kind.BOT_DATA]
+    values: Values = {kind: {} for kind in Kind}
+    for kind in Kind:
+        try:
+            values[kind] = _split_kind(file, kind, maps.get(kind))
+        except DamagedFileError as fault:
+            if skip is None:
+                raise
+            skip(Skipped(kind, None, fault.reason))
     for kind, entities in values.items():
-        wrong = sum(not is_key(kind, key) for key in entities)
-        if wrong:
-            raise DamagedFileError(file, f"{wrong} key(s) of its {kind} are none that PTB has")
+        wrong = [key for key in entities if not is_key(kind, key)]
+        reason = f"{len(wrong)} key(s) of its {kind} are none that PTB has"
+        if wrong and skip is None:
+            raise DamagedFileError(file, reason)
+        for key in wrong:
+            entities.pop(key)
+        if wrong and skip is not None:
+            skip(Skipped(kind, None, reason))
     return values
+
+
+def _split_kind(file: Path, kind: Kind, data: Any) -> dict[Key, object]:  # noqa: ANN401 - anything
+    if kind is Kind.BOT_DATA:
+        return {} if data is None else {BOT_DATA_KEY: data}
+    if kind is Kind.CALLBACK_DATA:
+        return _split_callbacks(file, data)
+    if kind is Kind.CONVERSATIONS:
+        return _split_conversations(file, data)
+    return dict(_dict(file, kind, data))
 
 
 def join(values: Values) -> dict[str, Any]:
@@ -72,9 +105,23 @@ def join(values: Values) -> dict[str, Any]:
 
 
 def serialise(
-    file: Path, values: Values, serializer: Serializer, progress: Progress | None
+    file: Path,
+    values: Values,
+    serializer: Serializer,
+    progress: Progress | None,
+    *,
+    vet: Callable[[], str | None] = lambda: None,
+    skip: Skip | None = None,
 ) -> dict[Kind, Entities]:
     """Return entities as bytes.
+
+    Args:
+        file: Where they come from, for errors.
+        values: Their values.
+        serializer: What makes bytes of them.
+        progress: Told how many are done, and how many there are.
+        vet: Asked after each value why it is to be left out; None: it is not.
+        skip: Told what is left out. None: what cannot be saved is an error.
 
     Raises:
         DamagedFileError: One of them cannot be saved.
@@ -84,13 +131,17 @@ def serialise(
     for kind in Kind:
         for key, value in counted(values[kind].items()):
             try:
-                data = serializer.dumps(value)
+                data, reason = serializer.dumps(value), vet()
+                if len(data) > MAX_ENTITY:
+                    reason = "it is too large to be saved"
             except SerializationError as error:
-                reason = f"a value of its {kind} cannot be saved: {error.reason}"
-                raise DamagedFileError(file, reason) from None
-            if len(data) > MAX_ENTITY:
-                raise DamagedFileError(file, f"a value of its {kind} is too large to be saved")
-            entities[kind][key] = data
+                data, reason = b"", vet() or f"it cannot be saved: {error.reason}"
+            if reason is None:
+                entities[kind][key] = data
+            elif skip is None:
+                raise DamagedFileError(file, f"a value of its {kind}: {reason}")
+            else:
+                skip(Skipped(kind, key, reason))
     return entities
 
 

@@ -108,7 +108,17 @@ class StandIn(tzinfo, metaclass=StandInType):
 
 
 class StandIns(dict[tuple[str, str], type[StandIn]]):
-    """Stand-ins for classes, by module and name; made when they are first asked for."""
+    """Stand-ins for classes, by module and name; made when they are first asked for.
+
+    Attributes:
+        named: Those that were written, until somebody empties it.
+        unfit: Those of them whose class is there, and did not take what the pickle gave it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.named: set[tuple[str, str]] = set()
+        self.unfit: set[tuple[str, str]] = set()
 
     def __missing__(self, key: tuple[str, str]) -> type[StandIn]:
         # Interned, as the names of real classes are, so that they are written alike.

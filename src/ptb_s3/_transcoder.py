@@ -12,9 +12,9 @@ import copyreg
 import io
 import operator
 import pickle
-import sys
 import types
 from collections.abc import Callable
+from datetime import UTC, timedelta, timezone, tzinfo
 from enum import Enum
 from typing import Any, BinaryIO, ClassVar, Final, Self, cast
 from zoneinfo import ZoneInfo
@@ -26,9 +26,10 @@ from ptb_s3 import _sets
 from ptb_s3._apart import Apart
 from ptb_s3._codec import PickleSerializer
 from ptb_s3._fence import Fence, Member, SetBot
-from ptb_s3._pickling import Writing, explain
+from ptb_s3._pickling import BUILT_IN, SlowPickler, Writing, explain
 from ptb_s3._standins import OWN_BOT, StandIn, StandIns, StandInType
 from ptb_s3._unpickling import Reading
+from ptb_s3._zones import ZoneOfPytz
 from ptb_s3.errors import SerializationError
 
 _PROTOCOL: Final = 5
@@ -36,21 +37,18 @@ _PROTOCOL: Final = 5
 _KNOWN_BOT: Final = "a known bot replaced by PTB's PicklePersistence"
 _UNKNOWN_BOT: Final = "an unknown bot replaced by PTB's PicklePersistence"
 # Functions that files of PicklePersistence call, and what is done instead. Python 3.11.0 to 3.11.3
-# makes members of enums by the first two; every Python makes time zones by the first.
+# makes members of enums by the first two; every Python makes time zones by the first. Those of pytz
+# are of classes that each Python makes anew.
 _CALLS: Final = {
     ("builtins", "getattr"): "_get_attribute",
     ("_operator", "or_"): "_unite",
     ("telegram.ext._picklepersistence", "_reconstruct_to"): "_reconstruct",
+    ("pytz", "_UTC"): "_make_utc_of_pytz",
+    ("pytz", "_p"): "_make_zone_of_pytz",
+    ("pytz", "FixedOffset"): "_make_offset_of_pytz",
 }
 _CALLABLE: Final = (getattr, operator.or_, _reconstruct_to)
 _FUNCTIONS: Final = (types.FunctionType, types.BuiltinFunctionType)
-# What pickle asks about only where it is written in Python.
-_BUILT_IN: Final = (
-    *(types.NoneType, bool, int, float, str, bytes, bytearray),
-    *(tuple, list, dict, set, frozenset),
-)
-# Frames for values that are nested as deeply as the pickler in C can write them.
-_FRAMES: Final = 20_000
 # Has two functions that its types do not tell of: pickle has operation codes for them.
 _COPYREG: Final[Any] = copyreg
 _FENCE: Final = Fence((), {})
@@ -118,13 +116,29 @@ class _Reader(Reading, pickle.Unpickler):
             return type(one).remember("member", *one.args, *other.args)
         return self._family["_operator", "or_"](one, other)
 
+    def _make_utc_of_pytz(self) -> tzinfo:
+        return UTC
+
+    def _make_zone_of_pytz(self, zone: str, offset: int | None = None, *_: object) -> tzinfo:
+        # With the offset that those times have: a zone of pytz has an object for each.
+        return ZoneOfPytz(zone, offset)
+
+    def _make_offset_of_pytz(self, minutes: int) -> tzinfo:
+        return timezone(timedelta(minutes=minutes))
+
     def _reconstruct(self, cls: object, state: dict[str, object]) -> object:
         if isinstance(cls, type) and issubclass(cls, StandIn):
             obj = cls.__new__(cls)
             obj.own_bot = state.pop("_bot", None) is OWN_BOT
             obj.__setstate__(state)
             return obj
-        return _reconstruct_to(cast("type[TelegramObject]", cls), state)
+        known = cast("type[TelegramObject]", cls)
+        try:
+            return _reconstruct_to(known, state)
+        except Exception:  # noqa: BLE001 - PTB's code, on what another version of it has written
+            unfit = known.__module__, known.__qualname__
+        self._family.unfit.add(unfit)
+        return self._reconstruct(self._family[unfit], state)
 
 
 def _make_zone(key: str, _cached: object) -> ZoneInfo:
@@ -154,13 +168,14 @@ class _Plain(Writing, pickle.Pickler):
 
 
 def _save_name(pickler: Any, cls: type[StandIn]) -> None:  # noqa: ANN401 - its type tells too little
+    cls.family.named.add((cls.__module__, cls.__qualname__))
     pickler.save(cls.__module__)
     pickler.save(pickler.apart.values[cls.__qualname__])
     pickler.write(pickle.STACK_GLOBAL)
     pickler.memoize(cls)
 
 
-class _Named(Writing, pickle._Pickler):  # noqa: SLF001 - the C one looks up what it names
+class _Named(SlowPickler):
     """Writes values with stand-ins, each under the name of what it stands for."""
 
     fence = _FENCE
@@ -173,21 +188,12 @@ class _Named(Writing, pickle._Pickler):  # noqa: SLF001 - the C one looks up wha
 
     def __init__(self, file: BinaryIO) -> None:
         super().__init__(file, _PROTOCOL)
-        self.reductions = dict.fromkeys((*_BUILT_IN, StandInType))
+        self.reductions = dict.fromkeys((*BUILT_IN, StandInType))
 
     @classmethod
     def to(cls, file: io.BytesIO) -> Self:
         """Return a pickler that writes to a file."""
         return cls(file)
-
-    def dump(self, value: object) -> None:
-        """Write a value. Python's pickler calls itself several times for each level of nesting."""
-        limit = sys.getrecursionlimit()
-        sys.setrecursionlimit(max(limit, _FRAMES))
-        try:
-            super().dump(value)
-        finally:
-            sys.setrecursionlimit(limit)
 
     def _choose(self, obj: object) -> str | None:
         is_stand_in = isinstance(type(obj), StandInType)

@@ -33,6 +33,7 @@ __all__ = [
     "SettingsError",
     "StorageError",
     "StorageUnavailableError",
+    "UnfitTypeError",
     "UnknownKeyError",
     "UnknownTypeError",
     "UnreadableError",
@@ -347,26 +348,57 @@ class UnknownTypeError(PersistenceError):
 
     exit_code = 5
 
-    def __init__(self, kind: str, types: Sequence[str], keys: Sequence[object]) -> None:
+    def __init__(
+        self, kind: str, types: Sequence[str], keys: Sequence[object], *, advice: str = ""
+    ) -> None:
         self.kind = kind
         self.types = tuple(types)
         self.keys = tuple(keys)
         super().__init__(
             f"{len(self.keys)} saved value(s) of {kind} need classes that are gone or not trusted: "
-            f"{', '.join(self.types)}. If a class was renamed, pass "
-            "aliases={'old.path.Name': NewClass}; if its module is yours, name it in "
-            "trusted=(...). Nothing was changed. This error's .keys names the entities."
+            f"{', '.join(self.types)}. If a class was renamed, or is of a script that runs as "
+            "__main__ elsewhere, pass aliases={'old.path.Name': NewClass}. "
+            f"{advice}{' ' if advice else ''}Nothing was changed. This error's .keys names the "
+            "entities."
+        )
+
+
+class UnfitTypeError(PersistenceError):
+    """Saved values are intact, and their classes no longer take what they once gave.
+
+    Attributes:
+        kind: Name of the kind.
+        types: Full names of the classes in these values, sorted; one of them is to blame.
+        keys: Keys of the entities that cannot be loaded.
+    """
+
+    exit_code = 5
+
+    def __init__(
+        self, kind: str, types: Sequence[str], keys: Sequence[object], raised: Sequence[str]
+    ) -> None:
+        self.kind = kind
+        self.types = tuple(types)
+        self.keys = tuple(keys)
+        super().__init__(
+            f"{len(self.keys)} saved value(s) of {kind} do not load, though their bytes are "
+            f"intact: a class no longer takes what it once gave ({', '.join(raised)}). It is one "
+            f"of {', '.join(self.types)}. Have its __setstate__ take the older state, or put back "
+            "the version of its module that saved them. Nothing was changed. This error's .keys "
+            "names the entities."
         )
 
 
 class UntrustedFileError(PersistenceError):
-    """A file needs, or would need, classes that are not trusted, or functions.
+    """A file needs, or would need, classes that cannot be used, or functions.
 
     Attributes:
         file: The file.
         action: What was not done with it: "read" or "written".
         types: Full names of the classes and functions of modules that are not trusted, sorted.
         functions: Full names of what must be functions of trusted modules, sorted.
+        unfit: Full names of classes of python-telegram-bot that its installed version does not
+            have, or that do not take there what they once gave, sorted.
     """
 
     exit_code = 5
@@ -377,23 +409,31 @@ class UntrustedFileError(PersistenceError):
         action: str,
         types: Sequence[str],
         functions: Sequence[str] = (),
+        *,
+        unfit: Sequence[str] = (),
+        advice: str = "",
     ) -> None:
         self.file = str(file)
         self.action = action
         self.types = tuple(types)
         self.functions = tuple(functions)
-        text = f"File {self.file!r} was not {action}."
+        self.unfit = tuple(unfit)
+        parts = [f"File {self.file!r} was not {action}."]
         if types:
-            text += (
-                f" It needs what is not trusted: {', '.join(types)}. If a module is yours, pass "
-                "--trusted with its name; the bot's trusted=(...) has to name it as well."
-            )
+            parts += [f"It needs what is not trusted: {', '.join(types)}.", advice]
         if functions:
-            text += (
-                f" To load it takes functions, which the bot never calls: {', '.join(functions)}. "
-                "Change the classes that are saved by means of them, or leave those objects out."
+            parts.append(
+                "To load it takes functions, which the bot never calls: "
+                f"{', '.join(functions)}. Change the classes that are saved by means of them."
             )
-        super().__init__(f"{text} Nothing was changed.")
+        if unfit:
+            parts.append(
+                "The installed python-telegram-bot does not have these classes, or they no longer "
+                f"take what was saved of them: {', '.join(unfit)}. No bot could start with them."
+            )
+        if action == "read":
+            parts.append("To leave out what needs them: --skip-unreadable.")
+        super().__init__(" ".join(filter(None, (*parts, "Nothing was changed."))))
 
 
 class UpdateFormatError(PersistenceError, ValueError):

@@ -46,6 +46,7 @@ from ptb_s3.errors import (
     NothingThereError,
     PersistenceError,
     RestorePointError,
+    SerializationError,
     SettingsError,
 )
 
@@ -124,7 +125,10 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         context_types (:class:`telegram.ext.ContextTypes`, optional): As given to the application,
             where it uses types of its own for its data.
         trusted (Sequence[:obj:`str`], optional): Modules whose classes may be saved and loaded,
-            their submodules included. Defaults to ``("__main__",)``.
+            their submodules included. Defaults to ``__main__`` and what is the own of the module
+            that makes the persistence: its top-level package or, where it is a single file, the
+            modules and packages in its folder; never libraries. Classes of ``__main__`` are saved
+            under the name that other processes import it by.
         aliases (Mapping[:obj:`str`, :obj:`type`], optional): Classes that were renamed since they
             were saved, by their old full names.
         serializer (:class:`ptb_s3.Serializer`, optional): Turns values into bytes and back.
@@ -180,7 +184,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         session: aioboto3.Session | None = None,
         store_data: PersistenceInput | None = None,
         update_interval: float = 60,
-        trusted: Sequence[str] = ("__main__",),
+        trusted: Sequence[str] | None = None,
         aliases: Mapping[str, type] | None = None,
         serializer: Serializer | None = None,
         unsaved: Mapping[str, Collection[Hashable]] | None = None,
@@ -209,7 +213,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         store_data: PersistenceInput | None = None,
         update_interval: float = 60,
         context_types: ContextTypes[Any, UD, CD, BD] | None = None,
-        trusted: Sequence[str] = ("__main__",),
+        trusted: Sequence[str] | None = None,
         aliases: Mapping[str, type] | None = None,
         serializer: Serializer | None = None,
         unsaved: Mapping[str, Collection[Hashable]] | None = None,
@@ -237,7 +241,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         store_data: PersistenceInput | None = None,
         update_interval: float = 60,
         context_types: ContextTypes[Any, UD, CD, BD] | None = None,
-        trusted: Sequence[str] = ("__main__",),
+        trusted: Sequence[str] | None = None,
         aliases: Mapping[str, type] | None = None,
         serializer: Serializer | None = None,
         unsaved: Mapping[str, Collection[Hashable]] | None = None,
@@ -275,6 +279,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             trusted=trusted, aliases=aliases, bot=lambda: getattr(this(), "bot", None)
         )
         if isinstance(self._serializer, PickleSerializer):
+            _check_types(self._serializer, self.store_data, self.context_types)
             self._serializer = self._serializer.sharing(lambda: _words_of(this()))
         _arguments.check_serializer(self._serializer)
         self._level = compression_level
@@ -317,7 +322,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         session: aioboto3.Session | None = None,
         store_data: PersistenceInput | None = None,
         context_types: ContextTypes[Any, UD, CD, BD] | None,
-        trusted: Sequence[str] = ("__main__",),
+        trusted: Sequence[str] | None = None,
         aliases: Mapping[str, type] | None = None,
         serializer: Serializer | None = None,
         unsaved: Mapping[str, Collection[Hashable]] | None = None,
@@ -332,7 +337,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         *,
         session: aioboto3.Session | None = None,
         store_data: PersistenceInput | None = None,
-        trusted: Sequence[str] = ("__main__",),
+        trusted: Sequence[str] | None = None,
         aliases: Mapping[str, type] | None = None,
         serializer: Serializer | None = None,
         unsaved: Mapping[str, Collection[Hashable]] | None = None,
@@ -347,7 +352,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         session: aioboto3.Session | None = None,
         store_data: PersistenceInput | None = None,
         context_types: ContextTypes[Any, Any, Any, Any] | None = None,
-        trusted: Sequence[str] = ("__main__",),
+        trusted: Sequence[str] | None = None,
         aliases: Mapping[str, type] | None = None,
         serializer: Serializer | None = None,
         unsaved: Mapping[str, Collection[Hashable]] | None = None,
@@ -456,11 +461,19 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
 
         Returns:
             :obj:`dict` | :attr:`telegram.ext.ContextTypes.bot_data`
+
+        Raises:
+            SettingsError: The application that starts wants bot data of another type.
         """
+        application = saving_application(sys._getframe(1))  # noqa: SLF001 - as in `_record`
         values = await self._values(Kind.BOT_DATA)
-        if BOT_DATA_KEY in values:
-            return cast("BD", values[BOT_DATA_KEY])
-        return self.context_types.bot_data()
+        saved = BOT_DATA_KEY in values
+        data = cast("BD", values[BOT_DATA_KEY]) if saved else self.context_types.bot_data()
+        wanted: type = application.context_types.bot_data if application else object
+        if not isinstance(data, wanted):  # PTB would refuse it, and leave the connections open
+            await self.close()
+            raise _unfit(type(data), wanted, saved=saved)
+        return data
 
     async def get_callback_data(self) -> CallbackData | None:
         """Return the arbitrary callback data, or None if there never was any.
@@ -881,6 +894,40 @@ async def _raise(error: Exception) -> None:
 def _words_of(persistence: S3Persistence[Any, Any, Any] | None) -> tuple[str, ...]:
     repository = persistence and persistence._repository  # noqa: SLF001 - of this module
     return repository.words if repository else ()
+
+
+def _unfit(found: type, wanted: type, *, saved: bool) -> SettingsError:
+    remedy = "Give the same ContextTypes to the application and to S3Persistence(context_types=...)"
+    if saved:
+        remedy = (
+            "Start the bot with the type that it was saved with, have it make the new one of it "
+            "there, or set PTB_S3_PREFIX to another place to begin anew in"
+        )
+    return SettingsError(
+        f"The bot does not start: its {'saved ' if saved else ''}bot_data is of type "
+        f"{found.__name__}, and the application's context_types want {wanted.__name__}. {remedy}. "
+        "Nothing was changed."
+    )
+
+
+def _check_types(
+    serializer: PickleSerializer, stores: PersistenceInput, types: ContextTypes[Any, Any, Any, Any]
+) -> None:
+    """Refuse types of data that could not be saved: told now, and not when the first is lost."""
+    for kind in (Kind.USER_DATA, Kind.CHAT_DATA, Kind.BOT_DATA):
+        cls: object = getattr(types, kind)
+        if not isinstance(cls, type) or not getattr(stores, kind):
+            continue  # a function makes whatever it likes; that is seen when it is saved
+        try:
+            serializer.dumps(cls)
+        except SerializationError as error:
+            reason = error.reason
+        else:
+            continue
+        raise SettingsError(
+            f"The bot cannot start: objects of the type of {kind} in context_types could not be "
+            f"saved, since {reason}."
+        )
 
 
 def _check(update_interval: float, level: int, flush_timeout: float, sync: object) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, web
 from telegram import Update
-from telegram.ext import MessageHandler, filters
+from telegram.ext import ContextTypes, MessageHandler, PersistenceInput, filters
 from tests.faultproxy import FaultProxy, Lost
 from tests.integration.bots import (
     PREFIX,
@@ -437,6 +437,40 @@ async def test_any_bit_flipped_in_any_object() -> None:
 @dataclass
 class Untrusted:
     """A class in a module that nobody has named in `trusted`."""
+
+
+@pytest.mark.parametrize("kind", ["user_data", "chat_data", "bot_data"])
+async def test_context_type_of_an_untrusted_class(bots: Bots, kind: str) -> None:
+    """It is told when the bot starts, and not when the first user's data is lost."""
+    types: Any = {"context_types": ContextTypes(**{kind: Untrusted})}
+    with pytest.raises(SettingsError) as caught:
+        bots.persistence(**types)
+    assert f"The bot cannot start: objects of the type of {kind} in context" in str(caught.value)
+    assert f"class {__name__}.Untrusted is not trusted" in str(caught.value)
+    bots.persistence(**types, trusted=(__name__,))
+    bots.persistence(**types, store_data=PersistenceInput(**{kind: False}))
+
+
+@pytest.mark.parametrize("known", [False, True])
+async def test_bot_data_of_another_type(stored: Bots, known: bool) -> None:  # noqa: FBT001 - a case
+    """PTB would refuse it after we have loaded, and so leave the connections open."""
+    types: Any = ContextTypes(bot_data=Untrusted)
+    given: Any = {"context_types": types, "trusted": (__name__,)} if known else {}
+    persistence = stored.persistence(prefix="new/", **given)
+    if known:
+        async with stored.run(persistence=stored.persistence(prefix="new/")) as app:
+            app.bot_data["n"] = 1
+    before = await stored.versions()
+    with pytest.raises(SettingsError, match="The bot does not start") as caught:
+        async with stored.run(persistence=persistence, builder_types=types):
+            pass
+    remedy = "Start the bot with the type" if known else "Give the same ContextTypes"
+    assert f"type dict, and the application's context_types want Untrusted. {remedy}" in str(
+        caught.value
+    )
+    assert await stored.versions() == before
+    store: Any = persistence._store
+    assert store._link is None
 
 
 async def _error_of_saving(bots: Bots, value: object) -> tuple[SerializationError, str]:

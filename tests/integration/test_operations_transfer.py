@@ -273,6 +273,25 @@ async def test_untrusted_classes(empty: Operator) -> None:
     assert not exists("sprung")
 
 
+async def test_what_cannot_be_taken_is_left_out_by_name(empty: Operator) -> None:
+    """If that is asked for; everything else arrives, and whatever PTB does not load is named."""
+    users = {0: Order("Oolong"), 1: Trap(), 2: {"n": 1}}
+    maps = {"user_data": users, "chat_data": {}, "conversations": {}, "monitors": {}}
+    write("telegram_bot_data", pickle.dumps(maps))
+    await empty.fails(5, "import", "telegram_bot_data", *OWN)
+    done = await empty.done("import", "telegram_bot_data", *OWN, "--skip-unreadable")
+    assert "Left out: the key 'monitors' (PTB does not load it either)." in done.stderr
+    assert f"Left out: user_data 0 (not trusted: {__name__}.Order)." in done.stderr
+    assert "Left out: user_data 1 (not trusted:" in done.stderr
+    assert (await empty.done("show", "user_data", "--json")).json["user_data"] == {"2": {"n": 1}}
+    again = ("import", "telegram_bot_data", *OWN, "--merge", "--skip-unreadable", "--json")
+    left = (await empty.done(*again, "--trusted", __name__)).json["left_out"]
+    assert [(one["kind"], one["key"]) for one in left] == [(None, "monitors"), ("user_data", 1)]
+    assert not exists("sprung")
+    said = await empty.fails(2, "import", "s3://bucket/bot/", "--skip-unreadable")
+    assert "--skip-unreadable is for files" in said
+
+
 async def test_a_store_of_another_bot(onlooker: Operator) -> None:
     """State is not merged into another bot's, whoever's it is said to be."""
     await onlooker.done("export", "state")

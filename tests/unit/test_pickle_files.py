@@ -33,7 +33,7 @@ from telegram.warnings import PTBUserWarning
 from ptb_s3._codec import PickleSerializer, load_all
 from ptb_s3._fence import Member
 from ptb_s3._pickle_files import read_pickle_persistence, write_pickle_persistence
-from ptb_s3._ptb_maps import join
+from ptb_s3._ptb_maps import Skipped, join
 from ptb_s3._state import Entities, Kind
 from ptb_s3.errors import (
     DamagedFileError,
@@ -41,6 +41,7 @@ from ptb_s3.errors import (
     NothingThereError,
     PersistenceError,
     SettingsError,
+    UnfitTypeError,
     UntrustedFileError,
 )
 
@@ -442,7 +443,7 @@ class Marked:
 )
 def test_the_mark_for_members_gives_nothing_else(args: tuple[object, ...]) -> None:
     """The mark gives members of enums, and no other attribute of anything."""
-    with pytest.raises(DamagedObjectError):
+    with pytest.raises((DamagedObjectError, UnfitTypeError)):
         load_all(CODEC, "user_data", [(1, pickle.dumps(Marked(*args)))])
 
 
@@ -540,12 +541,12 @@ async def test_untrusted_classes(tmp_path: Path) -> None:
 
 def test_untrusted_classes_that_keep_it_from_loading(tmp_path: Path) -> None:
     """Classes that are not trusted are named even if nothing loads without them."""
-    zone = b"cpytz\n_UTC\n(tR"
+    zone = b"cshop\nmake_zone\n(tR"
     text = b"}Vuser_data\n}K\x01c" + b"builtins\nrange\n(" + zone + b"tRss."
     (tmp_path / "bot").write_bytes(text)
     with pytest.raises(UntrustedFileError) as caught:
         taken(tmp_path / "bot")
-    assert caught.value.types == ("pytz._UTC",)
+    assert caught.value.types == ("shop.make_zone",)
 
 
 async def test_time_zones_of_others(tmp_path: Path) -> None:
@@ -583,6 +584,103 @@ async def test_functions(tmp_path: Path, value: object, function: str) -> None:
         taken(path)
     assert caught.value.functions == (f"{__name__}.{function}",)
     assert not caught.value.types
+
+
+LOCATION = b"ctelegram.files.location\nLocation\n"
+
+
+@pytest.mark.parametrize("trusted", [(), ("telegram",)])
+def test_a_class_that_this_ptb_does_not_have(tmp_path: Path, trusted: tuple[str, ...]) -> None:
+    """No bot could start with it, whatever is trusted; nobody is told that it is theirs."""
+    (tmp_path / "bot").write_bytes(b"}Vuser_data\n}(K\x01" + LOCATION + b")\x81K\x02}us.")
+    with pytest.raises(UntrustedFileError) as caught:
+        read_pickle_persistence(tmp_path / "bot", trusted=trusted)
+    assert caught.value.unfit == ("telegram.files.location.Location",)
+    assert not caught.value.types
+    assert "does not have these classes" in str(caught.value)
+    assert "yours" not in str(caught.value)
+    left: list[Skipped] = []
+    state = skipping(tmp_path / "bot", left)
+    assert [(one.kind, one.key) for one in left] == [("user_data", 1)]
+    assert "has no such telegram.files.location.Location" in left[0].reason
+    assert maps_of(state)["user_data"] == {2: {}}
+
+
+async def test_a_class_of_ptb_that_takes_another_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is named; the file is not called damaged."""
+    values = {1: {"user": User(5, "Ada", is_bot=False)}, 2: {"n": 1}}
+    path = await write_ptb(tmp_path / "bot", user_data=values)
+
+    def refuse(_self: object, _state: object) -> None:
+        raise TypeError
+
+    monkeypatch.setattr(User, "__setstate__", refuse)
+    with pytest.raises(UntrustedFileError, match="no longer take") as caught:
+        taken(path)
+    assert caught.value.unfit == ("telegram._user.User",)
+    assert "damaged" not in str(caught.value)
+    assert maps_of(skipping(path, []))["user_data"] == {2: {"n": 1}}
+
+
+def skipping(path: Path, left: list[Skipped]) -> Mapping[Kind, Entities]:
+    return read_pickle_persistence(
+        path, trusted=(__name__,), skip_unreadable=True, note=left.append
+    )
+
+
+WHOLE = {"user_data": {7: {"n": 1}}, "chat_data": {}, "bot_data": {}, "conversations": {}}
+
+
+def test_a_key_beside_the_five(tmp_path: Path) -> None:
+    """PTB does not load it, and so neither do we, whatever classes it takes; it is named."""
+    extra = {"monitors": [Order("a"), Made("b")], "callback_data": None}
+    (tmp_path / "bot").write_bytes(pickled(WHOLE | extra))
+    left: list[Skipped] = []
+    state = read_pickle_persistence(tmp_path / "bot", trusted=(), note=left.append)
+    assert maps_of(state)["user_data"] == {7: {"n": 1}}
+    assert left == [Skipped(None, "monitors", "PTB does not load it either")]
+
+
+def test_a_single_file_that_is_named_like_one_of_five(tmp_path: Path) -> None:
+    """What it holds says what it is."""
+    (tmp_path / "telegram_bot_data").write_bytes(pickled(WHOLE))
+    assert maps_of(taken(tmp_path / "telegram_bot_data"))["user_data"] == {7: {"n": 1}}
+    (tmp_path / "telegram_bot_data").write_bytes(pickled({"user_data": {}}))
+    with pytest.raises(SettingsError, match="one of five"):
+        taken(tmp_path / "telegram_bot_data")
+
+
+async def test_what_cannot_be_taken_is_left_out(tmp_path: Path) -> None:
+    """If that is asked for: each by name and with the reason, and everything else arrives."""
+    users: dict[Any, Any] = {
+        1: {"n": 1},
+        2: Made("b"),
+        3: [Zone()],
+        "4": {},
+        5: {"own": Order("a")},
+    }
+    maps = {**WHOLE, "user_data": users, "chat_data": [1], "callback_data": {"a": 1}}
+    maps["conversations"] = {"name": {(1,): 2}}
+    (tmp_path / "bot").write_bytes(pickled(maps))
+    left: list[Skipped] = []
+    state = read_pickle_persistence(
+        tmp_path / "bot", trusted=(__name__,), skip_unreadable=True, note=left.append
+    )
+    assert set(state[Kind.USER_DATA]) == {1, 3, 5}
+    assert state[Kind.CONVERSATIONS].keys() == {("name", (1,))}
+    assert [(one.kind, one.key) for one in left] == [
+        ("chat_data", None),
+        ("callback_data", None),
+        ("user_data", None),
+        ("user_data", 2),
+    ]
+    assert left[3].reason == f"to load it takes functions: {__name__}.make_order"
+    left.clear()
+    read_pickle_persistence(tmp_path / "bot", trusted=(), skip_unreadable=True, note=left.append)
+    assert f"not trusted: {__name__}.Zone" in [one.reason for one in left]
+    assert not {one.kind for one in left} - {*Kind}
 
 
 def pickled(value: object) -> bytes:

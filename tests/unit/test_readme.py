@@ -14,7 +14,7 @@ import pytest
 from telegram import Chat, Message, Update
 from telegram.ext import ApplicationBuilder
 
-from ptb_s3 import S3Persistence
+from ptb_s3 import S3Persistence, _fence
 from ptb_s3._keyring import Key
 from ptb_s3._state import Kind
 from ptb_s3.settings import describe, load_settings
@@ -117,6 +117,18 @@ def test_the_picture_shows_all_six_objects() -> None:
     (picture,) = blocks("text")
     for name in ("head", *Kind):
         assert f" {name}" in picture
+
+
+def test_what_is_allowed_by_default_is_listed() -> None:
+    """Whatever of Python's may be saved stands in the table, and what is not there may not."""
+    (table,) = re.findall(r"\| from \| what may be saved \|\n(.+?)\n\n", README, re.DOTALL)
+    named = set(re.findall(r"`([\w.]+)`", table))
+    for module, names in _fence._VALUE_TYPES.items():
+        assert module == "builtins" or module in named
+        for name in names.split():
+            whole = module in {"ipaddress", "pathlib"} and name not in {"Path", "PurePath"}
+            assert whole or name in named, name
+    assert "object" not in named
 
 
 def test_settings_are_in_step() -> None:

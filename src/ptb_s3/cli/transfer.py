@@ -42,11 +42,15 @@ _WHOSE = "Whose state is it? Give --bot and the bot's id: the digits before ':' 
 _S3 = "s3://"
 _IMPORTED = "The import itself is committed; ptb-s3 history shows it."
 _SERIALIZER = "pickle5"  # the only one whose values can be taken over by other than the bot
+_TRUSTED = ("__main__",)  # as every bot does by default; the rest of its default is its own folder
+# Names of what was left out in one line, and characters of each.
+_NAMES = 10
+_CHARACTERS = 100
 State = Mapping[Kind, Entities]
 Trusted = Annotated[
     list[str] | None,
     typer.Option(
-        help="A module whose classes may be in a pickle file, instead of __main__; may be given "
+        help="A module whose classes may be in a pickle file, besides __main__; may be given "
         "repeatedly. None is imported."
     ),
 ]
@@ -71,24 +75,35 @@ def import_(
     replace: Annotated[
         bool, typer.Option("--replace", help="With --merge: replace what it has, too.")
     ] = False,
+    skip_unreadable: Annotated[
+        bool,
+        typer.Option(
+            "--skip-unreadable", help="Leave out what cannot be taken over, by name, and go on."
+        ),
+    ] = False,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Take over the state of a bot from another place, then read it back and compare."""
     if replace and not merge:
         raise SettingsError("--replace says how to merge: give --merge as well.")
+    if skip_unreadable and source.startswith(_S3):
+        raise SettingsError("--skip-unreadable is for files: of a store, every value can be read.")
     if bot is None and not source.startswith(_S3):
         bot = _ask_whose()
 
     async def work(place: Place) -> dict[str, Any]:
-        state, head = await _read(place, source, trusted or ["__main__"])
+        left_out: list[dict[str, Any]] = []
+        names = [*_TRUSTED, *(trusted or ())]
+        state, head = await _read(place, source, names, left_out, skip_unreadable=skip_unreadable)
         owner = None if head is None else head.bot
         repository = place.repository(bot or owner, _SERIALIZER)
         await _load(repository, known=bot or owner)
         state = _with_words(repository, state, head)
         changes = _changes(repository, state, merge=merge, replace=replace)
-        outcome = _counted(state, changes)
+        outcome = {**_counted(state, changes), "left_out": left_out}
         if not json:
+            _say_left_out(left_out)
             _show(outcome)
         if dry_run or not any(changes.values()):
             return {**outcome, "revision": None}
@@ -123,8 +138,15 @@ def _ask_whose() -> int:
     return answer
 
 
-async def _read(place: Place, source: str, trusted: list[str]) -> tuple[State, Head | None]:
-    """Return what is to be imported, and the head if it is another store's."""
+async def _read(
+    place: Place,
+    source: str,
+    trusted: list[str],
+    left_out: list[dict[str, Any]],
+    *,
+    skip_unreadable: bool,
+) -> tuple[State, Head | None]:
+    """Return what is to be imported, and the head if it is another store's; list the rest."""
     if source.startswith(_S3):
         base = await _base_of(place, source)
         _refuse_other_serializer(base.identity.serializer)
@@ -132,11 +154,38 @@ async def _read(place: Place, source: str, trusted: list[str]) -> tuple[State, H
     # These import telegram.ext, which takes a second.
     from ptb_s3._json_files import read_json  # noqa: PLC0415 - see above
     from ptb_s3._pickle_files import read_pickle_persistence  # noqa: PLC0415 - as above
+    from ptb_s3._ptb_maps import Skipped  # noqa: PLC0415 - as above
+
+    def note(skipped: Skipped) -> None:
+        left_out.append(skipped._asdict())
 
     with _output.progress("Reading") as advance:
         if source.endswith(_JSON):
-            return read_json(Path(source), progress=advance), None
-        return read_pickle_persistence(Path(source), trusted=trusted, progress=advance), None
+            skip = note if skip_unreadable else None
+            return read_json(Path(source), progress=advance, skip=skip), None
+        state = read_pickle_persistence(
+            Path(source),
+            trusted=trusted,
+            progress=advance,
+            note=note,
+            skip_unreadable=skip_unreadable,
+        )
+        return state, None
+
+
+def _say_left_out(left_out: list[dict[str, Any]]) -> None:
+    """Name what was left out; of entities that are for the same reason, all in one line."""
+    keys: dict[tuple[str | None, str], list[str]] = {}
+    for one in left_out:
+        keys.setdefault((one["kind"], one["reason"]), []).append(_named(one["key"]))
+    for (kind, reason), names in keys.items():
+        more = f" and {len(names) - _NAMES:,} more" if len(names) > _NAMES else ""
+        what = f"{kind or 'the key'} {', '.join(names[:_NAMES])}{more}".strip()
+        _output.warning(f"Left out: {what} ({reason}).")
+
+
+def _named(key: object) -> str:
+    return "" if key is None else repr(key)[:_CHARACTERS]
 
 
 def _with_words(repository: Repository, state: State, source: Head | None) -> State:
@@ -293,7 +342,7 @@ def export(
         return head.revision, _spelled_out(state, head.words)
 
     revision, state = run(work)
-    _write(file, state, trusted or ["__main__"], overwrite=overwrite)
+    _write(file, state, [*_TRUSTED, *(trusted or ())], overwrite=overwrite)
     total = sum(map(len, state.values()))
     if json:
         _output.result_json({"file": str(file), "revision": revision, "entities": total})

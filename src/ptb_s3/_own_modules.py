@@ -1,0 +1,183 @@
+"""Find the modules that are the bot's own, and the name that `__main__` is imported by elsewhere.
+
+What is the bot's own follows from who makes the persistence: the package of that module or, where
+it is a single file, what lies beside it. Libraries never are, wherever they were installed: a
+`pip install --target` puts them right beside the bot.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pkgutil
+import site
+import sys
+import sysconfig
+from functools import cache
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.metadata import Distribution
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final, NamedTuple
+
+MAIN: Final = "__main__"
+_PROJECT: Final = __name__.partition(".")[0]
+# Folders that installers put libraries into, whatever Python they are of; Debian has the second.
+_LIBRARIES: Final = {"site-packages", "dist-packages"}
+# What marks the top of a virtual environment, and of one of conda's.
+_ENVIRONMENT: Final = ("pyvenv.cfg", "conda-meta")
+# Paths of Python itself, and of the programs that are installed with it.
+_PYTHON: Final = ("stdlib", "platstdlib", "purelib", "platlib", "scripts")
+
+
+class Main(NamedTuple):
+    """What runs as ``__main__`` here.
+
+    Attributes:
+        name: Name by which other processes import it; None: they cannot.
+        is_it: Whether classes of that name are those of ``__main__``, and not those of a second
+            copy of the file, as where main.py runs ``uvicorn.run("main:app")``.
+    """
+
+    name: str | None
+    is_it: bool
+
+
+def own_modules() -> tuple[str, ...]:
+    """Return the modules that are the own of whoever calls this project from outside."""
+    caller = _caller()
+    own = () if caller is None else _own_of(caller)
+    return (MAIN, *(name for name in own if name != MAIN))
+
+
+def what_main_is() -> Main:
+    """Return what runs as ``__main__``, as whoever calls this project from outside has it."""
+    module = sys.modules.get(MAIN)
+    name = None if module is None else _importable_name(vars(module))
+    if name is None or sys.modules.get(name) in (None, module):
+        return Main(name, is_it=True)
+    caller = _caller()
+    return Main(name, is_it=caller is None or caller["__name__"] == MAIN)
+
+
+def _caller() -> dict[str, Any] | None:
+    """Return the globals of the nearest caller that is neither of this project nor of Python."""
+    # The standard library only passes calls on, as typing does of `S3Persistence[...](...)`.
+    passing = {_PROJECT, *sys.stdlib_module_names}
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the only way to see who calls
+    while frame is not None:
+        name = frame.f_globals.get("__name__")
+        if isinstance(name, str) and _top(name) not in passing:
+            return frame.f_globals
+        frame = frame.f_back
+    return None
+
+
+def _own_of(caller: dict[str, Any]) -> tuple[str, ...]:
+    file, name = caller.get("__file__"), caller["__name__"]
+    if name == MAIN and (not isinstance(file, str) or _is_in_library_of_python(file)):
+        # Somebody at a prompt, whose imports are found in the working directory.
+        at = os.getcwd()  # noqa: PTH109 - as sys.path has it
+        return _in_folder(Path(at)) if {"", at} & set(sys.path) else ()
+    if not isinstance(file, str) or is_foreign(file):
+        return ()
+    name = _importable_name(caller) if name == MAIN else name
+    if name is None:
+        return _in_folder(Path(file).resolve().parent)
+    top = _top(name)
+    if name == top and "__path__" not in caller:
+        return tuple({name, *_in_folder(Path(file).resolve().parent)})
+    # Libraries may have put parts of theirs into a namespace package of that name.
+    shared = any(map(is_foreign, getattr(sys.modules.get(top), "__path__", ())))
+    return (name,) if shared else (top,)
+
+
+def _importable_name(module: dict[str, Any]) -> str | None:
+    """Return the name of a module that runs as `__main__`."""
+    file, spec = module.get("__file__"), module.get("__spec__")
+    if not isinstance(file, str) or is_foreign(file):
+        return None
+    if isinstance(spec, ModuleSpec) and spec.name != MAIN:  # python -m
+        return spec.name
+    path = Path(file).resolve()
+    if path.stem == MAIN or not path.stem.isidentifier():
+        return None
+    found = PathFinder.find_spec(path.stem)
+    return path.stem if found and found.origin and _same(found.origin, str(path)) else None
+
+
+def _in_folder(folder: Path) -> tuple[str, ...]:
+    """Return the top-level modules and packages that lie directly in a folder."""
+    names = {module.name for module in pkgutil.iter_modules([str(folder)])}
+    with contextlib.suppress(OSError):  # a zip archive, for one, has no folders to look at
+        names |= {entry.name for entry in os.scandir(folder) if entry.is_dir()}
+    installed = _installed_in(folder)
+    if installed is None:
+        return ()
+    names -= installed | {_PROJECT, MAIN} | sys.stdlib_module_names
+    return tuple(sorted(name for name in names if name.isidentifier() and _is_from(folder, name)))
+
+
+def _is_from(folder: Path, name: str) -> bool:
+    """Tell whether an import of a top-level name gives what lies in a folder, and no library."""
+    loaded = sys.modules.get(name)
+    with contextlib.suppress(Exception):  # whatever finders raise, it is none then
+        spec = PathFinder.find_spec(name) if loaded is None else loaded.__spec__
+        if spec is None:
+            return False
+        places = list(spec.submodule_search_locations or ()) or [spec.origin or ""]
+        here = any(_same(str(Path(one).parent), str(folder)) for one in places)
+        return here and not any(is_foreign(one) or _holds_libraries(Path(one)) for one in places)
+    return False
+
+
+def _installed_in(folder: Path) -> set[str] | None:
+    """Return the names of what an installer put into a folder; None: it cannot be told."""
+    names = {
+        Path(str(file)).parts[0].partition(".")[0]
+        for record in folder.glob("*.dist-info")
+        for file in Distribution.at(record).files or ()
+    }
+    # Whoever wants a small archive deletes the records, and the libraries stay.
+    beside = (folder / "telegram" / "__init__.py").exists() and "telegram" not in names
+    return None if beside else names
+
+
+def _holds_libraries(folder: Path) -> bool:
+    return any(True for _ in folder.glob("*.dist-info"))
+
+
+def is_foreign(file: str) -> bool:
+    """Tell of a file or folder whether it is Python's, a library's or a virtual environment's."""
+    path = Path(file).resolve()
+    if not _LIBRARIES.isdisjoint(path.parts):
+        return True
+    if any(path.is_relative_to(folder) for folder in _folders_of_python()):
+        return True
+    return any(_is_environment(folder) for folder in (path, *path.parents))
+
+
+def _is_in_library_of_python(file: str) -> bool:
+    path = Path(file).resolve()
+    is_library = not _LIBRARIES.isdisjoint(path.parts)
+    return not is_library and path.is_relative_to(Path(sysconfig.get_path("stdlib")).resolve())
+
+
+@cache
+def _is_environment(folder: Path) -> bool:
+    return any((folder / mark).exists() for mark in _ENVIRONMENT)
+
+
+@cache
+def _folders_of_python() -> tuple[Path, ...]:
+    folders = [sysconfig.get_path(name) for name in _PYTHON]
+    folders += [*site.getsitepackages(), site.getusersitepackages()]
+    return tuple({Path(folder).resolve() for folder in folders})
+
+
+def _same(one: str, other: str) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
+def _top(name: str) -> str:
+    return name.partition(".")[0]
