@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from ptb_s3._blobs import Blobs
@@ -326,12 +326,18 @@ class GroupCommit:
         if committing:
             await asyncio.wait(committing, timeout=GIVEN_UP)
         self._salvage()
-        dirty = self.repository.staged.dirty
-        unsaved = ", ".join(f"{len(keys)} of {kind.value}" for kind, keys in dirty.items() if keys)
+        unsaved = counted(self.waiting()) or "nothing"
         return StorageUnavailableError(
             f"The storage did not take the last commit within {seconds} s (flush_timeout). What "
-            f"changed is kept in memory ({unsaved or 'nothing'}); flush again to try again."
+            f"changed is kept in memory ({unsaved}); flush again to try again."
         )
+
+    def waiting(self) -> dict[Kind, set[Key]]:
+        """Return the entities that were handed over and are not known to be durable."""
+        waiting = {kind: set(keys) for kind, keys in self.repository.staged.dirty.items()}
+        for update in self._group.updates if self._group is not None else ():
+            waiting[update.kind].update(update.values, update.dropped)
+        return waiting
 
     def _under_way(self) -> list[asyncio.Task[None]]:
         return [task for task in self._committing if running(task)]
@@ -423,6 +429,11 @@ class GroupCommit:
         """Tell whoever asks for it what could not be saved, and why."""
         if self.faults is not None:
             self.faults += [fault for fault in faults if isinstance(fault, PersistenceError)]
+
+
+def counted(entities: Mapping[Kind, Collection[Key]]) -> str:
+    """Say how many entities of each kind these are; an empty text: none."""
+    return ", ".join(f"{len(keys):,} of {kind.value}" for kind, keys in entities.items() if keys)
 
 
 def _given_up() -> StorageUnavailableError:

@@ -18,6 +18,7 @@ LAYERS = (
     "_delivery",
     "_transaction",
     "application",
+    "_ending",
     "persistence",
     "settings",
     "_doctor",
