@@ -10,9 +10,9 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 
-from ptb_s3._group_commit import GroupCommit, counted
+from ptb_s3._group_commit import GroupCommit
 from ptb_s3._ptb import App, Internals
-from ptb_s3._state import BOT_DATA_KEY, Key, Kind
+from ptb_s3._state import BOT_DATA_KEY, Key, Kind, counted
 
 # Exit status of a process whose end was broken off by a second stop signal.
 BROKEN_OFF = 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from ptb_s3._blobs import Blobs
@@ -20,7 +20,7 @@ from ptb_s3._live import Lookout, Objects, Sync
 from ptb_s3._locks import running
 from ptb_s3._repository import Repository
 from ptb_s3._staging import Said, Staging
-from ptb_s3._state import Key, Kind
+from ptb_s3._state import Key, Kind, counted
 from ptb_s3._stop import Stop
 from ptb_s3.errors import ConflictError, OvertakenError, PersistenceError, StorageUnavailableError
 
@@ -372,9 +372,9 @@ class GroupCommit:
             group.failure = failure
         except TimeoutError:
             group.failure = StorageUnavailableError(
-                "The storage did not take a commit within the time that a stop of the bot may take "
-                "(flush_timeout). What changed is kept in memory."
-            )
+                "The storage did not take it within the time that a stop of the bot may take "
+                "(flush_timeout)."
+            ).while_saving(counted(self.waiting()))
         except asyncio.CancelledError:
             # PTB drops a CancelledError without a word; this one its error handlers should see.
             group.failure = _given_up()
@@ -429,11 +429,6 @@ class GroupCommit:
         """Tell whoever asks for it what could not be saved, and why."""
         if self.faults is not None:
             self.faults += [fault for fault in faults if isinstance(fault, PersistenceError)]
-
-
-def counted(entities: Mapping[Kind, Collection[Key]]) -> str:
-    """Say how many entities of each kind these are; an empty text: none."""
-    return ", ".join(f"{len(keys):,} of {kind.value}" for kind, keys in entities.items() if keys)
 
 
 def _given_up() -> StorageUnavailableError:

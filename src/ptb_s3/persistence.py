@@ -36,7 +36,7 @@ from ptb_s3._merge import Merge, Merger
 from ptb_s3._ptb import bot_id, can_tell, is_initialized, saving_application
 from ptb_s3._repository import Repository
 from ptb_s3._s3 import S3Store
-from ptb_s3._state import BOT_DATA_KEY, MANY_ALIKE, Entities, Key, Kind
+from ptb_s3._state import BOT_DATA_KEY, MANY_ALIKE, Entities, Key, Kind, counted
 from ptb_s3._stop import Stop
 from ptb_s3._store import Store
 from ptb_s3._workers import Worker
@@ -698,7 +698,9 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             self._repository = before
             await repository.close()
             raise
-        if not repository.revision:
+        if repository.revision:
+            self._say_loaded(repository)
+        else:
             await self._say_new()
         self._ahead = ahead
         self._commits = GroupCommit(
@@ -728,6 +730,11 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
                 restored = False
             if not restored:
                 raise fault from None
+
+    def _say_loaded(self, repository: Repository) -> None:
+        held = counted(repository.base.entities) or "nothing"
+        place = self._bucket, self._prefix
+        _LOGGER.info("Loaded revision %d at s3://%s/%s: %s.", repository.revision, *place, held)
 
     async def _say_new(self) -> None:
         """Say that there is no state yet: with a prefix that was mistyped, there never is."""
