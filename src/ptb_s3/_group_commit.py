@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
+from ptb_s3._asked import Asked
 from ptb_s3._blobs import Blobs
 from ptb_s3._codec import Serializer
 from ptb_s3._forms import Unsaved
@@ -46,6 +47,7 @@ class GroupCommit:
         sync: How often to look for what other instances have committed.
         stop: Says how long a commit may take while the bot is being stopped.
         unsaved: Top-level keys that are never saved, by kind.
+        asked: Is told of each save and update.
 
     Attributes:
         repository: The same.
@@ -63,10 +65,12 @@ class GroupCommit:
         sync: Sync = "auto",
         stop: Stop | None = None,
         unsaved: Unsaved | None = None,
+        asked: Asked | None = None,
     ) -> None:
         self.repository = repository
         self.objects = Objects(repository.staged, serializer, unsaved)
         self.stop = stop or Stop()
+        self._asked = asked
         self._lookout = Lookout(repository, sync)
         self.faults: list[PersistenceError] | None = None
         self.overtaken: OvertakenError | None = None
@@ -116,6 +120,15 @@ class GroupCommit:
             self.objects.refresh(kind, key, live, pristine)
             if key not in overtaken:
                 self.note_unchanged(kind, {key: live})
+
+    def note_update(self) -> None:
+        """Note that an update is processed, for somebody to save what it changes.
+
+        `deliver` saves each, or takes it back; and a save that takes its time is none that is
+        missing.
+        """
+        if self._asked is not None and self.faults is None and not self._under_way():
+            self._asked.note_update(asyncio.get_running_loop().time())
 
     def note_unchanged(
         self, kind: Kind, values: Mapping[Key, object], *, loaded: bool = False
@@ -246,6 +259,8 @@ class GroupCommit:
 
     def _begin(self) -> Group:
         self.stop.look()  # its time begins with the first call that is made in it
+        if self._asked is not None:
+            self._asked.note_save()
         group = Group()
         # A task of its own: if one of PTB's calls is cancelled, the others still commit.
         group.task = asyncio.create_task(self._commit(group))

@@ -23,6 +23,7 @@ from telegram.ext import BasePersistence, ContextTypes, PersistenceInput
 
 from ptb_s3 import _arguments, _callback_data, _codec
 from ptb_s3._ahead import ValuesAhead, values_ahead
+from ptb_s3._asked import Asked
 from ptb_s3._callback_data import CallbackData
 from ptb_s3._codec import PickleSerializer, Serializer
 from ptb_s3._container import HEAD
@@ -297,6 +298,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         self._answered: set[object] = set()
         self._started = False
         self._stop = Stop(lambda: self.flush_timeout, self._is_shut_down)
+        self._asked = Asked(update_interval)
         self._saving_code: CodeType | None = None
 
     # The first is for context types of one's own. Without, the constructor says what it makes.
@@ -704,7 +706,12 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             await self._say_new()
         self._ahead = ahead
         self._commits = GroupCommit(
-            repository, self._serializer, self._sync, self._stop, self.unsaved
+            repository,
+            self._serializer,
+            self._sync,
+            self._stop,
+            self.unsaved,
+            self._asked,
         )
         self._start_expected = self._start_expected and not start
         if not self._loading.waiting:
@@ -869,6 +876,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         self, kind: Kind, key: Key, live: object, pristine: Callable[[], object]
     ) -> None:
         if self._commits is not None:
+            self._commits.note_update()
             await self._commits.look()
             self._commits.refresh(kind, key, live, pristine)
 

@@ -27,6 +27,7 @@ LAYERS = (
     "_ptb_maps",
     "_group_commit",
     "_rollback",
+    "_asked",
     "_stop",
     "_ptb",
     "_live",
