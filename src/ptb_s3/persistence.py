@@ -31,7 +31,7 @@ from ptb_s3._group import SHARED
 from ptb_s3._group_commit import GroupCommit
 from ptb_s3._keyring import KeySource
 from ptb_s3._live import Sync
-from ptb_s3._locks import Joined
+from ptb_s3._locks import Joined, running
 from ptb_s3._means import Counters
 from ptb_s3._merge import Merge, Merger
 from ptb_s3._ptb import bot_id, can_tell, is_initialized, saving_application
@@ -299,6 +299,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         self._started = False
         self._stop = Stop(lambda: self.flush_timeout, self._is_shut_down)
         self._asked = Asked(update_interval)
+        self._flushes: set[asyncio.Task[Any] | None] = set()
         self._saving_code: CodeType | None = None
 
     # The first is for context types of one's own. Without, the constructor says what it makes.
@@ -635,6 +636,11 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         the application starts again, everything is read again; until then, getters and updates go
         on from what is in memory.
 
+        For a save in between, :meth:`commit` is the method: it leaves the connections open, where
+        the request after a flush opens new ones, which holds up the event loop for a tenth of a
+        second. A flush waits for requests that others have under way, and of several at once, the
+        last one closes the connections.
+
         Raises:
             ConflictError: An entity cannot be merged with what another instance has committed.
                 Everything else is saved.
@@ -645,6 +651,8 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             return
         bot, seconds = self.bot, self.flush_timeout
         deadline = self._stop.look() or asyncio.get_running_loop().time() + seconds
+        flush = asyncio.current_task()
+        self._flushes = {other for other in self._flushes if running(other)} | {flush}
         try:
             await self._commits.flush(deadline, seconds)
             self._started = self._started and is_initialized(bot)
@@ -653,7 +661,9 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
                 self._start_expected = True
                 self._answered.clear()
             self._stop.end()
-            await self._close_by(deadline)
+            self._flushes.discard(flush)
+            if not any(map(running, self._flushes)):
+                await self._close_by(deadline)
 
     async def _close_by(self, deadline: float) -> None:
         earliest = asyncio.get_running_loop().time() + CLOSE_RESERVE
@@ -661,7 +671,10 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             async with asyncio.timeout_at(max(deadline, earliest)):
                 await self.close()
         except TimeoutError:
-            _LOGGER.warning("Left connections open: they did not close within flush_timeout.")
+            _LOGGER.warning(
+                "Closed connections in use, or left them open: requests did not end, or they did "
+                "not close, within flush_timeout."
+            )
 
     def _is_shut_down(self) -> bool:
         return self._started and not is_initialized(self.bot)
