@@ -138,10 +138,8 @@ async def test_a_second_signal_is_told_what_is_unsaved(
         await change(bot)
         bot.send_signal(number)
         await proxy.swallowed.wait()
-        begun = time.monotonic()
         bot.send_signal(number)
         _, told = await bot.communicate()
-        assert time.monotonic() - begun < FLUSH_TIMEOUT / 2
         assert bot.returncode == 1
         assert b"broken off by a second stop signal. Not saved, and lost: 1 of bot_data." in told
 

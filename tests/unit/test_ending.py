@@ -10,9 +10,11 @@ import time
 from typing import Any
 
 import pytest
-from telegram.ext import Application, DictPersistence
+from telegram.ext import Application, DictPersistence, MessageHandler, filters
+from telegram.warnings import PTBUserWarning
 from tests.integration.bots import App, asking, persistence_of, remembering, say
 from tests.support import StoreAround, make_persistence
+from tests.unit.deliveries import message
 from tests.unit.test_persistent_application import Stubborn, application, sent_a_button
 
 from ptb_s3 import PersistentApplication
@@ -21,6 +23,7 @@ from ptb_s3._ptb import Internals
 from ptb_s3._store import MemoryStore, Written
 from ptb_s3.application import _with_a_last_word
 from ptb_s3.errors import SettingsError, StorageUnavailableError
+from ptb_s3.serverless import deliver
 
 
 class Silent(StoreAround):
@@ -75,6 +78,41 @@ async def test_what_a_stop_has_changed_is_saved_when_it_is_done() -> None:
     await app.stop()
     assert await said(store) == {1: "tea", 2: "milk"}
     await app.shutdown()
+
+
+async def test_a_task_that_a_task_makes_is_awaited_by_deliver_alone() -> None:
+    """PTB's stop waits for those that there are when it begins to, and warns of others."""
+    ends: list[str] = []
+
+    async def inner(app: App) -> None:
+        await asyncio.sleep(0.01)
+        app.user_data[1]["said"] = "done"
+        app.mark_data_for_update_persistence(user_ids=1)
+        ends.append("inner")
+
+    async def outer(app: App) -> None:
+        while app.running:  # noqa: ASYNC110 - PTB has no event for that
+            await asyncio.sleep(0)
+        app.create_task(inner(app))
+
+    async def spawn(_: object, context: Any) -> None:
+        context.application.create_task(outer(context.application))
+
+    store = MemoryStore()
+    app = application(store, MessageHandler(filters.ALL, spawn))
+    await app.initialize()
+    await app.start()
+    await say(app, "go")
+    with pytest.warns(PTBUserWarning, match="won't be automatically awaited"):
+        await app.stop()
+    assert ends == []
+    await asyncio.sleep(0.05)
+    await app.shutdown()
+    app = application(store, MessageHandler(filters.ALL, spawn))
+    with pytest.warns(PTBUserWarning, match="won't be automatically awaited"):
+        assert await deliver(app, message("go"))
+    assert ends == ["inner", "inner"]
+    assert await said(store) == {1: "done"}
 
 
 async def test_all_is_saved_before_a_shutdown_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
