@@ -343,7 +343,7 @@ class GroupCommit:
         self._salvage()
         unsaved = counted(self.waiting()) or "nothing"
         return StorageUnavailableError(
-            f"The storage did not take the last commit within {seconds} s (flush_timeout). What "
+            f"The storage did not take the last save within {seconds} s (flush_timeout). What "
             f"changed is kept in memory ({unsaved}); flush again to try again."
         )
 
@@ -448,7 +448,7 @@ class GroupCommit:
 
 def _given_up() -> StorageUnavailableError:
     return StorageUnavailableError(
-        "The commit was given up when the bot was stopped. What changed is kept in memory."
+        "The save was given up when the bot was stopped. What changed is kept in memory."
     )
 
 
