@@ -72,4 +72,4 @@ async def test_handlers_that_flush_do_each_other_no_harm(
     assert "Unclosed" not in caplog.text
     if not spread:
         own = len(opened) - ROUNDS  # without those of whoever peeked
-        assert own <= ROUNDS + 1
+        assert own < ROUNDS * len(USERS) / 2, "not one for each flush: not all of them overlap"
