@@ -65,6 +65,7 @@ class GroupCommit:
         sync: Sync = "auto",
         stop: Stop | None = None,
         unsaved: Unsaved | None = None,
+        *,
         asked: Asked | None = None,
     ) -> None:
         self.repository = repository

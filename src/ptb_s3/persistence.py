@@ -724,7 +724,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             self._sync,
             self._stop,
             self.unsaved,
-            self._asked,
+            asked=self._asked,
         )
         self._start_expected = self._start_expected and not start
         if not self._loading.waiting:

@@ -15,7 +15,7 @@ from telegram.warnings import PTBUserWarning
 from tests.integration.bots import App, asking, persistence_of, remembering, say
 from tests.support import StoreAround, make_persistence
 from tests.unit.deliveries import message
-from tests.unit.test_persistent_application import Stubborn, application, sent_a_button
+from tests.unit.test_persistent_application import application, sent_a_button
 
 from ptb_s3 import PersistentApplication
 from ptb_s3._ending import BROKEN_OFF, Ending, unsaved
@@ -248,7 +248,7 @@ async def test_what_is_unsaved_is_counted_by_kind() -> None:
     assert unsaved(app, internals, commits) == ""
     await say(app, "/start", user=3)
     await say(app, "milk", user=2)
-    app.user_data[1]["made"] = Stubborn(RuntimeError)
+    app.user_data[1]["made"] = "well"
     app.mark_data_for_update_persistence(user_ids=1)
     app.drop_chat_data(2)
     await sent_a_button(app)
