@@ -54,6 +54,18 @@ class Occasion(NamedTuple):
     erased: int | None = None
 
 
+class _Failing(NamedTuple):
+    """Since when commits fail.
+
+    Attributes:
+        since: When the first one did.
+        commits: How many were known to be durable by then.
+    """
+
+    since: datetime
+    commits: int
+
+
 class Committer:
     """Optimistic writer: commits what is staged, on top of what others have committed.
 
@@ -77,6 +89,7 @@ class Committer:
         stored = staged.base.objects.get(HEAD)
         self._last_by_another = stored and stored.header.created
         self._warned_of_no_history = False
+        self._failing: _Failing | None = None
         self._committing = LoopLock()
 
     @property
@@ -169,10 +182,28 @@ class Committer:
             try:
                 await self._commit(publish=publish, occasion=occasion)
             except ConflictError:
+                if not self.transactional:  # else it is taken back, and tried again
+                    self._note_failure()
                 raise
             except BaseException:  # to be cancelled is to fail, too
                 self._means.counters.failures += 1
+                self._note_failure()
                 raise
+            self._note_success()
+
+    def _note_failure(self) -> None:
+        means = self._means
+        self._failing = self._failing or _Failing(means.clock(), means.counters.commits)
+
+    def _note_success(self) -> None:
+        """Say that saving works again, if anything was committed since it failed."""
+        failing, means = self._failing, self._means
+        if failing is None or means.counters.commits == failing.commits:
+            return
+        self._failing = None
+        seconds = (means.clock() - failing.since).total_seconds()
+        revision = self.base.head.revision
+        _LOGGER.info("Saving works again after %.0f s: revision %d is saved.", seconds, revision)
 
     async def sync(self) -> None:
         """Take over what other writers have committed, unless a commit, which does, is under way.

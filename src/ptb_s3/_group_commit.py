@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
+from ptb_s3._asked import Asked
 from ptb_s3._blobs import Blobs
 from ptb_s3._codec import Serializer
 from ptb_s3._forms import Unsaved
@@ -20,7 +21,7 @@ from ptb_s3._live import Lookout, Objects, Sync
 from ptb_s3._locks import running
 from ptb_s3._repository import Repository
 from ptb_s3._staging import Said, Staging
-from ptb_s3._state import Key, Kind
+from ptb_s3._state import Key, Kind, counted
 from ptb_s3._stop import Stop
 from ptb_s3.errors import ConflictError, OvertakenError, PersistenceError, StorageUnavailableError
 
@@ -46,6 +47,7 @@ class GroupCommit:
         sync: How often to look for what other instances have committed.
         stop: Says how long a commit may take while the bot is being stopped.
         unsaved: Top-level keys that are never saved, by kind.
+        asked: Is told of each save and update.
 
     Attributes:
         repository: The same.
@@ -63,10 +65,13 @@ class GroupCommit:
         sync: Sync = "auto",
         stop: Stop | None = None,
         unsaved: Unsaved | None = None,
+        *,
+        asked: Asked | None = None,
     ) -> None:
         self.repository = repository
         self.objects = Objects(repository.staged, serializer, unsaved)
         self.stop = stop or Stop()
+        self._asked = asked
         self._lookout = Lookout(repository, sync)
         self.faults: list[PersistenceError] | None = None
         self.overtaken: OvertakenError | None = None
@@ -116,6 +121,15 @@ class GroupCommit:
             self.objects.refresh(kind, key, live, pristine)
             if key not in overtaken:
                 self.note_unchanged(kind, {key: live})
+
+    def note_update(self) -> None:
+        """Note that an update is processed, for somebody to save what it changes.
+
+        `deliver` saves each, or takes it back; and a save that takes its time is none that is
+        missing.
+        """
+        if self._asked is not None and self.faults is None and not self._under_way():
+            self._asked.note_update(asyncio.get_running_loop().time())
 
     def note_unchanged(
         self, kind: Kind, values: Mapping[Key, object], *, loaded: bool = False
@@ -246,6 +260,8 @@ class GroupCommit:
 
     def _begin(self) -> Group:
         self.stop.look()  # its time begins with the first call that is made in it
+        if self._asked is not None:
+            self._asked.note_save()
         group = Group()
         # A task of its own: if one of PTB's calls is cancelled, the others still commit.
         group.task = asyncio.create_task(self._commit(group))
@@ -326,12 +342,18 @@ class GroupCommit:
         if committing:
             await asyncio.wait(committing, timeout=GIVEN_UP)
         self._salvage()
-        dirty = self.repository.staged.dirty
-        unsaved = ", ".join(f"{len(keys)} of {kind.value}" for kind, keys in dirty.items() if keys)
+        unsaved = counted(self.waiting()) or "nothing"
         return StorageUnavailableError(
-            f"The storage did not take the last commit within {seconds} s (flush_timeout). What "
-            f"changed is kept in memory ({unsaved or 'nothing'}); flush again to try again."
+            f"The storage did not take the last save within {seconds} s (flush_timeout). What "
+            f"changed is kept in memory ({unsaved}); flush again to try again."
         )
+
+    def waiting(self) -> dict[Kind, set[Key]]:
+        """Return the entities that were handed over and are not known to be durable."""
+        waiting = {kind: set(keys) for kind, keys in self.repository.staged.dirty.items()}
+        for update in self._group.updates if self._group is not None else ():
+            waiting[update.kind].update(update.values, update.dropped)
+        return waiting
 
     def _under_way(self) -> list[asyncio.Task[None]]:
         return [task for task in self._committing if running(task)]
@@ -366,9 +388,9 @@ class GroupCommit:
             group.failure = failure
         except TimeoutError:
             group.failure = StorageUnavailableError(
-                "The storage did not take a commit within the time that a stop of the bot may take "
-                "(flush_timeout). What changed is kept in memory."
-            )
+                "The storage did not take it within the time that a stop of the bot may take "
+                "(flush_timeout)."
+            ).while_saving(counted(self.waiting()))
         except asyncio.CancelledError:
             # PTB drops a CancelledError without a word; this one its error handlers should see.
             group.failure = _given_up()
@@ -427,7 +449,7 @@ class GroupCommit:
 
 def _given_up() -> StorageUnavailableError:
     return StorageUnavailableError(
-        "The commit was given up when the bot was stopped. What changed is kept in memory."
+        "The save was given up when the bot was stopped. What changed is kept in memory."
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from contextlib import contextmanager
 from itertools import chain
 from types import FrameType
@@ -44,6 +44,7 @@ _FETCHER: Final = "_Application__update_fetcher_task"
 _SAVING: Final = "_Application__update_persistence_lock"
 # The second is its name up to PTB 21.
 _BOT_INITIALIZED: Final = ("_bot_initialized", "_initialized")
+_STOP_SIGNAL: Final = "_raise_system_exit"
 _ABSENT: Final = object()
 
 _LOGGER = logging.getLogger("ptb_s3")
@@ -75,6 +76,7 @@ class Internals:
 
     def __init__(self, application: App) -> None:
         names = [*_DATA.values(), *_CHANGED.values(), *_DROPPED.values(), _CONVERSATIONS]
+        names.append(_STOP_SIGNAL)
         missing = [name for name in names if not hasattr(application, name)]
         if missing:
             raise SettingsError(
@@ -82,6 +84,13 @@ class Internals:
                 "ptb-s3 needs here. Use a version that ptb-s3 was tested with, or another ptb-s3."
             )
         self._application = application
+
+    def on_stop_signal(self, heard: Callable[[], None]) -> None:
+        """Have a stop signal of `run_polling` and `run_webhook` call this, on the loop.
+
+        PTB's own raises `SystemExit`, each time: what runs the loop is to end.
+        """
+        setattr(self._application, _STOP_SIGNAL, heard)
 
     def data(self, kind: Kind) -> MutableMapping[int, Any]:
         """Return the live objects of all users, or of all chats."""

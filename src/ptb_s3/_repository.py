@@ -35,13 +35,14 @@ from ptb_s3._run import Run, notice_resumes
 from ptb_s3._sealer import Sealer
 from ptb_s3._settling import build_base, fetch_head
 from ptb_s3._staged import Staged
-from ptb_s3._state import Changes, Entities, Key, Kind
+from ptb_s3._state import Changes, Entities, Key, Kind, counted
 from ptb_s3._store import Fetched, Store
 from ptb_s3._workers import Offload
 from ptb_s3.errors import (
     ConflictError,
     HeadLostError,
     NothingThereError,
+    PersistenceError,
     RestorePointError,
     UnknownKeyError,
 )
@@ -346,7 +347,7 @@ class Repository:
 
     async def commit(self, *, publish: bool = False, occasion: Occasion | None = None) -> None:
         """Commit everything staged; see `ptb_s3._committer.Committer.commit`."""
-        with self._in_a_rotation():
+        with self._saving(occasion), self._in_a_rotation():
             try:
                 await self._begun.commit(publish=publish, occasion=occasion)
             except HeadLostError as lost:
@@ -396,6 +397,22 @@ class Repository:
         """
         with self._in_a_rotation():
             await self._begun.sync()
+
+    @contextmanager
+    def _saving(self, occasion: Occasion | None) -> Iterator[None]:
+        """Say of a bot's commit that failed that it was to save, and how much waits for the next.
+
+        Nothing waits of an update that is a transaction, which is taken back.
+        """
+        try:
+            yield
+        except PersistenceError as failure:
+            of_one_entity = isinstance(failure, ConflictError) and failure.kind is not None
+            if self._means.resolve is None or occasion is not None or of_one_entity:
+                raise
+            if self.dirty:
+                failure.while_saving("" if self.transactional else counted(self.staged.dirty))
+            raise
 
     @contextmanager
     def _in_a_rotation(self) -> Iterator[None]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -165,8 +165,8 @@ class S3Store:
             StorageError: The object is larger than any that was ever written: over 5 GiB.
         """
         question = Question("read", self.bucket, self.prefix + name, version=version_id is not None)
-        client = await self._opened(question)  # which takes the time that it takes
-        async with self._in_time(question) as deadline:
+        # To open the client takes the time that it takes.
+        async with self._opened(question) as client, self._in_time(question) as deadline:
             transfer = Transfer(question, deadline, first_bytes, into)
             if unless is not None and version_id is None:
                 found = await self._get_unless(client, question.key, unless, transfer)
@@ -177,7 +177,7 @@ class S3Store:
                 request["VersionId"] = version_id
             if first_bytes is not None:
                 request["Range"] = f"bytes=0-{max(first_bytes, 1) - 1}"
-            return await self._get(question, request, transfer)
+            return await self._get(client, question, request, transfer)
 
     async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
         """See `Store.put`.
@@ -194,8 +194,8 @@ class S3Store:
 
     async def place(self) -> str:
         """See `Store.place`: the address of the S3 API, and the bucket."""
-        client = await self._opened(Question("look at", self.bucket, ""))
-        return f"{client.meta.endpoint_url}/{self.bucket}"
+        async with self._opened(Question("look at", self.bucket, "")) as client:
+            return f"{client.meta.endpoint_url}/{self.bucket}"
 
     async def _put(self, name: str, body: bytes, condition: dict[str, str]) -> Written:
         key, if_match = self.prefix + name, "IfMatch" in condition
@@ -321,8 +321,8 @@ class S3Store:
             PersistenceError: It cannot be told.
         """
         try:
-            client = await self._client()
-            credentials = await self._session.get_credentials()
+            async with self._using() as client:
+                credentials = await self._session.get_credentials()
         except Exception as exc:
             early = NotSentError(exc)
             failure = to_failure(Question("look at", self.bucket, ""), early, self._asked)
@@ -358,7 +358,7 @@ class S3Store:
         )
 
     async def close(self) -> None:
-        """See `Store.close`."""
+        """See `Store.close`. Requests under way are waited for; later ones open another client."""
         self._glance.forget()
         link, self._link = self._link, None
         self._workers.clear()  # their threads end with them
@@ -379,12 +379,12 @@ class S3Store:
             raise failure from None
 
     async def _get(
-        self, question: Question, request: dict[str, Any], transfer: Transfer
+        self, client: Untyped, question: Question, request: dict[str, Any], transfer: Transfer
     ) -> Fetched | None:
         """Read an object; again where its body breaks off, which botocore does not see."""
         attempt, wanted = 1, request.get("VersionId")
         while True:
-            response = await self._ask(question, "get_object", **request)
+            response = await self._answer(client, question, "get_object", **request)
             if isinstance(response, Answer):
                 if request.get("VersionId") == _UNVERSIONED and _may_have_no_ids(response):
                     request = {key: value for key, value in request.items() if key != "VersionId"}
@@ -421,19 +421,22 @@ class S3Store:
             _LOGGER.debug("Could not ask in the short way: %s", type(exc).__name__)
             return None
 
-    async def _opened(self, question: Question) -> Untyped:
-        """Return the client of the running loop.
+    @asynccontextmanager
+    async def _opened(self, question: Question) -> AsyncIterator[Untyped]:
+        """Give the client of the running loop, as `_using`.
 
         Raises:
             PersistenceError: It cannot be made.
         """
-        try:
-            return await self._client()
-        except Exception as exc:
-            failure = to_failure(question, NotSentError(exc), self._asked)
-            if failure is None:
-                raise
-            raise failure from None  # its text may hold the request
+        async with AsyncExitStack() as stack:
+            try:
+                client = await stack.enter_async_context(self._using())
+            except Exception as exc:
+                failure = to_failure(question, NotSentError(exc), self._asked)
+                if failure is None:
+                    raise
+                raise failure from None  # its text may hold the request
+            yield client
 
     async def _ask(
         self, question: Question, operation: str, within: float | None = None, **request: object
@@ -449,7 +452,18 @@ class S3Store:
         Raises:
             PersistenceError: There was no answer.
         """
-        client = await self._opened(question)
+        async with self._opened(question) as client:
+            return await self._answer(client, question, operation, within, **request)
+
+    async def _answer(
+        self,
+        client: Untyped,
+        question: Question,
+        operation: str,
+        within: float | None = None,
+        **request: object,
+    ) -> Untyped:
+        """Send one request with a client that is in use; as `_ask`."""
         if not self._placed:
             await self._refuse_own_host(client)
         within = self._patience + _PAGE / SLOWEST if within is None else within
@@ -567,14 +581,21 @@ class S3Store:
 
     async def _client(self) -> Untyped:
         """Return the client of the running loop."""
-        link = self._link
+        async with self._using() as client:
+            return client
+
+    @asynccontextmanager
+    async def _using(self) -> AsyncIterator[Untyped]:
+        """Give the client of the running loop; until the end, nobody closes it."""
+        link, stale = self._link, None
         if link is None or link.loop is not asyncio.get_running_loop():
-            stale, self._link = link, Link()
-            link = self._link
+            stale, link = link, Link()
+            self._link = link
+        with link.in_use():
             if stale is not None:
                 await stale.close()
-        credentials = self._credentials if self._signed else None
-        return await link.client(self._open, self._ready, credentials)
+            credentials = self._credentials if self._signed else None
+            yield await link.client(self._open, self._ready, credentials)
 
     async def _credentials(self) -> Untyped:
         return await self._session.get_credentials()

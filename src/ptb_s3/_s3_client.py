@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, TypeAlias
 
@@ -37,15 +37,34 @@ _WAIT = 0.25
 """Seconds: upper bound of the first wait of our own; it doubles with each further one."""
 
 
+_GRACE = 0.25
+"""Seconds to close a client that is still in use, once nobody waits for that any more."""
+
+
 class Link:
-    """A client, and the loop that it is bound to."""
+    """A client, the loop that it is bound to, and how many use it."""
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
         self._lock = asyncio.Lock()
+        self._users = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._stack = AsyncExitStack()
         self._client: Any = None
         self._credentials: Lasting | None = None
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Have whoever closes the client wait: it is being opened, or a request is under way."""
+        self._users += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._users -= 1
+            if not self._users:
+                self._idle.set()
 
     async def client(
         self,
@@ -77,11 +96,23 @@ class Link:
             return self._client
 
     async def close(self) -> None:
-        """Close the client, also after its loop has been; leave that of a loop that lives on."""
-        if self._credentials is not None and self.loop is asyncio.get_running_loop():
-            self._credentials.stop()
-        if self.loop.is_closed() or self.loop is asyncio.get_running_loop():
-            await self._stack.aclose()
+        """Close the client when nobody uses it any more, and at once if this is cancelled.
+
+        That of a loop which was closed at once, and that of another which lives on, not at all.
+        """
+        if self.loop is asyncio.get_running_loop():
+            if self._credentials is not None:
+                self._credentials.stop()
+            try:
+                await self._idle.wait()
+            except asyncio.CancelledError:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_GRACE):
+                        await self._stack.aclose()
+                raise
+        elif not self.loop.is_closed():
+            return
+        await self._stack.aclose()
 
 
 def prepared(session: Untyped, options: dict[str, Any], *, signed: bool) -> tuple[Untyped, Untyped]:

@@ -415,7 +415,7 @@ class Settler:
         self._put_on_top(changes, on_top)
         self._means.counters.merged += rebased.merged
         self._means.counters.overridden += rebased.overridden
-        _LOGGER.info(
+        _LOGGER.debug(
             "Took over revision %d of another writer: %d entities; merged %d, overrode %d changes",
             head.revision,
             sum(map(len, changes.values())),

@@ -5,7 +5,7 @@ Pages of entities are FORMAT.md's, sections 6 and 7.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from enum import StrEnum
 from types import GenericAlias
 from typing import Annotated, Any, TypeVar, cast
@@ -220,3 +220,8 @@ def merge(ours: Changes, theirs: Changes, resolve: Callable[[Kind, Key], bytes |
         both = {key: resolve(kind, key) for key in mine.keys() & other if mine[key] != other[key]}
         merged[kind] = other | mine | both
     return merged
+
+
+def counted(entities: Mapping[Kind, Collection[Key]]) -> str:
+    """Say how many entities of each kind these are; an empty text: none."""
+    return ", ".join(f"{len(keys):,} of {kind.value}" for kind, keys in entities.items() if keys)

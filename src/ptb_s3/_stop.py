@@ -49,15 +49,18 @@ class Stop:
         if self.application is not application:
             self._application, self._ran = weakref.ref(application), False
 
-    def look(self) -> float | None:
+    def look(self, *, begins: bool = False) -> float | None:
         """Return when the stop is to be over, on the loop's clock; None while none is under way.
 
         The first look that finds one under way begins its time.
+
+        Args:
+            begins: Whether the caller knows of one that begins now.
         """
         now, seconds = asyncio.get_running_loop().time(), self._seconds()
         if self._deadline is not None and now > self._deadline + seconds:
             self._deadline = None  # of a stop that was given up: whoever saves now, begins another
-        if self._deadline is None and (self._is_shut_down() or self._is_awaited()):
+        if self._deadline is None and (begins or self._is_shut_down() or self._is_awaited()):
             self._deadline = now + seconds
         return self._deadline
 
@@ -92,8 +95,12 @@ class Stop:
             finally:
                 if timer is not None:
                     timer.cancel()
+        self.relax()
+
+    def relax(self) -> None:
+        """Note that nothing waits for the storage: the rest of the stop has all of its time."""
         if not self._is_shut_down():
-            self._deadline = None  # the storage answers: the rest of the stop has all of its time
+            self._deadline = None
 
     def end(self) -> None:
         """Note that the stop is over, well or not."""

@@ -7,12 +7,14 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from copy import deepcopy
-from typing import Any, NamedTuple, cast
+from functools import update_wrapper
+from typing import Any, Concatenate, NamedTuple, ParamSpec, cast
 
 from telegram import Message
 from telegram.ext import Application
 
 from ptb_s3._callback_data import CallbackData
+from ptb_s3._ending import Ending, unsaved
 from ptb_s3._forms import DIVISIBLE, rebuilt, rest_of, unsaved_in
 from ptb_s3._group import SHARED
 from ptb_s3._group_commit import GroupCommit
@@ -21,7 +23,7 @@ from ptb_s3._ptb import Internals, Marks, is_initialized, settled_states, will_r
 from ptb_s3._sameness import alike
 from ptb_s3._state import BOT_DATA_KEY, Key, Kind
 from ptb_s3._uncopied import Uncopied
-from ptb_s3.errors import SerializationError
+from ptb_s3.errors import PersistenceError, SerializationError
 from ptb_s3.persistence import S3Persistence
 
 # Tries to copy once more, when the bot is stopped, what changed under the last one's hands, and
@@ -32,6 +34,30 @@ COPY_PAUSE = 0.05
 _NOTHING = object()  # was staged: not `None`, which is a drop
 
 _LOGGER = logging.getLogger("ptb_s3")
+
+_Arguments = ParamSpec("_Arguments")
+_Run = Callable[Concatenate["PersistentApplication", _Arguments], None]
+
+
+def _with_a_last_word(
+    run: Callable[Concatenate[Application[Any, Any, Any, Any, Any, Any], _Arguments], None],
+) -> _Run[_Arguments]:
+    """Have a run of the bot say what is unsaved where its end breaks off."""
+
+    def run_and_say(
+        self: PersistentApplication, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs
+    ) -> None:
+        self._ending = Ending(self._save_at_the_end)
+        try:
+            run(self, *args, **kwargs)
+        except PersistenceError:
+            raise  # which says it
+        except BaseException as failure:
+            self._say_unsaved(failure)
+            raise
+
+    update_wrapper(run_and_say, run)
+    return run_and_say
 
 
 class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
@@ -45,6 +71,10 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
       own drops it alone.
     * A group that becomes a supergroup keeps its data, though Telegram says so twice. PTB's own
       replaces it by nothing then.
+    * The end of the bot begins with a save: at the first stop signal, `stop_running`, `stop` and
+      `shutdown`, before anything else of it can fail; what changes after that is saved when `stop`
+      is done, and by `shutdown`. A second signal ends the process with status 1, and the log says
+      what is unsaved. PTB's own saves last, or not at all.
     * Before each update, what other instances of the bot have committed is brought in: users and
       chats that came or went, states of conversations, and buttons with data; as often as the
       persistence's `sync` says.
@@ -59,6 +89,8 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
     def __init__(self, **arguments: Any) -> None:  # noqa: ANN401 - those of `Application`
         super().__init__(**arguments)
         self._internals = Internals(self)
+        self._internals.on_stop_signal(self._hear_signal)
+        self._ending = Ending(self._save_at_the_end)
         self._saving = LoopLock()
         # What could not be copied for the last save, and why.
         self._uncopied: dict[tuple[Kind, Key], _Uncopied] = {}
@@ -78,6 +110,67 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         if self._commits is not None and will_read(self):
             self._internals.forget()
         await super().initialize()
+
+    run_polling = _with_a_last_word(Application.run_polling)
+    run_webhook = _with_a_last_word(Application.run_webhook)
+
+    def _hear_signal(self) -> None:
+        self._ending.hear()  # of the run that is under way
+
+    def stop_running(self) -> None:
+        """Save, then have `run_polling` or `run_webhook` end: as `Application.stop_running`."""
+        if not self.running:
+            super().stop_running()
+        elif not self._ending.begun:
+            self._ending.begin(super().stop_running)
+
+    async def stop(self) -> None:
+        """Stop as `Application.stop`; save before that, and what it has changed."""
+        if not self.running:
+            await super().stop()  # which refuses
+            return
+        with self._ending.under_way():
+            if not self._ending.begun:
+                await self._save_at_the_end()
+            try:
+                await super().stop()
+            except Exception:  # a job queue's, for one
+                await self._save_at_the_end()
+                raise
+            await self._save_at_the_end()
+
+    async def shutdown(self) -> None:
+        """Save, then shut down as `Application.shutdown`, which saves once more."""
+        with self._ending.under_way():
+            if not self.running:
+                await self._save_at_the_end()
+            await super().shutdown()
+
+    async def _save_at_the_end(self) -> None:
+        """Save within the time that a stop may take; whatever fails, the end goes on."""
+        commits = self._commits
+        if will_read(self) or (commits is None and isinstance(self.persistence, S3Persistence)):
+            return  # nothing is loaded
+        if commits is not None:
+            commits.stop.application = self
+            commits.stop.look(begins=True)
+        try:
+            await self.update_persistence()
+        except Exception as failure:  # noqa: BLE001 - of a persistence that is not ours
+            await self.process_error(update=None, error=failure)
+        if commits is not None and not commits.repository.dirty:
+            commits.stop.relax()
+
+    def _say_unsaved(self, failure: BaseException) -> None:
+        """Say what is lost with the process, whose bot did not come to its end."""
+        commits, by_signal = self._commits, self._ending.is_broken_off
+        what = "" if commits is None else unsaved(self, self._internals, commits)
+        if what or by_signal:
+            _LOGGER.error(
+                "The bot's end was broken off by %s. Not saved, and lost: %s.",
+                "a second stop signal" if by_signal else type(failure).__name__,
+                what or ("nothing" if commits is not None else "what its persistence lacks"),
+            )
 
     async def process_update(self, update: object) -> None:
         """Bring in what other instances have committed; then as `Application.process_update`."""

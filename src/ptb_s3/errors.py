@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from os import PathLike
-from typing import ClassVar
+from typing import ClassVar, Self
 
 __all__ = [
     "AccessDeniedError",
@@ -55,6 +55,16 @@ class PersistenceError(Exception):
 
     exit_code: ClassVar[int] = 1
     others: tuple[PersistenceError, ...] = ()
+
+    def while_saving(self, waiting: str) -> Self:
+        """Say that it was a save that failed; return self.
+
+        Args:
+            waiting: What is kept in memory for the next one; empty where nothing is.
+        """
+        kept = f" ({waiting}, kept in memory for the next save)" if waiting else ""
+        self.args = (f"Could not save what has changed{kept}. {self}",)
+        return self
 
 
 class SettingsError(PersistenceError, ValueError):

@@ -23,6 +23,7 @@ from telegram.ext import BasePersistence, ContextTypes, PersistenceInput
 
 from ptb_s3 import _arguments, _callback_data, _codec
 from ptb_s3._ahead import ValuesAhead, values_ahead
+from ptb_s3._asked import Asked
 from ptb_s3._callback_data import CallbackData
 from ptb_s3._codec import PickleSerializer, Serializer
 from ptb_s3._container import HEAD
@@ -30,13 +31,13 @@ from ptb_s3._group import SHARED
 from ptb_s3._group_commit import GroupCommit
 from ptb_s3._keyring import KeySource
 from ptb_s3._live import Sync
-from ptb_s3._locks import Joined
+from ptb_s3._locks import Joined, running
 from ptb_s3._means import Counters
 from ptb_s3._merge import Merge, Merger
 from ptb_s3._ptb import bot_id, can_tell, is_initialized, saving_application
 from ptb_s3._repository import Repository
 from ptb_s3._s3 import S3Store
-from ptb_s3._state import BOT_DATA_KEY, MANY_ALIKE, Entities, Key, Kind
+from ptb_s3._state import BOT_DATA_KEY, MANY_ALIKE, Entities, Key, Kind, counted
 from ptb_s3._stop import Stop
 from ptb_s3._store import Store
 from ptb_s3._workers import Worker
@@ -309,6 +310,8 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         self._answered: set[object] = set()
         self._started = False
         self._stop = Stop(lambda: self.flush_timeout, self._is_shut_down)
+        self._asked = Asked(update_interval)
+        self._flushes: set[asyncio.Task[Any] | None] = set()
         self._saving_code: CodeType | None = None
 
     # The first is for context types of one's own. Without, the constructor says what it makes.
@@ -654,6 +657,11 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         the application starts again, everything is read again; until then, getters and updates go
         on from what is in memory.
 
+        For a save in between, :meth:`commit` is the method: it leaves the connections open, where
+        the request after a flush opens new ones, which holds up the event loop for a tenth of a
+        second. A flush waits for requests that others have under way, and of several at once, the
+        last one closes the connections.
+
         Raises:
             ConflictError: An entity cannot be merged with what another instance has committed.
                 Everything else is saved.
@@ -664,6 +672,8 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             return
         bot, seconds = self.bot, self.flush_timeout
         deadline = self._stop.look() or asyncio.get_running_loop().time() + seconds
+        flush = asyncio.current_task()
+        self._flushes = {other for other in self._flushes if running(other)} | {flush}
         try:
             await self._commits.flush(deadline, seconds)
             self._started = self._started and is_initialized(bot)
@@ -672,7 +682,9 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
                 self._start_expected = True
                 self._answered.clear()
             self._stop.end()
-            await self._close_by(deadline)
+            self._flushes.discard(flush)
+            if not any(map(running, self._flushes)):
+                await self._close_by(deadline)
 
     async def _close_by(self, deadline: float) -> None:
         earliest = asyncio.get_running_loop().time() + CLOSE_RESERVE
@@ -680,7 +692,10 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             async with asyncio.timeout_at(max(deadline, earliest)):
                 await self.close()
         except TimeoutError:
-            _LOGGER.warning("Left connections open: they did not close within flush_timeout.")
+            _LOGGER.warning(
+                "Closed connections in use, or left them open: requests did not end, or they did "
+                "not close, within flush_timeout."
+            )
 
     def _is_shut_down(self) -> bool:
         return self._started and not is_initialized(self.bot)
@@ -719,11 +734,18 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             self._repository = before
             await repository.close()
             raise
-        if not repository.revision:
+        if repository.revision:
+            self._say_loaded(repository)
+        else:
             await self._say_new()
         self._ahead = ahead
         self._commits = GroupCommit(
-            repository, self._serializer, self._sync, self._stop, self.unsaved
+            repository,
+            self._serializer,
+            self._sync,
+            self._stop,
+            self.unsaved,
+            asked=self._asked,
         )
         self._start_expected = self._start_expected and not start
         if not self._loading.waiting:
@@ -749,6 +771,11 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
                 restored = False
             if not restored:
                 raise fault from None
+
+    def _say_loaded(self, repository: Repository) -> None:
+        held = counted(repository.base.entities) or "nothing"
+        place = self._bucket, self._prefix
+        _LOGGER.info("Loaded revision %d at s3://%s/%s: %s.", repository.revision, *place, held)
 
     async def _say_new(self) -> None:
         """Say that there is no state yet: with a prefix that was mistyped, there never is."""
@@ -883,6 +910,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         self, kind: Kind, key: Key, live: object, pristine: Callable[[], object]
     ) -> None:
         if self._commits is not None:
+            self._commits.note_update()
             await self._commits.look()
             self._commits.refresh(kind, key, live, pristine)
 

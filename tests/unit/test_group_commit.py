@@ -508,7 +508,7 @@ async def test_connections_that_do_not_close_are_left_open(
     store.close = hang  # type: ignore[method-assign]  # a peer that never answers
     async with asyncio.timeout(5):
         await persistence.flush()
-    assert "Left connections open" in caplog.text
+    assert "Closed connections in use, or left them open" in caplog.text
 
 
 def test_a_commit_has_a_time_of_its_own_where_there_is_no_application() -> None:

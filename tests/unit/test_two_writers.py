@@ -181,7 +181,7 @@ async def test_merging_is_counted_and_logged_without_values(
     one, other = await two(store)
     await update(one, {"user_data": {101: {"a": "theirs"}, 102: {"a": "old", "b": "theirs"}}})
     caplog.clear()
-    with caplog.at_level(logging.INFO, "ptb_s3"):
+    with caplog.at_level(logging.DEBUG, "ptb_s3"):
         await update(other, {"user_data": {101: {"a": "ours"}, 102: {"a": "ours"}}})
     (line,) = [r.getMessage() for r in caplog.records if "Took over" in r.getMessage()]
     assert line == (
