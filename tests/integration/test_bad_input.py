@@ -33,6 +33,7 @@ from tests.integration.bots import (
     remembering,
     say,
 )
+from tests.integration.operators import compact_all
 from tests.servers import S3Client, S3Server
 from tests.support import BOT_ID, KEY, OTHER_KEY, make_persistence, settled, update
 
@@ -75,6 +76,8 @@ async def stored(bots: Bots) -> Bots:
         await say(app, "/start")
     async with bots.run(remembering(), asking("order")) as app:
         await say(app, "milk", user=2)
+        await app.update_persistence()
+        await compact_all(persistence_of(app))
     return bots
 
 
@@ -221,6 +224,8 @@ async def test_a_reply_lost_after_the_put_took_effect(
     persistence = stored.persistence(endpoint_url=fault_proxy.endpoint_url)
     async with stored.run(remembering(), persistence=persistence) as app:
         errors = gather_errors(app)
+        await say(app, "honey", user=3)  # the first commit by way of the proxy asks more
+        await app.update_persistence()
         await say(app, "sugar")
         before = persistence.stats
         fault_proxy.lose(Lost.REPLY, replies, method="PUT")
@@ -231,7 +236,7 @@ async def test_a_reply_lost_after_the_put_took_effect(
         assert (after.commits, after.conflicts, after.failures) == (before.commits + 1, 0, 0)
         await settled(persistence)
     app = await stored.load()
-    assert app.user_data == {1: {"said": "sugar"}, 2: {"said": "milk"}}
+    assert app.user_data == {1: {"said": "sugar"}, 2: {"said": "milk"}, 3: {"said": "honey"}}
 
 
 async def test_unversioned_bucket(

@@ -152,7 +152,7 @@ def test_a_key_that_cannot_be_saved_is_bad_as_a_value_is(monkeypatch: pytest.Mon
 def test_a_last_good_value_that_does_not_load_keeps_all_of_it_out() -> None:
     """Rather than to be lost."""
     gone = SERIALIZER.dumps({"bad": Data()})
-    found = form({"bad": print, "good": 1}, forms(gone, serializer=PickleSerializer()))
+    found = form({"bad": print, "good": 1}, forms(gone, serializer=PickleSerializer(trusted=())))
     assert found.data is None
     assert "its last good value does not load" in found.refusals[Part.WHOLE].reason
 
@@ -339,7 +339,7 @@ def test_keys_of_what_has_none_are_refused(unsaved: Any, text: str) -> None:
     """At the start, rather than be saved for ever."""
     types: Any = ContextTypes(chat_data=Shop)
     with pytest.raises(SettingsError, match=text):
-        make_persistence(MemoryStore(), context_types=types, unsaved=unsaved)
+        make_persistence(MemoryStore(), context_types=types, unsaved=unsaved, trusted=(__name__,))
 
 
 # What stays in live objects -----------------------------------------------------------------------
