@@ -136,6 +136,7 @@ class Bot:
             _chat_ids_to_be_deleted_in_persistence=set(),
             bot_data=self._bot_data,
             bot=SimpleNamespace(callback_data_cache=cache),
+            _raise_system_exit=None,
             persistence=self.persistence,
             context_types=self.persistence.context_types,
         )
