@@ -15,9 +15,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import aioboto3  # noqa: F401 - imported once, before the forks
-from tests.session import STEPS, Session, state_after
+from tests.session import EAGER, STEPS, Session, state_after
 from tests.support import StoreAround, make_persistence, state_of
 
+from ptb_s3 import _head
 from ptb_s3._s3 import S3Store
 from ptb_s3._store import Fetched, Store, Written
 
@@ -75,6 +76,7 @@ def _write(writer: int, line: str) -> None:
 
 
 def session(store: Store, report: Callable[[str], None]) -> None:
+    _head.COMPACTION_SLACK = EAGER
     asyncio.run(Session(store, report).run())
 
 

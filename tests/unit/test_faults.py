@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Callable
 
 import pytest
-from tests.session import STEPS, Session, State, state_after
+from tests.session import EAGER, STEPS, Session, State, state_after
 from tests.support import make_persistence, state_of
 
 from ptb_s3 import _head
@@ -18,7 +18,7 @@ from ptb_s3.errors import ConflictError
 @pytest.fixture(autouse=True)
 def _eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blobs are written anew as soon as anything was carried along."""
-    monkeypatch.setattr(_head, "COMPACTION_SLACK", -4500)
+    monkeypatch.setattr(_head, "COMPACTION_SLACK", EAGER)
 
 
 def mortal(faults: Callable[[Call], Fault | None]) -> Callable[[Call], Fault | None]:
