@@ -26,6 +26,8 @@ from ptb_s3.errors import DamagedObjectError, PersistenceError
 # Times that one process may write a blob anew for its key alone: before it meets another, which
 # may seal by the key that it takes for the retired one, and once more if the answer was lost.
 EXCHANGES = 2
+# The revision of what is sent to see whether the first commit can be created again.
+FIRST_TRIED = 2
 # So many writes to one look at all that is there.
 LOADED = 3
 
@@ -184,6 +186,9 @@ class Audit:
         if self.there is None and head.revision == 1:
             # S3 takes a first commit again above a delete marker, and a bot may not list versions.
             raise Excused("a new store was begun where an outsider had deleted one meanwhile")
+        if self.there is None and head.revision == FIRST_TRIED and not _kept(head):
+            # See `Trial.creating`: to the storage, it is an object like any that is new.
+            raise Excused("a head was deleted while it was tried whether it can be created again")
         if self.there is None:
             raise Violation("what an outsider has put in the place of head was overwritten unseen")
         before = self.commits[self.there]
@@ -369,6 +374,10 @@ class Audit:
                 for key, data in entities.items():
                     fields |= self.parts(kind, key, data)
         return fields
+
+
+def _kept(head: Head) -> bool:
+    return head.conditions is None or head.conditions.kept
 
 
 def is_unique(field_: Field) -> bool:
