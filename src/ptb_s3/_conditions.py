@@ -17,7 +17,8 @@ from ptb_s3._settling import Attempt, Settler
 from ptb_s3._store import PreconditionFailed, Written
 from ptb_s3.errors import NoConditionalPutError, StorageUnavailableError
 
-# Refusals of a right condition in a row, with a read before each, after which it is no weather.
+# Times in a row that a storage does the wrong thing, after which it is no chance: refuses a right
+# condition, with a read before each, or takes a wrong one.
 _PATIENCE = 2
 _LOGGER = logging.getLogger("ptb_s3")
 
@@ -94,22 +95,26 @@ class Trial:
     async def creating(self, seal: Seal) -> None:
         """See that the head which was just created cannot be created again.
 
-        Ceph 16.2 does that, in a bucket with versions (seen in 2026).
+        Ceph 16.2 does that, in a bucket with versions (seen in 2026). Once may be since somebody
+        has deleted it in between.
 
         Raises:
             NoConditionalPutError: It was, and nobody vouches for there being one writer.
         """
-        if self.known is None or not self._means.guarded.conditional:
+        known = self.known
+        if known is None or not self._means.guarded.conditional:
             return
-        attempt, body = await seal(self.known._replace(kept=False))
-        try:
-            written = await self._means.store.put(HEAD, body, if_match=None)
-        except PreconditionFailed:
-            self._settler.forget(attempt)
-        except StorageUnavailableError:
-            return  # it may have; the next commit looks
-        else:
-            self._found_heedless(attempt, written)
+        for _ in range(_PATIENCE):
+            attempt, body = await seal(known._replace(kept=False))
+            try:
+                written = await self._means.store.put(HEAD, body, if_match=None)
+            except PreconditionFailed:
+                self._settler.forget(attempt)
+                return
+            except StorageUnavailableError:
+                return  # it may have; the next commit looks
+            self._settler.adopt(attempt, written.etag)
+        self._found_heedless(attempt, None)
 
     def taken(self) -> None:
         """Note that the storage has taken a right condition."""

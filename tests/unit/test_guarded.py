@@ -275,6 +275,27 @@ async def test_a_storage_that_creates_what_is_there_is_refused() -> None:
     }
 
 
+async def test_a_head_deleted_at_once_accuses_nobody() -> None:
+    """What was created again had been deleted in between: the next commit says what is true."""
+
+    class Deleted(StoreAround):
+        created = 0
+
+        async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
+            written = await self.store.put(name, body, if_match=if_match)
+            self.created += name == "head"
+            if self.created == 1 and name == "head":
+                memory.lose("head")
+            return written
+
+    memory = MemoryStore()
+    persistence = await started(Deleted(memory))
+    await update(persistence, {"user_data": {1: {"n": 1}}})
+    await update(persistence, {"user_data": {1: {"n": 2}}})
+    assert head_in(memory).conditions == Conditions("memory", kept=True)
+    assert await (await started(memory)).get_user_data() == {1: {"n": 2}}
+
+
 @pytest.mark.parametrize("refusals", [1, 2])
 async def test_a_refusal_by_the_way_is_weather(refusals: int) -> None:
     """Once refused, it is asked again; twice, in another form; nothing comes of it for good."""
