@@ -275,7 +275,9 @@ MUTANTS: Mapping[str, Mutant] = {
     "use words before they are committed": _mutant(
         "", (Repository, "words", property(_words_at_once))
     ),
-    "write a blob ahead of its commit": _mutant("", (Repository, "compact", _compact_ahead)),
+    "write a blob ahead of its commit": _mutant(
+        "together", (Repository, "compact", _compact_ahead)
+    ),
     "take an older blob": _mutant(
         "", (Repository, "_fetch_all", _fetch_older), (Reader, "_place_blob", _place_any)
     ),

@@ -41,6 +41,8 @@ EPOCH = datetime(2026, 11, 25, tzinfo=UTC)
 DURATION = 60.0
 # Virtual seconds within which all that is on its way has arrived.
 CALM = 200.0
+# Bytes beyond a blob's size that have to be carried along before it pays.
+SLACK = 400
 # Tries of a bot to settle, at the end, in fair weather.
 TRIES = 4
 # What keeps an update from taking effect as a whole, or takes it back after it was answered.
@@ -505,7 +507,7 @@ def simulate(seed: int, features: Collection[str] | None = None) -> Counter[str]
         enter = stack.enter_context
         enter(mock.patch.dict(Repository.__init__.__kwdefaults__ or {}, effects))
         enter(mock.patch.object(Worker, "__call__", work_inline))
-        enter(mock.patch("ptb_s3._head.COMPACTION_SLACK", 400))
+        enter(mock.patch("ptb_s3._head.COMPACTION_SLACK", SLACK))
         for module in having("common_words"):
             enter(mock.patch.object(module, "common_words", words))
         enter(scaled(randomness, world.features))
