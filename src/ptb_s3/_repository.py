@@ -364,9 +364,10 @@ class Repository:
         means, base = self._means, self.base
         if not means.rewrites_lost:
             return False
-        current = await look_at_current(means.store, means.reader, means.offload)
-        if not is_lost(current[HEAD]):
-            return False
+        for _ in range(2):  # what broke off on its way is not lost
+            current = await look_at_current(means.store, means.reader, means.offload)
+            if not is_lost(current[HEAD]):
+                return False
         try:
             found = await find_newest(means.store, means.reader.for_history, current, means.offload)
         except NothingThereError as nothing:
