@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from ptb_s3._container import HEAD
-from ptb_s3._guarded import NO_ETAG, refused, refused_rightly
+from ptb_s3._guarded import NO_ETAG, form_of, refused, refused_rightly
 from ptb_s3._head import Conditions
 from ptb_s3._means import Means
 from ptb_s3._settling import Attempt, Settler
@@ -58,11 +58,17 @@ class Trial:
         if not (self._means.guarded.conditional or self._means.single_writer):
             raise refused(saved=False)
 
-    async def replacing(self, seal: Seal, *, rebase: bool) -> bool:
+    async def replacing(self, seal: Seal, *, rebase: bool, unquoted: bool = False) -> bool:
         """Find out whether a storage replaces an object on a condition that cannot be true.
 
         Nothing can be overwritten by it but what has come since a look that is the last thing
         before. Tells whether it has, which is a commit.
+
+        Args:
+            seal: Makes the commit.
+            rebase: Whether to go on top of what others have committed.
+            unquoted: Whether to ask with an ETag without its quotation marks. Conditions have that
+                form from then on, if this one was refused, and not before.
 
         Raises:
             NoConditionalPutError: It has, or knows no conditions, and nobody vouches for it.
@@ -73,11 +79,11 @@ class Trial:
             await self._settler.settle(rebase=rebase)
             return False
         attempt, body = await seal(Conditions(place, kept=False))
-        condition = self._means.guarded.form_of(NO_ETAG)
         try:
-            written = await self._means.store.put(HEAD, body, if_match=condition)
+            written = await self._means.store.put(HEAD, body, if_match=form_of(NO_ETAG, unquoted))
         except PreconditionFailed:
             self._learn(Conditions(place, kept=True))
+            self._means.guarded.unquoted = unquoted
             return False
         except NoConditionalPutError:
             self._learn(Conditions(place, kept=False))
@@ -138,11 +144,11 @@ class Trial:
         self._refusals += 1
         if self._refusals < _PATIENCE:
             return
-        if self._refusals == _PATIENCE and self._settler.base.etag is not None:
-            guarded.unquoted = True
-            await self.replacing(seal, rebase=rebase)
+        self._refusals = 0  # in the other form, or after an interruption, it counts anew
+        if not guarded.unquoted and self._settler.base.etag is not None:
+            await self.replacing(seal, rebase=rebase, unquoted=True)
             return
-        self._refusals, guarded.unquoted = 0, False
+        guarded.unquoted = False
         if not self._means.single_writer:
             raise refused_rightly(exists=self._settler.base.etag is not None)
         guarded.conditional = False

@@ -27,19 +27,20 @@ class Guarded:
         self.unquoted = False
         self._store = store
 
-    def form_of(self, etag: str) -> str:
-        """Return an ETag as the storage takes it for a condition."""
-        return etag.strip('"') if self.unquoted else etag
-
     async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
         """See `Store.put`."""
         if self.conditional:
-            condition = None if if_match is None else self.form_of(if_match)
+            condition = None if if_match is None else form_of(if_match, self.unquoted)
             return await self._store.put(name, body, if_match=condition)
         found = await self._store.get(name, unless=if_match)
         if (found and found.etag) != if_match:
             raise PreconditionFailed(name)
         return await self._store.overwrite(name, body)
+
+
+def form_of(etag: str, unquoted: bool) -> str:  # noqa: FBT001 - as `Guarded.unquoted`
+    """Return an ETag as it is sent for a condition."""
+    return etag.strip('"') if unquoted else etag
 
 
 def refused(*, saved: bool) -> NoConditionalPutError:

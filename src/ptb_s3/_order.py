@@ -14,7 +14,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple
@@ -116,10 +116,11 @@ def _runs(commits: Iterable[Commit]) -> list[list[Commit]]:
     lines: defaultdict[tuple[str, ...], list[Commit]] = defaultdict(list)
     for first, *_ in copies.values():
         lines[_line(first)].append(first)
-    # In a copied bucket, the storage's time does not tell what came before what.
-    told = [line for line in lines.values() if not any(commit.is_copy for commit in line)]
+    told, runs = list[list[Commit]](), list[list[Commit]]()
+    for line in lines.values():
+        # In a copied bucket, the storage's time does not tell what came before what.
+        (runs if any(commit.is_copy for commit in line) else told).append(line)
     begun = sorted(_taken(line[0]) for line in told)
-    runs = [line for line in lines.values() if line not in told]
     runs += [run for line in told for run in _split(line, begun)]
     return [[copy for commit in run for copy in copies[_id(commit)]] for run in runs]
 
@@ -133,20 +134,19 @@ def _split(line: Sequence[Commit], begun: Sequence[tuple[datetime, int]]) -> lis
     """
     runs: list[list[Commit]] = []
     given: set[int] = set()
+    highest, last = 0, datetime.max.replace(tzinfo=UTC)
+    since = last
     for commit in line:
-        (taken, revision), last = _taken(commit), runs[-1] if runs else []
-        since = _taken(last[0])[0] if last else taken
+        taken, revision = _taken(commit)
         after = bisect_right(begun, since, key=_TIME)
         others = begun[after : bisect_left(begun, taken, key=_TIME)]
-        again = revision in given or (
-            revision < max(given, default=0) and taken - _taken(last[-1])[0] > JITTER
-        )
-        if not last or again or any(first <= revision for _, first in others):
-            runs.append([commit])
-            given = {revision}
-        else:
-            last.append(commit)
-            given.add(revision)
+        again = revision in given or (revision < highest and taken - last > JITTER)
+        if not runs or again or any(first <= revision for _, first in others):
+            runs.append([])
+            given, highest, since = set(), 0, taken
+        runs[-1].append(commit)
+        given.add(revision)
+        highest, last = max(highest, revision), taken
     return runs
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from ptb_s3._base import Reader
 from ptb_s3._head import Conditions, Head
 from ptb_s3._keyring import Keyring
 from ptb_s3._store import MemoryStore, PreconditionFailed, Written
-from ptb_s3.errors import NoConditionalPutError
+from ptb_s3.errors import NoConditionalPutError, StorageUnavailableError
 
 
 class Heedless(StoreAround):
@@ -64,9 +65,12 @@ class Suspended(StoreAround):
 class Careless(StoreAround):
     """Refuses ETags in quotation marks, and takes those without for no condition."""
 
+    refused = 0
+
     async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
         if if_match is not None and not if_match.startswith('"'):
             return await self.store.overwrite(name, body)
+        self.refused += if_match is not None
         return await Suspended(self.store).put(name, body, if_match=if_match)
 
 
@@ -225,6 +229,41 @@ async def test_what_takes_an_etag_without_marks_for_no_condition_is_refused() ->
     with pytest.RaisesGroup(pytest.RaisesExc(NoConditionalPutError, match="has been saved")):
         await update(persistence, {"user_data": {1: {"n": 2}}})
     assert head_in(memory).conditions == Conditions("memory", kept=False)
+
+
+@pytest.mark.parametrize("how", ["no answer", "changed"])
+async def test_what_was_not_tried_to_its_end_is_not_trusted(how: str) -> None:
+    """No condition has the other form before a wrong one was refused in it: it might be none."""
+    memory = MemoryStore()
+    other = await started(memory)
+    await update(other, {"user_data": {2: {"n": 0}}})
+
+    class Interrupted(Careless):
+        looks = 0
+        tried = False
+
+        async def get(self, name: str, **options: Any) -> Any:
+            self.looks += name == "head" and self.refused == 2
+            if self.looks == 2 and how == "changed" and not self.tried:
+                self.tried = True  # the look before the trial, after that of the refusal
+                await update(other, {"user_data": {2: {"n": 1}}})
+            return await super().get(name, **options)
+
+        async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
+            if if_match and not if_match.startswith('"') and how == "no answer" and not self.tried:
+                self.tried = True
+                raise StorageUnavailableError("no answer")
+            return await super().put(name, body, if_match=if_match)
+
+    store = Interrupted(memory)
+    persistence = await started(store)
+    with contextlib.suppress(ExceptionGroup):
+        await update(persistence, {"user_data": {1: {"n": 1}}})
+    assert store.tried
+    await update(other, {"user_data": {2: {"n": 2}}})
+    with contextlib.suppress(ExceptionGroup):
+        await update(persistence, {"user_data": {1: {"n": 2}}})
+    assert (await make_persistence(memory, single_writer=True).get_user_data())[2] == {"n": 2}
 
 
 async def test_a_right_condition_that_is_refused_is_an_error_of_its_own() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -109,6 +110,20 @@ def test_a_line_that_goes_on_after_a_roll_back_is_newer_than_what_came_before(ot
     assert [(line, revision) for line, revision, _ in ordered[:4]] == newest
     assert ordered[3][2] == NOON + timedelta(minutes=69)
     assert [revision for _, revision, _ in ordered[4:]] == [10, 9, 8, 8, *range(7, 0, -1)]
+
+
+def test_many_commits_take_no_time() -> None:
+    """Of one line, as of a bot that never restarts, or of thousands, as of one that always does."""
+    one_line = [commit(revision, revision / 60) for revision in range(1, 50_001)]
+    many = [on_line(commit(revision, revision), f"{revision}/") for revision in range(1, 5_001)]
+    for commits in (one_line, many):
+        begun = time.process_time()
+        assert [c.header and c.header.revision for c in in_order(commits)] == [
+            *range(len(commits), 0, -1)
+        ]
+        assert (
+            time.process_time() - begun < 5
+        )  # 0.3 s; what grows with the square takes many times that
 
 
 def test_clocks_of_one_storage_may_differ() -> None:
