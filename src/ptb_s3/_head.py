@@ -33,6 +33,9 @@ MAX_REQUEST = 1024
 # schedule there is, whatever the future brings ("ski rental"); the slack keeps tiny blobs from
 # being written all the time.
 COMPACTION_SLACK = 64 * 1024
+# How many times that price the differential takes where the blob is written anew before it has cost
+# anything. It has doubled then, so that all such blobs together are less than twice the last one.
+DWARFING = 2
 
 
 class Ref(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -126,12 +129,14 @@ class Part:
             written: what a commit changes itself has to be sent either way.
         recent: What has changed last, and is in no full page yet.
         full: The pages before.
+        size: Bytes that all of it takes in this head, where this process has made it.
     """
 
     ref: Ref | None = None
     cost: int = 0
     recent: Mapping[Key, Entry] = field(default_factory=dict)
     full: tuple[Page, ...] = ()
+    size: int = field(default=0, compare=False)
 
     @property
     def differential(self) -> Mapping[Key, Entry]:
@@ -327,10 +332,15 @@ def follow(
 
 
 def due(part: Part) -> bool:
-    """Tell whether writing a kind's blob anew has paid for itself."""
+    """Tell whether writing a kind's blob anew has paid for itself, or is sure to.
+
+    Where the differential dwarfs the blob, as after a first bulk of data, it is: one commit would
+    carry more along than the next blob takes, and a start that reads it from head takes longer.
+    """
     if part.ref is None:
         return part.has_changed
-    return part.cost >= part.ref.size + COMPACTION_SLACK
+    price = part.ref.size + COMPACTION_SLACK
+    return part.cost >= price or part.size >= DWARFING * price
 
 
 def _follow_part(

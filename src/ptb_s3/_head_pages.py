@@ -194,7 +194,7 @@ def _pack(
             full[-MERGED:] = [page(dict(changes))]
     carried = sum(_carried(one, revision) for one in [*full, *last])
     frames = [one.frame for one in [*full, *last]]
-    return Part(part.ref, part.cost + carried, recent, tuple(full)), frames
+    return Part(part.ref, part.cost + carried, recent, tuple(full), sum(map(len, frames))), frames
 
 
 def _carried(page: Page, revision: int) -> int:

@@ -32,6 +32,14 @@ def after(base: Head, changed: Changes, refs: dict[Kind, Ref] | None = None) -> 
     return follow(base, changed, commit=f"c{base.revision}", writer=WRITER, refs=refs or {})
 
 
+def follow_with_blob(base: Head, values: dict[Key, bytes | None]) -> Head:
+    """Return the head after one whose blob is written and referred to, once it is encoded."""
+    base, _ = encode(base, lambda page: page, KEY_ID)
+    ref = Ref(base.revision, "v", 1000, 1, KEY_ID, COMMIT)
+    head = after(base, changes(user_data=values), {Kind.USER_DATA: ref})
+    return encode(head, lambda page: page, KEY_ID)[0]
+
+
 def test_the_differential_is_cumulative() -> None:
     """A head carries every entity changed since the blob, with its last change."""
     head = after(NEW, changes(user_data={1: b"a", 2: b"b"}))
@@ -179,3 +187,14 @@ def test_compaction_is_due_once_it_has_paid() -> None:
     assert not due(Part(None, 0, {}))
     assert not due(Part(REF, REF.size + COMPACTION_SLACK - 1, entry))
     assert due(Part(REF, REF.size + COMPACTION_SLACK, entry))
+
+
+def test_a_differential_that_dwarfs_its_blob_is_due_at_once() -> None:
+    """A first bulk of data is not carried along first; one large value that changes stays so."""
+    price = REF.size + COMPACTION_SLACK
+    entry: dict[Key, Entry] = {1: Entry(3, b"a")}
+    assert not due(Part(REF, 0, entry, (), 2 * price - 1))
+    assert due(Part(REF, 0, entry, (), 2 * price))
+    small = after(NEW, changes(user_data={0: b"a"}))
+    grown = follow_with_blob(small, {number: os.urandom(100) for number in range(2_000)})
+    assert due(grown.parts[Kind.USER_DATA])
