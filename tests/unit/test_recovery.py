@@ -13,6 +13,7 @@ from tests.support import (
     OTHER_KEY,
     AnyOrder,
     Persistence,
+    StoreAround,
     make_persistence,
     opened,
     update,
@@ -25,7 +26,7 @@ from ptb_s3._container import HEAD
 from ptb_s3._recovery import Found
 from ptb_s3._repository import Repository
 from ptb_s3._state import Kind
-from ptb_s3._store import MemoryStore
+from ptb_s3._store import Fetched, MemoryStore, hand_over
 from ptb_s3.errors import (
     ConflictError,
     DamagedObjectError,
@@ -396,6 +397,32 @@ async def test_memory_is_not_written_where_nothing_tells_of_others() -> None:
         await bot.commit()
     assert "PTB_S3_SINGLE_WRITER" in caught.value.__notes__[0]
     assert HEAD not in store.current()
+
+
+@pytest.mark.parametrize("broken_off", [1, 2])
+async def test_memory_is_not_written_over_what_was_read_in_part(broken_off: int) -> None:
+    """An older head that was put back is not lost, though its body broke off on the way."""
+
+    class BreakingOff(StoreAround):
+        left = 0
+
+        async def get(self, name: str, into: Any = None, **options: Any) -> Fetched | None:
+            found = await self.store.get(name, **options)
+            if found is not None and name == HEAD and found.body and self.left:
+                self.left -= 1
+                found = found._replace(body=found.body[: len(found.body) // 2])
+            return hand_over(found, into)
+
+    memory = await a_store()
+    store = BreakingOff(memory)
+    bot = await opened(store, resolve=ours_wins, rewrites_lost=True)
+    older = memory._history[HEAD][-2].body
+    memory.replace(HEAD, older)
+    bot.stage(USER, 2, b"unsaved")
+    store.left = broken_off
+    with pytest.raises(HeadLostError):
+        await bot.commit()
+    assert memory.current()[HEAD] == older
 
 
 async def test_memory_is_not_written_over_what_others_committed() -> None:
