@@ -13,6 +13,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from functools import partial
+from typing import NamedTuple
 
 from ptb_s3._base import Reader
 from ptb_s3._container import HEAD, Header
@@ -108,46 +109,88 @@ async def plan_prune(
     """
     listing = await list_all(store, advance)
     commits = await _read(store, HEAD, listing[HEAD], advance)
+    locked = await locks(store, HEAD, listing[HEAD]) if lockable else {}
 
-    current = _current(listing[HEAD])
-    locked = {HEAD: await locks(store, HEAD, listing[HEAD]) if lockable else {}}
+    def is_other(commit: Commit) -> bool:
+        return commit.header is not None and store_id not in (None, commit.header.store)
 
     def chosen(ordered: list[Commit], also: Container[str]) -> list[Version]:
         keep = policy.keeps([commit.made.astimezone(zone) for commit in ordered])
         pairs = zip((commit.version for commit in ordered), keep, strict=True)
         return [version for version, kept in pairs if kept or version.version_id in also]
 
-    def is_other(commit: Commit) -> bool:
-        return commit.header is not None and store_id not in (None, commit.header.store)
-
-    others = {commit.version.version_id for commit in commits if is_other(commit)}
+    current = _current(listing[HEAD])
     ordered = in_order(c for c in commits if c.header is not None and not is_other(c))
-    choose = partial(chosen, also=current | locked[HEAD].keys())
+    choose = partial(chosen, also=current | locked.keys())
     kept, damaged = await _kept_commits(store, reader, ordered, choose, advance)
-    good = [commit for commit in ordered if commit.version.version_id not in damaged]
-    wanted = {version.version_id for version in chosen(good, current)}
-    locked[HEAD] = {id_: lock for id_, lock in locked[HEAD].items() if id_ not in wanted | others}
-    unread = {HEAD: damaged | {c.version.version_id for c in commits if c.header is None}}
+    others = _ids(filter(is_other, commits))
+    wanted = chosen([c for c in ordered if c.version.version_id not in damaged], current)
+    staying = {
+        HEAD: _Staying(
+            current | others | {opened.version.version_id for opened in kept},
+            damaged | _ids(commit for commit in commits if commit.header is None),
+            _without(locked, others | {version.version_id for version in wanted}),
+        )
+    }
     needed = _needed_blobs(kept, listing)
-    needed[HEAD] = {opened.version.version_id for opened in kept} | others
-    for name, versions in listing.items():
-        needed[name] |= _current(versions)
-        if name != HEAD:
-            rest = [version for version in versions if version.version_id not in needed[name]]
-            read = [c for c in await _read(store, name, rest) if c.header is not None]
-            needed[name] |= {c.version.version_id for c in read if is_other(c)}
-            known = {commit.version.version_id for commit in read}
-            unread[name] = {version.version_id for version in rest} - known
-            needed[name] |= unread[name]
-            rest = [version for version in rest if version.version_id not in needed[name]]
-            locked[name] = await locks(store, name, rest) if lockable else {}
-        needed[name] |= unread[name] | locked[name].keys()
-    plan = _dooming(listing, lambda name, version: version.version_id not in needed[name])
+    for kind in Kind:
+        at_least = needed[kind] | _current(listing[kind])
+        staying[kind] = await _blobs_that_stay(
+            store, kind, listing[kind], at_least, is_other, lockable=lockable
+        )
+    plan = _dooming(listing, lambda name, version: version.version_id not in staying[name].ids)
     plan.kept = await _whole(store, kept, listing)
-    plan.unread = sum(map(len, unread.values()))
+    plan.unread = sum(len(one.unread) for one in staying.values())
     plan.others = len(others)
-    plan.locked = locked
+    plan.locked = {name: one.locked for name, one in staying.items()}
     return plan
+
+
+class _Staying(NamedTuple):
+    """Which versions of an object stay.
+
+    Attributes:
+        needed: Those that are current, or that a commit which stays needs.
+        unread: Those that cannot be read.
+        locked: Those of the others that nobody can delete, by id.
+    """
+
+    needed: set[str]
+    unread: set[str]
+    locked: dict[str, Lock]
+
+    @property
+    def ids(self) -> set[str]:
+        return self.needed | self.unread | self.locked.keys()
+
+
+async def _blobs_that_stay(
+    store: Archive,
+    kind: Kind,
+    versions: Sequence[Version],
+    needed: set[str],
+    is_other: Callable[[Commit], bool],
+    *,
+    lockable: bool,
+) -> _Staying:
+    """Choose a kind's blobs: what is needed, another store's, unreadable or locked stays."""
+    rest = [version for version in versions if version.version_id not in needed]
+    read = [c for c in await _read(store, kind, rest) if c.header is not None]
+    staying = _Staying(
+        needed | _ids(filter(is_other, read)),
+        {version.version_id for version in rest} - _ids(read),
+        {},
+    )
+    going = [version for version in rest if version.version_id not in staying.ids]
+    return staying._replace(locked=await locks(store, kind, going) if lockable else {})
+
+
+def _ids(commits: Iterable[Commit]) -> set[str]:
+    return {commit.version.version_id for commit in commits}
+
+
+def _without(locked: dict[str, Lock], ids: Container[str]) -> dict[str, Lock]:
+    return {version_id: lock for version_id, lock in locked.items() if version_id not in ids}
 
 
 def _current(versions: list[Version]) -> set[str]:
