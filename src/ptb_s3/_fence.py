@@ -18,6 +18,7 @@ from telegram import Bot, TelegramObject
 from telegram._utils.defaultvalue import DefaultValue
 from telegram.ext import InvalidCallbackData
 
+from ptb_s3._marks import MARKS
 from ptb_s3._own_modules import MAIN
 from ptb_s3.errors import SettingsError
 
@@ -44,18 +45,6 @@ _VALUE_TYPES: Final = {
 _TELEGRAM: Final = (TelegramObject, Enum, tuple, DefaultValue, InvalidCallbackData)
 
 
-class SetBot:
-    """Stands in a pickle for: give this object its state, and the bot. Part of the format."""
-
-
-class TheBot:
-    """Stands in a pickle for a bot that is a value by itself. Part of the format."""
-
-
-class Member:
-    """Stands in a pickle for: the members of an enum that have these names. Part of the format."""
-
-
 def full_name(cls: type) -> str:
     """Return the name that a pickle knows a class by."""
     return f"{cls.__module__}.{cls.__qualname__}"
@@ -67,7 +56,7 @@ def is_within(module: str, packages: Iterable[str]) -> bool:
 
 
 def _value_types() -> dict[str, type]:
-    named: dict[str, type] = {full_name(mark): mark for mark in (SetBot, TheBot, Member)}
+    named: dict[str, type] = {full_name(mark): mark for mark in MARKS}
     for module, names in _VALUE_TYPES.items():
         for name in names.split():
             cls = getattr(importlib.import_module(module), name)

@@ -34,7 +34,8 @@ from telegram import Bot, TelegramObject
 
 from ptb_s3 import _sets
 from ptb_s3._apart import Apart, anew
-from ptb_s3._fence import Fence, SetBot, TheBot, full_name, is_value_type
+from ptb_s3._fence import Fence, full_name, is_value_type
+from ptb_s3._marks import SetBot, TheBot
 from ptb_s3._own_modules import MAIN
 from ptb_s3._remedies import FUNCTION, remedy
 from ptb_s3._uncopied import Uncopied

@@ -14,7 +14,7 @@ import msgspec
 from ptb_s3 import _callback_data
 from ptb_s3._callback_data import CallbackData
 from ptb_s3._codec import PickleSerializer, Serializer, load_all
-from ptb_s3._fence import SetBot
+from ptb_s3._marks import RESERVED
 from ptb_s3._state import BOT_DATA_KEY, MANY_ALIKE, MAX_ENTITY, Entities, Key, Kind, is_key
 from ptb_s3._words import MAX_WORDS, common_words, sample
 from ptb_s3.errors import DamagedFileError, SerializationError
@@ -166,7 +166,7 @@ def share_words(
 def _loaded(serializer: PickleSerializer, items: Iterable[tuple[Key, bytes]]) -> dict[Key, object]:
     values: dict[Key, object] = {}
     for key, data in items:
-        if SetBot.__module__.encode() not in data:
+        if RESERVED.encode() not in data:
             with suppress(Exception):  # a class of one's own
                 values[key] = serializer.loads(data)
     return values

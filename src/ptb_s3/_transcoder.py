@@ -25,7 +25,8 @@ from telegram.ext._picklepersistence import _reconstruct_to
 from ptb_s3 import _sets
 from ptb_s3._apart import Apart
 from ptb_s3._codec import PickleSerializer
-from ptb_s3._fence import Fence, Member, SetBot
+from ptb_s3._fence import Fence
+from ptb_s3._marks import Member, SetBot
 from ptb_s3._pickling import BUILT_IN, SlowPickler, Writing, explain
 from ptb_s3._standins import OWN_BOT, StandIn, StandIns, StandInType
 from ptb_s3._unpickling import Reading

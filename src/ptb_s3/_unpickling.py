@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from telegram import Bot, TelegramObject
 
-from ptb_s3._fence import Fence, Member, SetBot, TheBot
+from ptb_s3._fence import Fence
+from ptb_s3._marks import Member, SetBot, TheBot
 from ptb_s3._words import Words
 
 # Sets the state of an object, in the unpickler that is written in Python.

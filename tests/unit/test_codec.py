@@ -678,3 +678,15 @@ class TestAnySerializer:
 
         with pytest.raises(SerializationError, match="returned str, not bytes"):
             dump(Text(), 1)
+
+
+def test_the_names_of_marks_are_those_of_the_format() -> None:
+    """What another writer writes is read, and what is written names nothing of our layout."""
+    by_hand = b"\x80\x02cptb-s3/1\nTheBot\n\x88\x85R."  # TheBot(True)
+    codec = PickleSerializer(bot=lambda: OWN_BOT)
+    assert codec.loads(by_hand) is OWN_BOT
+    chat = Chat(1, "private")
+    chat.set_bot(OWN_BOT)
+    written = codec.dumps(chat) + codec.dumps(OWN_BOT)
+    assert b"ptb_s3" not in written
+    assert written.count(b"ptb-s3/1") == 2

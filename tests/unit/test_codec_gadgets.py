@@ -20,7 +20,7 @@ from tests.vectors import reference
 
 from ptb_s3 import Key, Keyring
 from ptb_s3._codec import PickleSerializer, load_all
-from ptb_s3._fence import SetBot, TheBot
+from ptb_s3._marks import SetBot, TheBot
 from ptb_s3._state import Kind
 from ptb_s3._store import MemoryStore
 from ptb_s3.errors import DamagedObjectError, PersistenceError, UnfitTypeError, UnknownTypeError

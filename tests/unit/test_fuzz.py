@@ -41,7 +41,7 @@ from tests.vectors import reference
 
 from ptb_s3._codec import load_all
 from ptb_s3._container import HEAD, MAX_PAGE
-from ptb_s3._fence import TheBot
+from ptb_s3._marks import TheBot
 from ptb_s3._unpickling import Reading
 from ptb_s3.errors import DamagedObjectError
 

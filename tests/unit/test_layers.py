@@ -85,6 +85,7 @@ LAYERS = (
     "_words",
     "_zones",
     "_fence",
+    "_marks",
     "_remedies",
     "_own_modules",
     "_bucket",

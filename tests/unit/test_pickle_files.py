@@ -31,7 +31,7 @@ from telegram.ext import ContextTypes, ExtBot, PicklePersistence
 from telegram.warnings import PTBUserWarning
 
 from ptb_s3._codec import PickleSerializer, load_all
-from ptb_s3._fence import Member
+from ptb_s3._marks import Member
 from ptb_s3._pickle_files import read_pickle_persistence, write_pickle_persistence
 from ptb_s3._ptb_maps import Skipped, join
 from ptb_s3._state import Entities, Kind

@@ -356,8 +356,8 @@ def test_functions_are_not_called(gadget: bytes) -> None:
     "gadget",
     [
         b"cbuiltins\ngetattr\n(ctelegram._chat\nChat\nS'get_bot'\ntR(tR.",
-        b"cptb_s3._fence\nTheBot\n(I01\ntR}S'_base_url'\nS'a'\nsb.",
-        b"cptb_s3._fence\nSetBot\n(I1\n}tR.",
+        b"cptb-s3/1\nTheBot\n(I01\ntR}S'_base_url'\nS'a'\nsb.",
+        b"cptb-s3/1\nSetBot\n(I1\n}tR.",
         b"Pno mark\n.",
         b"cshop\nOrder\n}b.",
         b"N.N.",
