@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, cast
 from telegram.ext import ExtBot
 
 from ptb_s3 import Keyring, S3Persistence
-from ptb_s3._keyring import Key, KeySource
+from ptb_s3._key_source import KeySource
+from ptb_s3._keyring import Key
 from ptb_s3._repository import Repository
 from ptb_s3._state import Changes, Kind
 from ptb_s3._store import Fetched, Lock, MemoryStore, Remains, Store, Version, Written

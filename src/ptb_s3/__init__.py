@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ptb_s3._codec import PickleSerializer, Serializer
-    from ptb_s3._keyring import Key, Keyring, KeySource, Sealed, SealingKey
+    from ptb_s3._key_source import KeySource, Sealed, SealingKey
+    from ptb_s3._keyring import Key, Keyring
     from ptb_s3._merge import merge_values
     from ptb_s3.application import PersistentApplication
     from ptb_s3.persistence import S3Persistence, Stats
@@ -31,7 +32,8 @@ __all__ = [
 
 _HOMES = {
     "_codec": ("PickleSerializer", "Serializer"),
-    "_keyring": ("Key", "KeySource", "Keyring", "Sealed", "SealingKey"),
+    "_key_source": ("KeySource", "Sealed", "SealingKey"),
+    "_keyring": ("Key", "Keyring"),
     "_merge": ("merge_values",),
     "application": ("PersistentApplication",),
     "persistence": ("S3Persistence", "Stats"),

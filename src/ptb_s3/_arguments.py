@@ -1,4 +1,4 @@
-"""Check what a user gives before anything is made of it: prefix, restore request, serializer. Pure.
+"""Check what a user gives before anything is made of it: restore request, serializer. Pure.
 
 Each would be written, or asked for, without a word; and the next start, or the next listing, would
 find out. A fault is returned as the end of a sentence, since the name in front of it differs: an
@@ -11,37 +11,13 @@ import re
 from collections.abc import Collection, Hashable, Mapping
 from typing import Protocol
 
+from ptb_s3._s3_place import UNPRINTABLE
 from ptb_s3.errors import SettingsError
 
-# Of a whole name, in UTF-8 (Amazon S3 User Guide, "Naming Amazon S3 objects").
-MAX_NAME_BYTES = 1024
-# What may follow the prefix: kinds take 13 bytes, and the doctor's scratch objects some 40.
-MAX_OBJECT_BYTES = 64
-MAX_PREFIX_BYTES = MAX_NAME_BYTES - MAX_OBJECT_BYTES
 # Characters. Version ids of AWS have 32, and may have up to 1,024 bytes.
 MAX_REQUEST = 1024
 
 _SERIALIZER_ID = re.compile(r"[a-z0-9._-]{1,32}")  # FORMAT.md, section 2
-# Of categories Cc and Cs. A half of a surrogate pair has no UTF-8.
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-
-_ANOTHER_NAME = (
-    "Some servers list such objects under another name than they keep them by, and history, prune "
-    "and forget would not see them."
-)
-_PREFIX_FAULTS = (
-    (_UNPRINTABLE, "holds a character that cannot be seen. Leave it out."),
-    (
-        re.compile(r"^/"),
-        "begins with a slash: everything would lie in a folder without a name. Leave it out.",
-    ),
-    (re.compile(r"//"), f"holds two slashes in a row. {_ANOTHER_NAME} Give one."),
-    (re.compile(r"\\"), f"holds a backslash. {_ANOTHER_NAME} Part folders with '/'."),
-    (
-        re.compile(r"(^|/)\.\.?(/|$)"),
-        f"has a part '.' or '..', which means no folder here. {_ANOTHER_NAME} Leave it out.",
-    ),
-)
 
 
 class Identified(Protocol):
@@ -51,29 +27,6 @@ class Identified(Protocol):
     def id(self) -> str: ...
 
 
-def prefix_fault(prefix: str) -> str | None:
-    """Return what is wrong with a prefix, as the end of a sentence, or None."""
-    for pattern, fault in _PREFIX_FAULTS:
-        if pattern.search(prefix):
-            return fault
-    size = len(prefix.encode())
-    if size > MAX_PREFIX_BYTES:
-        return (
-            f"takes {size} bytes, and {MAX_PREFIX_BYTES} fit: names of objects have at most "
-            f"{MAX_NAME_BYTES}. Give a shorter one."
-        )
-    return None
-
-
-def check_prefix(prefix: str) -> None:
-    """Refuse a prefix that is given in code.
-
-    Raises:
-        SettingsError: Objects under it would not be found again everywhere.
-    """
-    _check("prefix=", prefix_fault(prefix))
-
-
 def restore_fault(request: str) -> str | None:
     """Return what keeps a text from being a restore request, likewise."""
     if len(request) > MAX_REQUEST:
@@ -81,7 +34,7 @@ def restore_fault(request: str) -> str | None:
             f"has {len(request)} characters, and at most {MAX_REQUEST} are taken. Give a revision, "
             "a time, or the version id of a head."
         )
-    if _UNPRINTABLE.search(request):
+    if UNPRINTABLE.search(request):
         return "holds a character that cannot be seen. Give it again without."
     return None
 

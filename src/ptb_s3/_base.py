@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ptb_s3 import _container, _head_pages, _state
 from ptb_s3._container import HEAD, Header
 from ptb_s3._head import Head, Part, Ref
-from ptb_s3._keyring import KeySource, for_history
+from ptb_s3._key_source import KeySource, for_history
 from ptb_s3._state import Entities, Entries, Kind
 from ptb_s3._store import Fetched
 from ptb_s3.errors import (

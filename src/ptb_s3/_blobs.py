@@ -11,7 +11,8 @@ from ptb_s3._codec import PickleSerializer, Serializer
 from ptb_s3._locks import running
 from ptb_s3._repository import Repository
 from ptb_s3._state import MANY_ALIKE, Kind
-from ptb_s3._words import MAX_WORDS, common_words, sample
+from ptb_s3._word_format import MAX_WORDS
+from ptb_s3._words import common_words, sample
 from ptb_s3.errors import PersistenceError
 
 # Seconds of a flush that are kept for the head that refers to blobs just written.

@@ -40,7 +40,8 @@ from ptb_s3._unpickling import (
     UnknownClassError,
     Unpickler,
 )
-from ptb_s3._words import Memo, Words, has_bare_form, is_bare, strip
+from ptb_s3._word_format import is_bare
+from ptb_s3._words import Memo, Words, has_bare_form, strip
 from ptb_s3.errors import (
     DamagedObjectError,
     SerializationError,

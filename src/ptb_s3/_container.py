@@ -17,7 +17,7 @@ import zstandard
 from cryptography.cobblestone import Cobblestone256Decryptor, Cobblestone256Encryptor
 from cryptography.exceptions import InvalidTag
 
-from ptb_s3._keyring import KeySource, SealingKey
+from ptb_s3._key_source import KeySource, SealingKey
 from ptb_s3._store import empty_stream
 from ptb_s3.errors import DamagedObjectError
 

@@ -11,7 +11,7 @@ import math
 import random
 import threading
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Protocol
 
 from telegram import Update
 
@@ -26,9 +26,6 @@ from ptb_s3.errors import (
     PersistenceError,
     StorageUnavailableError,
 )
-from ptb_s3.persistence import S3Persistence
-
-_Persistence: TypeAlias = S3Persistence[Any, Any, Any]
 
 # Seconds for which a call goes on by default, besides what handlers and the first load take. Hosts
 # give an update 30 s or more, and Telegram waits for longer than that.
@@ -40,6 +37,15 @@ BLOBS_PATIENCE = 5.0
 # comes at once: two instances that take turns meet once each time.
 RETRY_PAUSE = 0.05
 MAX_RETRY_PAUSE = 1.0
+
+
+class Persistence(Protocol):
+    """As much of an `S3Persistence` as is needed here."""
+
+    @property
+    def open_already(self) -> GroupCommit | None: ...
+
+    async def opened(self) -> GroupCommit: ...
 
 
 class Host:
@@ -91,7 +97,7 @@ class Host:
             self.open = None
 
 
-async def prepare(application: App, persistence: _Persistence, host: Host) -> GroupCommit:
+async def prepare(application: App, persistence: Persistence, host: Host) -> GroupCommit:
     """Initialise the application, or bring its state up to date; nothing is unsaved afterwards."""
     fresh = persistence.open_already is None
     if not host.begun:
@@ -164,7 +170,7 @@ class Delivery:
         self._overtaken = 0
         self._in_handlers = False
 
-    async def run(self, persistence: _Persistence, host: Host) -> bool:
+    async def run(self, persistence: Persistence, host: Host) -> bool:
         """Do what `deliver` says, when it is its turn."""
         if host.ready:
             self._allow(PATIENCE)

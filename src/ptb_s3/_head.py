@@ -16,7 +16,7 @@ from ptb_s3._container import Changed, Header, Hex16, Hex32
 from ptb_s3._delivered import Delivered
 from ptb_s3._erasure import Erasures
 from ptb_s3._state import Changes, Key, Kind
-from ptb_s3._words import MAX_WORDS
+from ptb_s3._word_format import MAX_WORDS
 
 # Writers whose last commit a head lists. An outcome is settled within seconds of the attempt; so
 # many other processes do not start and commit in between.

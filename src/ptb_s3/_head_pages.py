@@ -31,7 +31,7 @@ from ptb_s3._head import (
     Writer,
 )
 from ptb_s3._state import KEY_TYPES, Key, Kind, is_full, page_of, pages
-from ptb_s3._words import MAX_LENGTH, MAX_WORDS
+from ptb_s3._word_format import MAX_LENGTH, MAX_WORDS
 from ptb_s3.errors import DamagedObjectError
 
 # Bytes of entries that go into one page of the differential: the most that a commit packs anew.

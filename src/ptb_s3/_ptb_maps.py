@@ -16,7 +16,8 @@ from ptb_s3._callback_data import CallbackData
 from ptb_s3._codec import PickleSerializer, Serializer, load_all
 from ptb_s3._marks import RESERVED
 from ptb_s3._state import BOT_DATA_KEY, MANY_ALIKE, MAX_ENTITY, Entities, Key, Kind, is_key
-from ptb_s3._words import MAX_WORDS, common_words, sample
+from ptb_s3._word_format import MAX_WORDS
+from ptb_s3._words import common_words, sample
 from ptb_s3.errors import DamagedFileError, SerializationError
 
 _T = TypeVar("_T")

@@ -6,10 +6,10 @@ have the rest resolved, one entity at a time, against the state that both had in
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
-from ptb_s3 import _state, _words
+from ptb_s3 import _state
 from ptb_s3._base import Base, Blob
 from ptb_s3._head import Head, Part
 from ptb_s3._state import Changes, Entities, Key, Kind
@@ -166,14 +166,6 @@ def resolved(
         refusal.kind, refusal.key = kind.value, key
         raise refusal
     return resolution
-
-
-def spell_out(changes: Changes, words: Sequence[str]) -> Changes:
-    """Return changes whose values need no words: the same for readers of any head."""
-    return {
-        kind: {key: v if v is None else _words.spell_out(v, words) for key, v in changed.items()}
-        for kind, changed in changes.items()
-    }
 
 
 def blobs_after(base: Base, theirs: Base) -> dict[Kind, Blob]:

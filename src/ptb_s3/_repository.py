@@ -25,7 +25,7 @@ from ptb_s3._current import Current, look_at_current
 from ptb_s3._erasure import subjects
 from ptb_s3._guarded import Guarded
 from ptb_s3._history import History, Snapshot
-from ptb_s3._keyring import KeySource
+from ptb_s3._key_source import KeySource
 from ptb_s3._means import LOAD_PAUSE, LOAD_TRIES, Counters, Means
 from ptb_s3._mending import base_of, continued, is_lost, nothing_newer, place, transplanted
 from ptb_s3._order import put_back

@@ -12,7 +12,6 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from ptb_s3._arguments import check_prefix
 from ptb_s3._s3_addressing import STYLES, Addressing, Style
 from ptb_s3._s3_answers import (
     Answer,
@@ -32,7 +31,7 @@ from ptb_s3._s3_client import ATTEMPTS, BACKOFF, Link, Untyped, jitter, options,
 from ptb_s3._s3_deletion import Deletion
 from ptb_s3._s3_glance import Glance
 from ptb_s3._s3_listing import Page, Progress, remaining
-from ptb_s3._s3_place import OURS, THEIRS, bucket_in_it, check_endpoint, without_label
+from ptb_s3._s3_place import OURS, THEIRS, bucket_in_it, check_endpoint, check_prefix, without_label
 from ptb_s3._store import SLOWEST, Fetched, Into, Lock, Remains, Version, Written
 from ptb_s3._workers import Worker
 from ptb_s3.errors import PersistenceError, SettingsError, StorageUnavailableError

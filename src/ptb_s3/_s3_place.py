@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -25,6 +26,57 @@ _PROVIDERS = (
     ".your-objectstorage.com",
 )
 """What the hosts of other providers' APIs end in, after a region, an account or a word."""
+
+# Of a whole name, in UTF-8 (Amazon S3 User Guide, "Naming Amazon S3 objects").
+MAX_NAME_BYTES = 1024
+# What may follow the prefix: kinds take 13 bytes, and the doctor's scratch objects some 40.
+MAX_OBJECT_BYTES = 64
+MAX_PREFIX_BYTES = MAX_NAME_BYTES - MAX_OBJECT_BYTES
+# Of categories Cc and Cs. A half of a surrogate pair has no UTF-8.
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+_ANOTHER_NAME = (
+    "Some servers list such objects under another name than they keep them by, and history, prune "
+    "and forget would not see them."
+)
+_PREFIX_FAULTS = (
+    (UNPRINTABLE, "holds a character that cannot be seen. Leave it out."),
+    (
+        re.compile(r"^/"),
+        "begins with a slash: everything would lie in a folder without a name. Leave it out.",
+    ),
+    (re.compile(r"//"), f"holds two slashes in a row. {_ANOTHER_NAME} Give one."),
+    (re.compile(r"\\"), f"holds a backslash. {_ANOTHER_NAME} Part folders with '/'."),
+    (
+        re.compile(r"(^|/)\.\.?(/|$)"),
+        f"has a part '.' or '..', which means no folder here. {_ANOTHER_NAME} Leave it out.",
+    ),
+)
+
+
+def prefix_fault(prefix: str) -> str | None:
+    """Return what is wrong with a prefix, as the end of a sentence, or None."""
+    for pattern, fault in _PREFIX_FAULTS:
+        if pattern.search(prefix):
+            return fault
+    size = len(prefix.encode())
+    if size > MAX_PREFIX_BYTES:
+        return (
+            f"takes {size} bytes, and {MAX_PREFIX_BYTES} fit: names of objects have at most "
+            f"{MAX_NAME_BYTES}. Give a shorter one."
+        )
+    return None
+
+
+def check_prefix(prefix: str) -> None:
+    """Refuse a prefix that is given in code.
+
+    Raises:
+        SettingsError: Objects under it would not be found again everywhere.
+    """
+    fault = prefix_fault(prefix)
+    if fault is not None:
+        raise SettingsError(f"prefix= {fault}")
 
 
 def check_endpoint(endpoint_url: str | None, bucket: str = "", variable: str = OURS) -> None:

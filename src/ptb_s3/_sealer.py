@@ -15,7 +15,7 @@ from ptb_s3 import _container, _head_pages, _state
 from ptb_s3._base import Identity
 from ptb_s3._container import HEAD, Changed, Header, Unsealer
 from ptb_s3._head import Head, Ref
-from ptb_s3._keyring import KeySource, SealingKey, sealing_key
+from ptb_s3._key_source import KeySource, SealingKey, sealing_key
 from ptb_s3._state import Entities, Key, Kind
 from ptb_s3.errors import DamagedObjectError, UnknownKeyError, UnreadableError
 

@@ -11,10 +11,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ptb_s3 import _rebase, _state, _words
+from ptb_s3 import _rebase, _state
 from ptb_s3._base import Base
 from ptb_s3._rebase import Rebased, Resolution, Resolve, resolved
 from ptb_s3._state import Changes, Entities, Key, Kind
+from ptb_s3._word_format import spell_out, spell_out_all
 from ptb_s3.errors import ConflictError, OvertakenError
 
 
@@ -222,13 +223,13 @@ class Staged:
     def spell_out(self, words: Sequence[str]) -> None:
         """Have no value refer to words: those that follow are others."""
         for kind, entities in self.base.entities.items():
-            spelled = _rebase.spell_out({kind: {**entities}}, words)
+            spelled = spell_out_all({kind: {**entities}}, words)
             _state.apply(entities, spelled[kind])
-        self.dirty = _rebase.spell_out(self.dirty, words)
-        self.overtaken = _rebase.spell_out(self.overtaken, words)
+        self.dirty = spell_out_all(self.dirty, words)
+        self.overtaken = spell_out_all(self.overtaken, words)
         self.words = ()
         self.stuck = {
-            entity: Stuck(*(v if v is None else _words.spell_out(v, words) for v in change))
+            entity: Stuck(*(v if v is None else spell_out(v, words) for v in change))
             for entity, change in self.stuck.items()
         }
 

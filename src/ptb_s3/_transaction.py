@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from telegram import Update
 from telegram.ext import Application
@@ -13,7 +13,6 @@ from ptb_s3._group_commit import GroupCommit
 from ptb_s3._ptb import Internals, tasks
 from ptb_s3._rollback import Rollback
 from ptb_s3._state import BOT_DATA_KEY, Kind
-from ptb_s3.application import PersistentApplication
 from ptb_s3.errors import ConflictError, OvertakenError, PersistenceError
 
 App: TypeAlias = Application[Any, Any, Any, Any, Any, Any]
@@ -26,6 +25,13 @@ Entity: TypeAlias = tuple[str | None, object]
 
 # Seconds for which tasks that were cancelled may go on, before what they change is not waited for.
 CANCEL_PATIENCE = 1.0
+
+
+@runtime_checkable
+class StagesDrops(Protocol):
+    """An application that stages the drops of an update as it makes them."""
+
+    def take_back_drops(self) -> None: ...
 
 
 def entity_of(fault: PersistenceError) -> Entity:
@@ -141,7 +147,7 @@ class Transaction:
         if self.processed and not self._retry:
             self._before.mark_again()
             return
-        if isinstance(self._application, PersistentApplication):
+        if isinstance(self._application, StagesDrops):
             self._application.take_back_drops()
         self._commits.said = self._said  # it was said of what is no more
         if self._retry:

@@ -13,25 +13,24 @@ import pickle
 import re
 import sys
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any, Final, TypeAlias, TypeVar
 
+from ptb_s3._word_format import (
+    FIXED,
+    LENGTH_BYTES,
+    MAX_LENGTH,
+    MAX_WORDS,
+    OPENING,
+    PREAMBLE,
+    framed,
+    note,
+    spell,
+)
+
 K = TypeVar("K")
 
-# Words of a store, at most: a bare value that is loaded alone has to look up each of them first.
-MAX_WORDS: Final = 61
-# Characters of a word, at most: longer ones are text, and that is not for many values the same.
-MAX_LENGTH: Final = 32
-# Every store's first three, and how a pickle spells them. To make this time zone takes three calls,
-# and most times that a bot keeps have it. There is but one empty text, so that it often stands in a
-# value twice.
-_FIXED: Final[Mapping[Hashable, bytes]] = {
-    datetime: b"cdatetime\ndatetime\n",
-    UTC: b"cdatetime\ntimezone\ncdatetime\ntimedelta\nK\x00\x85R\x85R",
-    "": b"\x8c\x00",
-}
 # Bytes from which on a value has no bare form: a pickler cuts into frames what is larger.
 MAX_BARE: Final = 64 * 1024
 # Values to judge by, at least and at most, and the share of them that a word is to stand in.
@@ -43,11 +42,6 @@ _SHARE: Final = 1 / 8
 # and what that looks like, with its number in four bytes, in a pickle of less than `MAX_BARE`.
 _OWN: Final = 256
 _OWN_PART: Final = re.compile(rb"(?s)j.(?:[^\x00]\x00|.\x01)\x00")
-# What a small pickle begins with: protocol 5, and one frame of so many bytes.
-_OPENING: Final = pickle.PROTO + b"\x05" + pickle.FRAME
-_LENGTH_BYTES: Final = 8
-_PREAMBLE: Final = len(_OPENING) + _LENGTH_BYTES
-
 # What a pickler has noted, as its `memo` gives it.
 Memo: TypeAlias = Any
 
@@ -72,31 +66,17 @@ class Words:
     def __init__(self, spelled: Sequence[str]) -> None:
         self.spelled = tuple(spelled)
         # Interned, as names in a program are: a pickler knows a word by its identity.
-        self.objects = (*_FIXED, *map(sys.intern, spelled))
-        self.numbers = {word: number for number, word in enumerate(spelled, len(_FIXED))}
+        self.objects = (*FIXED, *map(sys.intern, spelled))
+        self.numbers = {word: number for number, word in enumerate(spelled, len(FIXED))}
         self.own = {word: word for word in self.objects if isinstance(word, str)}
-        self.in_full = re.compile(b"|".join(re.escape(_spell(word)) for word in spelled))
+        self.in_full = re.compile(b"|".join(re.escape(spell(word)) for word in spelled))
         self.memo = _memo(self.objects)
         self.noting = _memo((*self.objects, *(object() for _ in range(len(self.objects), _OWN))))
         self._looked_up = b"".join(map(_look_up, range(len(self.objects))))
 
     def complete(self, bare: Sequence[bytes]) -> bytes:
         """Make one pickle of bare values: a list of them, for an unpickler that has the words."""
-        return _framed(self._looked_up + pickle.MARK + b"".join(bare) + pickle.LIST)
-
-
-def is_bare(data: bytes) -> bool:
-    """Tell whether a value refers to words: every pickle begins with its protocol."""
-    return not data.startswith(pickle.PROTO)
-
-
-def spell_out(data: bytes, words: Sequence[str]) -> bytes:
-    """Make a pickle of a value that needs no words, for readers without them."""
-    if not is_bare(data):
-        return data
-    spelled = [*_FIXED.values(), *map(_spell, words)]
-    noted = [word + _note(number) for number, word in enumerate(spelled)]
-    return _framed(b"".join(noted) + data)
+        return framed(self._looked_up + pickle.MARK + b"".join(bare) + pickle.LIST)
 
 
 def has_bare_form(noted: bytes) -> bool:
@@ -169,24 +149,10 @@ def _is_word(name: str) -> bool:
 
 
 def _look_up(number: int) -> bytes:
-    return pickle.BININT1 + bytes([number]) + pickle.BINPERSID + _note(number)
-
-
-def _note(number: int) -> bytes:
-    return pickle.BINPUT + bytes([number]) + pickle.POP
-
-
-def _spell(word: str) -> bytes:
-    text = word.encode()
-    return pickle.SHORT_BINUNICODE + bytes([len(text)]) + text
-
-
-def _framed(body: bytes) -> bytes:
-    body += pickle.STOP
-    return _OPENING + len(body).to_bytes(_LENGTH_BYTES, "little") + body
+    return pickle.BININT1 + bytes([number]) + pickle.BINPERSID + note(number)
 
 
 def _single_frame(pickled: bytes) -> bytes | None:
     """Return what is between the preamble and the end of a pickle that has one frame."""
-    length = (len(pickled) - _PREAMBLE).to_bytes(_LENGTH_BYTES, "little", signed=True)
-    return pickled[_PREAMBLE:-1] if pickled.startswith(_OPENING + length) else None
+    length = (len(pickled) - PREAMBLE).to_bytes(LENGTH_BYTES, "little", signed=True)
+    return pickled[PREAMBLE:-1] if pickled.startswith(OPENING + length) else None

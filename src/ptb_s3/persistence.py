@@ -29,7 +29,7 @@ from ptb_s3._codec import PickleSerializer, Serializer
 from ptb_s3._container import HEAD
 from ptb_s3._group import SHARED
 from ptb_s3._group_commit import GroupCommit
-from ptb_s3._keyring import KeySource
+from ptb_s3._key_source import KeySource
 from ptb_s3._live import Sync
 from ptb_s3._locks import Joined, running
 from ptb_s3._means import Counters

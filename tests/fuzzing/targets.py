@@ -32,7 +32,7 @@ from ptb_s3._container import HEAD, MAGIC, read_header
 from ptb_s3._head import Head
 from ptb_s3._keyring import Key, Keyring
 from ptb_s3._state import Kind, decode_blob, encode_blob
-from ptb_s3._words import is_bare
+from ptb_s3._word_format import is_bare
 from ptb_s3.errors import PersistenceError
 
 OBJECTS = (HEAD, *map(str, Kind))

@@ -40,7 +40,7 @@ from tests.support import BOT_ID, KEY, OTHER_KEY, make_persistence, settled, upd
 from ptb_s3 import Keyring, _container
 from ptb_s3._base import Reader
 from ptb_s3._container import HEAD, MAGIC, MAX_HEADER, MAX_PAGE
-from ptb_s3._keyring import SealingKey
+from ptb_s3._key_source import SealingKey
 from ptb_s3._state import Kind
 from ptb_s3._store import MemoryStore
 from ptb_s3.errors import (

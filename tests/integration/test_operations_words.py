@@ -17,7 +17,8 @@ from tests.support import BOT_ID, KEY, OTHER_KEY, make_persistence, settled, sta
 
 from ptb_s3._s3 import S3Store
 from ptb_s3._state import Kind
-from ptb_s3._words import MIN_VALUES, is_bare
+from ptb_s3._word_format import is_bare
+from ptb_s3._words import MIN_VALUES
 
 BOT: ExtBot[None] = ExtBot("123:ABC")
 USERS = range(1, MIN_VALUES + 1)

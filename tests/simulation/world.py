@@ -27,7 +27,7 @@ from tests.simulation.storage import Line, Weather, draw_weather
 from tests.simulation.values import Fields
 from tests.support import BOT_ID, Persistence, make_persistence
 
-from ptb_s3 import Keyring, _words, merge_values
+from ptb_s3 import Keyring, _word_format, merge_values
 from ptb_s3._container import HEAD
 from ptb_s3._keyring import Key
 from ptb_s3._repository import Repository
@@ -530,7 +530,7 @@ def _many_words(some: list[Any]) -> list[str]:
     fields = (vars(value) if isinstance(value, values.Desk) else value for value in some)
     items = (field for value in fields if isinstance(value, dict) for field in value.items())
     parts = (part for field in items for part in field)
-    return [part for part in parts if isinstance(part, str)][: _words.MAX_WORDS]
+    return [part for part in parts if isinstance(part, str)][: _word_format.MAX_WORDS]
 
 
 def _own_types() -> ContextTypes[Any, Any, Any, Any]:

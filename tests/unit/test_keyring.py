@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from tests.support import locals_of_ours
 
 from ptb_s3 import _container
-from ptb_s3._keyring import Key, Keyring, KeySource, Sealed, SealingKey, for_history, sealing_key
+from ptb_s3._key_source import KeySource, Sealed, SealingKey, for_history, sealing_key
+from ptb_s3._keyring import Key, Keyring
 from ptb_s3.errors import KeyFormatError, SettingsError, UnknownKeyError
 
 if TYPE_CHECKING:

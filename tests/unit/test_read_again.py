@@ -12,7 +12,8 @@ from tests.support import BOT_ID, KEY
 from ptb_s3 import _container, _head_pages, _state
 from ptb_s3._head import Head, follow
 from ptb_s3._head_pages import decode, encode
-from ptb_s3._keyring import Key, Keyring, SealingKey
+from ptb_s3._key_source import SealingKey
+from ptb_s3._keyring import Key, Keyring
 from ptb_s3._rebase import Resolution
 from ptb_s3._repository import Repository
 from ptb_s3._state import MAX_ENTRIES, Kind, fault_of

@@ -23,7 +23,7 @@ from ptb_s3 import Keyring, _head
 from ptb_s3._base import Identity, Reader
 from ptb_s3._container import read_header
 from ptb_s3._head import Head, Line, Writer
-from ptb_s3._keyring import KeySource, Sealed, SealingKey
+from ptb_s3._key_source import KeySource, Sealed, SealingKey
 from ptb_s3._repository import Repository
 from ptb_s3._sealer import Sealer
 from ptb_s3._state import Kind

@@ -24,7 +24,8 @@ from ptb_s3._container import HEAD
 from ptb_s3._head import Head, follow
 from ptb_s3._state import Kind
 from ptb_s3._store import MemoryStore
-from ptb_s3._words import MAX_WORDS, MIN_VALUES, common_words, is_bare, spell_out
+from ptb_s3._word_format import MAX_WORDS, is_bare, spell_out
+from ptb_s3._words import MIN_VALUES, common_words
 from ptb_s3.errors import ConflictError, DamagedObjectError, RestorePointError, UnknownTypeError
 
 BOT: ExtBot[None] = ExtBot("123:ABC")

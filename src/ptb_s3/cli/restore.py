@@ -11,9 +11,9 @@ import typer
 from ptb_s3._committer import Occasion
 from ptb_s3._container import Header
 from ptb_s3._history import Snapshot
-from ptb_s3._rebase import spell_out
 from ptb_s3._repository import Repository
 from ptb_s3._state import Changes, Entities, Key, Kind
+from ptb_s3._word_format import spell_out_all
 from ptb_s3.cli import _output
 from ptb_s3.cli._opened import (
     POINT,
@@ -128,7 +128,7 @@ async def _snapshot(
     header, head, entities = found.header, found.head, found.entities
     if request is not None:
         header, head, entities = await other.history.state_at(request)
-    spelled = spell_out({kind: {**values} for kind, values in entities.items()}, head.words)
+    spelled = spell_out_all({kind: {**values} for kind, values in entities.items()}, head.words)
     return Snapshot(header, head, cast("dict[Kind, Entities]", spelled))
 
 

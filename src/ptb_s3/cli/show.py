@@ -14,7 +14,7 @@ import typer
 
 from ptb_s3._repository import Repository
 from ptb_s3._state import Entities, Key, Kind
-from ptb_s3._words import spell_out
+from ptb_s3._word_format import spell_out
 from ptb_s3.cli import _output
 from ptb_s3.cli._opened import POINT, Json, OfStore, Place, key_of, key_text, kind_of, point, run
 from ptb_s3.cli._output import count, when_json

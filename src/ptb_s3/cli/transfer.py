@@ -13,7 +13,7 @@ from ptb_s3._base import Base
 from ptb_s3._head import Head
 from ptb_s3._repository import Repository
 from ptb_s3._state import Changes, Entities, Kind
-from ptb_s3._words import spell_out
+from ptb_s3._word_format import spell_out
 from ptb_s3.cli import _output
 from ptb_s3.cli._opened import (
     POINT,
