@@ -14,7 +14,7 @@ from tests import servers
 from tests.faultproxy import FaultProxy
 from tests.servers import S3Client, S3Server
 
-from ptb_s3._s3 import S3Store
+from ptb_s3._storage.s3 import S3Store
 from ptb_s3.errors import PersistenceError
 
 _STATED = pytest.StashKey[dict[str, str]]()

@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.support import make_persistence, settled, state_of, update
 
-from ptb_s3._store import Store
+from ptb_s3._storage.contract import Store
 from ptb_s3.errors import StorageUnavailableError
 
 State = dict[str, Any]

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple, cast
 from telegram.ext import ExtBot
 
 from ptb_s3 import Keyring, S3Persistence
-from ptb_s3._key_source import KeySource
-from ptb_s3._keyring import Key
-from ptb_s3._repository import Repository
-from ptb_s3._state import Changes, Kind
-from ptb_s3._store import Fetched, Lock, MemoryStore, Remains, Store, Version, Written
+from ptb_s3._engine.repository import Repository
+from ptb_s3._format.entities import Changes, Kind
+from ptb_s3._format.key_source import KeySource
+from ptb_s3._keys.keyring import Key
+from ptb_s3._storage.contract import Fetched, Lock, MemoryStore, Remains, Store, Version, Written
 
 KEY = Key(bytes(range(32)))
 OTHER_KEY = Key(bytes(range(1, 33)))

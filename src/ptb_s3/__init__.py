@@ -9,10 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ptb_s3._codec import PickleSerializer, Serializer
-    from ptb_s3._key_source import KeySource, Sealed, SealingKey
-    from ptb_s3._keyring import Key, Keyring
-    from ptb_s3._merge import merge_values
+    from ptb_s3._format.key_source import KeySource, Sealed, SealingKey
+    from ptb_s3._keys.keyring import Key, Keyring
+    from ptb_s3._values.merge import merge_values
+    from ptb_s3._values.serializer import PickleSerializer, Serializer
     from ptb_s3.application import PersistentApplication
     from ptb_s3.persistence import S3Persistence, Stats
 
@@ -31,10 +31,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    "_codec": ("PickleSerializer", "Serializer"),
-    "_key_source": ("KeySource", "Sealed", "SealingKey"),
-    "_keyring": ("Key", "Keyring"),
-    "_merge": ("merge_values",),
+    "_values.serializer": ("PickleSerializer", "Serializer"),
+    "_format.key_source": ("KeySource", "Sealed", "SealingKey"),
+    "_keys.keyring": ("Key", "Keyring"),
+    "_values.merge": ("merge_values",),
     "application": ("PersistentApplication",),
     "persistence": ("S3Persistence", "Stats"),
 }

@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Hashable, Mapping
 from typing import Protocol
 
-from ptb_s3._s3_place import UNPRINTABLE
+from ptb_s3._storage.place import UNPRINTABLE
 from ptb_s3.errors import SettingsError
 
 # Characters. Version ids of AWS have 32, and may have up to 1,024 bytes.

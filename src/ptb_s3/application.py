@@ -13,16 +13,16 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec, cast
 from telegram import Message
 from telegram.ext import Application
 
-from ptb_s3._callback_data import CallbackData
-from ptb_s3._ending import Ending, unsaved
-from ptb_s3._forms import DIVISIBLE, rebuilt, rest_of, unsaved_in
-from ptb_s3._group import SHARED
-from ptb_s3._group_commit import GroupCommit
-from ptb_s3._locks import LoopLock
-from ptb_s3._ptb import Internals, Marks, is_initialized, settled_states, will_read
-from ptb_s3._sameness import alike
-from ptb_s3._state import BOT_DATA_KEY, Key, Kind
-from ptb_s3._uncopied import Uncopied
+from ptb_s3._engine.loop_locks import LoopLock
+from ptb_s3._format.entities import BOT_DATA_KEY, Key, Kind
+from ptb_s3._ptb.calls import SHARED
+from ptb_s3._ptb.group_commit import GroupCommit
+from ptb_s3._ptb.internals import Internals, Marks, is_initialized, settled_states, will_read
+from ptb_s3._ptb.run_end import Ending, unsaved
+from ptb_s3._values.callback_data import CallbackData
+from ptb_s3._values.sameness import alike
+from ptb_s3._values.saved_forms import DIVISIBLE, rebuilt, rest_of, unsaved_in
+from ptb_s3._values.uncopied import Uncopied
 from ptb_s3.errors import PersistenceError, SerializationError
 from ptb_s3.persistence import S3Persistence
 

@@ -1,8 +1,8 @@
 """`S3Persistence`: PTB's interface to a bot's state on S3-compatible storage.
 
 Here stands what PTB calls, and which entities it is about. How an interval's calls become one
-commit is `_group_commit`'s; how that is made safe is `_repository`'s; what a value becomes is
-`_codec`'s.
+commit is `_ptb.group_commit`'s; how that is made safe is `_engine.repository`'s; what a value
+becomes is `_values.serializer`'s.
 """
 
 from __future__ import annotations
@@ -21,26 +21,28 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeVar, cast,
 from telegram import Bot
 from telegram.ext import BasePersistence, ContextTypes, PersistenceInput
 
-from ptb_s3 import _arguments, _callback_data, _codec
-from ptb_s3._ahead import ValuesAhead, values_ahead
-from ptb_s3._asked import Asked
-from ptb_s3._callback_data import CallbackData
-from ptb_s3._codec import PickleSerializer, Serializer
-from ptb_s3._container import HEAD
-from ptb_s3._group import SHARED
-from ptb_s3._group_commit import GroupCommit
-from ptb_s3._key_source import KeySource
-from ptb_s3._live import Sync
-from ptb_s3._locks import Joined, running
-from ptb_s3._means import Counters
-from ptb_s3._merge import Merge, Merger
-from ptb_s3._ptb import bot_id, can_tell, is_initialized, saving_application
-from ptb_s3._repository import Repository
-from ptb_s3._s3 import S3Store
-from ptb_s3._state import BOT_DATA_KEY, MANY_ALIKE, Entities, Key, Kind, counted
-from ptb_s3._stop import Stop
-from ptb_s3._store import Store
-from ptb_s3._workers import Worker
+from ptb_s3 import _arguments
+from ptb_s3._engine.context import Counters
+from ptb_s3._engine.loop_locks import Joined, running
+from ptb_s3._engine.repository import Repository
+from ptb_s3._format.container import HEAD
+from ptb_s3._format.entities import BOT_DATA_KEY, MANY_ALIKE, Entities, Key, Kind, counted
+from ptb_s3._format.key_source import KeySource
+from ptb_s3._ptb.calls import SHARED
+from ptb_s3._ptb.group_commit import GroupCommit
+from ptb_s3._ptb.internals import bot_id, can_tell, is_initialized, saving_application
+from ptb_s3._ptb.live_objects import Sync
+from ptb_s3._ptb.preload import ValuesAhead, values_ahead
+from ptb_s3._ptb.save_watch import Asked
+from ptb_s3._ptb.shutdown import Stop
+from ptb_s3._storage.contract import Store
+from ptb_s3._storage.s3 import S3Store
+from ptb_s3._storage.threads import Worker
+from ptb_s3._values import callback_data
+from ptb_s3._values import serializer as _codec
+from ptb_s3._values.callback_data import CallbackData
+from ptb_s3._values.merge import Merge, Merger
+from ptb_s3._values.serializer import PickleSerializer, Serializer
 from ptb_s3.errors import (
     DamagedObjectError,
     DeletedStateError,
@@ -486,7 +488,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             dict[:obj:`str`, :obj:`str`]] | :obj:`None`
         """
         values = await self._values(Kind.CALLBACK_DATA)
-        return _callback_data.join(cast("dict[tuple[str, str], Any]", values)) if values else None
+        return callback_data.join(cast("dict[tuple[str, str], Any]", values)) if values else None
 
     async def get_conversations(self, name: str) -> dict[ConversationKey, object]:
         """Return the states of one conversation handler.
@@ -542,7 +544,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             data (:obj:`tuple`): As :meth:`get_callback_data` returns it.
         """
         try:
-            values = _callback_data.split(data)
+            values = callback_data.split(data)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it
             return _raise(error)  # from what is awaited: PTB makes its calls where none may raise
         return self._record(Kind.CALLBACK_DATA, values, whole=True)

@@ -21,9 +21,9 @@ from weakref import WeakKeyDictionary
 
 from telegram import Update
 
-from ptb_s3._delivery import Delivery, Host, prepare
-from ptb_s3._ptb import renew_lock
-from ptb_s3._transaction import App, OnConflict
+from ptb_s3._ptb.delivery import Delivery, Host, prepare
+from ptb_s3._ptb.internals import renew_lock
+from ptb_s3._ptb.transaction import App, OnConflict
 from ptb_s3.errors import SettingsError, StorageUnavailableError, UpdateFormatError
 from ptb_s3.persistence import CLOSE_RESERVE, S3Persistence
 

@@ -29,8 +29,8 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ptb_s3._arguments import restore_fault
-from ptb_s3._keyring import Key, Keyring
-from ptb_s3._s3_place import prefix_fault
+from ptb_s3._keys.keyring import Key, Keyring
+from ptb_s3._storage.place import prefix_fault
 from ptb_s3.errors import KeyFormatError, SettingsError
 
 if TYPE_CHECKING:

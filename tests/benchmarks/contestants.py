@@ -21,10 +21,10 @@ from tests.benchmarks.setting import BUCKET, STORED, App, Setting, application
 from tests.support import StoreAround
 
 from ptb_s3 import Keyring, PersistentApplication, S3Persistence
-from ptb_s3._container import HEAD
-from ptb_s3._keyring import Key
-from ptb_s3._state import Kind
-from ptb_s3._store import Fetched, Store, Version, Written
+from ptb_s3._format.container import HEAD
+from ptb_s3._format.entities import Kind
+from ptb_s3._keys.keyring import Key
+from ptb_s3._storage.contract import Fetched, Store, Version, Written
 
 OURS = "ptb-s3"
 PICKLE = "Pickle"

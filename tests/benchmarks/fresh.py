@@ -20,7 +20,7 @@ print(theirs - begun, ours - theirs)
 """
 _FIRST_REQUEST = f"""
 import asyncio, os, sys, time
-from ptb_s3._s3 import S3Store
+from ptb_s3._storage.s3 import S3Store
 
 async def ask():
     store = S3Store({BUCKET!r}, endpoint_url=sys.argv[1])

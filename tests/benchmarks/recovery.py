@@ -11,7 +11,7 @@ from typing import NamedTuple
 from tests.benchmarks.contestants import _KEY, OnS3
 from tests.benchmarks.setting import BUCKET, Setting
 
-from ptb_s3._container import HEAD
+from ptb_s3._format.container import HEAD
 
 _PREFIX = "recovery/"
 _RECENT = 20  # commits before the newest one, to go back to

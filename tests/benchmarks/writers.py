@@ -16,8 +16,8 @@ from tests.benchmarks.contestants import OnS3
 from tests.benchmarks.setting import Setting
 from tests.support import StoreAround
 
-from ptb_s3._container import HEAD
-from ptb_s3._store import Fetched, Written
+from ptb_s3._format.container import HEAD
+from ptb_s3._storage.contract import Fetched, Written
 from ptb_s3.serverless import deliver
 
 COMMITS = 200

@@ -16,15 +16,16 @@ from typing import Any, ClassVar
 import pytest
 from telegram.ext import PersistenceInput
 
-from ptb_s3 import _callback_data, _codec
-from ptb_s3._base import Base, Reader
-from ptb_s3._callback_data import CallbackData
-from ptb_s3._container import HEAD
-from ptb_s3._group_commit import GroupCommit
-from ptb_s3._keyring import Key, Keyring
-from ptb_s3._means import Counters
-from ptb_s3._state import BOT_DATA_KEY, Kind
-from ptb_s3._store import Fetched, MemoryStore
+from ptb_s3._engine.context import Counters
+from ptb_s3._format.committed import Base, Reader
+from ptb_s3._format.container import HEAD
+from ptb_s3._format.entities import BOT_DATA_KEY, Kind
+from ptb_s3._keys.keyring import Key, Keyring
+from ptb_s3._ptb.group_commit import GroupCommit
+from ptb_s3._storage.contract import Fetched, MemoryStore
+from ptb_s3._values import callback_data as _callback_data
+from ptb_s3._values import serializer
+from ptb_s3._values.callback_data import CallbackData
 from ptb_s3.persistence import ConversationKey, S3Persistence
 
 Data = dict[Any, Any]
@@ -126,7 +127,7 @@ class S3TrackingPersistence(S3Persistence[Data, Data, Data]):
     def _held(self, kind: Kind) -> Data:
         """Load a kind from the store's objects, as a new process would."""
         entities = self._committed().entities[kind]
-        return _codec.load_all(self._serializer, kind, entities.items())
+        return serializer.load_all(self._serializer, kind, entities.items())
 
     def _committed(self) -> Base:
         objects: dict[str, Fetched | None] = dict.fromkeys([HEAD, *Kind])
@@ -146,7 +147,7 @@ class S3TrackingPersistence(S3Persistence[Data, Data, Data]):
         repository = (await super()._load()).repository
         for kind, values in self._seed.entities().items():
             for key, value in values.items():
-                repository.stage(kind, key, _codec.dump(self._serializer, value))
+                repository.stage(kind, key, serializer.dump(self._serializer, value))
         await repository.commit()
         self._counters.commits = 0
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from tests.fuzzing.targets import OBJECTS, READER, SAMPLES, joined
 from tests.vectors import reference
 
-from ptb_s3 import _container
+from ptb_s3._format import container
 from ptb_s3.errors import PersistenceError
 
 # Functions, by all ways there are to name one: no random bytes would get as far.
@@ -42,7 +42,7 @@ def seeds(target: str) -> list[bytes]:
         return [bytes([number, 9, 0, 3, 0x80]) for number in range(len(SAMPLES))]
     vectors = {path.stem: path.read_bytes() for path in sorted(reference.FOLDER.glob("*.bin"))}
     # But for the vectors whose fault is a long header: a start that is slow leads nowhere.
-    vectors = {name: data for name, data in vectors.items() if len(data) < _container.MAX_HEADER}
+    vectors = {name: data for name, data in vectors.items() if len(data) < container.MAX_HEADER}
     if target in {"any_header", "any_object"}:
         return list(vectors.values())
     as_input = _as_pages if target == "sealed_pages" else _as_plaintext
@@ -55,18 +55,18 @@ def seeds(target: str) -> list[bytes]:
 
 def _as_plaintext(name: str, data: bytes) -> Iterator[bytes]:
     with contextlib.suppress(PersistenceError):
-        unsealer = _container.Unsealer(name, len(data), READER.keys)
+        unsealer = container.Unsealer(name, len(data), READER.keys)
         unsealer.feed(data)
         yield _start(name, unsealer.finish()) + unsealer._plaintext
 
 
 def _as_pages(name: str, data: bytes) -> Iterator[bytes]:
     with contextlib.suppress(PersistenceError):
-        header, opened = _container.open_sealed(name, data, READER.keys)
+        header, opened = container.open_sealed(name, data, READER.keys)
         pages = list(opened)
         if all(len(page) < _LONG for page in pages):
             yield _start(name, header) + joined(pages)
 
 
-def _start(name: str, header: _container.Header) -> bytes:
+def _start(name: str, header: container.Header) -> bytes:
     return bytes([OBJECTS.index(name), header.entities % 256])

@@ -26,13 +26,13 @@ from telegram.ext import ExtBot
 from tests.fuzzing.effects import none_allowed
 from tests.vectors import reference
 
-from ptb_s3._base import Reader
-from ptb_s3._codec import PickleSerializer, load_all
-from ptb_s3._container import HEAD, MAGIC, read_header
-from ptb_s3._head import Head
-from ptb_s3._keyring import Key, Keyring
-from ptb_s3._state import Kind, decode_blob, encode_blob
-from ptb_s3._word_format import is_bare
+from ptb_s3._format.committed import Reader
+from ptb_s3._format.container import HEAD, MAGIC, read_header
+from ptb_s3._format.entities import Kind, decode_blob, encode_blob
+from ptb_s3._format.head import Head
+from ptb_s3._format.words import is_bare
+from ptb_s3._keys.keyring import Key, Keyring
+from ptb_s3._values.serializer import PickleSerializer, load_all
 from ptb_s3.errors import PersistenceError
 
 OBJECTS = (HEAD, *map(str, Kind))
@@ -184,7 +184,7 @@ def changed(sample: bytes, changes: bytes) -> bytes:
 
 
 def is_within_limits(data: bytes) -> bool:
-    """Tell whether a pickle stays clear of what `_pickling` says the fence cannot bound.
+    """Tell whether a pickle stays clear of what `_values.pickling` says the fence cannot bound.
 
     Python before 3.14 allocates, and writes, as many entries as the highest index that a pickle
     names: gigabytes for six bytes. And some classes on the list make as much of something as they

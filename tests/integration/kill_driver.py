@@ -18,9 +18,9 @@ import aioboto3  # noqa: F401 - imported once, before the forks
 from tests.session import EAGER, STEPS, Session, state_after
 from tests.support import StoreAround, make_persistence, state_of
 
-from ptb_s3 import _head
-from ptb_s3._s3 import S3Store
-from ptb_s3._store import Fetched, Store, Written
+from ptb_s3._format import head
+from ptb_s3._storage.contract import Fetched, Store, Written
+from ptb_s3._storage.s3 import S3Store
 
 MAX_CALLS = 100
 _T = TypeVar("_T")
@@ -76,7 +76,7 @@ def _write(writer: int, line: str) -> None:
 
 
 def session(store: Store, report: Callable[[str], None]) -> None:
-    _head.COMPACTION_SLACK = EAGER
+    head.COMPACTION_SLACK = EAGER
     asyncio.run(Session(store, report).run())
 
 

@@ -28,8 +28,8 @@ from tests.meddlingproxy import MeddlingProxy, error
 from tests.servers import S3Server
 from tests.support import BOT_ID, OTHER_KEY, make_persistence, settled, state_of, update
 
-from ptb_s3._container import HEAD
-from ptb_s3._state import Kind
+from ptb_s3._format.container import HEAD
+from ptb_s3._format.entities import Kind
 from ptb_s3.errors import (
     ConflictError,
     DeletedStateError,

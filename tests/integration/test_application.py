@@ -43,7 +43,7 @@ from tests.integration.bots import (
 from tests.servers import S3Client
 from tests.support import StoreAround, settled
 
-from ptb_s3._store import Store, Written
+from ptb_s3._storage.contract import Store, Written
 from ptb_s3.errors import SerializationError, StorageUnavailableError
 
 STREET = 2  # after NAME and CITY

@@ -37,12 +37,13 @@ from tests.integration.operators import compact_all
 from tests.servers import S3Client, S3Server
 from tests.support import BOT_ID, KEY, OTHER_KEY, make_persistence, settled, update
 
-from ptb_s3 import Keyring, _container
-from ptb_s3._base import Reader
-from ptb_s3._container import HEAD, MAGIC, MAX_HEADER, MAX_PAGE
-from ptb_s3._key_source import SealingKey
-from ptb_s3._state import Kind
-from ptb_s3._store import MemoryStore
+from ptb_s3 import Keyring
+from ptb_s3._format import container
+from ptb_s3._format.committed import Reader
+from ptb_s3._format.container import HEAD, MAGIC, MAX_HEADER, MAX_PAGE
+from ptb_s3._format.entities import Kind
+from ptb_s3._format.key_source import SealingKey
+from ptb_s3._storage.contract import MemoryStore
 from ptb_s3.errors import (
     AccessDeniedError,
     BucketNotFoundError,
@@ -64,7 +65,7 @@ OTHER_PREFIX = "other-bot/"
 @pytest.fixture(autouse=True)
 def _no_pause_between_two_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     """What does not fit together is read again after a pause; nobody needs to sit it out here."""
-    monkeypatch.setattr("ptb_s3._repository.LOAD_PAUSE", 0)
+    monkeypatch.setattr("ptb_s3._engine.repository.LOAD_PAUSE", 0)
 
 
 @pytest.fixture
@@ -286,7 +287,7 @@ async def _earlier(bots: Bots, name: str) -> bytes:
     for key, version, _ in await bots.versions():
         if key == PREFIX + name:
             body = await bots.read(name, version)
-            header, _ = _container.read_header(name, body)
+            header, _ = container.read_header(name, body)
             if first is None or header.revision < first[0]:
                 first = header.revision, body
     assert first is not None
@@ -319,11 +320,11 @@ async def _header_over_its_limit(bots: Bots) -> None:
 
 async def _bomb(bots: Bots) -> None:
     """A blob made with the real key, whose one page declares that it will be 10 GiB."""
-    header, _ = _container.read_header("user_data", await bots.read("user_data"))
+    header, _ = container.read_header("user_data", await bots.read("user_data"))
     # RFC 8878: magic, a content size of 8 bytes, a last block that repeats one byte (1 MiB is cut).
     frame = struct.pack("<IBQ", 0xFD2FB528, 0b11100000, 10 * 2**30) + b"\x03\x00\x10\x00"
     key = SealingKey(KEY.id, KEY.seal_key)
-    await bots.write("user_data", bytes(_container.seal(header, [frame], key)))
+    await bots.write("user_data", bytes(container.seal(header, [frame], key)))
 
 
 async def _head_deleted(bots: Bots) -> None:

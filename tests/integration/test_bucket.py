@@ -32,9 +32,9 @@ from tests.moto_server import AwsClient, MotoServer, running_moto
 from tests.servers import PROJECT, S3Server
 from tests.support import settled
 
-from ptb_s3._container import HEAD
-from ptb_s3._keyring import Key
-from ptb_s3._state import Kind
+from ptb_s3._format.container import HEAD
+from ptb_s3._format.entities import Kind
+from ptb_s3._keys.keyring import Key
 from ptb_s3.settings import load_settings
 
 HEAD_KEY = PREFIX + HEAD

@@ -12,7 +12,7 @@ from unittest import mock
 import pytest
 from typer.testing import CliRunner
 
-from ptb_s3._keyring import Key
+from ptb_s3._keys.keyring import Key
 from ptb_s3.cli._app import app
 
 if TYPE_CHECKING:
@@ -152,9 +152,9 @@ def test_module_runs_as_a_program() -> None:
 def test_unexpected_error_shows_no_local_variables() -> None:
     """A bug's traceback is Python's plain one: no values of variables, so no key."""
     code = (
-        "import ptb_s3._keyring, ptb_s3.cli, sys\n"
+        "import ptb_s3._keys.keyring, ptb_s3.cli, sys\n"
         "def broken(self): secret = self._secret.hex(); raise RuntimeError\n"
-        "ptb_s3._keyring.Key.reveal = broken\n"
+        "ptb_s3._keys.keyring.Key.reveal = broken\n"
         "sys.argv[1:] = ['keys', 'new']\n"
         "ptb_s3.cli.main()"
     )

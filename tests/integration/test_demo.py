@@ -18,7 +18,7 @@ from typing import IO, NamedTuple
 import pytest
 from typer.testing import CliRunner
 
-from ptb_s3._keyring import BODY_CHARS, PREFIX, Key
+from ptb_s3._keys.keyring import BODY_CHARS, PREFIX, Key
 from ptb_s3.cli._app import app
 
 PROC = Path("/proc")

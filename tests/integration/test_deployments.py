@@ -167,7 +167,7 @@ def test_fly_runs_the_service() -> None:
 
 _SHOWN = """
 import asyncio, json
-from ptb_s3._s3 import S3Store
+from ptb_s3._storage.s3 import S3Store
 from ptb_s3.settings import load_settings
 
 async def main():

@@ -26,7 +26,7 @@ from ptb_s3._doctor import examination as examination_module
 from ptb_s3._doctor.evidence import Verdict
 from ptb_s3._doctor.examination import Examination
 from ptb_s3._doctor.findings import Check, Finding, Status
-from ptb_s3._s3 import S3Store
+from ptb_s3._storage.s3 import S3Store
 from ptb_s3.errors import StorageUnavailableError
 
 FOLDER = "bot/doctor/"

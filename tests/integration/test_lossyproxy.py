@@ -11,7 +11,7 @@ from tests.conftest import open_store
 from tests.lossyproxy import LOSSES, Drawn, Fault, LossyProxy, Weather
 from tests.servers import S3Server
 
-from ptb_s3._s3 import S3Store
+from ptb_s3._storage.s3 import S3Store
 from ptb_s3.errors import StorageUnavailableError
 
 HELD_UP = 0.2  # seconds

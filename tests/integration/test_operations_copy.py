@@ -10,8 +10,8 @@ from tests.integration.operators import COMMITS, Operator, employed, live, state
 from tests.servers import S3Server
 from tests.support import KEY, OTHER_KEY, update
 
-from ptb_s3._container import HEAD, read_header
-from ptb_s3._state import Kind
+from ptb_s3._format.container import HEAD, read_header
+from ptb_s3._format.entities import Kind
 
 
 @pytest.fixture

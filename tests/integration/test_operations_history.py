@@ -28,7 +28,7 @@ from tests.integration.operators import (
 from tests.servers import S3Server
 from tests.support import KEY, OTHER_KEY
 
-from ptb_s3._keyring import Key
+from ptb_s3._keys.keyring import Key
 
 # Revision n is made n minutes after this, by the bot's clock. The storage's says now of all of
 # them: as in a bucket that was copied, where the bot's is the one to go by.
@@ -43,7 +43,7 @@ def made(revision: int) -> datetime:
 @pytest.fixture(autouse=True)
 def _without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "ptb_s3._repository.LOAD_PAUSE", 0
+        "ptb_s3._engine.repository.LOAD_PAUSE", 0
     )  # what does not fit together is read again
 
 

@@ -26,8 +26,8 @@ from tests.meddlingproxy import Answered, Asked, MeddlingProxy, error
 from tests.servers import S3Server
 from tests.support import BOT_ID
 
-from ptb_s3._container import HEAD
-from ptb_s3._state import Kind
+from ptb_s3._format.container import HEAD
+from ptb_s3._format.entities import Kind
 
 USER = Kind.USER_DATA
 UNTIL = datetime.now(UTC).replace(microsecond=0) + timedelta(days=9)

@@ -15,10 +15,10 @@ from tests.integration.operators import PREFIX, ROTATE, ROTATED, Operator, emplo
 from tests.servers import S3Server
 from tests.support import BOT_ID, KEY, OTHER_KEY, make_persistence, settled, state_of, update
 
-from ptb_s3._s3 import S3Store
-from ptb_s3._state import Kind
-from ptb_s3._word_format import is_bare
-from ptb_s3._words import MIN_VALUES
+from ptb_s3._format.entities import Kind
+from ptb_s3._format.words import is_bare
+from ptb_s3._storage.s3 import S3Store
+from ptb_s3._values.shared_strings import MIN_VALUES
 
 BOT: ExtBot[None] = ExtBot("123:ABC")
 USERS = range(1, MIN_VALUES + 1)

@@ -15,8 +15,8 @@ import pytest
 from aiohttp import web
 from tests.servers import S3Server
 
-from ptb_s3._s3 import S3Store
-from ptb_s3._s3_addressing import Style
+from ptb_s3._storage.addressing import Style
+from ptb_s3._storage.s3 import S3Store
 from ptb_s3.errors import AccessDeniedError, BucketNotFoundError, PersistenceError, SettingsError
 
 _DEFINITE = (
@@ -227,7 +227,7 @@ async def test_an_address_of_numbers_is_asked_by_path_alone(
     storage = Storage(404, "NoSuchBucket")
     async with storage.running():
         numbers = storage.endpoint_url.replace("s3.test", "127.0.0.1")
-        monkeypatch.setattr("ptb_s3._s3.S3Store._is_virtual_host", None)
+        monkeypatch.setattr("ptb_s3._storage.s3.S3Store._is_virtual_host", None)
         store = S3Store("bucket", endpoint_url=numbers)
         with pytest.raises(BucketNotFoundError):
             await store.get("head")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from tests.servers import S3Server
 
-from ptb_s3._s3 import S3Store
+from ptb_s3._storage.s3 import S3Store
 from ptb_s3.cli import main
 from ptb_s3.errors import AccessDeniedError, StorageUnavailableError
 

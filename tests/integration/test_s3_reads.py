@@ -16,8 +16,8 @@ import pytest
 from tests.conftest import open_store
 from tests.servers import S3Server
 
-from ptb_s3 import _s3_bodies
-from ptb_s3._s3 import S3Store
+from ptb_s3._storage import streams
+from ptb_s3._storage.s3 import S3Store
 from ptb_s3.errors import StorageError, StorageUnavailableError
 
 _DATE = "Sun, 29 Nov 2026 10:00:00 GMT"
@@ -110,10 +110,10 @@ async def test_a_reply_that_drips_ends_in_time(
     monkeypatch: pytest.MonkeyPatch, read: Callable[[S3Store], object]
 ) -> None:
     """Each read has time by its size, all attempts together, however the bytes come in."""
-    monkeypatch.setattr("ptb_s3._s3.BACKOFF", 0.0)
-    monkeypatch.setattr("ptb_s3._s3._PAGE", 0)
+    monkeypatch.setattr("ptb_s3._storage.s3.BACKOFF", 0.0)
+    monkeypatch.setattr("ptb_s3._storage.s3._PAGE", 0)
     async with _Dripping(100_000).store(connect_timeout=0.1, read_timeout=0.1) as store:
-        monkeypatch.setattr(_s3_bodies, "SLOWEST", 500_000)  # 0.2 s for what is promised
+        monkeypatch.setattr(streams, "SLOWEST", 500_000)  # 0.2 s for what is promised
         await store._client()  # which may take a while
         began = time.monotonic()
         with pytest.raises(StorageUnavailableError, match="TimeoutError"):
@@ -123,8 +123,8 @@ async def test_a_reply_that_drips_ends_in_time(
 
 async def test_a_large_object_has_the_time_that_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     """What comes at the pace of a slow line arrives, though it takes longer than an answer may."""
-    monkeypatch.setattr("ptb_s3._s3.BACKOFF", 0.0)
-    monkeypatch.setattr(_s3_bodies, "SLOWEST", 20)
+    monkeypatch.setattr("ptb_s3._storage.s3.BACKOFF", 0.0)
+    monkeypatch.setattr(streams, "SLOWEST", 20)
 
     class Slow(Scripted):
         async def reply(self, _line: str, writer: asyncio.StreamWriter) -> None:

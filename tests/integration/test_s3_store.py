@@ -16,8 +16,8 @@ from tests.conftest import open_store
 from tests.faultproxy import FaultProxy, Lost
 from tests.servers import S3Client, S3Server
 
-from ptb_s3._s3 import S3Store
-from ptb_s3._store import PreconditionFailed
+from ptb_s3._storage.contract import PreconditionFailed
+from ptb_s3._storage.s3 import S3Store
 from ptb_s3.errors import (
     AccessDeniedError,
     BucketNotFoundError,

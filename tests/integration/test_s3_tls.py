@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 from tests.conftest import open_store
 from tests.servers import S3Server
 
-from ptb_s3._s3 import S3Store
+from ptb_s3._storage.s3 import S3Store
 from ptb_s3.errors import SettingsError, StorageUnavailableError
 from ptb_s3.settings import load_settings
 

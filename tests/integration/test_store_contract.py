@@ -11,7 +11,7 @@ import pytest
 from tests.servers import S3Client
 from tests.support import AnyOrder
 
-from ptb_s3._store import Fetched, MemoryStore, PreconditionFailed, Store, Written
+from ptb_s3._storage.contract import Fetched, MemoryStore, PreconditionFailed, Store, Written
 
 MEMORY, S3 = "memory", "s3"
 ORDERS = ("oldest first", "shuffled")

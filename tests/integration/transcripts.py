@@ -21,7 +21,7 @@ from tests import servers
 from tests.servers import PROJECT, S3Server
 from tests.support import KEY, OTHER_KEY, make_persistence, settled, state_of, update
 
-from ptb_s3._s3 import S3Store
+from ptb_s3._storage.s3 import S3Store
 
 README = PROJECT / "README.md"
 BUCKET, PREFIX = "my-bucket", "shop-bot/"

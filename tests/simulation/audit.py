@@ -14,13 +14,15 @@ from tests.simulation.excuses import Excuses
 from tests.simulation.model import Excused, Model, Violation
 from tests.simulation.values import Field, Fields, Path
 
-from ptb_s3 import Keyring, _codec, _state
-from ptb_s3._base import Base, MovedError, OpenedHead, Reader, overlay
-from ptb_s3._container import HEAD, Header
-from ptb_s3._head import Head, due
-from ptb_s3._repository import Repository
-from ptb_s3._state import Entities, Kind
-from ptb_s3._store import Fetched, MemoryStore
+from ptb_s3 import Keyring
+from ptb_s3._engine.repository import Repository
+from ptb_s3._format import entities as _state
+from ptb_s3._format.committed import Base, MovedError, OpenedHead, Reader, overlay
+from ptb_s3._format.container import HEAD, Header
+from ptb_s3._format.entities import Entities, Kind
+from ptb_s3._format.head import Head, due
+from ptb_s3._storage.contract import Fetched, MemoryStore
+from ptb_s3._values import serializer
 from ptb_s3.errors import DamagedObjectError, PersistenceError
 
 # Times that one process may write a blob anew for its key alone: before it meets another, which
@@ -356,7 +358,7 @@ class Audit:
 
     def _take_apart(self, kind: Kind, key: Any, data: bytes) -> Fields:
         try:
-            value = _codec.load_all(self._serializer, kind, [(key, data)])[key]
+            value = serializer.load_all(self._serializer, kind, [(key, data)])[key]
         except PersistenceError as error:
             raise Violation(f"a value of {kind} does not load: {error}") from error
         own = {"conversations": lambda: key[1], "callback_data": lambda: key[1]}

@@ -19,8 +19,8 @@ from tests.simulation.model import Model, Violation, Write
 from tests.simulation.values import ABSENT, Change, Editor, Field, Fields, fields_of
 from tests.support import BOT_ID, Persistence
 
-from ptb_s3._ptb import Internals
-from ptb_s3._state import Kind
+from ptb_s3._format.entities import Kind
+from ptb_s3._ptb.internals import Internals
 from ptb_s3.errors import PersistenceError
 
 USERS, CHATS = range(1, 6), range(-3, 0)

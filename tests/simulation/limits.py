@@ -12,7 +12,7 @@ from unittest import mock
 
 import msgspec
 
-from ptb_s3 import _head_pages, _state
+from ptb_s3._format import entities, head_pages
 
 # Like the real ones among each other: four pages of the differential are one of a blob, and each
 # entry counts for at least 32 bytes there.
@@ -51,15 +51,15 @@ def having(name: str) -> list[Any]:
 
 def _scale_decoders(stack: ExitStack, limits: Mapping[str, int]) -> None:
     """Make decoders anew that were made with the real limits, as modules do when imported."""
-    for function in (_state.pages, _state.is_full):
+    for function in (entities.pages, entities.is_full):
         stack.enter_context(mock.patch.object(function, "__defaults__", (limits["PAGE_SIZE"],)))
-    kinds = _state.KEY_TYPES.items()
+    kinds = entities.KEY_TYPES.items()
     decoder: Any = msgspec.msgpack.Decoder
-    blobs = {kind: decoder(_state.page_of(key, bytes)) for kind, key in kinds}
-    pages = {kind: decoder(_state.page_of(key, int, bytes | None)) for kind, key in kinds}
-    stack.enter_context(mock.patch.object(_state, "_blob_decoders", blobs))
-    stack.enter_context(mock.patch.object(_head_pages, "_entry_decoders", pages))
-    hints = typing.get_type_hints(_head_pages._Record, include_extras=True)
+    blobs = {kind: decoder(entities.page_of(key, bytes)) for kind, key in kinds}
+    pages = {kind: decoder(entities.page_of(key, int, bytes | None)) for kind, key in kinds}
+    stack.enter_context(mock.patch.object(entities, "_blob_decoders", blobs))
+    stack.enter_context(mock.patch.object(head_pages, "_entry_decoders", pages))
+    hints = typing.get_type_hints(head_pages._Record, include_extras=True)
     for name, limit in (
         ("writers", limits.get("MAX_WRITERS")),
         ("lines", limits.get("MAX_LINES")),
@@ -73,7 +73,7 @@ def _scale_decoders(stack: ExitStack, limits: Mapping[str, int]) -> None:
     record = msgspec.defstruct(
         "_Record", list(hints.items()), frozen=True, forbid_unknown_fields=True
     )
-    stack.enter_context(mock.patch.object(_head_pages, "_record_decoder", decoder(record)))
+    stack.enter_context(mock.patch.object(head_pages, "_record_decoder", decoder(record)))
 
 
 def _bounds(hint: Any) -> object:

@@ -8,35 +8,29 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from ptb_s3 import (
-    _compaction,
-    _head,
-    _head_pages,
-    _rebase,
-    _recovery,
-    _refresh,
-    _repository,
-    _staged,
-)
-from ptb_s3._base import Base, Blob, Opening, Reader, ref_of
-from ptb_s3._committer import Committer
-from ptb_s3._container import HEAD, Header
-from ptb_s3._delivered import Delivered, Range
-from ptb_s3._group_commit import GroupCommit
-from ptb_s3._guarded import Guarded
-from ptb_s3._head import Head, Ref
-from ptb_s3._history import History
-from ptb_s3._live import Objects
-from ptb_s3._merge import _Merging
-from ptb_s3._order import Commit
-from ptb_s3._rebase import Rebased, Resolution
-from ptb_s3._repository import Repository
-from ptb_s3._run import Run
-from ptb_s3._sealer import Sealer
-from ptb_s3._settling import Settler
-from ptb_s3._staged import Staged
-from ptb_s3._state import Kind
-from ptb_s3._store import Fetched, PreconditionFailed, Written
+from ptb_s3._engine import compaction, rebase, repository, staging
+from ptb_s3._engine.commit import Committer
+from ptb_s3._engine.rebase import Rebased, Resolution
+from ptb_s3._engine.repository import Repository
+from ptb_s3._engine.run import Run
+from ptb_s3._engine.settling import Settler
+from ptb_s3._engine.staging import Staged
+from ptb_s3._format import head, head_pages
+from ptb_s3._format.committed import Base, Blob, Opening, Reader, ref_of
+from ptb_s3._format.container import HEAD, Header
+from ptb_s3._format.delivered import Delivered, Range
+from ptb_s3._format.entities import Kind
+from ptb_s3._format.head import Head, Ref
+from ptb_s3._format.sealer import Sealer
+from ptb_s3._history import recovery
+from ptb_s3._history.history import History
+from ptb_s3._history.order import Commit
+from ptb_s3._ptb import refresh
+from ptb_s3._ptb.group_commit import GroupCommit
+from ptb_s3._ptb.live_objects import Objects
+from ptb_s3._storage.conditional import Guarded
+from ptb_s3._storage.contract import Fetched, PreconditionFailed, Written
+from ptb_s3._values.merge import _Merging
 from ptb_s3.errors import ConflictError
 from ptb_s3.persistence import S3Persistence
 
@@ -75,8 +69,8 @@ async def _412_is_success(
         return Written(found.etag, found.version_id)
 
 
-_FOLLOW_PART: Callable[..., Any] = _head._follow_part
-_FOLLOW: Callable[..., Any] = _head.follow
+_FOLLOW_PART: Callable[..., Any] = head._follow_part
+_FOLLOW: Callable[..., Any] = head.follow
 
 
 def _without_tombstones(part: Any, changes: Any, revision: int, ref: Ref | None) -> Any:
@@ -99,7 +93,7 @@ def _one_for_all(entities: Any, ours: Any, theirs: Any, resolve: Any) -> Rebased
     return rebased
 
 
-_REBASE: Callable[..., Rebased] = _rebase.rebase
+_REBASE: Callable[..., Rebased] = rebase.rebase
 
 
 def _size_unseen(resolve: Any, kind: Any, key: Any, sides: Any) -> Resolution:
@@ -115,7 +109,7 @@ def _size_unseen(resolve: Any, kind: Any, key: Any, sides: Any) -> Resolution:
 
 
 def _any_pages(last: Any) -> bool:
-    return len(last) == _head_pages.MERGED and all(p.size < 2 * _head_pages.PAGE for p in last)
+    return len(last) == head_pages.MERGED and all(p.size < 2 * head_pages.PAGE for p in last)
 
 
 def _unchecked(*_: Any) -> None:
@@ -159,7 +153,7 @@ def _takes_older(self: Head, _: Kind, blob: Header) -> bool:
     return blob.revision <= self.revision
 
 
-_DUE: Callable[..., list[Kind]] = _compaction.due
+_DUE: Callable[..., list[Kind]] = compaction.due
 
 
 def _by_time(commits: Any) -> list[list[Commit]]:
@@ -271,7 +265,7 @@ def _any_branch(_: History, commit: Commit, revision: int) -> bool:
 MUTANTS: Mapping[str, Mutant] = {
     "skip the precondition": _mutant("", (Guarded, "put", _without_condition)),
     "treat 412 as success": _mutant("", (Guarded, "put", _412_is_success)),
-    "forget a tombstone": _mutant("", (_head, "_follow_part", _without_tombstones)),
+    "forget a tombstone": _mutant("", (head, "_follow_part", _without_tombstones)),
     "use words before they are committed": _mutant(
         "", (Repository, "words", property(_words_at_once))
     ),
@@ -283,20 +277,20 @@ MUTANTS: Mapping[str, Mutant] = {
     ),
     # A
     "merge pages past what a reader takes": _mutant(
-        "pages", (_head_pages, "_may_be_merged", _any_pages)
+        "pages", (head_pages, "_may_be_merged", _any_pages)
     ),
     "send what no reader takes": _mutant(
-        "pages", (_head_pages, "_may_be_merged", _any_pages), (Sealer, "_check_head", _unchecked)
+        "pages", (head_pages, "_may_be_merged", _any_pages), (Sealer, "_check_head", _unchecked)
     ),
     "merge two values past the limit of one": _mutant(
-        "huge", (_rebase, "resolved", _size_unseen), (_staged, "resolved", _size_unseen)
+        "huge", (rebase, "resolved", _size_unseen), (staging, "resolved", _size_unseen)
     ),
     "mix two branches": _mutant("outsiders", (Head, "takes", _takes_any_branch)),
     # B
     "take what is equal for the same": _mutant("objects", (_Merging, "_alike", _equal_is_same)),
     "never refresh what holds a set": _mutant("sets", (Objects, "untouched", _never_untouched)),
     "count what was not brought in as seen": _mutant("", (Objects, "refresh", _seen_unseen)),
-    "replace what a handler holds": _mutant("nested together", (_refresh, "way", _replacing)),
+    "replace what a handler holds": _mutant("nested together", (refresh, "way", _replacing)),
     "take a getter's values for the live ones": _mutant(
         "getters", (Staged, "entities", _entities_seen)
     ),
@@ -313,7 +307,7 @@ MUTANTS: Mapping[str, Mutant] = {
         "together", (GroupCommit, "_is_held", _held_never)
     ),
     # C
-    "stop for one that cannot be merged": _mutant("refusals", (_rebase, "rebase", _one_for_all)),
+    "stop for one that cannot be merged": _mutant("refusals", (rebase, "rebase", _one_for_all)),
     "wait for a commit that never began": _mutant(
         "cancel", (GroupCommit, "_salvage", _not_salvaged)
     ),
@@ -323,9 +317,9 @@ MUTANTS: Mapping[str, Mutant] = {
     "forget which updates were delivered": _mutant(
         "deliver", (Delivered, "adding", _forget_updates)
     ),
-    "bring back what was put back": _mutant("outsiders", (_recovery, "_newest_first", _by_time)),
+    "bring back what was put back": _mutant("outsiders", (recovery, "_newest_first", _by_time)),
     "write memory over what others have committed": _mutant(
-        "outsiders", (_repository, "nothing_newer", _newer_unseen)
+        "outsiders", (repository, "nothing_newer", _newer_unseen)
     ),
     "restore a revision of another branch": _mutant("outsiders", (History, "_is_it", _any_branch)),
     # What once survived
@@ -333,5 +327,5 @@ MUTANTS: Mapping[str, Mutant] = {
         "getters", (S3Persistence, "_open", _open_anew)
     ),
     "build on an older blob that was put back": _mutant("outsiders", (Head, "takes", _takes_older)),
-    "exchange keys beside another instance": _mutant("keys", (_compaction, "due", _due_in_company)),
+    "exchange keys beside another instance": _mutant("keys", (compaction, "due", _due_in_company)),
 }

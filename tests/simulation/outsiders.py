@@ -15,11 +15,11 @@ from tests.simulation.model import Model, Violation, Write
 from tests.simulation.storage import Line, Weather
 
 from ptb_s3 import Keyring
-from ptb_s3._committer import Occasion
-from ptb_s3._container import HEAD
-from ptb_s3._repository import Repository
-from ptb_s3._state import Kind
-from ptb_s3._store import MemoryStore
+from ptb_s3._engine.commit import Occasion
+from ptb_s3._engine.repository import Repository
+from ptb_s3._format.container import HEAD
+from ptb_s3._format.entities import Kind
+from ptb_s3._storage.contract import MemoryStore
 from ptb_s3.errors import ConflictError, PersistenceError
 
 # How many commits before the current one an operator restores at most.

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from ptb_s3._store import (
+from ptb_s3._storage.contract import (
     Fetched,
     Into,
     MemoryStore,

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import telegram
 
-from ptb_s3._codec import PickleSerializer
+from ptb_s3._values.serializer import PickleSerializer
 
 Path: TypeAlias = tuple[Any, ...]
 # (kind, entity's key, path); the path is empty where an entity is one value.

@@ -27,13 +27,14 @@ from tests.simulation.storage import Line, Weather, draw_weather
 from tests.simulation.values import Fields
 from tests.support import BOT_ID, Persistence, make_persistence
 
-from ptb_s3 import Keyring, _word_format, merge_values
-from ptb_s3._container import HEAD
-from ptb_s3._keyring import Key
-from ptb_s3._repository import Repository
-from ptb_s3._state import Kind
-from ptb_s3._store import MemoryStore
-from ptb_s3._workers import Worker
+from ptb_s3 import Keyring, merge_values
+from ptb_s3._engine.repository import Repository
+from ptb_s3._format import words as _word_format
+from ptb_s3._format.container import HEAD
+from ptb_s3._format.entities import Kind
+from ptb_s3._keys.keyring import Key
+from ptb_s3._storage.contract import MemoryStore
+from ptb_s3._storage.threads import Worker
 
 KEYS = [Key(bytes([number]) * 32) for number in range(1, 4)]
 EPOCH = datetime(2026, 11, 25, tzinfo=UTC)
@@ -507,7 +508,7 @@ def simulate(seed: int, features: Collection[str] | None = None) -> Counter[str]
         enter = stack.enter_context
         enter(mock.patch.dict(Repository.__init__.__kwdefaults__ or {}, effects))
         enter(mock.patch.object(Worker, "__call__", work_inline))
-        enter(mock.patch("ptb_s3._head.COMPACTION_SLACK", SLACK))
+        enter(mock.patch("ptb_s3._format.head.COMPACTION_SLACK", SLACK))
         for module in having("common_words"):
             enter(mock.patch.object(module, "common_words", words))
         enter(scaled(randomness, world.features))

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from ptb_s3._repository import Repository
-from ptb_s3._workers import Worker
+from ptb_s3._engine.repository import Repository
+from ptb_s3._storage.threads import Worker
 
 
 async def _at_once(work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:

@@ -15,15 +15,15 @@ from tests.unit.test_history import expected
 from tests.unit.test_repository import USER, committed
 from tests.unit.test_thinning import silent
 
-from ptb_s3._base import Reader
-from ptb_s3._container import HEAD
-from ptb_s3._history import History, newest_store
-from ptb_s3._keyring import Keyring
-from ptb_s3._repository import Repository
-from ptb_s3._retention import Policy
-from ptb_s3._store import Fetched, MemoryStore, Version, Written
-from ptb_s3._thinning import carry_out, plan_prune, plan_purge
-from ptb_s3._verify import verify_history
+from ptb_s3._engine.repository import Repository
+from ptb_s3._format.committed import Reader
+from ptb_s3._format.container import HEAD
+from ptb_s3._history.history import History, newest_store
+from ptb_s3._history.prune import carry_out, plan_prune, plan_purge
+from ptb_s3._history.retention import Policy
+from ptb_s3._history.verify import verify_history
+from ptb_s3._keys.keyring import Keyring
+from ptb_s3._storage.contract import Fetched, MemoryStore, Version, Written
 from ptb_s3.errors import PersistenceError, RestorePointError, StorageError
 
 READER = Reader(Keyring(KEY))

@@ -9,8 +9,8 @@ from tests.support import KEY, locals_of_ours
 
 from ptb_s3 import Keyring, S3Persistence
 from ptb_s3._arguments import check_restore, check_serializer
-from ptb_s3._s3 import S3Store
-from ptb_s3._s3_place import MAX_PREFIX_BYTES, check_prefix
+from ptb_s3._storage.place import MAX_PREFIX_BYTES, check_prefix
+from ptb_s3._storage.s3 import S3Store
 from ptb_s3.errors import SettingsError
 
 

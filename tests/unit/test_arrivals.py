@@ -17,11 +17,11 @@ from telegram.ext import PersistenceInput
 from tests.support import BOT_ID, KEY, StoreAround, make_persistence, settled, state_of, update
 
 from ptb_s3 import Keyring
-from ptb_s3._base import Opening
-from ptb_s3._codec import PickleSerializer
-from ptb_s3._repository import Repository
-from ptb_s3._state import Entries, Kind
-from ptb_s3._store import Fetched, Into, MemoryStore
+from ptb_s3._engine.repository import Repository
+from ptb_s3._format.committed import Opening
+from ptb_s3._format.entities import Entries, Kind
+from ptb_s3._storage.contract import Fetched, Into, MemoryStore
+from ptb_s3._values.serializer import PickleSerializer
 from ptb_s3.errors import DamagedObjectError, PersistenceError, StorageUnavailableError
 
 _NOISE = Random(5)  # noqa: S311 - incompressible is enough
@@ -311,7 +311,7 @@ async def test_of_kinds_that_are_switched_off_nothing_is_made(
         kinds.add(kind)
         return {}
 
-    monkeypatch.setattr("ptb_s3._ahead.load_all", load_all)
+    monkeypatch.setattr("ptb_s3._ptb.preload.load_all", load_all)
     store_data = PersistenceInput(user_data=False)
     reader = make_persistence(InPieces(saved), store_data=store_data)
     assert await reader.get_chat_data() == {7: {"a": 1}}

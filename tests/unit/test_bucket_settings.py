@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from ptb_s3._bucket import Bucket, ObjectLock, PublicAccess, Unknown, Versioning
-from ptb_s3._lifecycle import Rule
-from ptb_s3._s3_answers import Answer
+from ptb_s3._storage.answers import Answer
+from ptb_s3._storage.bucket_config import Bucket, ObjectLock, PublicAccess, Unknown, Versioning
+from ptb_s3._storage.lifecycle import Rule
 from ptb_s3.errors import AccessDeniedError, BucketNotFoundError, StorageUnavailableError
 
 DENIED = Answer("AccessDenied", 403)

@@ -19,10 +19,10 @@ from tests.support import make_persistence, state_of
 from tests.vectors import reference
 
 from ptb_s3 import Key, Keyring
-from ptb_s3._codec import PickleSerializer, load_all
-from ptb_s3._marks import SetBot, TheBot
-from ptb_s3._state import Kind
-from ptb_s3._store import MemoryStore
+from ptb_s3._format.entities import Kind
+from ptb_s3._storage.contract import MemoryStore
+from ptb_s3._values.marks import SetBot, TheBot
+from ptb_s3._values.serializer import PickleSerializer, load_all
 from ptb_s3.errors import DamagedObjectError, PersistenceError, UnfitTypeError, UnknownTypeError
 
 BOT: ExtBot[None] = ExtBot("123:ABC")
@@ -162,8 +162,8 @@ GADGETS = [
     ("telegram.no_such_module", "Thing"),
     ("telegram.", "Message"),
     ("telegramm", "Message"),
-    ("ptb_s3._codec", "PickleSerializer"),
-    ("ptb_s3._codec", "pickle.loads"),
+    ("ptb_s3._values.serializer", "PickleSerializer"),
+    ("ptb_s3._values.serializer", "pickle.loads"),
     ("__main__", "popen"),
     ("__main__", "Popen"),
     ("__main__", "pickle"),

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tests.support import KEY, OTHER_KEY
 from tests.vectors import reference
 
-from ptb_s3 import _container
-from ptb_s3._container import (
+from ptb_s3._format import container
+from ptb_s3._format.container import (
     MAX_HEADER,
     MIN_PLAINTEXT,
     Header,
@@ -25,8 +25,8 @@ from ptb_s3._container import (
     read_header,
     seal,
 )
-from ptb_s3._keyring import Key, Keyring
-from ptb_s3._store import empty_stream
+from ptb_s3._keys.keyring import Key, Keyring
+from ptb_s3._storage.contract import empty_stream
 from ptb_s3.errors import DamagedObjectError, PersistenceError, UnknownKeyError
 
 KEYS = Keyring(KEY)
@@ -206,7 +206,7 @@ def test_any_other_length_is_an_error() -> None:
 @given(st.binary(max_size=300))
 def test_any_bytes_give_our_errors_only(data: bytes) -> None:
     """Whatever lies there is refused with an error that says so."""
-    for junk in (data, _container.MAGIC + data, _container.MAGIC + b"{}\n" + data):
+    for junk in (data, container.MAGIC + data, container.MAGIC + b"{}\n" + data):
         with pytest.raises(DamagedObjectError):
             opened(junk)
 
@@ -235,7 +235,7 @@ def test_the_same_twice_looks_unlike() -> None:
 def test_the_header_can_be_read_from_the_first_bytes() -> None:
     """History needs no more of an object than its beginning."""
     data = sealed(b"x" * 5000)
-    header, start = read_header("user_data", data[: _container.MAX_PREAMBLE])
+    header, start = read_header("user_data", data[: container.MAX_PREAMBLE])
     assert header.revision == 7
     assert start < MAX_HEADER
     assert data[start - 1 : start] == b"\n"
@@ -258,7 +258,7 @@ def test_sealed_size_is_exact() -> None:
     for size in (0, 1, 16 * 1024 - 5, 16 * 1024 - 4, 16 * 1024, 40_000, 2**20):
         data = sealed(_random_bytes(size))
         header, start = read_header("user_data", data)
-        assert len(data) - start == _container.sealed_size(header.size)
+        assert len(data) - start == container.sealed_size(header.size)
 
 
 def test_a_stream_for_an_object_is_filled_in_place() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptb_s3._delivered import MAX_RANGES, Delivered, Range
+from ptb_s3._format.delivered import MAX_RANGES, Delivered, Range
 
 IDS = st.lists(st.integers(0, 60))
 

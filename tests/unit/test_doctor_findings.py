@@ -8,11 +8,11 @@ from email.utils import format_datetime
 
 import pytest
 
-from ptb_s3._bucket import PublicAccess, Unknown, Versioning
 from ptb_s3._doctor import setup, trials
 from ptb_s3._doctor.evidence import NOTHING_ELSE, SAME_AS_SEEN, Latency, Left, Race, Verdict
 from ptb_s3._doctor.findings import Check, Finding, Status, broken, completed, failed, ok
-from ptb_s3._lifecycle import Rule
+from ptb_s3._storage.bucket_config import PublicAccess, Unknown, Versioning
+from ptb_s3._storage.lifecycle import Rule
 from ptb_s3.errors import SettingsError, StorageError, UnknownKeyError
 
 OK, WARNING, FAILED, UNKNOWN = Status.OK, Status.WARNING, Status.FAILED, Status.UNKNOWN

@@ -8,12 +8,12 @@ import pytest
 from tests.support import KEY, opened
 from tests.unit.test_repository import USER, committed
 
-from ptb_s3._base import Reader
-from ptb_s3._erasure import Erasures, subjects
-from ptb_s3._keyring import Keyring
-from ptb_s3._repository import Repository
-from ptb_s3._state import Kind
-from ptb_s3._store import MemoryStore
+from ptb_s3._engine.repository import Repository
+from ptb_s3._format.committed import Reader
+from ptb_s3._format.entities import Kind
+from ptb_s3._format.erasure import Erasures, subjects
+from ptb_s3._keys.keyring import Keyring
+from ptb_s3._storage.contract import MemoryStore
 
 SECRET = bytes(range(32))
 MALLORY = 987_654_321

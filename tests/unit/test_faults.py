@@ -10,15 +10,15 @@ import pytest
 from tests.session import EAGER, STEPS, Session, State, state_after
 from tests.support import make_persistence, state_of
 
-from ptb_s3 import _head
-from ptb_s3._store import Call, Fault, MemoryStore, ProcessKilled, seeded_faults
+from ptb_s3._format import head
+from ptb_s3._storage.contract import Call, Fault, MemoryStore, ProcessKilled, seeded_faults
 from ptb_s3.errors import ConflictError
 
 
 @pytest.fixture(autouse=True)
 def _eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blobs are written anew as soon as anything was carried along."""
-    monkeypatch.setattr(_head, "COMPACTION_SLACK", EAGER)
+    monkeypatch.setattr(head, "COMPACTION_SLACK", EAGER)
 
 
 def mortal(faults: Callable[[Call], Fault | None]) -> Callable[[Call], Fault | None]:

@@ -19,14 +19,15 @@ from tests.unit import deliveries
 from tests.unit.deliveries import message
 from tests.unit.test_persistent_application import Stubborn, application, sent_a_button
 
-from ptb_s3 import _pickling, _state
-from ptb_s3._codec import PickleSerializer
-from ptb_s3._fence import Fence
-from ptb_s3._forms import Form, Forms, Part
-from ptb_s3._sameness import outline
-from ptb_s3._state import BOT_DATA_KEY, Kind
-from ptb_s3._store import Fault, MemoryStore
-from ptb_s3._uncopied import Uncopied
+from ptb_s3._format import entities
+from ptb_s3._format.entities import BOT_DATA_KEY, Kind
+from ptb_s3._storage.contract import Fault, MemoryStore
+from ptb_s3._values import pickling
+from ptb_s3._values.allow_list import Fence
+from ptb_s3._values.sameness import outline
+from ptb_s3._values.saved_forms import Form, Forms, Part
+from ptb_s3._values.serializer import PickleSerializer
+from ptb_s3._values.uncopied import Uncopied
 from ptb_s3.errors import (
     SerializationError,
     SettingsError,
@@ -141,7 +142,7 @@ def test_only_dictionaries_are_divided() -> None:
 
 def test_a_key_that_cannot_be_saved_is_bad_as_a_value_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """And what is too large for an entity, by itself."""
-    monkeypatch.setattr(_state, "MAX_ENTITY", 200)
+    monkeypatch.setattr(entities, "MAX_ENTITY", 200)
     key, huge = Client(), b"x" * 300
     found = form({key: 1, "huge": huge, "good": 2})
     assert found.value == {"good": 2}
@@ -451,13 +452,13 @@ async def test_they_stay_where_an_update_is_taken_back() -> None:
 def searches(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Note each search for a culprit, which looks at up to 100,000 objects."""
     found: list[object] = []
-    search = _pickling._path_to
+    search = pickling._path_to
 
     def noted(culprit: object, value: object) -> str:
         found.append(culprit)
         return search(culprit, value)
 
-    monkeypatch.setattr(_pickling, "_path_to", noted)
+    monkeypatch.setattr(pickling, "_path_to", noted)
     return found
 
 

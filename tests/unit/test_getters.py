@@ -21,8 +21,8 @@ from tests.integration.bots import (
 )
 from tests.support import Persistence, StoreAround, make_persistence, settled, state_of, update
 
-from ptb_s3._state import Kind
-from ptb_s3._store import Fault, Fetched, MemoryStore
+from ptb_s3._format.entities import Kind
+from ptb_s3._storage.contract import Fault, Fetched, MemoryStore
 from ptb_s3.errors import DamagedObjectError, StorageUnavailableError, UnknownTypeError
 
 
@@ -273,7 +273,7 @@ async def test_a_load_under_way_is_joined() -> None:
 
 async def test_a_load_that_hangs_keeps_no_collector_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is paused while a state arrives, and not while nothing does."""
-    monkeypatch.setattr("ptb_s3._ahead.PAUSE", 0)
+    monkeypatch.setattr("ptb_s3._ptb.preload.PAUSE", 0)
     store = Slow(MemoryStore())
     persistence = make_persistence(store)
     assert gc.isenabled()

@@ -12,11 +12,12 @@ import pytest
 from tests.integration.bots import App, gather_errors, make_application, persistence_of
 from tests.support import Persistence, make_persistence, settled, state_of, update
 
-from ptb_s3 import PersistentApplication, _state
-from ptb_s3._group_commit import GroupCommit
-from ptb_s3._repository import Repository
-from ptb_s3._state import Kind
-from ptb_s3._store import Call, Fault, MemoryStore
+from ptb_s3 import PersistentApplication
+from ptb_s3._engine.repository import Repository
+from ptb_s3._format import entities
+from ptb_s3._format.entities import Kind
+from ptb_s3._ptb.group_commit import GroupCommit
+from ptb_s3._storage.contract import Call, Fault, MemoryStore
 from ptb_s3.errors import ConflictError, SerializationError, StorageUnavailableError
 
 
@@ -382,7 +383,7 @@ async def test_a_value_too_large_is_its_entitys_alone(monkeypatch: pytest.Monkey
     """The limit counts the key as well, which may be long where it holds text."""
     store = MemoryStore()
     persistence = await loaded(store)
-    monkeypatch.setattr(_state, "MAX_ENTITY", 200)
+    monkeypatch.setattr(entities, "MAX_ENTITY", 200)
     with pytest.raises(SerializationError, match="at most 200 fit"):
         await persistence.update_user_data(1, {"text": "x" * 200})
     with pytest.raises(SerializationError, match="with its key"):

@@ -8,18 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support import changes
 
-from ptb_s3._head import (
-    COMPACTION_SLACK,
-    MAX_WRITERS,
-    Entry,
-    Head,
-    Part,
-    Ref,
-    due,
-    follow,
-)
-from ptb_s3._head_pages import PAGE, decode, encode
-from ptb_s3._state import Changes, Key, Kind
+from ptb_s3._format.entities import Changes, Key, Kind
+from ptb_s3._format.head import COMPACTION_SLACK, MAX_WRITERS, Entry, Head, Part, Ref, due, follow
+from ptb_s3._format.head_pages import PAGE, decode, encode
 
 NEW = Head(revision=0, commit="", bot=1)
 KEY_ID = "0123456789abcdef"

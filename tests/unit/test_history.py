@@ -12,10 +12,10 @@ import pytest
 from tests.support import opened
 from tests.unit.test_repository import USER, committed
 
-from ptb_s3 import _listing
-from ptb_s3._repository import Repository
-from ptb_s3._state import Kind
-from ptb_s3._store import MemoryStore
+from ptb_s3._engine.repository import Repository
+from ptb_s3._format.entities import Kind
+from ptb_s3._history import listing
+from ptb_s3._storage.contract import MemoryStore
 from ptb_s3.errors import RestorePointError
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -65,7 +65,7 @@ async def test_any_revision_comes_back(revision: int) -> None:
 @pytest.mark.parametrize("page", [1, 4, 5, 1000])
 async def test_a_revision_is_found_page_by_page(page: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The newest page first, and no further than where it is."""
-    monkeypatch.setattr(_listing, "PAGE", page)
+    monkeypatch.setattr(listing, "PAGE", page)
     store = MemoryStore()
     ticks = itertools.count()
     store.clock = lambda: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=next(ticks))

@@ -18,9 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support import locals_of_ours
 
-from ptb_s3 import _container
-from ptb_s3._key_source import KeySource, Sealed, SealingKey, for_history, sealing_key
-from ptb_s3._keyring import Key, Keyring
+from ptb_s3._format import container
+from ptb_s3._format.key_source import KeySource, Sealed, SealingKey, for_history, sealing_key
+from ptb_s3._keys.keyring import Key, Keyring
 from ptb_s3.errors import KeyFormatError, SettingsError, UnknownKeyError
 
 if TYPE_CHECKING:
@@ -389,11 +389,11 @@ def test_what_no_header_holds_seals_nothing(
 def test_what_a_key_service_gives_is_read_back(wrapped: str | None) -> None:
     """The largest wrapped key, of characters that JSON escapes, still fits into a header."""
     service = Service(SealingKey("0123456789abcdef", bytes(32), wrapped))
-    body = _container.seal(HEADER, [], service.sealing_key())
-    assert _container.open_sealed("head", body, service)[0].wrapped_key == wrapped
+    body = container.seal(HEADER, [], service.sealing_key())
+    assert container.open_sealed("head", body, service)[0].wrapped_key == wrapped
 
 
-HEADER = _container.Header(
+HEADER = container.Header(
     object="head",
     store="00000000-0000-4000-8000-000000000000",
     revision=1,
@@ -404,6 +404,6 @@ HEADER = _container.Header(
     key="",
     serializer="pickle5",
     entities=0,
-    changed=_container.Changed(),
+    changed=container.Changed(),
     size=0,
 )

@@ -6,8 +6,8 @@ import asyncio
 
 from tests.support import StoreAround, make_persistence, settled
 
-from ptb_s3._state import Kind
-from ptb_s3._store import MemoryStore, Written
+from ptb_s3._format.entities import Kind
+from ptb_s3._storage.contract import MemoryStore, Written
 
 
 class LateAnswers(StoreAround):

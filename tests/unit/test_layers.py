@@ -1,9 +1,11 @@
-"""The modules are the architecture: imports run one way."""
+"""The packages are the architecture: imports run one way."""
 
 import ast
 import subprocess
 import sys
+from contextlib import suppress
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -11,153 +13,65 @@ import pytest
 import ptb_s3
 
 SOURCE = Path(ptb_s3.__file__).parent
-# From the rim to the core: a module imports only what stands below it.
-LAYERS = (
-    "cli",
-    "serverless",
-    "_delivery",
-    "_transaction",
-    "application",
-    "_ending",
-    "persistence",
-    "settings",
-    "_arguments",
-    "_doctor",
-    "_json_files",
-    "_pickle_files",
-    "_ptb_maps",
-    "_group_commit",
-    "_rollback",
-    "_asked",
-    "_stop",
-    "_ptb",
-    "_live",
-    "_refresh",
-    "_blobs",
-    "_staging",
-    "_merge",
-    "_repository",
-    "_mending",
-    "_recovery",
-    "_current",
-    "_arrivals",
-    "_ahead",
-    "_committer",
-    "_conditions",
-    "_settling",
-    "_compaction",
-    "_run",
-    "_means",
-    "_staged",
-    "_rebase",
-    "_thinning",
-    "_retention",
-    "_verify",
-    "_versions",
-    "_history",
-    "_object_lock",
-    "_listing",
-    "_order",
-    "_sealer",
-    "_base",
-    "_head_pages",
-    "_head",
-    "_callback_data",
-    "_delivered",
-    "_erasure",
-    "_group",
-    "_forms",
-    "_keyring",
-    "_differences",
-    "_readable",
-    "_transcoder",
-    "_standins",
-    "_sameness",
-    "_attributes",
-    "_codec",
-    "_respelling",
-    "_pickling",
-    "_uncopied",
-    "_unpickling",
-    "_apart",
-    "_sets",
-    "_words",
-    "_zones",
-    "_fence",
-    "_marks",
-    "_remedies",
-    "_own_modules",
-    "_word_format",
-    "_state",
-    "_container",
-    "_key_source",
-    "_bucket",
-    "_lifecycle",
-    "_s3",
-    "_s3_glance",
-    "_s3_client",
-    "_s3_deletion",
-    "_s3_transport",
-    "_s3_credentials",
-    "_s3_listing",
-    "_s3_addressing",
-    "_s3_place",
-    "_s3_bodies",
-    "_s3_names",
-    "_s3_answers",
-    "_guarded",
-    "_store",
-    "_locks",
-    "_workers",
-    "_files",
-    "errors",
+# From the rim to the core, as in DESIGN's section 11: a room imports only what stands below it.
+ROOMS = (
+    ("cli",),
+    ("serverless", "application", "persistence", "settings", "_arguments"),
+    ("_doctor",),
+    ("_ptb",),
+    ("_transfer",),
+    ("_values",),
+    ("_engine",),
+    ("_history",),
+    ("_keys",),
+    ("_format",),
+    ("_storage",),
+    ("errors",),
 )
-ONLY_IMPORTERS = {
-    "aioboto3": {"_s3_client"},
-    "aiobotocore": {"_s3_client", "_s3_glance", "_s3_transport"},
-    "aiohttp": {"_s3_names", "_s3_transport"},
-    "botocore": {"_s3", "_s3_addressing", "_s3_client", "_s3_glance", "_s3_transport"},
+DOORS = {
+    "aioboto3": {"_storage.client"},
+    "aiobotocore": {"_storage.client", "_storage.conditional_get", "_storage.transport"},
+    "aiohttp": {"_storage.resolver", "_storage.transport"},
+    "botocore": {
+        *("_storage.addressing", "_storage.client", "_storage.conditional_get", "_storage.s3"),
+        "_storage.transport",
+    },
     "pickle": {
-        *(
-            "_codec",
-            "_pickling",
-            "_respelling",
-            "_sets",
-            "_transcoder",
-            "_unpickling",
-            "_word_format",
-            "_words",
-        ),
+        *("_format.words", "_values.main_names", "_values.pickling", "_values.serializer"),
+        *("_values.sets", "_values.shared_strings", "_values.transcoder", "_values.unpickling"),
     },
     "pydantic_settings": {"settings"},
     "dotenv": {"settings"},
-    "cryptography": {"_container", "_keyring"},
-    "zstandard": {"_container"},
+    "cryptography": {"_format.container", "_keys.keyring"},
+    "zstandard": {"_format.container"},
 }
+"""Modules that alone import a library."""
 PURE = (
-    "_staged",
-    "_rebase",
-    "_merge",
-    "_sealer",
-    "_head_pages",
-    "_head",
-    "_callback_data",
-    "_erasure",
-    "_state",
-    "_container",
-    "_base",
-    "_keyring",
-    "_lifecycle",
-    "_order",
-    "_s3_listing",
-    "_s3_place",
+    "_format",
     "_arguments",
+    "_engine.rebase",
+    "_engine.staging",
+    "_history.order",
+    "_keys.keyring",
+    "_storage.lifecycle",
+    "_storage.listing",
+    "_storage.place",
+    "_values.callback_data",
+    "_values.merge",
 )
 EFFECTS = {"asyncio", "os", "time", "random", "secrets", "socket", "logging", "threading"}
 
 
-def layer(path: Path) -> str:
-    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+def module(path: Path) -> str:
+    """Name of a module below the package, without ``__init__``."""
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def room(name: str) -> int:
+    """Place of a module, by its name, in the order of rooms."""
+    own = name.partition(".")[0]
+    return next(place for place, names in enumerate(ROOMS) if own in names)
 
 
 @cache
@@ -179,42 +93,60 @@ def imports(path: Path) -> set[str]:
 MODULES = [path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py"]
 
 
-def test_every_module_has_its_place() -> None:
-    """A new module is put into the list, which is the order of DESIGN's section 11."""
-    assert {layer(path) for path in MODULES} == set(LAYERS)
+def test_every_module_has_its_room() -> None:
+    """What lies in the package is what the order of rooms says, and nothing else."""
+    there = {module(path).partition(".")[0] for path in MODULES}
+    assert there == {name for names in ROOMS for name in names}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+@pytest.mark.parametrize("path", MODULES, ids=module)
 def test_imports_run_one_way(path: Path) -> None:
-    """A module imports nothing that stands above it."""
-    own = LAYERS.index(layer(path))
+    """A module imports nothing of a room above its own."""
+    own = room(module(path))
     for name in imports(path):
-        package, _, rest = name.partition(".")
-        module = rest.partition(".")[0]
-        if package == "ptb_s3" and module in LAYERS:
-            assert LAYERS.index(module) >= own, f"{path.name} imports {name}"
+        package, _, below = name.partition(".")
+        if package == "ptb_s3":
+            with suppress(StopIteration):  # a public name of the root
+                assert room(below) >= own, f"{module(path)} imports {name}"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+@pytest.mark.parametrize("name", sorted({name for (name, *_) in ROOMS}))
+def test_no_circles(name: str) -> None:
+    """Within a room, too, imports run one way."""
+    own = {
+        module(path): {
+            imported.removeprefix("ptb_s3.")
+            for imported in imports(path)
+            if imported.startswith(f"ptb_s3.{name}.")
+        }
+        for path in MODULES
+        if module(path).startswith(f"{name}.")
+    }
+    TopologicalSorter({one: below & own.keys() for one, below in own.items()}).prepare()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module)
 def test_each_library_has_one_door(path: Path) -> None:
     """What is dangerous, slow or somebody else's is imported in one place."""
     for name in imports(path):
-        allowed = ONLY_IMPORTERS.get(name.partition(".")[0])
-        assert allowed is None or layer(path) in allowed, f"{path.name} imports {name}"
+        allowed = DOORS.get(name.partition(".")[0])
+        assert allowed is None or module(path) in allowed, f"{module(path)} imports {name}"
 
 
-@pytest.mark.parametrize("module", PURE)
-def test_pure_modules_have_no_effects(module: str) -> None:
-    """No clock, network, environment or hidden randomness below the repository."""
-    found = {name.partition(".")[0] for name in imports(SOURCE / f"{module}.py")}
+@pytest.mark.parametrize("pure", PURE)
+def test_pure_modules_have_no_effects(pure: str) -> None:
+    """No clock, network, environment or hidden randomness in what is pure."""
+    paths = [path for path in MODULES if f"{module(path)}.".startswith(f"{pure}.")]
+    assert paths
+    found = {name.partition(".")[0] for path in paths for name in imports(path)}
     # A keyring makes new keys where it is not given the randomness.
-    allowed = {"secrets"} if module == "_keyring" else set()
+    allowed = {"secrets"} if pure == "_keys.keyring" else set()
     assert not (found & EFFECTS) - allowed
 
 
 def test_only_settings_reads_the_environment() -> None:
     """`os.environ` is read and written in one module."""
-    readers = {layer(p) for p in MODULES if "environ" in p.read_text().replace("environment", "")}
+    readers = {module(p) for p in MODULES if "environ" in p.read_text().replace("environment", "")}
     assert readers <= {"settings"}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ptb_s3._lifecycle import NewestStay, Rule, expiry, read_rules, sweepers
+from ptb_s3._storage.lifecycle import NewestStay, Rule, expiry, read_rules, sweepers
 
 KEY = "bot/head"
 SINCE = datetime(2026, 1, 1, 10, 30, tzinfo=UTC)

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from tests.support import opened
 
-from ptb_s3 import _head
-from ptb_s3._container import HEAD, read_header
-from ptb_s3._rebase import Resolution
-from ptb_s3._repository import Repository
-from ptb_s3._state import Kind
-from ptb_s3._store import Call, Fault, MemoryStore, ProcessKilled
+from ptb_s3._engine.rebase import Resolution
+from ptb_s3._engine.repository import Repository
+from ptb_s3._format import head as _head
+from ptb_s3._format.container import HEAD, read_header
+from ptb_s3._format.entities import Kind
+from ptb_s3._storage.contract import Call, Fault, MemoryStore, ProcessKilled
 from ptb_s3.errors import DamagedObjectError, HeadLostError, StorageUnavailableError
 
 USER = Kind.USER_DATA

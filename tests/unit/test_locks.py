@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ptb_s3._locks import Joined, LoopLock, running
+from ptb_s3._engine.loop_locks import Joined, LoopLock, running
 
 # One lock for each loop ---------------------------------------------------------------------------
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from telegram import User
 
 from ptb_s3 import PickleSerializer, merge_values
-from ptb_s3._merge import Merger
-from ptb_s3._rebase import Resolution
-from ptb_s3._state import Kind
+from ptb_s3._engine.rebase import Resolution
+from ptb_s3._format.entities import Kind
+from ptb_s3._values.merge import Merger
 from ptb_s3.errors import ConflictError
 
 USER = Kind.USER_DATA

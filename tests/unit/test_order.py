@@ -10,9 +10,9 @@ import msgspec
 import pytest
 from tests.support import KEY
 
-from ptb_s3._container import Changed, Header
-from ptb_s3._order import MAX_SKEW, Commit, by_time, in_order, moments, put_back
-from ptb_s3._store import Version
+from ptb_s3._format.container import Changed, Header
+from ptb_s3._history.order import MAX_SKEW, Commit, by_time, in_order, moments, put_back
+from ptb_s3._storage.contract import Version
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 HEADER = Header(

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from ptb_s3._codec import PickleSerializer
-from ptb_s3._own_modules import is_foreign, own_modules, what_main_is
+from ptb_s3._values.own_modules import is_foreign, own_modules, what_main_is
+from ptb_s3._values.serializer import PickleSerializer
 from ptb_s3.errors import SettingsError
 
 DIST = "library-1.0.dist-info"

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from tests.support import make_persistence, settled, state_of, update
 
-from ptb_s3 import Key, Keyring, S3Persistence, _blobs
-from ptb_s3._state import Kind
-from ptb_s3._store import Call, Fault, MemoryStore
+from ptb_s3 import Key, Keyring, S3Persistence
+from ptb_s3._format.entities import Kind
+from ptb_s3._ptb import background
+from ptb_s3._storage.contract import Call, Fault, MemoryStore
 from ptb_s3.errors import (
     SerializationError,
     SettingsError,
@@ -265,7 +266,7 @@ async def test_flush_ends_a_commit_that_hangs() -> None:
 
 async def test_an_interval_is_serialised_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between slices the loop does other work; what comes meanwhile belongs to the same commit."""
-    monkeypatch.setattr("ptb_s3._group_commit.SLICE", 0)
+    monkeypatch.setattr("ptb_s3._ptb.group_commit.SLICE", 0)
     store = MemoryStore()
     persistence = make_persistence(store)
     await state_of(persistence)
@@ -288,7 +289,7 @@ async def test_whoever_waits_for_the_loop_goes_on_between_two_slices(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A timer that fires resumes its task two ticks later; no second slice comes in between."""
-    monkeypatch.setattr("ptb_s3._group_commit.SLICE", 0)
+    monkeypatch.setattr("ptb_s3._ptb.group_commit.SLICE", 0)
     persistence = make_persistence(MemoryStore())
     await state_of(persistence)
     commits = await persistence.opened()
@@ -335,7 +336,7 @@ async def test_a_commit_given_up_while_it_serialises_keeps_all(
     monkeypatch: pytest.MonkeyPatch, ticks: int
 ) -> None:
     """What PTB has handed over is staged even if the commit is cancelled half-way there."""
-    monkeypatch.setattr("ptb_s3._group_commit.SLICE", 0)
+    monkeypatch.setattr("ptb_s3._ptb.group_commit.SLICE", 0)
     store = MemoryStore()
     persistence = make_persistence(store)
     await state_of(persistence)
@@ -375,7 +376,7 @@ def _no_blobs(call: Call) -> Fault | None:
 
 async def test_flush_writes_blobs_and_is_idempotent(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a flush what pays lies in blobs; a second flush finds nothing to do."""
-    monkeypatch.setattr(_blobs.Blobs, "write_due", lambda _: None)  # no time for it before
+    monkeypatch.setattr(background.Blobs, "write_due", lambda _: None)  # no time for it before
     store = MemoryStore()
     persistence = make_persistence(store)
     await state_of(persistence)

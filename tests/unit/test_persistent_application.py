@@ -35,9 +35,9 @@ from tests.integration.bots import (
 from tests.support import KEY, make_persistence, state_of
 
 from ptb_s3 import Keyring, PersistentApplication, S3Persistence
-from ptb_s3._ptb import Internals, tasks
-from ptb_s3._state import Kind
-from ptb_s3._store import Fault, MemoryStore
+from ptb_s3._format.entities import Kind
+from ptb_s3._ptb.internals import Internals, tasks
+from ptb_s3._storage.contract import Fault, MemoryStore
 from ptb_s3.errors import SerializationError, SettingsError, StorageUnavailableError
 
 

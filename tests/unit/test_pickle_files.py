@@ -30,11 +30,11 @@ from telegram.constants import ChatType
 from telegram.ext import ContextTypes, ExtBot, PicklePersistence
 from telegram.warnings import PTBUserWarning
 
-from ptb_s3._codec import PickleSerializer, load_all
-from ptb_s3._marks import Member
-from ptb_s3._pickle_files import read_pickle_persistence, write_pickle_persistence
-from ptb_s3._ptb_maps import Skipped, join
-from ptb_s3._state import Entities, Kind
+from ptb_s3._format.entities import Entities, Kind
+from ptb_s3._transfer.maps import Skipped, join
+from ptb_s3._transfer.pickle_files import read_pickle_persistence, write_pickle_persistence
+from ptb_s3._values.marks import Member
+from ptb_s3._values.serializer import PickleSerializer, load_all
 from ptb_s3.errors import (
     DamagedFileError,
     DamagedObjectError,
@@ -508,7 +508,7 @@ async def test_long_data(tmp_path: Path) -> None:
 
 def test_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A value that the bot could not save is an error that names the file."""
-    monkeypatch.setattr("ptb_s3._ptb_maps.MAX_ENTITY", 99)
+    monkeypatch.setattr("ptb_s3._transfer.maps.MAX_ENTITY", 99)
     (tmp_path / "bot").write_bytes(pickled({"user_data": {1: {"a": "x" * 99}}}))
     with pytest.raises(DamagedFileError, match="too large"):
         taken(tmp_path / "bot")

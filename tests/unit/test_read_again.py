@@ -9,15 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support import BOT_ID, KEY
 
-from ptb_s3 import _container, _head_pages, _state
-from ptb_s3._head import Head, follow
-from ptb_s3._head_pages import decode, encode
-from ptb_s3._key_source import SealingKey
-from ptb_s3._keyring import Key, Keyring
-from ptb_s3._rebase import Resolution
-from ptb_s3._repository import Repository
-from ptb_s3._state import MAX_ENTRIES, Kind, fault_of
-from ptb_s3._store import MemoryStore
+from ptb_s3._engine.rebase import Resolution
+from ptb_s3._engine.repository import Repository
+from ptb_s3._format import container, entities, head_pages
+from ptb_s3._format.entities import MAX_ENTRIES, Kind, fault_of
+from ptb_s3._format.head import Head, follow
+from ptb_s3._format.head_pages import decode, encode
+from ptb_s3._format.key_source import SealingKey
+from ptb_s3._keys.keyring import Key, Keyring
+from ptb_s3._storage.contract import MemoryStore
 from ptb_s3.errors import ConflictError, UnreadableError
 
 USER = Kind.USER_DATA
@@ -54,8 +54,8 @@ def test_many_small_changes_stay_within_what_a_reader_takes(each: int) -> None:
 def test_any_history_of_changes_is_read_as_it_was(history: list[tuple[int, bytes | None]]) -> None:
     """With pages of a few entries, so that they fill and are merged all the time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_head_pages, "PAGE", 150)
-        patch.setattr(_state, "MAX_ENTRIES", 9)
+        patch.setattr(head_pages, "PAGE", 150)
+        patch.setattr(entities, "MAX_ENTRIES", 9)
         head = Head(revision=0, commit="", bot=1)
         for key, value in history:
             head, frames = committed_head(head, {key: value, key + 100: None})
@@ -73,7 +73,7 @@ def test_any_history_of_changes_is_read_as_it_was(history: list[tuple[int, bytes
         (Kind.CALLBACK_DATA, ("k", "\ud800")),
         (Kind.CONVERSATIONS, ("name", (1, "\udfff"))),
         (Kind.CONVERSATIONS, ("name", (1, None))),
-        (Kind.CONVERSATIONS, ("x" * _state.MAX_ENTITY, (1,))),
+        (Kind.CONVERSATIONS, ("x" * entities.MAX_ENTITY, (1,))),
     ],
 )
 def test_a_key_that_no_reader_takes_is_found_out_alone(kind: Kind, key: object) -> None:
@@ -84,7 +84,7 @@ def test_a_key_that_no_reader_takes_is_found_out_alone(kind: Kind, key: object) 
 def test_a_value_is_measured_with_its_key() -> None:
     """An entity that just fits does so with its key."""
     name = "x" * 1000
-    room = _state.MAX_ENTITY - len(name) - 9
+    room = entities.MAX_ENTITY - len(name) - 9
     assert fault_of(Kind.CONVERSATIONS, (name, (1,)), bytes(room)) is None
     assert fault_of(Kind.CONVERSATIONS, (name, (1,)), bytes(room + 1)) is not None
 
@@ -93,7 +93,7 @@ async def test_what_is_too_large_once_merged_is_left_out_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each side's value fits, and both together do not: all others are committed."""
-    monkeypatch.setattr(_state, "MAX_ENTITY", 100)
+    monkeypatch.setattr(entities, "MAX_ENTITY", 100)
     store = MemoryStore()
 
     def join(_: Kind, __: Any, ___: Any, ours: Any, theirs: Any) -> Resolution:
@@ -141,7 +141,7 @@ async def test_a_page_that_no_reader_takes_is_not_sent(monkeypatch: pytest.Monke
     repository = await opened(store)
     repository.stage(USER, 0, b"0")
     await repository.commit()
-    monkeypatch.setattr(_state, "_ENTRY_OVERHEAD", 0)  # so that pages do not end
+    monkeypatch.setattr(entities, "_ENTRY_OVERHEAD", 0)  # so that pages do not end
     for number in range(MAX_ENTRIES + 1):
         repository.stage(USER, number, b"")
     with pytest.raises(UnreadableError, match="not as the format says"):
@@ -157,12 +157,12 @@ async def test_a_blob_that_no_reader_takes_is_not_sent(monkeypatch: pytest.Monke
         pages = list(encode_blob(entries))
         return [*pages, b"\xc1"]
 
-    encode_blob = _state.encode_blob
+    encode_blob = entities.encode_blob
     store = MemoryStore()
     repository = await opened(store)
     repository.stage(USER, 1, b"1")
     await repository.commit()
-    monkeypatch.setattr(_state, "encode_blob", twice)
+    monkeypatch.setattr(entities, "encode_blob", twice)
     with pytest.raises(UnreadableError, match="user_data"):
         await repository.compact(USER)
     assert USER not in store.current()
@@ -170,7 +170,7 @@ async def test_a_blob_that_no_reader_takes_is_not_sent(monkeypatch: pytest.Monke
 
 async def test_frames_that_are_carried_along_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     """A full page goes into every head as it is; if it got there otherwise, nothing is sent."""
-    monkeypatch.setattr(_head_pages, "PAGE", 500)
+    monkeypatch.setattr(head_pages, "PAGE", 500)
     store = MemoryStore()
     repository = await opened(store)
     for number in range(40):
@@ -178,13 +178,13 @@ async def test_frames_that_are_carried_along_are_compared(monkeypatch: pytest.Mo
         await repository.commit()
     full = repository.base.head.parts[USER].full
     assert full
-    frames = _container.Unsealer.frames
+    frames = container.Unsealer.frames
 
-    def garbled(self: _container.Unsealer) -> Any:
+    def garbled(self: container.Unsealer) -> Any:
         for frame in frames(self):
             yield frame if bytes(frame) != full[0].frame else frame[:-1] + b"\0"
 
-    monkeypatch.setattr(_container.Unsealer, "frames", garbled)
+    monkeypatch.setattr(container.Unsealer, "frames", garbled)
     repository.stage(USER, 1, b"more")
     with pytest.raises(UnreadableError, match="not those that were sealed"):
         await repository.commit()

@@ -26,10 +26,10 @@ from telegram import InlineKeyboardButton, TelegramObject, User
 from telegram.constants import ChatType
 from telegram.ext import ExtBot, InvalidCallbackData
 
-from ptb_s3._codec import PickleSerializer, load_all
-from ptb_s3._differences import ABSENT, changed_fields
-from ptb_s3._readable import TAGS, readable
-from ptb_s3._transcoder import Transcoder
+from ptb_s3._values.diff import ABSENT, changed_fields
+from ptb_s3._values.readable import TAGS, readable
+from ptb_s3._values.serializer import PickleSerializer, load_all
+from ptb_s3._values.transcoder import Transcoder
 from ptb_s3.errors import DamagedObjectError
 
 BOT: ExtBot[None] = ExtBot("123:ABC")
@@ -305,7 +305,7 @@ def test_depth(wrap: Callable[[object], object]) -> None:
 
 def test_sharing_that_explodes(monkeypatch: pytest.MonkeyPatch) -> None:
     """What would be endless once written out is cut."""
-    monkeypatch.setattr("ptb_s3._readable._MAX_PARTS", 1000)
+    monkeypatch.setattr("ptb_s3._values.readable._MAX_PARTS", 1000)
     value: object = []
     for _ in range(60):
         value = [value, value]

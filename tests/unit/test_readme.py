@@ -14,9 +14,10 @@ import pytest
 from telegram import Chat, Message, Update
 from telegram.ext import ApplicationBuilder
 
-from ptb_s3 import S3Persistence, _fence
-from ptb_s3._keyring import Key
-from ptb_s3._state import Kind
+from ptb_s3 import S3Persistence
+from ptb_s3._format.entities import Kind
+from ptb_s3._keys.keyring import Key
+from ptb_s3._values import allow_list
 from ptb_s3.settings import describe, load_settings
 
 ROOT = Path(__file__).parents[2]
@@ -123,7 +124,7 @@ def test_what_is_allowed_by_default_is_listed() -> None:
     """Whatever of Python's may be saved stands in the table, and what is not there may not."""
     (table,) = re.findall(r"\| from \| what may be saved \|\n(.+?)\n\n", README, re.DOTALL)
     named = set(re.findall(r"`([\w.]+)`", table))
-    for module, names in _fence._VALUE_TYPES.items():
+    for module, names in allow_list._VALUE_TYPES.items():
         assert module == "builtins" or module in named
         for name in names.split():
             whole = module in {"ipaddress", "pathlib"} and name not in {"Path", "PurePath"}

@@ -20,13 +20,14 @@ from tests.support import (
 )
 from tests.unit.test_lines import ours_wins
 
-from ptb_s3 import Keyring, _listing, _recovery
-from ptb_s3._committer import Occasion
-from ptb_s3._container import HEAD
-from ptb_s3._recovery import Found
-from ptb_s3._repository import Repository
-from ptb_s3._state import Kind
-from ptb_s3._store import Fetched, MemoryStore, hand_over
+from ptb_s3 import Keyring
+from ptb_s3._engine.commit import Occasion
+from ptb_s3._engine.repository import Repository
+from ptb_s3._format.container import HEAD
+from ptb_s3._format.entities import Kind
+from ptb_s3._history import listing, recovery
+from ptb_s3._history.recovery import Found
+from ptb_s3._storage.contract import Fetched, MemoryStore, hand_over
 from ptb_s3.errors import (
     ConflictError,
     DamagedObjectError,
@@ -464,7 +465,7 @@ async def test_in_whatever_order_versions_are_listed(
     order: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A page is enough where the storage lists the newest first, and only there: it is said."""
-    monkeypatch.setattr(_listing, "PAGE", 4)
+    monkeypatch.setattr(listing, "PAGE", 4)
     store = await a_store(12)
     listed = store if order == "newest first" else AnyOrder(store, order)
     store.replace(HEAD, b"garbage")
@@ -505,7 +506,7 @@ async def test_a_revision_that_nobody_authenticated_is_believed_within_bounds() 
     store.replace(HEAD, body.replace(b'"revision":6,', b'"revision":9007199254740991,'))
     after, found = await repaired(store)
     assert found.header.revision == 6
-    assert after.revision == 6 + _recovery.MAX_GAP + 1
+    assert after.revision == 6 + recovery.MAX_GAP + 1
     after.stage(USER, 2, b"later")
     await after.commit()
 

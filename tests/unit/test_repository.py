@@ -10,15 +10,16 @@ from typing import Any
 import pytest
 from tests.support import BOT_ID, KEY, OTHER_KEY, opened
 
-from ptb_s3 import _compaction, _settling
-from ptb_s3._base import Reader
-from ptb_s3._container import read_header
-from ptb_s3._head import COMPACTION_SLACK
-from ptb_s3._keyring import Keyring
-from ptb_s3._means import LOAD_TRIES
-from ptb_s3._repository import Repository
-from ptb_s3._state import Kind
-from ptb_s3._store import Call, Fault, MemoryStore, PreconditionFailed
+from ptb_s3._engine import compaction as _compaction
+from ptb_s3._engine import settling
+from ptb_s3._engine.context import LOAD_TRIES
+from ptb_s3._engine.repository import Repository
+from ptb_s3._format.committed import Reader
+from ptb_s3._format.container import read_header
+from ptb_s3._format.entities import Kind
+from ptb_s3._format.head import COMPACTION_SLACK
+from ptb_s3._keys.keyring import Keyring
+from ptb_s3._storage.contract import Call, Fault, MemoryStore, PreconditionFailed
 from ptb_s3.errors import (
     AccessDeniedError,
     ConflictError,
@@ -173,7 +174,7 @@ async def test_an_attempt_that_arrives_late_is_the_new_base() -> None:
 
 async def test_settling_does_not_take_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """If head gives no answer either, the commit fails in good time, and is settled later."""
-    monkeypatch.setattr(_settling, "SETTLE_PATIENCE", 0.01)
+    monkeypatch.setattr(settling, "SETTLE_PATIENCE", 0.01)
     store = MemoryStore()
     repository = await opened(store)
     await committed(repository, u9=b"first")

@@ -14,10 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptb_s3._apart import anew
-from ptb_s3._codec import PickleSerializer
-from ptb_s3._own_modules import Main
-from ptb_s3._respelling import respell
+from ptb_s3._values import serializer
+from ptb_s3._values.main_names import respell
+from ptb_s3._values.name_strings import anew
+from ptb_s3._values.own_modules import Main
+from ptb_s3._values.serializer import PickleSerializer
 
 
 @dataclasses.dataclass(unsafe_hash=True)
@@ -47,7 +48,7 @@ def _as_of_main() -> Any:
             monkeypatch.setattr(cls, "__module__", "__main__")
         for cls in (Cart, Shop, Step):
             monkeypatch.setattr(main, cls.__name__, cls, raising=False)
-        monkeypatch.setattr("ptb_s3._codec.what_main_is", lambda: Main("bot", is_it=True))
+        monkeypatch.setattr(serializer, "what_main_is", lambda: Main("bot", is_it=True))
         yield
 
 
@@ -85,7 +86,7 @@ def as_a_module(value: object, words: tuple[str, ...]) -> bytes:
         for cls in (Cart, Shop, Shop.Shelf, Step):
             monkeypatch.setattr(cls, "__module__", module.__name__)
         monkeypatch.setitem(sys.modules, "bot", module)
-        monkeypatch.setattr("ptb_s3._codec.what_main_is", lambda: Main(None, is_it=True))
+        monkeypatch.setattr(serializer, "what_main_is", lambda: Main(None, is_it=True))
         made = PickleSerializer(trusted=("bot",))
         return (made.sharing(lambda: words) if words else made).dumps(value)
 

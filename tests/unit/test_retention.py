@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptb_s3._retention import Policy
+from ptb_s3._history.retention import Policy
 from ptb_s3.errors import SettingsError
 
 NOON = datetime(2026, 11, 23, 12, 30, tzinfo=UTC)

@@ -19,16 +19,17 @@ from tests.support import (
     update,
 )
 
-from ptb_s3 import Keyring, _head
-from ptb_s3._base import Identity, Reader
-from ptb_s3._container import read_header
-from ptb_s3._head import Head, Line, Writer
-from ptb_s3._key_source import KeySource, Sealed, SealingKey
-from ptb_s3._repository import Repository
-from ptb_s3._sealer import Sealer
-from ptb_s3._state import Kind
-from ptb_s3._store import MemoryStore
-from ptb_s3._verify import verify_current, verify_history
+from ptb_s3 import Keyring
+from ptb_s3._engine.repository import Repository
+from ptb_s3._format import head as _head
+from ptb_s3._format.committed import Identity, Reader
+from ptb_s3._format.container import read_header
+from ptb_s3._format.entities import Kind
+from ptb_s3._format.head import Head, Line, Writer
+from ptb_s3._format.key_source import KeySource, Sealed, SealingKey
+from ptb_s3._format.sealer import Sealer
+from ptb_s3._history.verify import verify_current, verify_history
+from ptb_s3._storage.contract import MemoryStore
 from ptb_s3.errors import UnknownKeyError
 
 LEAKED, CURRENT = KEY, OTHER_KEY

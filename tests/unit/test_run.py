@@ -11,13 +11,13 @@ from typing import Any, cast
 import pytest
 from tests.support import BOT_ID, KEY, StoreAround
 
-from ptb_s3 import _run
-from ptb_s3._keyring import Keyring
-from ptb_s3._rebase import Resolution, Resolve
-from ptb_s3._repository import Repository
-from ptb_s3._run import Run
-from ptb_s3._state import Kind
-from ptb_s3._store import MemoryStore, Written
+from ptb_s3._engine import run as _run
+from ptb_s3._engine.rebase import Resolution, Resolve
+from ptb_s3._engine.repository import Repository
+from ptb_s3._engine.run import Run
+from ptb_s3._format.entities import Kind
+from ptb_s3._keys.keyring import Keyring
+from ptb_s3._storage.contract import MemoryStore, Written
 from ptb_s3.errors import StorageUnavailableError
 
 USER = Kind.USER_DATA

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from aiobotocore.credentials import AioCredentials, AioRefreshableCredentials
 
-from ptb_s3._s3_answers import NotSentError
-from ptb_s3._s3_credentials import Lasting
+from ptb_s3._storage.answers import NotSentError
+from ptb_s3._storage.credentials import Lasting
 
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
 

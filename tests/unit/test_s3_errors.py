@@ -9,8 +9,7 @@ import pytest
 from botocore import exceptions as botocore_errors
 from botocore.parsers import ResponseParserError
 
-from ptb_s3._s3 import _error_answer
-from ptb_s3._s3_answers import (
+from ptb_s3._storage.answers import (
     _BY_CODE,
     _BY_EARLY_FAILURE,
     _BY_EARLY_TEXT,
@@ -26,9 +25,10 @@ from ptb_s3._s3_answers import (
     to_error,
     to_failure,
 )
-from ptb_s3._s3_client import _retry_conflict
-from ptb_s3._s3_transport import CertificatesError, ProxyKindError
-from ptb_s3._store import PreconditionFailed
+from ptb_s3._storage.client import _retry_conflict
+from ptb_s3._storage.contract import PreconditionFailed
+from ptb_s3._storage.s3 import _error_answer
+from ptb_s3._storage.transport import CertificatesError, ProxyKindError
 from ptb_s3.errors import (
     AccessDeniedError,
     BucketNotFoundError,

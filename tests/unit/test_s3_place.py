@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptb_s3._s3 import S3Store
-from ptb_s3._s3_place import check_endpoint, in_front, may_be_virtual, without_bucket
+from ptb_s3._storage.place import check_endpoint, in_front, may_be_virtual, without_bucket
+from ptb_s3._storage.s3 import S3Store
 from ptb_s3.errors import SettingsError
 
 _ACCOUNT = "https://0123456789abcdef.r2.cloudflarestorage.com"

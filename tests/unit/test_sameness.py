@@ -11,11 +11,12 @@ from telegram.ext import MessageHandler, filters
 from tests.support import make_persistence
 from tests.unit.deliveries import application, message
 
-from ptb_s3 import PickleSerializer, _refresh, merge_values
-from ptb_s3._merge import Merger
-from ptb_s3._sameness import alike, essence
-from ptb_s3._state import Kind
-from ptb_s3._store import MemoryStore
+from ptb_s3 import PickleSerializer, merge_values
+from ptb_s3._format.entities import Kind
+from ptb_s3._ptb import refresh
+from ptb_s3._storage.contract import MemoryStore
+from ptb_s3._values.merge import Merger
+from ptb_s3._values.sameness import alike, essence
 from ptb_s3.serverless import deliver
 
 CODEC = PickleSerializer(trusted=(__name__,))
@@ -129,8 +130,8 @@ def test_what_is_alike_is_brought_up_to_date(number: int) -> None:
     """A live object becomes what was asked for, and not something like it."""
     old, new = ({"value": value} for value in list(changes())[number])
     for _ in range(5):
-        way = _refresh.way(lambda: copy.deepcopy(old), lambda: copy.deepcopy(new), essence)
-        assert not isinstance(way, _refresh.Refusal)
+        way = refresh.way(lambda: copy.deepcopy(old), lambda: copy.deepcopy(new), essence)
+        assert not isinstance(way, refresh.Refusal)
         live = copy.deepcopy(old)
         way(live, copy.deepcopy(new))
         assert alike(live, new)

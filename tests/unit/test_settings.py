@@ -13,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 from tests.support import locals_of_ours
 
-from ptb_s3._keyring import Key
+from ptb_s3._keys.keyring import Key
 from ptb_s3.errors import PersistenceError, SettingsError
 from ptb_s3.settings import (
     Settings,

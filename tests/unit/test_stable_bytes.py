@@ -29,9 +29,9 @@ from tests.servers import PROJECT
 from tests.support import make_persistence, settled, state_of, update
 
 from ptb_s3 import PickleSerializer
-from ptb_s3._store import MemoryStore
-from ptb_s3._transcoder import Transcoder
-from ptb_s3._word_format import is_bare
+from ptb_s3._format.words import is_bare
+from ptb_s3._storage.contract import MemoryStore
+from ptb_s3._values.transcoder import Transcoder
 
 CODEC = PickleSerializer(trusted=(__name__,))
 NOW = dt.datetime(2026, 5, 4, 3, 2, 1, tzinfo=dt.UTC)

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support import changes
 
-from ptb_s3._container import PAGE_SIZE
-from ptb_s3._state import (
+from ptb_s3._format.container import PAGE_SIZE
+from ptb_s3._format.entities import (
     Changes,
     Entities,
     Kind,

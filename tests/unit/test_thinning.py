@@ -13,12 +13,12 @@ from tests.unit.test_erasure import MALLORY, erased, with_mallory
 from tests.unit.test_history import expected, with_history
 from tests.unit.test_repository import USER, committed
 
-from ptb_s3._base import Reader
-from ptb_s3._keyring import Keyring
-from ptb_s3._retention import Policy
-from ptb_s3._state import Kind
-from ptb_s3._store import Call, Fault, Lock, MemoryStore, ProcessKilled
-from ptb_s3._thinning import Plan, carry_out, plan_prune, plan_purge
+from ptb_s3._format.committed import Reader
+from ptb_s3._format.entities import Kind
+from ptb_s3._history.prune import Plan, carry_out, plan_prune, plan_purge
+from ptb_s3._history.retention import Policy
+from ptb_s3._keys.keyring import Keyring
+from ptb_s3._storage.contract import Call, Fault, Lock, MemoryStore, ProcessKilled
 from ptb_s3.errors import AccessDeniedError, StorageUnavailableError, UnknownKeyError
 
 READER = Reader(Keyring(KEY))
@@ -108,7 +108,7 @@ async def test_broken_off_anywhere_nothing_kept_is_lost(
     at: int, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However far it comes, all commits that are still listed can be brought back."""
-    monkeypatch.setattr("ptb_s3._thinning._BATCH", 5)
+    monkeypatch.setattr("ptb_s3._history.prune._BATCH", 5)
     store = await history(30)
     plan = await plan_prune(store, READER, Policy(last=4), UTC, silent)
     first = len(store.calls)

@@ -22,9 +22,9 @@ from tests.integration.bots import App, asking, gather_errors
 from tests.support import StoreAround, make_persistence
 from tests.unit.deliveries import application, count, message, press, users
 
-from ptb_s3 import _delivery
-from ptb_s3._state import Kind
-from ptb_s3._store import Fault, MemoryStore, Written
+from ptb_s3._format.entities import Kind
+from ptb_s3._ptb import delivery
+from ptb_s3._storage.contract import Fault, MemoryStore, Written
 from ptb_s3.errors import (
     ConflictError,
     SerializationError,
@@ -550,7 +550,7 @@ async def test_by_default_the_time_of_handlers_does_not_count(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A handler may take long, and a storage that hangs may not."""
-    monkeypatch.setattr(_delivery, "PATIENCE", 0.3)
+    monkeypatch.setattr(delivery, "PATIENCE", 0.3)
     store = MemoryStore()
     hanging = Hanging(store)
 

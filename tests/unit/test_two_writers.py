@@ -21,16 +21,17 @@ from tests.support import (
     update,
 )
 
-from ptb_s3 import Keyring, PickleSerializer, _live, merge_values
-from ptb_s3._base import Base, Identity
-from ptb_s3._committer import COMPANY
-from ptb_s3._head import Head
-from ptb_s3._live import AUTO_INTERVAL, Lookout
-from ptb_s3._merge import Merger
-from ptb_s3._repository import Repository
-from ptb_s3._staged import Staged
-from ptb_s3._state import Kind
-from ptb_s3._store import Fault, MemoryStore
+from ptb_s3 import Keyring, PickleSerializer, merge_values
+from ptb_s3._engine.commit import COMPANY
+from ptb_s3._engine.repository import Repository
+from ptb_s3._engine.staging import Staged
+from ptb_s3._format.committed import Base, Identity
+from ptb_s3._format.entities import Kind
+from ptb_s3._format.head import Head
+from ptb_s3._ptb import live_objects
+from ptb_s3._ptb.live_objects import AUTO_INTERVAL, Lookout
+from ptb_s3._storage.contract import Fault, MemoryStore
+from ptb_s3._values.merge import Merger
 from ptb_s3.errors import ConflictError, StorageUnavailableError
 
 USER = Kind.USER_DATA
@@ -593,7 +594,7 @@ async def test_a_look_does_not_wait_for_a_silent_storage(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An update is not held up for as long as a commit may take."""
-    monkeypatch.setattr(_live, "PATIENCE", 0.01)
+    monkeypatch.setattr(live_objects, "PATIENCE", 0.01)
     store = MemoryStore()
     lookout, repository, _ = await _lookout(store, 0)
 

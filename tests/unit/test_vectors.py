@@ -7,9 +7,9 @@ import pytest
 from tests.vectors import reference
 
 from ptb_s3 import errors
-from ptb_s3._base import Reader
-from ptb_s3._keyring import Key, Keyring
-from ptb_s3._state import Kind
+from ptb_s3._format.committed import Reader
+from ptb_s3._format.entities import Kind
+from ptb_s3._keys.keyring import Key, Keyring
 
 FOLDER = Path(reference.__file__).parent
 INDEX: dict[str, str | None] = json.loads((FOLDER / "index.json").read_text())

@@ -7,10 +7,10 @@ from tests.support import KEY, OTHER_KEY, opened
 from tests.unit.test_history import with_history
 from tests.unit.test_repository import USER, committed
 
-from ptb_s3._base import Reader
-from ptb_s3._keyring import Keyring
-from ptb_s3._store import Fault, MemoryStore
-from ptb_s3._verify import Report, verify_current, verify_history
+from ptb_s3._format.committed import Reader
+from ptb_s3._history.verify import Report, verify_current, verify_history
+from ptb_s3._keys.keyring import Keyring
+from ptb_s3._storage.contract import Fault, MemoryStore
 from ptb_s3.errors import StorageUnavailableError
 
 READER = Reader(Keyring(KEY))

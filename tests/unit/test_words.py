@@ -18,14 +18,14 @@ from telegram.ext import ExtBot
 from tests.support import KEY, Persistence, make_persistence, settled, state_of, update
 
 from ptb_s3 import Keyring, PickleSerializer
-from ptb_s3._base import Reader
-from ptb_s3._codec import load_all
-from ptb_s3._container import HEAD
-from ptb_s3._head import Head, follow
-from ptb_s3._state import Kind
-from ptb_s3._store import MemoryStore
-from ptb_s3._word_format import MAX_WORDS, is_bare, spell_out
-from ptb_s3._words import MIN_VALUES, common_words
+from ptb_s3._format.committed import Reader
+from ptb_s3._format.container import HEAD
+from ptb_s3._format.entities import Kind
+from ptb_s3._format.head import Head, follow
+from ptb_s3._format.words import MAX_WORDS, is_bare, spell_out
+from ptb_s3._storage.contract import MemoryStore
+from ptb_s3._values.serializer import load_all
+from ptb_s3._values.shared_strings import MIN_VALUES, common_words
 from ptb_s3.errors import ConflictError, DamagedObjectError, RestorePointError, UnknownTypeError
 
 BOT: ExtBot[None] = ExtBot("123:ABC")

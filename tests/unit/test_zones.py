@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from telegram import Chat, Message
 from telegram.ext import ExtBot, PicklePersistence
 
-from ptb_s3._codec import PickleSerializer
-from ptb_s3._pickle_files import read_pickle_persistence
-from ptb_s3._state import Kind
-from ptb_s3._transcoder import Transcoder
-from ptb_s3._zones import ZoneOfPytz
+from ptb_s3._format.entities import Kind
+from ptb_s3._transfer.pickle_files import read_pickle_persistence
+from ptb_s3._values.serializer import PickleSerializer
+from ptb_s3._values.time_zones import ZoneOfPytz
+from ptb_s3._values.transcoder import Transcoder
 from ptb_s3.errors import SerializationError
 
 CODEC = PickleSerializer(trusted=())
@@ -102,7 +102,7 @@ def test_a_zone_by_itself(zone: dt.tzinfo, expected: dt.tzinfo) -> None:
 
 def test_a_zone_that_is_not_known_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is refused, with what helps, and not moved."""
-    monkeypatch.setattr("ptb_s3._zones.ZoneInfo", zoneinfo.ZoneInfo.no_cache)
+    monkeypatch.setattr("ptb_s3._values.time_zones.ZoneInfo", zoneinfo.ZoneInfo.no_cache)
     monkeypatch.setattr(zoneinfo, "TZPATH", ())
     zone = ZoneOfPytz("Nowhere/Atall", 60)
     for value in (zone, dt.datetime(2024, 1, 1, tzinfo=zone)):
@@ -130,7 +130,7 @@ def test_pytz_is_not_imported() -> None:
     """A bot that does not use it need not have it."""
     text = (
         "import sys, datetime; sys.modules['pytz'] = None\n"
-        "from ptb_s3._codec import PickleSerializer\n"
+        "from ptb_s3._values.serializer import PickleSerializer\n"
         "codec = PickleSerializer()\n"
         "now = datetime.datetime.now(datetime.UTC)\n"
         "assert codec.loads(codec.dumps([now])) == [now]\n"

@@ -12,8 +12,6 @@ from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from ptb_s3._bucket import Bucket, ObjectLock, PublicAccess, Unknown, Versioning
-from ptb_s3._container import HEAD
 from ptb_s3._doctor import setup, trials
 from ptb_s3._doctor.attempts import Attempts
 from ptb_s3._doctor.findings import (
@@ -28,12 +26,14 @@ from ptb_s3._doctor.findings import (
 )
 from ptb_s3._doctor.scratch import FOLDER, Scratch
 from ptb_s3._doctor.state import open_state
-from ptb_s3._keyring import Keyring
-from ptb_s3._lifecycle import Rule, sweepers
-from ptb_s3._s3 import S3Store
-from ptb_s3._s3_answers import Answer, Question, means_denied, means_elsewhere, to_error
-from ptb_s3._state import Kind
-from ptb_s3._store import Written
+from ptb_s3._format.container import HEAD
+from ptb_s3._format.entities import Kind
+from ptb_s3._keys.keyring import Keyring
+from ptb_s3._storage.answers import Answer, Question, means_denied, means_elsewhere, to_error
+from ptb_s3._storage.bucket_config import Bucket, ObjectLock, PublicAccess, Unknown, Versioning
+from ptb_s3._storage.contract import Written
+from ptb_s3._storage.lifecycle import Rule, sweepers
+from ptb_s3._storage.s3 import S3Store
 from ptb_s3.errors import (
     AccessDeniedError,
     BucketNotFoundError,

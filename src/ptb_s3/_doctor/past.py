@@ -6,10 +6,10 @@ import asyncio
 from typing import Any
 
 from ptb_s3._doctor.evidence import Past
-from ptb_s3._s3 import S3Store
-from ptb_s3._s3_answers import Answer, Question, to_error
-from ptb_s3._s3_listing import Progress
-from ptb_s3._store import Version
+from ptb_s3._storage.answers import Answer, Question, to_error
+from ptb_s3._storage.contract import Version
+from ptb_s3._storage.listing import Progress
+from ptb_s3._storage.s3 import S3Store
 from ptb_s3.errors import StorageError, StorageUnavailableError
 
 _PAGE = 5

@@ -9,9 +9,9 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
 from ptb_s3._doctor.evidence import NOTHING_ELSE, SAME_AS_SEEN, Latency, Left, Race
-from ptb_s3._s3 import S3Store
-from ptb_s3._s3_answers import Answer
-from ptb_s3._store import PreconditionFailed, Written
+from ptb_s3._storage.answers import Answer
+from ptb_s3._storage.contract import PreconditionFailed, Written
+from ptb_s3._storage.s3 import S3Store
 from ptb_s3.errors import (
     PersistenceError,
     StorageError,

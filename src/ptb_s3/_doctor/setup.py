@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 
-from ptb_s3._bucket import PublicAccess, Unknown, Versioning
 from ptb_s3._doctor.findings import TEMPLATES, Check, Finding, failed, ok, unknown, warning
-from ptb_s3._lifecycle import UNREADABLE, Rule
+from ptb_s3._storage.bucket_config import PublicAccess, Unknown, Versioning
+from ptb_s3._storage.lifecycle import UNREADABLE, Rule
 
 _MAX_SKEW = timedelta(minutes=15)
 """S3 refuses a request whose time is further off (S3 API Reference: RequestTimeTooSkewed)."""

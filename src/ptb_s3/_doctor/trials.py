@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ptb_s3._bucket import Unknown
 from ptb_s3._doctor.evidence import SAME_AS_SEEN, Latency, Left, Older, Past, Race, Verdict
 from ptb_s3._doctor.findings import TEMPLATES, Check, Finding, failed, ok, unknown, warning
-from ptb_s3._lifecycle import Rule, sweepers
+from ptb_s3._storage.bucket_config import Unknown
+from ptb_s3._storage.lifecycle import Rule, sweepers
 
 _SLOW = 2000
 """Milliseconds that a PUT may take before it is worth a word: flush() has eight seconds in all."""

@@ -13,13 +13,13 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 
 import typer
 
-from ptb_s3._base import Reader, no_state
-from ptb_s3._container import HEAD, MAX_PREAMBLE, read_header
-from ptb_s3._history import History
-from ptb_s3._keyring import Keyring
-from ptb_s3._repository import Repository
-from ptb_s3._s3 import S3Store
-from ptb_s3._state import Key, Kind, is_key
+from ptb_s3._engine.repository import Repository
+from ptb_s3._format.committed import Reader, no_state
+from ptb_s3._format.container import HEAD, MAX_PREAMBLE, read_header
+from ptb_s3._format.entities import Key, Kind, is_key
+from ptb_s3._history.history import History
+from ptb_s3._keys.keyring import Keyring
+from ptb_s3._storage.s3 import S3Store
 from ptb_s3.cli import _output
 from ptb_s3.errors import (
     ConflictError,

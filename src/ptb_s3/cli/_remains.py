@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
-from ptb_s3._bucket import Bucket, ObjectLock, Unknown, Versioning
-from ptb_s3._lifecycle import NewestStay, expiry
-from ptb_s3._s3 import S3Store
-from ptb_s3._versions import NAMES
+from ptb_s3._history.scan import NAMES
+from ptb_s3._storage.bucket_config import Bucket, ObjectLock, Unknown, Versioning
+from ptb_s3._storage.lifecycle import NewestStay, expiry
+from ptb_s3._storage.s3 import S3Store
 
 _PURGE = "--purge deletes them at once."
 

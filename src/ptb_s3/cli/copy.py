@@ -9,12 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
-from ptb_s3._committer import Occasion
-from ptb_s3._container import HEAD
-from ptb_s3._repository import Repository
-from ptb_s3._s3 import S3Store
-from ptb_s3._s3_client import endpoint_of, session_of
-from ptb_s3._state import Kind
+from ptb_s3._engine.commit import Occasion
+from ptb_s3._engine.repository import Repository
+from ptb_s3._format.container import HEAD
+from ptb_s3._format.entities import Kind
+from ptb_s3._storage.client import endpoint_of, session_of
+from ptb_s3._storage.s3 import S3Store
 from ptb_s3.cli import _output
 from ptb_s3.cli._opened import DryRun, Json, Place, elsewhere, run, split_url
 from ptb_s3.cli._output import in_steps

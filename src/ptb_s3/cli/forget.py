@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from ptb_s3._base import Base, Reader
-from ptb_s3._bucket import Bucket, Versioning
-from ptb_s3._erasure import subjects
-from ptb_s3._object_lock import locked_until
-from ptb_s3._state import Kind
-from ptb_s3._thinning import Plan, carry_out, plan_purge
+from ptb_s3._format.committed import Base, Reader
+from ptb_s3._format.entities import Kind
+from ptb_s3._format.erasure import subjects
+from ptb_s3._history.object_lock import locked_until
+from ptb_s3._history.prune import Plan, carry_out, plan_purge
+from ptb_s3._storage.bucket_config import Bucket, Versioning
 from ptb_s3.cli import _output
 from ptb_s3.cli._opened import DryRun, Json, Place, Yes, refuse_to_exchange_keys, run
 from ptb_s3.cli._output import count, in_steps

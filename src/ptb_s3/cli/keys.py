@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from ptb_s3._keyring import Key
+from ptb_s3._keys.keyring import Key
 from ptb_s3.cli import _output
 from ptb_s3.cli._opened import Json, env_file
 

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-from ptb_s3._base import Reader
-from ptb_s3._bucket import Bucket, Unknown
-from ptb_s3._object_lock import locked_until
-from ptb_s3._retention import Policy
-from ptb_s3._thinning import Plan, carry_out, plan_prune
+from ptb_s3._format.committed import Reader
+from ptb_s3._history.object_lock import locked_until
+from ptb_s3._history.prune import Plan, carry_out, plan_prune
+from ptb_s3._history.retention import Policy
+from ptb_s3._storage.bucket_config import Bucket, Unknown
 from ptb_s3.cli import _output
 from ptb_s3.cli._opened import DryRun, Json, Opened, Place, Yes, run
 from ptb_s3.cli._output import count, in_steps, size, when, when_json

@@ -6,12 +6,12 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from ptb_s3._committer import Occasion
-from ptb_s3._container import HEAD
-from ptb_s3._current import Current
-from ptb_s3._recovery import Found
-from ptb_s3._repository import Recovery, Repository
-from ptb_s3._state import Kind
+from ptb_s3._engine.commit import Occasion
+from ptb_s3._engine.repository import Recovery, Repository
+from ptb_s3._format.container import HEAD
+from ptb_s3._format.entities import Kind
+from ptb_s3._history.current import Current
+from ptb_s3._history.recovery import Found
 from ptb_s3.cli import _output
 from ptb_s3.cli._opened import LOST, DryRun, Json, Place, Yes, refuse_to_exchange_keys, run
 from ptb_s3.cli._output import Graded, Severity, count, in_steps, when, when_json

@@ -8,12 +8,12 @@ from typing import Annotated, Any, NamedTuple, cast
 
 import typer
 
-from ptb_s3._committer import Occasion
-from ptb_s3._container import Header
-from ptb_s3._history import Snapshot
-from ptb_s3._repository import Repository
-from ptb_s3._state import Changes, Entities, Key, Kind
-from ptb_s3._word_format import spell_out_all
+from ptb_s3._engine.commit import Occasion
+from ptb_s3._engine.repository import Repository
+from ptb_s3._format.container import Header
+from ptb_s3._format.entities import Changes, Entities, Key, Kind
+from ptb_s3._format.words import spell_out_all
+from ptb_s3._history.history import Snapshot
 from ptb_s3.cli import _output
 from ptb_s3.cli._opened import (
     POINT,

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from ptb_s3._repository import Repository
-from ptb_s3._state import Entities, Key, Kind
-from ptb_s3._word_format import spell_out
+from ptb_s3._engine.repository import Repository
+from ptb_s3._format.entities import Entities, Key, Kind
+from ptb_s3._format.words import spell_out
 from ptb_s3.cli import _output
 from ptb_s3.cli._opened import POINT, Json, OfStore, Place, key_of, key_text, kind_of, point, run
 from ptb_s3.cli._output import count, when_json
 from ptb_s3.errors import NothingThereError
 
 if TYPE_CHECKING:
-    from ptb_s3._differences import Change
-    from ptb_s3._readable import Readable
+    from ptb_s3._values.diff import Change
+    from ptb_s3._values.readable import Readable
 
 _LONGEST = 60  # characters of a value in a table
 
@@ -106,8 +106,8 @@ def _key_json(key: Key) -> Any:  # noqa: ANN401 - JSON
 
 def _value(serializer: str, words: tuple[str, ...], data: bytes) -> Readable:
     # These import telegram.ext, which takes a second.
-    from ptb_s3._readable import readable  # noqa: PLC0415 - see above
-    from ptb_s3._transcoder import Transcoder  # noqa: PLC0415 - as above
+    from ptb_s3._values.readable import readable  # noqa: PLC0415 - see above
+    from ptb_s3._values.transcoder import Transcoder  # noqa: PLC0415 - as above
 
     if serializer != Transcoder.id:
         return readable(data)  # only who made it can read it
@@ -156,7 +156,7 @@ def diff(
 
 
 def _differences(kind: Kind, before: _State, after: _State, values: bool) -> list[_Difference]:  # noqa: FBT001 - private
-    from ptb_s3._differences import changed_fields  # noqa: PLC0415 - as in `_value`
+    from ptb_s3._values.diff import changed_fields  # noqa: PLC0415 - as in `_value`
 
     old, new = before.entities[kind], after.entities[kind]
     found = []
@@ -199,7 +199,7 @@ def _rows(difference: _Difference, values: bool) -> list[list[str]]:  # noqa: FB
 
 
 def _short(value: object) -> str:
-    from ptb_s3._differences import ABSENT  # noqa: PLC0415 - as in `_value`
+    from ptb_s3._values.diff import ABSENT  # noqa: PLC0415 - as in `_value`
 
     if value is ABSENT:
         return "(none)"
@@ -224,7 +224,7 @@ def _diff_json(before: _State, after: _State, found: list[_Difference]) -> dict[
 
 
 def _field_json(field: Change) -> dict[str, Any]:
-    from ptb_s3._differences import ABSENT  # noqa: PLC0415 - as in `_value`
+    from ptb_s3._values.diff import ABSENT  # noqa: PLC0415 - as in `_value`
 
     sides = {"before": field.before, "after": field.after}
     return {"path": field.path, **{n: side for n, side in sides.items() if side is not ABSENT}}

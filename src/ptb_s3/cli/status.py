@@ -9,13 +9,13 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from ptb_s3._base import Base, Reader
-from ptb_s3._container import HEAD, Changed, Header
-from ptb_s3._history import History, newest_store
-from ptb_s3._keyring import Keyring
-from ptb_s3._order import Commit
-from ptb_s3._state import Kind
-from ptb_s3._verify import PutBack, find_put_back
+from ptb_s3._format.committed import Base, Reader
+from ptb_s3._format.container import HEAD, Changed, Header
+from ptb_s3._format.entities import Kind
+from ptb_s3._history.history import History, newest_store
+from ptb_s3._history.order import Commit
+from ptb_s3._history.verify import PutBack, find_put_back
+from ptb_s3._keys.keyring import Keyring
 from ptb_s3.cli import _output
 from ptb_s3.cli._opened import LOST, Json, OfStore, Opened, Place, duration, moment, run
 from ptb_s3.cli._output import Graded, Severity, ago, count, size, when, when_json, without_seconds

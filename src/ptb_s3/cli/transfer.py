@@ -9,11 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-from ptb_s3._base import Base
-from ptb_s3._head import Head
-from ptb_s3._repository import Repository
-from ptb_s3._state import Changes, Entities, Kind
-from ptb_s3._word_format import spell_out
+from ptb_s3._engine.repository import Repository
+from ptb_s3._format.committed import Base
+from ptb_s3._format.entities import Changes, Entities, Kind
+from ptb_s3._format.head import Head
+from ptb_s3._format.words import spell_out
 from ptb_s3.cli import _output
 from ptb_s3.cli._opened import (
     POINT,
@@ -152,9 +152,9 @@ async def _read(
         _refuse_other_serializer(base.identity.serializer)
         return base.entities, base.head
     # These import telegram.ext, which takes a second.
-    from ptb_s3._json_files import read_json  # noqa: PLC0415 - see above
-    from ptb_s3._pickle_files import read_pickle_persistence  # noqa: PLC0415 - as above
-    from ptb_s3._ptb_maps import Skipped  # noqa: PLC0415 - as above
+    from ptb_s3._transfer.json_files import read_json  # noqa: PLC0415 - see above
+    from ptb_s3._transfer.maps import Skipped  # noqa: PLC0415 - as above
+    from ptb_s3._transfer.pickle_files import read_pickle_persistence  # noqa: PLC0415 - as above
 
     def note(skipped: Skipped) -> None:
         left_out.append(skipped._asdict())
@@ -199,7 +199,7 @@ def _with_words(repository: Repository, state: State, source: Head | None) -> St
     if repository.revision == 0:
         words = () if source is None else source.words
         if source is None:
-            from ptb_s3._ptb_maps import share_words  # noqa: PLC0415 - as in `_read`
+            from ptb_s3._transfer.maps import share_words  # noqa: PLC0415 - as in `_read`
 
             with _output.progress("Looking for words") as advance:
                 state, words = share_words(state, advance)
@@ -353,8 +353,8 @@ def export(
 
 def _write(file: Path, state: State, trusted: list[str], *, overwrite: bool) -> None:
     # As in `_read`.
-    from ptb_s3._json_files import write_json  # noqa: PLC0415 - see there
-    from ptb_s3._pickle_files import write_pickle_persistence  # noqa: PLC0415 - as above
+    from ptb_s3._transfer.json_files import write_json  # noqa: PLC0415 - see there
+    from ptb_s3._transfer.pickle_files import write_pickle_persistence  # noqa: PLC0415 - as above
 
     with _output.progress("Writing") as advance:
         if file.suffix == _JSON:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from ptb_s3._container import read_header
-from ptb_s3._order import by_time
-from ptb_s3._s3 import S3Store
+from ptb_s3._format.container import read_header
+from ptb_s3._history.order import by_time
+from ptb_s3._storage.s3 import S3Store
 from ptb_s3.cli._demo.pipe import Json, answer, commands, run
 
 _SHOWN_BYTES = 24

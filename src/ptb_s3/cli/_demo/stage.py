@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ptb_s3._keyring import Key
+from ptb_s3._keys.keyring import Key
 from ptb_s3.cli._demo.cast import Actor, Cast
 from ptb_s3.cli._demo.customer import NAME, Customer
 from ptb_s3.cli._demo.teller import StepFailedError, Teller

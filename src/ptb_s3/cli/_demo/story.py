@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ptb_s3._keyring import Key
+from ptb_s3._keys.keyring import Key
 from ptb_s3.cli._demo.cast import Cast, CastError, Refusal
 from ptb_s3.cli._demo.customer import ID
 from ptb_s3.cli._demo.stage import BUCKET, Json, Stage

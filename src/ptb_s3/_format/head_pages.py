@@ -1,0 +1,293 @@
+"""The head as pages: its record, and the differential. Pure.
+
+FORMAT.md, section 8, is the specification. A page of the differential that is full goes into every
+head as it is, so that a commit packs what changed last, and no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated
+
+import msgspec
+
+from ptb_s3._format import entities
+from ptb_s3._format.container import Hex16
+from ptb_s3._format.delivered import MAX_RANGES, Delivered, Range
+from ptb_s3._format.entities import KEY_TYPES, Key, Kind, is_full, page_of, pages
+from ptb_s3._format.erasure import DIGEST_BYTES, SECRET_BYTES, Erasures
+from ptb_s3._format.head import (
+    MAX_LINES,
+    MAX_REQUEST,
+    MAX_RESTORED,
+    MAX_WRITERS,
+    Conditions,
+    Entry,
+    Head,
+    Line,
+    Page,
+    Part,
+    Ref,
+    Writer,
+)
+from ptb_s3._format.words import MAX_LENGTH, MAX_WORDS
+from ptb_s3.errors import DamagedObjectError
+
+# Bytes of entries that go into one page of the differential: the most that a commit packs anew.
+PAGE = 256 * 1024
+# So many full pages become one, which compresses better, and holds an entity but once.
+MERGED = 4
+
+_Secret = Annotated[bytes, msgspec.Meta(min_length=SECRET_BYTES, max_length=SECRET_BYTES)]
+_Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
+
+
+_Word = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_LENGTH)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
+_Request = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_REQUEST)]
+_Range = tuple[_Count, _Count]
+
+
+class _PartRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    ref: Ref | None
+    cost: _Count
+
+
+class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    bot: int
+    writers: Annotated[list[Writer], msgspec.Meta(min_length=1, max_length=MAX_WRITERS)]
+    lines: Annotated[list[Line], msgspec.Meta(min_length=1, max_length=MAX_LINES)]
+    restored: Annotated[list[_Request], msgspec.Meta(max_length=MAX_RESTORED)]
+    keys: dict[Hex16, int]
+    erasures: tuple[_Secret, list[tuple[_Digest, int]]] | None
+    conditions: Conditions | None
+    updates: Annotated[list[_Range], msgspec.Meta(max_length=MAX_RANGES)]
+    words: Annotated[list[_Word], msgspec.Meta(max_length=MAX_WORDS)]
+    kinds: dict[Kind, _PartRecord]
+
+
+# Bytes that an entry takes beside its value, or nearly so.
+_ENTRY = 16
+
+_encode = msgspec.msgpack.Encoder().encode
+_record_decoder = msgspec.msgpack.Decoder(_Record)
+_page_decoder = msgspec.msgpack.Decoder(tuple[Kind, msgspec.Raw])
+_entry_decoders: Mapping[Kind, msgspec.msgpack.Decoder[list[tuple[Key, int, bytes | None]]]] = {
+    kind: msgspec.msgpack.Decoder(page_of(key_type, int, bytes | None))
+    for kind, key_type in KEY_TYPES.items()
+}
+
+
+def encode(head: Head, compress: Callable[[bytes], bytes], key_id: str) -> tuple[Head, list[bytes]]:
+    """Make a head's frames: that of its record first.
+
+    Args:
+        head: The head.
+        compress: Makes a frame of a page.
+        key_id: Id of the key that is going to seal them.
+
+    Returns:
+        The head, each kind's cost increased by what of its differential is carried along, its full
+        pages kept, and the keys that it needs noted; and the frames.
+    """
+    parts: dict[Kind, Part] = {}
+    frames: list[bytes] = []
+    for kind, part in head.parts.items():
+        parts[kind], own = _pack(kind, part, head.revision, compress)
+        frames += own
+    needed = {key_id, *(part.ref.key for part in parts.values() if part.ref)}
+    keys = {**head.keys, **dict.fromkeys(sorted(needed), head.revision)}
+    head = replace(head, parts=parts, keys=keys)
+    record = _Record(
+        bot=head.bot,
+        writers=list(head.writers),
+        lines=list(head.lines),
+        restored=list(head.restored),
+        keys=dict(keys),
+        erasures=_encode_erasures(head.erasures),
+        conditions=head.conditions,
+        updates=list(head.updates),
+        words=list(head.words),
+        kinds={kind: _PartRecord(part.ref, part.cost) for kind, part in parts.items()},
+    )
+    return head, [compress(_encode(record)), *frames]
+
+
+def decode(head_pages: Iterator[bytes], *, revision: int, commit: str, count: int | None) -> Head:
+    """Read a head's pages; the rest comes from its header.
+
+    Args:
+        head_pages: That of its record, and those of its differential.
+        revision: The head's.
+        commit: Id of the attempt that made it.
+        count: Entries that the pages have; None: they are not all there are.
+
+    Raises:
+        DamagedObjectError: They are not what the format says.
+    """
+    try:
+        record = _record_decoder.decode(next(head_pages, b""))
+        differentials, entries = _decode_differentials(head_pages)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise _damaged("a page is not as the format says") from None
+    if record.kinds.keys() != set(Kind):
+        raise _damaged("its record does not name each kind once")
+    head = Head(
+        revision=revision,
+        commit=commit,
+        bot=record.bot,
+        writers=tuple(record.writers),
+        lines=tuple(record.lines),
+        restored=tuple(record.restored),
+        keys=record.keys,
+        erasures=_decode_erasures(record, revision),
+        conditions=record.conditions,
+        updates=Delivered(Range(*one) for one in record.updates),
+        words=tuple(record.words),
+        parts={
+            kind: Part(record.kinds[kind].ref, record.kinds[kind].cost, differentials[kind])
+            for kind in Kind
+        },
+    )
+    if count not in (None, entries):
+        raise _damaged(f"its differential has {entries} entries and should have {count}")
+    _check(head)
+    return head
+
+
+def check_page(page: bytes) -> None:
+    """Make sure that a page of a differential, which was just made, is one by its form.
+
+    That it fits to the other pages holds by how it is made, and takes longer to see.
+
+    Raises:
+        DamagedObjectError: It is not.
+    """
+    try:
+        kind, raw = _page_decoder.decode(page)
+        entries = _entry_decoders[kind].decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise _damaged("a page is not as the format says") from None
+    if not entries:
+        raise _damaged("a page is empty")
+
+
+def _pack(
+    kind: Kind, part: Part, revision: int, compress: Callable[[bytes], bytes]
+) -> tuple[Part, list[bytes]]:
+    """Pack what is in no full page yet; return the part as it is then, and all its frames."""
+
+    def page(entries: Mapping[Key, Entry]) -> Page:
+        packed = _encode((kind, [(key, *entry) for key, entry in entries.items()]))
+        newest = max(entry.revision for entry in entries.values())
+        return Page(entries, newest, len(packed), compress(packed))
+
+    full, recent, last = list(part.full), {}, list[Page]()
+    for entries, complete in _cut(part.recent):
+        if not complete:
+            recent, last = entries, [page(entries)]
+            continue
+        full.append(page(entries))
+        if _may_be_merged(full[-MERGED:]):
+            changes = [entry for one in full[-MERGED:] for entry in one.entries.items()]
+            full[-MERGED:] = [page(dict(changes))]
+    carried = sum(_carried(one, revision) for one in [*full, *last])
+    frames = [one.frame for one in [*full, *last]]
+    return Part(part.ref, part.cost + carried, recent, tuple(full), sum(map(len, frames))), frames
+
+
+def _carried(page: Page, revision: int) -> int:
+    """Return how many bytes of a page's frame are of changes before a revision.
+
+    What a commit changes has to be sent in any case, whether the blob is written anew or not.
+    """
+    if page.newest < revision:
+        return len(page.frame)
+    sizes = [(_size(entry), entry.revision < revision) for entry in page.entries.values()]
+    return len(page.frame) * sum(size for size, old in sizes if old) // sum(s for s, _ in sizes)
+
+
+def _size(entry: Entry) -> int:
+    return _ENTRY + len(entry.value or b"")
+
+
+def _may_be_merged(last: Sequence[Page]) -> bool:
+    # Neither those that were, nor one of a single huge entity, nor more than a reader takes: pages
+    # of deletions, and of users without data, are small however many there are.
+    entries = sum(len(page.entries) for page in last)
+    small = all(page.size < 2 * PAGE for page in last)
+    return len(last) == MERGED and small and entries <= entities.MAX_ENTRIES
+
+
+def _cut(recent: Mapping[Key, Entry]) -> Iterator[tuple[dict[Key, Entry], bool]]:
+    """Cut entries into pages, and tell of each whether it is full."""
+    for page in pages(((key, *entry) for key, entry in recent.items()), PAGE):
+        entries = {key: Entry(revision, value) for key, revision, value in page}
+        yield entries, is_full(page, PAGE)
+
+
+def _decode_differentials(
+    head_pages: Iterator[bytes],
+) -> tuple[dict[Kind, dict[Key, Entry]], int]:
+    differentials: dict[Kind, dict[Key, Entry]] = {kind: {} for kind in Kind}
+    count = 0
+    for page in head_pages:
+        kind, raw = _page_decoder.decode(page)
+        entries = _entry_decoders[kind].decode(raw)
+        if not entries:
+            raise _damaged("a page is empty")
+        page_entries = {key: Entry(revision, value) for key, revision, value in entries}
+        if len(page_entries) != len(entries):
+            raise _damaged("a page of its differential names an entity twice")
+        known = differentials[kind]
+        if any(
+            known[key].revision >= page_entries[key].revision
+            for key in known.keys() & page_entries.keys()
+        ):
+            raise _damaged("its differential names an older change after a newer one")
+        known.update(page_entries)
+        count += len(entries)
+    return differentials, count
+
+
+def _encode_erasures(erasures: Erasures | None) -> tuple[bytes, list[tuple[bytes, int]]] | None:
+    return None if erasures is None else (erasures.secret, list(erasures.revisions.items()))
+
+
+def _decode_erasures(record: _Record, newest: int) -> Erasures | None:
+    if record.erasures is None:
+        return None
+    secret, entries = record.erasures
+    erasures = Erasures(secret, dict(entries))
+    if len(erasures.revisions) != len(entries):
+        raise _damaged("it records an erasure twice")
+    if not all(0 < revision <= newest for revision in erasures.revisions.values()):
+        raise _damaged("it records an erasure of no revision that fits")
+    return erasures
+
+
+def _check(head: Head) -> None:
+    if not head.updates.distinct:
+        raise _damaged("its ranges of updates overlap or touch, or one ends before it begins")
+    if len(set(head.restored)) != len(head.restored):
+        raise _damaged("it names a restore request twice")
+    begun = [line.revision for line in head.lines]
+    if begun != sorted({*begun}) or not 0 < begun[0] <= begun[-1] <= head.revision:
+        raise _damaged("its lines do not begin one after another, up to its own revision")
+    if len({line.line for line in head.lines}) != len(head.lines):
+        raise _damaged("it names a line twice")
+    if len(set(head.words)) != len(head.words):
+        raise _damaged("it names a word twice")
+    if any(revision > head.revision for revision in head.keys.values()):
+        raise _damaged("it says that a key is needed by a later one")
+    for part in head.parts.values():
+        after = part.ref.revision if part.ref else 0
+        if after > head.revision:
+            raise _damaged("it refers to a blob newer than itself")
+        if any(not after < entry.revision <= head.revision for entry in part.differential.values()):
+            raise _damaged("an entry of its differential is of no revision that fits")
+
+
+def _damaged(reason: str) -> DamagedObjectError:
+    return DamagedObjectError("head", reason)

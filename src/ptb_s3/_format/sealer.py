@@ -1,0 +1,200 @@
+"""Makes the objects of one process: heads and blobs, sealed. The counterpart of `Reader`.
+
+Nothing leaves here that the reader would refuse: an object that was acknowledged and cannot be read
+is lost, so each is opened again before anybody sends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import NamedTuple
+
+from ptb_s3._format import container, head_pages
+from ptb_s3._format import entities as _state
+from ptb_s3._format.committed import Identity
+from ptb_s3._format.container import HEAD, Changed, Header, Unsealer
+from ptb_s3._format.entities import Entities, Key, Kind
+from ptb_s3._format.head import Head, Ref
+from ptb_s3._format.key_source import KeySource, SealingKey, sealing_key
+from ptb_s3.errors import DamagedObjectError, UnknownKeyError, UnreadableError
+
+# Bytes of a blob that are opened at a time when it is checked: no more than a page is held.
+_PIECE = 1024 * 1024
+
+
+class Mark(NamedTuple):
+    """Which object of its name it is, as its header says.
+
+    Attributes:
+        revision: Of the commit, or of the state that a blob holds.
+        line: Line of that revision.
+        writer: Id of the run of the process whose commit that is.
+        commit: Id of the attempt to write it.
+    """
+
+    revision: int
+    line: str
+    writer: str
+    commit: str
+
+
+class Sealer:
+    """Seals objects in the name of one process.
+
+    Args:
+        keys: Gives the sealing key.
+        level: zstd compression level.
+        clock: Gives the time, with time zone.
+        randomness: Returns as many random bytes as it is asked for.
+
+    Attributes:
+        key_id: Id of the key that sealed last; None before the first object.
+    """
+
+    def __init__(
+        self,
+        keys: KeySource,
+        *,
+        level: int,
+        clock: Callable[[], datetime],
+        randomness: Callable[[int], bytes],
+    ) -> None:
+        self.key_id: str | None = None
+        self._keys = keys
+        self._level = level
+        self._clock = clock
+        self._randomness = randomness
+
+    def new_commit(self) -> str:
+        """Return an id for an attempt to write."""
+        return self._randomness(16).hex()
+
+    def new_writer(self) -> str:
+        """Return an id for a run of this process."""
+        return self._randomness(8).hex()
+
+    def sealing_key_id(self) -> str:
+        """Return the id of the key that the next object is sealed with.
+
+        Raises:
+            KeyFormatError: The source gives a key that no reader would take.
+        """
+        return sealing_key(self._keys).key_id
+
+    def head(self, identity: Identity, head: Head) -> tuple[Head, bytes]:
+        """Seal a head; return it with its costs counted, and the object.
+
+        Raises:
+            UnreadableError: No reader would take it.
+        """
+        key = sealing_key(self._keys)
+        carried = {id(page.frame) for part in head.parts.values() for page in part.full}
+        head, frames = head_pages.encode(head, self._compress, key.key_id)
+        last = head.writers[-1]
+        mark = Mark(head.revision, head.lines[-1].line, last.writer, head.commit)
+        header = self._header(HEAD, identity, mark, head.entries, changed=head.changed)
+        with _must_be_readable(HEAD):
+            body = self._seal(header, [*frames], key)
+            self._check_head(body, frames, carried)
+        return head, body
+
+    def blob(
+        self, identity: Identity, kind: Kind, mark: Mark, parts: list[Entities]
+    ) -> tuple[Ref, bytes]:
+        """Seal a blob; return what a head says of it, but for its version, and the object.
+
+        Uses the parts up, each as soon as it is encoded: to free a million entities at once would
+        hold up the loop for 50 ms, in whatever thread.
+
+        Raises:
+            UnreadableError: No reader would take it.
+        """
+        count = sum(map(len, parts))
+        frames = [self._compress(page) for page in _state.encode_blob(_used_up(parts))]
+        header = self._header(kind, identity, mark, count)
+        key = sealing_key(self._keys)
+        with _must_be_readable(kind):
+            body = self._seal(header, frames, key)
+            self._check_blob(body, kind, count)
+        return Ref(mark.revision, None, len(body), count, key.key_id, mark.commit), body
+
+    # Reading it again ---------------------------------------------------------------------------
+
+    def _check_head(self, body: bytes, frames: list[bytes], carried: set[int]) -> None:
+        """Open a head that was just sealed; frames that older heads had are compared alone."""
+        unsealer = Unsealer(HEAD, len(body), self._keys)
+        unsealer.feed(body)
+        header = unsealer.finish()
+        if [*unsealer.frames()] != frames:
+            raise DamagedObjectError(HEAD, "its frames are not those that were sealed")
+        record, *new = (frame for frame in frames if id(frame) not in carried)
+        pages = iter([container.decompress(HEAD, record)])
+        head_pages.decode(pages, revision=header.revision, commit=header.commit, count=None)
+        for frame in new:
+            head_pages.check_page(container.decompress(HEAD, frame))
+
+    def _check_blob(self, body: bytes, kind: Kind, count: int) -> None:
+        """Open a blob that was just sealed, a page at a time."""
+        unsealer = Unsealer(kind, len(body), self._keys)
+        view, read = memoryview(body), 0
+        for at in range(0, len(body), _PIECE):
+            unsealer.feed(view[at : at + _PIECE])
+            read += sum(len(_state.decode_page(kind, page)) for page in unsealer.pages())
+        unsealer.finish()
+        read += sum(len(_state.decode_page(kind, page)) for page in unsealer.pages())
+        if read != count:
+            raise DamagedObjectError(kind, f"it holds {read} entities and should hold {count}")
+
+    # Parts --------------------------------------------------------------------------------------
+
+    def _seal(self, header: Header, frames: list[bytes], key: SealingKey) -> bytes:
+        self.key_id = key.key_id
+        return container.seal(header, frames, key)
+
+    def _compress(self, page: bytes) -> bytes:
+        return container.compress(page, self._level)
+
+    def _header(
+        self,
+        name: str,
+        identity: Identity,
+        mark: Mark,
+        entities: int,
+        *,
+        changed: Changed | None = None,
+    ) -> Header:
+        return Header(
+            object=name,
+            store=identity.store,
+            revision=mark.revision,
+            commit=mark.commit,
+            created=self._clock(),
+            writer=mark.writer,
+            line=mark.line,
+            key="",  # `seal` fills it in, and the size
+            serializer=identity.serializer,
+            entities=entities,
+            changed=changed,
+            size=0,
+        )
+
+
+@contextmanager
+def _must_be_readable(name: str) -> Iterator[None]:
+    try:
+        yield
+    except UnknownKeyError as error:
+        reason = f"the key source does not open what it has sealed, with key {error.needed}"
+    except DamagedObjectError as error:
+        reason = error.reason
+    else:
+        return
+    raise UnreadableError(name, reason)
+
+
+def _used_up(parts: list[Entities]) -> Iterator[tuple[Key, bytes]]:
+    parts.reverse()
+    while parts:
+        yield from parts.pop().items()

@@ -1,0 +1,267 @@
+"""Keys, their ids, and the sources that objects are sealed and opened with.
+
+A key is 32 random bytes written ``ptbs3k1_<base64url>``. Nothing is encrypted with those bytes
+themselves: what is needed is derived from them, so that an id shown in a log says nothing about
+the key it names.
+
+No message, repr, pickle or copy made here holds any part of a key; `Key.reveal` is the one way to
+see it. Nor does a local variable of ours, in the traceback of an error: error trackers send these.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import re
+import secrets
+import traceback
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NoReturn, Self
+
+from cryptography.hazmat.primitives.hashes import SHA512
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+
+from ptb_s3._format.key_source import SEAL_KEY_BYTES, KeptInMemory, Sealed, SealingKey
+from ptb_s3.errors import KeyFormatError, UnknownKeyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PREFIX = "ptbs3k1_"
+SECRET_BYTES = 32
+BODY_CHARS = 43  # 32 bytes in base64 without padding; the last character carries four bits
+ID_BYTES = 8
+
+_ID_INFO = b"ptb-s3/1 key id"
+_SEAL_INFO = b"ptb-s3/1 seal"
+
+_MAKE_ONE = "Make a key with: ptb-s3 keys new"
+_NOT_BASE64URL = re.compile(r"[^A-Za-z0-9_-]")
+_LOOKALIKES = (
+    (
+        re.compile(rf"=\s*[\"'`]?{PREFIX}"),
+        "has its variable's name in front of it. Give only what follows the '='.",
+    ),
+    (
+        re.compile(r"^[\"'`]|[\"'`]$"),
+        "is in quotes. Remove them.",
+    ),
+    (
+        re.compile(r"^[0-9a-fA-F]{16}$"),
+        f"looks like a key's id, which opens nothing. The key itself begins with {PREFIX!r}.",
+    ),
+)
+
+
+class Key(KeptInMemory):
+    """A key, which shows nothing but its id. Immutable, and comparable in constant time.
+
+    Args:
+        secret: 32 bytes, from a source fit for keys. See `parse` and `generate`.
+
+    Attributes:
+        id: What the key is called in headers, logs and messages: 16 hex digits.
+        seal_key: The 32 bytes that objects are sealed with.
+
+    Raises:
+        KeyFormatError: Not 32 bytes.
+    """
+
+    __slots__ = ("_secret", "id", "seal_key")
+
+    id: str
+    seal_key: bytes
+    _secret: bytes
+
+    def __init__(self, secret: bytes) -> None:
+        if len(secret) != SECRET_BYTES:
+            size = len(secret)
+            del secret
+            raise KeyFormatError(f"A key is made of {SECRET_BYTES} bytes, not {size}.")
+        # Past our own __setattr__, which refuses.
+        object.__setattr__(self, "_secret", secret)
+        object.__setattr__(self, "id", _derive(secret, _ID_INFO, ID_BYTES).hex())
+        object.__setattr__(self, "seal_key", _derive(secret, _SEAL_INFO, SEAL_KEY_BYTES))
+
+    @classmethod
+    def parse(cls, text: str, *, label: str = "The key") -> Self:
+        """Read a key as `reveal` and ``ptb-s3 keys new`` write it.
+
+        White space around it is dropped: secret stores and shells like to add a line break.
+
+        Args:
+            text: The key.
+            label: What messages call it, at the start of a sentence.
+
+        Raises:
+            KeyFormatError: It is not a key. The message says why, and shows no part of it.
+        """
+        fault = _fault(text)
+        if fault:
+            del text
+            raise KeyFormatError(f"{label} {fault}")
+        return cls(base64.urlsafe_b64decode(text.strip().removeprefix(PREFIX) + "="))
+
+    @classmethod
+    def generate(cls, random: Callable[[int], bytes] = secrets.token_bytes) -> Self:
+        """Make a new key.
+
+        Args:
+            random: Returns as many random bytes as it is asked for.
+        """
+        return cls(random(SECRET_BYTES))
+
+    def reveal(self) -> str:
+        """Return the key as text: the one place that shows it."""
+        return PREFIX + _body(self._secret)
+
+    def __repr__(self) -> str:
+        return f"<Key {getattr(self, 'id', 'refused')}>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Key):
+            return NotImplemented
+        return hmac.compare_digest(self._secret, other._secret)
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"A key cannot be changed ({name!r}).")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"A key cannot be changed ({name!r}).")
+
+
+class Keyring:
+    """One key that seals and opens, and others that only open.
+
+    To rotate, give the new key as `key` and the old one among `retired`; what the old key has
+    sealed is sealed anew by the commits that follow. Until it is taken off that list, whoever has
+    the old key is believed as much as whoever has the new one.
+
+    Args:
+        key: Seals everything written from now on.
+        retired: Keys that current objects may be sealed with. One that is `key` too is no fault.
+        history: Keys that older versions may be sealed with, and nothing current: where a key goes
+            that has leaked, once everything current is sealed anew.
+
+    Attributes:
+        ids: Ids of the keys that open what is current, the sealing one's first.
+        history_ids: Ids of those that open older versions alone.
+
+    Raises:
+        KeyFormatError: A text is not a key, or a key that opens what is current is in `history`.
+    """
+
+    def __init__(
+        self,
+        key: str | Key,
+        retired: Iterable[str | Key] = (),
+        history: Iterable[str | Key] = (),
+    ) -> None:
+        self.ids: tuple[str, ...] = ()  # a refused one, too, is shown by debuggers
+        self.history_ids: tuple[str, ...] = ()
+        try:
+            self._sealing = _as_key(key, "The key")
+            current = [self._sealing, *_as_keys(retired, "Retired", "retired=[old_key]")]
+            older = _as_keys(history, "History", "history=[leaked_key]")
+        except BaseException as error:
+            traceback.clear_frames(error.__traceback__)
+            raise
+        finally:
+            del key, retired, history
+        self._keys = {known.id: known for known in current}
+        self._history = {known.id: known for known in older}
+        _refuse_overlap(self._sealing.id, self._keys.keys() & self._history.keys())
+        self.ids, self.history_ids = tuple(self._keys), tuple(self._history)
+
+    def sealing_key(self) -> SealingKey:
+        """Return the sealing key."""
+        return SealingKey(self._sealing.id, self._sealing.seal_key)
+
+    def opening_key(self, header: Sealed) -> bytes:
+        """Return the key that the header of a current object names.
+
+        Raises:
+            UnknownKeyError: It is not on the ring, or for older versions alone.
+        """
+        known = self._keys.get(header.key)
+        if known is None:
+            in_history = header.key in self._history
+            raise UnknownKeyError(header.object, header.key, self.ids, in_history=in_history)
+        return known.seal_key
+
+    def for_history(self) -> Keyring:
+        """Return a ring on which every key opens: for older versions."""
+        return Keyring(self._sealing, [*self._keys.values(), *self._history.values()])
+
+    def __repr__(self) -> str:
+        older = f"; history: {' '.join(self.history_ids)}" if self.history_ids else ""
+        return f"<Keyring {' '.join(self.ids) or 'refused'}{older}>"
+
+
+def _as_key(key: str | Key, label: str) -> Key:
+    return key if isinstance(key, Key) else Key.parse(key, label=label)
+
+
+def _as_keys(keys: Iterable[str | Key], which: str, example: str) -> list[Key]:
+    # A str is iterable: its characters would be taken for keys.
+    if isinstance(keys, str | Key) or not isinstance(keys, Iterable):
+        raise KeyFormatError(f"{which} keys are given as a list, even a single one: {example}.")
+    return [_as_key(key, f"{which} key {n}") for n, key in enumerate(keys, start=1)]
+
+
+def _refuse_overlap(sealing: str, both: set[str]) -> None:
+    if sealing in both:
+        raise KeyFormatError(
+            f"Key {sealing} seals, and is among the history keys, which open nothing current. Take "
+            "it off them; if it has leaked, seal with a new one first (ptb-s3 keys new)."
+        )
+    if both:
+        raise KeyFormatError(
+            f"Key {min(both)} is among the retired keys and the history keys. Retired, it opens "
+            "what is current; if it must not any more, take it off the retired ones."
+        )
+
+
+def _derive(secret: bytes, info: bytes, length: int) -> bytes:
+    # Expand alone, without Extract: the secret is uniformly random already (RFC 5869, section 3.3).
+    return HKDFExpand(algorithm=SHA512(), length=length, info=info).derive(secret)
+
+
+def _body(secret: bytes) -> str:
+    return base64.urlsafe_b64encode(secret).decode().rstrip("=")
+
+
+def _fault(text: object) -> str | None:
+    """Return what keeps a text from being a key, as the end of a sentence; None if nothing."""
+    if not isinstance(text, str):
+        return f"is not text but {type(text).__name__}. {_MAKE_ONE}"
+    text = text.strip()
+    if not text:
+        return f"is empty. {_MAKE_ONE}"
+    if text.startswith(PREFIX):
+        return _body_fault(text.removeprefix(PREFIX))
+    for pattern, fault in _LOOKALIKES:
+        if pattern.search(text):
+            return fault
+    return f"does not begin with {PREFIX!r}. {_MAKE_ONE}"
+
+
+def _body_fault(body: str) -> str | None:
+    strange = len(_NOT_BASE64URL.findall(body))
+    if strange:
+        return (
+            f"holds {strange} character(s) that no key has: after {PREFIX!r} there are only "
+            "letters, digits, '-' and '_'. Copy it again, without quotes, padding or line breaks."
+        )
+    if len(body) != BODY_CHARS:
+        return (
+            f"has {len(body)} characters after {PREFIX!r} instead of {BODY_CHARS}. "
+            "Copy it again, whole."
+        )
+    if _body(base64.urlsafe_b64decode(body + "=")) != body:
+        # The last character has two bits that say nothing, and that we write as zeros.
+        return "ends in a character that no key ends in: it was changed on the way. Copy it again."
+    return None

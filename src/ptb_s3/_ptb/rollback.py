@@ -1,0 +1,166 @@
+"""What an update finds, and how live objects become that again where it is taken back.
+
+An update begins when all is saved (see `has_unsaved`). So whatever differs from what is committed
+when it is taken back, is its own: what it has marked, the data of its user and chat, the bot's
+data, buttons, and all that was staged. What others have committed is brought in by the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final, cast
+
+from telegram import Update
+
+from ptb_s3._format.entities import BOT_DATA_KEY, Key, Kind
+from ptb_s3._ptb.internals import App, Internals, Marks, left_alone
+from ptb_s3._ptb.live_objects import Objects
+from ptb_s3._ptb.refresh import become
+from ptb_s3._values import callback_data
+from ptb_s3._values.saved_forms import fill
+from ptb_s3.errors import PersistenceError
+
+_KINDS: Final = (Kind.USER_DATA, Kind.CHAT_DATA)
+_UNKNOWN: Final = object()
+
+
+def has_unsaved(application: App, internals: Internals, objects: Objects) -> bool:
+    """Tell whether live objects were changed, or marked, since they were saved last.
+
+    Args:
+        application: Whose objects they are.
+        internals: The same, from within.
+        objects: What was last seen of them.
+    """
+    marks = internals.marks()
+    if any(keys for each in marks for keys in each.values()):
+        return True
+    if internals.stores(Kind.BOT_DATA):
+        pristine = application.context_types.bot_data()
+        if objects.changed(Kind.BOT_DATA, BOT_DATA_KEY, application.bot_data, pristine):
+            return True
+    return any(objects.unseen(Kind.CALLBACK_DATA, key) for key in internals.buttons())
+
+
+class Rollback:
+    """Memento of what an update found.
+
+    Args:
+        application: The application, in which nothing is unsaved.
+        internals: The same, from within.
+        objects: What is known of its live objects.
+        update: The update.
+
+    Attributes:
+        subjects: The bot's data, and that of the update's user and chat.
+    """
+
+    def __init__(
+        self, application: App, internals: Internals, objects: Objects, update: Update
+    ) -> None:
+        self._application = application
+        self._internals = internals
+        self._objects = objects
+        user, chat = update.effective_user, update.effective_chat
+        self.subjects: list[tuple[Kind, Key]] = [(Kind.BOT_DATA, BOT_DATA_KEY)]
+        if user is not None:
+            self.subjects.append((Kind.USER_DATA, user.id))
+        if chat is not None:
+            self.subjects.append((Kind.CHAT_DATA, chat.id))
+        self._seen = {entity: objects.seen(*entity) for entity in self.subjects}
+        self._in_memory = [(live, dict(live)) for live in internals.unsaved_conversations()]
+        self._marks: list[Marks] = []
+
+    def note_marks(self) -> None:
+        """Note what the update has marked, as that is about to be saved."""
+        self._marks.append(self._internals.marks())
+
+    def mark_again(self) -> None:
+        """Mark again what was marked: it may not have been handed over before it was cut short."""
+        for marks in self._marks:
+            self._internals.put_back(marks)
+
+    def carry_out(self) -> None:
+        """Make live objects what is committed, where the update or others have changed them."""
+        self._marks.append(self._internals.take_marks())
+        for kind in _KINDS:
+            if self._internals.stores(kind):
+                for key in self._changed(kind):
+                    self._reset_data(kind, key)
+        if self._internals.stores(Kind.BOT_DATA):
+            self._reset_bot_data()
+        self._reset_conversations()
+        if self._internals.keeps_buttons:
+            with left_alone(Kind.CALLBACK_DATA):
+                data = self._objects.fetch_all(Kind.CALLBACK_DATA)
+                self._internals.put_buttons(callback_data.join(cast("Any", data)))
+
+    def _changed(self, kind: Kind) -> set[int]:
+        marked = (marks.changed[kind] | marks.dropped[kind] for marks in self._marks)
+        own = {key for subject, key in self.subjects if subject is kind}
+        return cast("set[int]", own.union(*marked, self._objects.overtaken(kind)))
+
+    def _reset_data(self, kind: Kind, key: int) -> None:
+        value, data = self._fetch(kind, key), self._internals.data(kind)
+        if value is None:
+            data.pop(key, None)
+        elif value is not _UNKNOWN:
+            # To ask for it is PTB's own way to make an object that is not there.
+            data[key] = self._made_anew(kind, key, data[key], lambda: self._fetch(kind, key))
+
+    def _reset_bot_data(self) -> None:
+        pristine = self._application.context_types.bot_data
+
+        def make() -> object:
+            value = self._fetch(Kind.BOT_DATA, BOT_DATA_KEY)
+            return pristine() if value is None else value
+
+        if make() is not _UNKNOWN:
+            live = self._application.bot_data
+            live = self._made_anew(Kind.BOT_DATA, BOT_DATA_KEY, live, make)
+            self._application.bot_data = live
+
+    def _made_anew(self, kind: Kind, key: Key, live: object, make: Callable[[], object]) -> object:
+        """Return a live object, made what it is to be; another one where it does not get there.
+
+        Code of the bot's may hold on to the object, so it is changed in place where it can be. What
+        of it is not saved stays.
+        """
+        kept = self._objects.kept(kind, key, live)
+
+        def made() -> object:
+            fresh = make()
+            if isinstance(fresh, dict):
+                fill(fresh, kept)
+            return fresh
+
+        with suppress(Exception):  # objects' own code
+            become(live, made())
+            if self._objects.untouched(kind, key, live, make()):
+                return live
+        return made()
+
+    def _reset_conversations(self) -> None:
+        changed = {
+            (name, key)
+            for marks in self._marks
+            for name, keys in marks.conversations.items()
+            for key in keys
+        }
+        others = cast("list[tuple[str, Any]]", self._objects.overtaken(Kind.CONVERSATIONS))
+        for name, key in changed.union(others):
+            with left_alone(Kind.CONVERSATIONS):
+                state = self._objects.fetch(Kind.CONVERSATIONS, (name, key))
+                self._internals.put_state(name, key, state)
+        for live, was in self._in_memory:
+            live.clear()
+            live.update(was)
+
+    def _fetch(self, kind: Kind, key: Key) -> object:
+        """Return what an entity is now or, where that cannot be loaded, what the update found."""
+        with suppress(PersistenceError):
+            return self._objects.fetch(kind, key)
+        with suppress(PersistenceError, KeyError):
+            return self._objects.go_back(kind, key, self._seen[kind, key])
+        return _UNKNOWN
