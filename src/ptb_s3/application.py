@@ -14,7 +14,7 @@ from telegram import Message
 from telegram.ext import Application
 
 from ptb_s3._engine.loop_locks import LoopLock
-from ptb_s3._format.entities import BOT_DATA_KEY, Key, Kind
+from ptb_s3._format.entities import BOT_DATA_KEY, EntityKey, Kind
 from ptb_s3._ptb.calls import SHARED
 from ptb_s3._ptb.group_commit import GroupCommit
 from ptb_s3._ptb.internals import Internals, Marks, is_initialized, settled_states, will_read
@@ -93,11 +93,11 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         self._ending = Ending(self._save_at_the_end)
         self._saving = LoopLock()
         # What could not be copied for the last save, and why.
-        self._uncopied: dict[tuple[Kind, Key], _Uncopied] = {}
+        self._uncopied: dict[tuple[Kind, EntityKey], _Uncopied] = {}
         # The drops that the persistence has been told of, each with what was staged before it.
         self._told: dict[Kind, dict[int, Any]] = {Kind.USER_DATA: {}, Kind.CHAT_DATA: {}}
         # The copies of the last save that are not handed over yet: nobody else has them.
-        self._copied: dict[Kind, dict[Key, Any]] = {}
+        self._copied: dict[Kind, dict[EntityKey, Any]] = {}
 
     @property
     def _commits(self) -> GroupCommit | None:
@@ -390,12 +390,12 @@ class _Copies:
 
     def __init__(
         self,
-        failed_before: dict[tuple[Kind, Key], _Uncopied],
+        failed_before: dict[tuple[Kind, EntityKey], _Uncopied],
         failures: list[Exception],
         persistence: object,
     ) -> None:
         self._failed_before = failed_before
-        self.failed: dict[tuple[Kind, Key], _Uncopied] = {}
+        self.failed: dict[tuple[Kind, EntityKey], _Uncopied] = {}
         self.failures = failures
         self._ours = persistence if isinstance(persistence, S3Persistence) else None
 

@@ -26,7 +26,7 @@ from ptb_s3._engine.context import Counters
 from ptb_s3._engine.loop_locks import Joined, running
 from ptb_s3._engine.repository import Repository
 from ptb_s3._format.container import HEAD
-from ptb_s3._format.entities import BOT_DATA_KEY, MANY_ALIKE, Entities, Key, Kind, counted
+from ptb_s3._format.entities import BOT_DATA_KEY, MANY_ALIKE, Entities, EntityKey, Kind, counted
 from ptb_s3._format.key_source import KeySource
 from ptb_s3._ptb.calls import SHARED
 from ptb_s3._ptb.group_commit import GroupCommit
@@ -823,7 +823,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             )
         return bot_id(bot)
 
-    async def _values(self, kind: Kind, name: str | None = None) -> dict[Key, Any]:
+    async def _values(self, kind: Kind, name: str | None = None) -> dict[EntityKey, Any]:
         """Return a kind's values, or those of one conversation, as fresh objects.
 
         Only what a start is given becomes PTB's live objects. Whoever asks later gets objects of
@@ -846,7 +846,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             self._begin_with(commits, kind, name, values)
         return values
 
-    def _made(self, kind: Kind, entities: Entities, *, lasting: bool) -> dict[Key, Any]:
+    def _made(self, kind: Kind, entities: Entities, *, lasting: bool) -> dict[EntityKey, Any]:
         """Make values, but for those that were made ahead; at a start, for as long as it runs."""
         values = self._ahead.take(kind, entities) if lasting and self._ahead is not None else {}
         left = [(key, data) for key, data in entities.items() if key not in values]
@@ -854,7 +854,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         return values
 
     def _begin_with(
-        self, commits: GroupCommit, kind: Kind, name: str | None, values: dict[Key, Any]
+        self, commits: GroupCommit, kind: Kind, name: str | None, values: dict[EntityKey, Any]
     ) -> None:
         """Note what PTB's live objects begin as."""
         staged = commits.repository.staged
@@ -870,8 +870,8 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
     def _record(
         self,
         kind: Kind,
-        values: Mapping[Key, object],
-        dropped: Sequence[Key] = (),
+        values: Mapping[EntityKey, object],
+        dropped: Sequence[EntityKey] = (),
         *,
         whole: bool = False,
     ) -> _Saved:
@@ -899,8 +899,8 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
     async def _recorded(
         self,
         kind: Kind,
-        values: Mapping[Key, object],
-        dropped: Sequence[Key],
+        values: Mapping[EntityKey, object],
+        dropped: Sequence[EntityKey],
         *,
         whole: bool,
         shared: bool,
@@ -909,7 +909,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         await commits.record(kind, values, dropped=dropped, whole=whole, shared=shared)
 
     async def _refresh(
-        self, kind: Kind, key: Key, live: object, pristine: Callable[[], object]
+        self, kind: Kind, key: EntityKey, live: object, pristine: Callable[[], object]
     ) -> None:
         if self._commits is not None:
             self._commits.note_update()

@@ -1,6 +1,6 @@
 """Sees what a pickle would do to the world, and stops it.
 
-A gadget that gets through the fence gives a value, or an error like any other; that it ran shows
+A gadget that gets past the allow-list gives a value, or an error like any other; that it ran shows
 only outside. So while a pickle is loaded, whatever Python audits as an effect is noted and refused.
 """
 

@@ -184,7 +184,7 @@ def changed(sample: bytes, changes: bytes) -> bytes:
 
 
 def is_within_limits(data: bytes) -> bool:
-    """Tell whether a pickle stays clear of what `_values.pickling` says the fence cannot bound.
+    """Tell whether a pickle stays clear of what the allow-list cannot bound (`_values.pickling`).
 
     Python before 3.14 allocates, and writes, as many entries as the highest index that a pickle
     names: gigabytes for six bytes. And some classes on the list make as much of something as they

@@ -92,7 +92,7 @@ async def live(
     persistence = make_persistence(store, keyring=Keyring(key))
     await state_of(persistence, "order")
     assert persistence._commits is not None
-    sealer = persistence._commits.repository._means.sealer
+    sealer = persistence._commits.repository._context.sealer
     for revision in range(1, commits + 1):
         sealer._clock = partial(when, revision)
         await go_on(persistence, revision)

@@ -237,7 +237,7 @@ def test_libraries_beside_the_bot_are_not_trusted(tmp_path: Path) -> None:
         tmp_path,
         {
             "bot.py": PACKAGED["app/main.py"].replace("app.models", "models")
-            + "\nprint(sorted(codec._fence._trusted))",
+            + "\nprint(sorted(codec._allow_list._trusted))",
             "models.py": MODELS.format("Cart"),
             "library.py": MODELS.format("Thing"),
             "library-1.0.dist-info/RECORD": "library.py,,\nlibrary-1.0.dist-info/RECORD,,\n",

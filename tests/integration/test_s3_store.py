@@ -469,9 +469,9 @@ async def test_a_short_way_that_fails_is_made_up_for(
     store = open_store(s3_server, bucket, endpoint_url=fault_proxy.endpoint_url)
     one = await store.put("head", os.urandom(100_000), if_match=None)
     address, until = f"{fault_proxy.endpoint_url}/{bucket}/bot/head?X-Amz-Expires=1", math.inf
-    store._glance._addresses["bot/head"] = (address, until)
+    store._conditional_get._addresses["bot/head"] = (address, until)
     assert (await store.get("head", unless='"other"')) == (await store.get("head"))
-    assert store._glance._addresses == {}
+    assert store._conditional_get._addresses == {}
     fault_proxy.lose(Lost.REPLY)
     found = await store.get("head", unless=one.etag)
     assert found is not None

@@ -121,7 +121,7 @@ async def prepare(server: S3Server, folder: Path) -> None:
     assert persistence._commits is not None
     # As if the bot had run for a while: with more, the storage would have it too late.
     now = datetime.now(UTC) - timedelta(minutes=14)
-    persistence._commits.repository._means.sealer._clock = lambda: now
+    persistence._commits.repository._context.sealer._clock = lambda: now
     for step in _days():
         await update(persistence, step)
         await settled(persistence)

@@ -27,8 +27,8 @@ from ptb_s3._history.history import History
 from ptb_s3._history.order import Commit
 from ptb_s3._ptb import refresh
 from ptb_s3._ptb.group_commit import GroupCommit
-from ptb_s3._ptb.live_objects import Objects
-from ptb_s3._storage.conditional import Guarded
+from ptb_s3._ptb.live_objects import LiveObjects
+from ptb_s3._storage.conditional import ConditionalStore
 from ptb_s3._storage.contract import Fetched, PreconditionFailed, Written
 from ptb_s3._values.merge import _Merging
 from ptb_s3.errors import ConflictError
@@ -54,12 +54,12 @@ def _mutant(features: str, *patches: tuple[object, str, object]) -> Mutant:
 # The commit -----------------------------------------------------------------------------------
 
 
-async def _without_condition(self: Guarded, name: str, body: bytes, **_: Any) -> Written:
+async def _without_condition(self: ConditionalStore, name: str, body: bytes, **_: Any) -> Written:
     return await self._store.overwrite(name, body)
 
 
 async def _412_is_success(
-    self: Guarded, name: str, body: bytes, *, if_match: str | None
+    self: ConditionalStore, name: str, body: bytes, *, if_match: str | None
 ) -> Written:
     try:
         return await self._store.put(name, body, if_match=if_match)
@@ -124,11 +124,11 @@ async def _compact_ahead(self: Repository, kind: Kind) -> None:
 
 
 async def _fetch_older(self: Repository, _: Any) -> dict[str, Fetched | None]:
-    found: dict[str, Fetched | None] = {HEAD: await self._means.store.get(HEAD)}
+    found: dict[str, Fetched | None] = {HEAD: await self._context.store.get(HEAD)}
     for kind in Kind:
-        versions = [version async for version in self._means.store.versions(kind)]
+        versions = [version async for version in self._context.store.versions(kind)]
         older = versions[1].version_id if len(versions) > 1 else None
-        found[kind] = await self._means.store.get(
+        found[kind] = await self._context.store.get(
             kind, version_id=older if older != "null" else None
         )
     return found
@@ -177,7 +177,9 @@ def _whole_lists(self: _Merging, _: object, ours: object, theirs: object) -> obj
     return self._clash(ours, theirs)
 
 
-def _never_untouched(self: Objects, kind: Kind, key: Any, live: object, pristine: object) -> bool:
+def _never_untouched(
+    self: LiveObjects, kind: Kind, key: Any, live: object, pristine: object
+) -> bool:
     return not _holds_set(live) and _UNTOUCHED(self, kind, key, live, pristine)
 
 
@@ -185,7 +187,7 @@ def _holds_set(value: Any) -> bool:
     return isinstance(value, dict) and any(isinstance(part, set) for part in value.values())
 
 
-_UNTOUCHED: Callable[..., bool] = Objects.untouched
+_UNTOUCHED: Callable[..., bool] = LiveObjects.untouched
 
 
 def _replace_parts(live: Any, fresh: Any) -> None:
@@ -201,7 +203,7 @@ def _replacing(*_: Any) -> Any:
     return _replace_parts
 
 
-def _seen_unseen(self: Objects, kind: Kind, key: Any, *_: Any) -> None:
+def _seen_unseen(self: LiveObjects, kind: Kind, key: Any, *_: Any) -> None:
     self._staged.catch_up(kind, [key])
 
 
@@ -263,8 +265,8 @@ def _any_branch(_: History, commit: Commit, revision: int) -> bool:
 
 
 MUTANTS: Mapping[str, Mutant] = {
-    "skip the precondition": _mutant("", (Guarded, "put", _without_condition)),
-    "treat 412 as success": _mutant("", (Guarded, "put", _412_is_success)),
+    "skip the precondition": _mutant("", (ConditionalStore, "put", _without_condition)),
+    "treat 412 as success": _mutant("", (ConditionalStore, "put", _412_is_success)),
     "forget a tombstone": _mutant("", (head, "_follow_part", _without_tombstones)),
     "use words before they are committed": _mutant(
         "", (Repository, "words", property(_words_at_once))
@@ -288,8 +290,8 @@ MUTANTS: Mapping[str, Mutant] = {
     "mix two branches": _mutant("outsiders", (Head, "takes", _takes_any_branch)),
     # B
     "take what is equal for the same": _mutant("objects", (_Merging, "_alike", _equal_is_same)),
-    "never refresh what holds a set": _mutant("sets", (Objects, "untouched", _never_untouched)),
-    "count what was not brought in as seen": _mutant("", (Objects, "refresh", _seen_unseen)),
+    "never refresh what holds a set": _mutant("sets", (LiveObjects, "untouched", _never_untouched)),
+    "count what was not brought in as seen": _mutant("", (LiveObjects, "refresh", _seen_unseen)),
     "replace what a handler holds": _mutant("nested together", (refresh, "way", _replacing)),
     "take a getter's values for the live ones": _mutant(
         "getters", (Staged, "entities", _entities_seen)

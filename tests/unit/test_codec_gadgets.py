@@ -435,7 +435,7 @@ def main_touch(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("main_touch")
 @pytest.mark.parametrize("name", LIVE)
 def test_gadgets_are_live(tmp_path: Path, name: str) -> None:
-    """Where no fence stands, each of them leaves its mark: that it does not is no accident."""
+    """Where no allow-list stands, each of them leaves its mark: that it does not is no accident."""
     marker = tmp_path / "marker"
     loaded = pickle.loads(live(marker)[name][0])  # noqa: S301 - that is the test
     if isinstance(loaded, subprocess.Popen):

@@ -23,7 +23,7 @@ from ptb_s3._format import entities
 from ptb_s3._format.entities import BOT_DATA_KEY, Kind
 from ptb_s3._storage.contract import Fault, MemoryStore
 from ptb_s3._values import pickling
-from ptb_s3._values.allow_list import Fence
+from ptb_s3._values.allow_list import AllowList
 from ptb_s3._values.sameness import outline
 from ptb_s3._values.saved_forms import Form, Forms, Part
 from ptb_s3._values.serializer import PickleSerializer
@@ -200,7 +200,7 @@ def test_an_outline_tells_of_data_and_not_of_what_a_client_does() -> None:
     """It is what the refusal of a value is known again by, in each copy."""
 
     def of(value: object) -> bytes:
-        return outline(value, Fence((), {}))
+        return outline(value, AllowList((), {}))
 
     assert of([1, Client(1)]) == of([1, Client(2)]) != of([2, Client(1)])
     assert of([get_stats]) == of([get_stats]) != of([print])

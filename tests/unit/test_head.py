@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support import changes
 
-from ptb_s3._format.entities import Changes, Key, Kind
+from ptb_s3._format.entities import Changes, EntityKey, Kind
 from ptb_s3._format.head import COMPACTION_SLACK, MAX_WRITERS, Entry, Head, Part, Ref, due, follow
 from ptb_s3._format.head_pages import PAGE, decode, encode
 
@@ -23,7 +23,7 @@ def after(base: Head, changed: Changes, refs: dict[Kind, Ref] | None = None) -> 
     return follow(base, changed, commit=f"c{base.revision}", writer=WRITER, refs=refs or {})
 
 
-def follow_with_blob(base: Head, values: dict[Key, bytes | None]) -> Head:
+def follow_with_blob(base: Head, values: dict[EntityKey, bytes | None]) -> Head:
     """Return the head after one whose blob is written and referred to, once it is encoded."""
     base, _ = encode(base, lambda page: page, KEY_ID)
     ref = Ref(base.revision, "v", 1000, 1, KEY_ID, COMMIT)
@@ -113,7 +113,7 @@ def test_a_full_page_goes_on_as_it_is() -> None:
 
     head = NEW
     for number in range(30):
-        changed: dict[Key, bytes | None] = {
+        changed: dict[EntityKey, bytes | None] = {
             -1 - number % 7: None,
             **{100 * number + i: bytes(PAGE // 40) for i in range(10)},
         }
@@ -135,7 +135,7 @@ def test_huge_entities_stay_in_pages_of_their_own() -> None:
     """A page that was made of several could hold more than a reader takes."""
     head = NEW
     for number in range(6):
-        changed: dict[Key, bytes | None] = {number: bytes(3 * PAGE)}
+        changed: dict[EntityKey, bytes | None] = {number: bytes(3 * PAGE)}
         head, _ = encode(after(head, {Kind.USER_DATA: changed}), len_of_it, KEY_ID)
     assert [len(page.entries) for page in head.parts[Kind.USER_DATA].full] == [1] * 6
 
@@ -173,7 +173,7 @@ def test_full_pages_are_carried_whole_dead_entries_included() -> None:
 
 def test_compaction_is_due_once_it_has_paid() -> None:
     """A kind without a blob gets one at once; then when the differential has cost as much."""
-    entry: dict[Key, Entry] = {1: Entry(1, b"a")}
+    entry: dict[EntityKey, Entry] = {1: Entry(1, b"a")}
     assert due(Part(None, 10, entry))
     assert not due(Part(None, 0, {}))
     assert not due(Part(REF, REF.size + COMPACTION_SLACK - 1, entry))
@@ -183,7 +183,7 @@ def test_compaction_is_due_once_it_has_paid() -> None:
 def test_a_differential_that_dwarfs_its_blob_is_due_at_once() -> None:
     """A first bulk of data is not carried along first; one large value that changes stays so."""
     price = REF.size + COMPACTION_SLACK
-    entry: dict[Key, Entry] = {1: Entry(3, b"a")}
+    entry: dict[EntityKey, Entry] = {1: Entry(3, b"a")}
     assert not due(Part(REF, 0, entry, (), 2 * price - 1))
     assert due(Part(REF, 0, entry, (), 2 * price))
     small = after(NEW, changes(user_data={0: b"a"}))

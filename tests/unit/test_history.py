@@ -110,7 +110,7 @@ async def test_a_time_names_the_last_commit_before_it() -> None:
     for version in made:
         found = await store.get("head", version_id=version.version_id)
         assert found is not None
-        header, _ = writer._means.reader.open_head(found.body)
+        header, _ = writer._context.reader.open_head(found.body)
         created[header.revision] = header.created
     moment = created[7].replace(tzinfo=None).isoformat()
     repository = await opened(store)

@@ -418,7 +418,7 @@ def test_values_that_cannot_be_loaded_are_a_conflict() -> None:
 
 
 def test_a_result_that_cannot_be_saved_is_a_conflict() -> None:
-    """What `merge=` returns passes the same fence as everything else."""
+    """What `merge=` returns passes the same allow-list as everything else."""
     merger = Merger(SERIALIZER, lambda *_: {"n": print})
     with pytest.raises(ConflictError, match="SerializationError"):
         merger(USER, 7, data({"n": 1}), data({"n": 2}), data({"n": 3}))

@@ -29,7 +29,7 @@ from ptb_s3._format.committed import Base, Identity
 from ptb_s3._format.entities import Kind
 from ptb_s3._format.head import Head
 from ptb_s3._ptb import live_objects
-from ptb_s3._ptb.live_objects import AUTO_INTERVAL, Lookout
+from ptb_s3._ptb.live_objects import AUTO_INTERVAL, Poller
 from ptb_s3._storage.contract import Fault, MemoryStore
 from ptb_s3._values.merge import Merger
 from ptb_s3.errors import ConflictError, StorageUnavailableError
@@ -507,7 +507,7 @@ async def test_nobody_looks_while_nobody_else_is_there() -> None:
     assert persistence._commits is not None
 
 
-async def _lookout(store: MemoryStore, sync: Any) -> tuple[Lookout, Repository, list[datetime]]:
+async def _poller(store: MemoryStore, sync: Any) -> tuple[Poller, Repository, list[datetime]]:
     times = [datetime(2026, 11, 25, tzinfo=UTC)]
     merger = Merger(PickleSerializer())
     repository = Repository(
@@ -519,16 +519,16 @@ async def _lookout(store: MemoryStore, sync: Any) -> tuple[Lookout, Repository, 
         resolve=merger,
     )
     await repository.load()
-    return Lookout(repository, sync), repository, times
+    return Poller(repository, sync), repository, times
 
 
 async def test_auto_looks_once_a_second_while_another_is_about() -> None:
     """A writer that was met is reckoned with for ten minutes, by the second."""
     store = MemoryStore()
-    lookout, repository, times = await _lookout(store, "auto")
+    lookout, repository, times = await _poller(store, "auto")
     repository.stage(USER, 1, b"a")
     await repository.commit()
-    _, other, _ = await _lookout(store, None)
+    _, other, _ = await _poller(store, None)
     other.stage(USER, 2, b"b")
     await other.commit()
     await repository.sync()
@@ -547,10 +547,10 @@ async def test_auto_looks_once_a_second_while_another_is_about() -> None:
 async def test_a_store_that_was_just_committed_to_may_have_a_writer() -> None:
     """A new instance in a rolling deploy looks from the start: the old one is still there."""
     store = MemoryStore()
-    _, old, _ = await _lookout(store, None)
+    _, old, _ = await _poller(store, None)
     old.stage(USER, 1, b"a")
     await old.commit()
-    lookout, new, times = await _lookout(store, "auto")
+    lookout, new, times = await _poller(store, "auto")
     company = [new.in_company]
     times[0] += COMPANY + timedelta(seconds=1)
     company.append(new.in_company)
@@ -564,7 +564,7 @@ async def test_a_store_that_was_just_committed_to_may_have_a_writer() -> None:
 async def test_sync_says_how_often_to_look(sync: float | None, looks: int) -> None:
     """Never, each time, or after so many seconds, whoever is there."""
     store = MemoryStore()
-    lookout, _, _ = await _lookout(store, sync)
+    lookout, _, _ = await _poller(store, sync)
     before = head_reads(store)
     for second in range(9):
         await lookout.look(float(second))
@@ -576,7 +576,7 @@ async def test_a_look_that_fails_is_no_failure_of_the_update(
 ) -> None:
     """Handlers go on with what there is; one warning, until it works again."""
     store = MemoryStore()
-    lookout, _, _ = await _lookout(store, 0)
+    lookout, _, _ = await _poller(store, 0)
     store.faults = lambda _: Fault.FAIL_BEFORE
     before = head_reads(store)
     for second in range(12):  # and then it is left alone for a while
@@ -596,7 +596,7 @@ async def test_a_look_does_not_wait_for_a_silent_storage(
     """An update is not held up for as long as a commit may take."""
     monkeypatch.setattr(live_objects, "PATIENCE", 0.01)
     store = MemoryStore()
-    lookout, repository, _ = await _lookout(store, 0)
+    lookout, repository, _ = await _poller(store, 0)
 
     async def hang(*_: Any, **__: Any) -> Any:
         await asyncio.Event().wait()

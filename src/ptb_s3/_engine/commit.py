@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import NamedTuple
 
-from ptb_s3._engine.context import Means
+from ptb_s3._engine.context import EngineContext
 from ptb_s3._engine.loop_locks import LoopLock
 from ptb_s3._engine.probe import Trial
 from ptb_s3._engine.run import Run
@@ -21,7 +21,7 @@ from ptb_s3._engine.staging import Staged
 from ptb_s3._format import head as _head
 from ptb_s3._format.committed import Base
 from ptb_s3._format.container import HEAD
-from ptb_s3._format.entities import Changes, Key, Kind
+from ptb_s3._format.entities import Changes, EntityKey, Kind
 from ptb_s3._format.erasure import SECRET_BYTES, Erasures
 from ptb_s3._format.head import Conditions
 from ptb_s3._storage.contract import PreconditionFailed, Written
@@ -70,7 +70,7 @@ class Committer:
     """Optimistic writer: commits what is staged, on top of what others have committed.
 
     Args:
-        means: What it works with.
+        context: What it works with.
         staged: What is committed, and what is to follow.
         run: Who commits.
 
@@ -79,12 +79,12 @@ class Committer:
         trial: Finds out what the storage makes of conditions.
     """
 
-    def __init__(self, means: Means, staged: Staged, run: Run) -> None:
+    def __init__(self, context: EngineContext, staged: Staged, run: Run) -> None:
         self.staged = staged
-        self._means = means
+        self._context = context
         self._run = run
-        self._settler = Settler(means, staged, run)
-        self.trial = Trial(means, self._settler)
+        self._settler = Settler(context, staged, run)
+        self.trial = Trial(context, self._settler)
         self._spoiled: ConflictError | None = None
         stored = staged.base.objects.get(HEAD)
         self._last_by_another = stored and stored.header.created
@@ -126,14 +126,14 @@ class Committer:
     def transactional(self, value: bool) -> None:
         self._settler.transactional, self._spoiled = value, None
 
-    def stage(self, kind: Kind, key: Key, value: bytes | None) -> None:
+    def stage(self, kind: Kind, key: EntityKey, value: bytes | None) -> None:
         """Note what an entity has become; see `Staged.stage`.
 
         Raises:
             ConflictError: It cannot be merged with what others have committed. In a transaction,
                 the next commit takes back all, and raises the same.
         """
-        resolve, transactional = self._means.resolve, self.transactional
+        resolve, transactional = self._context.resolve, self.transactional
         try:
             merged = self.staged.stage(kind, key, value, resolve, transactional=transactional)
         except ConflictError as error:
@@ -141,8 +141,8 @@ class Committer:
                 self._spoiled = self._spoiled or error
             raise
         if merged is not None:
-            self._means.counters.merged += 1
-            self._means.counters.overridden += merged.overridden
+            self._context.counters.merged += 1
+            self._context.counters.overridden += merged.overridden
 
     def discard(self) -> None:
         """Take back all that is staged, ids of updates included.
@@ -157,7 +157,7 @@ class Committer:
         return self._settler.words
 
     def _lately(self, moment: datetime | None) -> bool:
-        return moment is not None and self._means.clock() - moment < COMPANY
+        return moment is not None and self._context.clock() - moment < COMPANY
 
     async def commit(
         self,
@@ -186,22 +186,22 @@ class Committer:
                     self._note_failure()
                 raise
             except BaseException:  # to be cancelled is to fail, too
-                self._means.counters.failures += 1
+                self._context.counters.failures += 1
                 self._note_failure()
                 raise
             self._note_success()
 
     def _note_failure(self) -> None:
-        means = self._means
-        self._failing = self._failing or _Failing(means.clock(), means.counters.commits)
+        context = self._context
+        self._failing = self._failing or _Failing(context.clock(), context.counters.commits)
 
     def _note_success(self) -> None:
         """Say that saving works again, if anything was committed since it failed."""
-        failing, means = self._failing, self._means
-        if failing is None or means.counters.commits == failing.commits:
+        failing, context = self._failing, self._context
+        if failing is None or context.counters.commits == failing.commits:
             return
         self._failing = None
-        seconds = (means.clock() - failing.since).total_seconds()
+        seconds = (context.clock() - failing.since).total_seconds()
         revision = self.base.head.revision
         _LOGGER.info("Saving works again after %.0f s: revision %d is saved.", seconds, revision)
 
@@ -226,7 +226,7 @@ class Committer:
             self.staged.retry(self._settler.merging)
         for number in range(COMMIT_TRIES):
             if number > 1:  # and look again: what was seen before a wait is old by now
-                await self._means.pause(self._jitter(number))
+                await self._context.pause(self._jitter(number))
                 await self._settler.settle(rebase=occasion is None)
             changes = self.staged.changes(self._settler.in_flight())
             if not changes:
@@ -241,14 +241,14 @@ class Committer:
         )
 
     def _jitter(self, number: int) -> float:
-        share = int.from_bytes(self._means.randomness(4)) / 2**32
+        share = int.from_bytes(self._context.randomness(4)) / 2**32
         return share * min(COMMIT_PAUSE * 2.0 ** (number - 2), MAX_COMMIT_PAUSE)
 
     async def _attempt(self, changes: Changes, occasion: Occasion | None) -> bool:
         """Try once; tell whether it is committed, or has to be built anew on what is by now."""
         base, seen = self.base, self._settler.seen
         if not base.head.revision:  # S3 takes a first commit again above a delete marker
-            await self._means.require_new()
+            await self._context.require_new()
         seal = partial(self._sealed, changes, occasion)
         rebase = occasion is None
         if self.trial.known is None and await self.trial.replacing(seal, rebase=rebase):
@@ -258,7 +258,7 @@ class Committer:
         self.trial.require()
         attempt, body = await seal()
         try:
-            written = await self._means.guarded.put(HEAD, body, if_match=base.etag)
+            written = await self._context.conditional_store.put(HEAD, body, if_match=base.etag)
         except PreconditionFailed:
             await self._settler.settle(rebase=rebase)
             if self._settler.seen == seen:
@@ -272,7 +272,7 @@ class Committer:
             raise
         else:
             await self._taken(attempt, written, created=seen[1] is None)
-        self._means.counters.bytes_sent += len(body)
+        self._context.counters.bytes_sent += len(body)
         return base.head.lists(attempt.head.commit)
 
     async def _taken(self, attempt: Attempt, written: Written, *, created: bool) -> None:
@@ -295,7 +295,7 @@ class Committer:
             _head.follow,
             base.head,
             changes,
-            commit=self._means.sealer.new_commit(),
+            commit=self._context.sealer.new_commit(),
             writer=self._run.writer,
             begins_line=self._run.begins_line,
             own=self._settler.own,
@@ -306,8 +306,8 @@ class Committer:
             updates=updates,
             words=self.staged.words,
         )
-        identity, sealer = base.identity, self._means.sealer
-        head, body = await self._means.offload(lambda: sealer.head(identity, follow()))
+        identity, sealer = base.identity, self._context.sealer
+        head, body = await self._context.offload(lambda: sealer.head(identity, follow()))
         attempt = Attempt(head, changes, updates)
         self._settler.remember(attempt)
         return attempt, body
@@ -316,7 +316,7 @@ class Committer:
         head = self.base.head
         if subject is None:
             return head.erasures
-        erasures = head.erasures or Erasures(self._means.randomness(SECRET_BYTES), {})
+        erasures = head.erasures or Erasures(self._context.randomness(SECRET_BYTES), {})
         return erasures.adding(subject, head.revision + 1)
 
     def _warn_of_no_history(self, written: Written) -> None:

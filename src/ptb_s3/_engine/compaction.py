@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from ptb_s3._engine.context import Means
+from ptb_s3._engine.context import EngineContext
 from ptb_s3._engine.loop_locks import LoopLock
 from ptb_s3._format import container
 from ptb_s3._format import head as _head
@@ -90,15 +90,15 @@ class Compactor:
     """Writes blobs, one at a time.
 
     Args:
-        means: What it works with.
+        context: What it works with.
         offload: Makes them, which would hold up the event loop.
     """
 
-    def __init__(self, means: Means, offload: Offload) -> None:
-        self._store = means.store
-        self._guarded = means.guarded
-        self._reader = means.reader
-        self._sealer = means.sealer
+    def __init__(self, context: EngineContext, offload: Offload) -> None:
+        self._store = context.store
+        self._conditional = context.conditional_store
+        self._reader = context.reader
+        self._sealer = context.sealer
         self._offload = offload
         self._undecided: dict[str, Ref] = {}
         self._one_at_a_time = LoopLock()
@@ -146,7 +146,7 @@ class Compactor:
             if named is not None and named.revision > ref.revision:
                 break  # head has gone on meanwhile, and needs a newer one
             try:
-                written = await self._guarded.put(kind, body, if_match=etag)
+                written = await self._conditional.put(kind, body, if_match=etag)
                 return self._written(ref.commit, written)
             except (PreconditionFailed, StorageUnavailableError) as failure:
                 found = await self._look(base, kind)

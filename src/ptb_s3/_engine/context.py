@@ -10,7 +10,7 @@ from ptb_s3._engine.rebase import Resolve
 from ptb_s3._format.committed import Reader
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.sealer import Sealer
-from ptb_s3._storage.conditional import Guarded
+from ptb_s3._storage.conditional import ConditionalStore
 from ptb_s3._storage.contract import Store
 from ptb_s3._storage.threads import Offload
 from ptb_s3.errors import DeletedStateError
@@ -46,12 +46,12 @@ class Counters:
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
+class EngineContext:
     """What the engine works with: all effects come in from outside.
 
     Attributes:
         store: Where the objects lie.
-        guarded: The same, to write to.
+        conditional_store: The same, to write to.
         reader: Opens objects.
         sealer: Makes them.
         clock: Gives the time, with time zone.
@@ -67,7 +67,7 @@ class Means:
     """
 
     store: Store
-    guarded: Guarded
+    conditional_store: ConditionalStore
     reader: Reader
     sealer: Sealer
     clock: Callable[[], datetime]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 
-from ptb_s3._engine.context import Means
+from ptb_s3._engine.context import EngineContext
 from ptb_s3._engine.settling import Attempt, Settler
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.head import Conditions
@@ -30,23 +30,23 @@ class Trial:
     """What a storage was seen to make of conditions.
 
     Args:
-        means: What it works with.
+        context: What it works with.
         settler: Knows what is committed, and settles what became of an attempt.
 
     Attributes:
         known: What was found out; None: nothing yet.
     """
 
-    def __init__(self, means: Means, settler: Settler) -> None:
+    def __init__(self, context: EngineContext, settler: Settler) -> None:
         self.known: Conditions | None = None
-        self._means = means
+        self._context = context
         self._settler = settler
         self._refusals = 0
 
     async def recall(self) -> None:
         """Go by what head says of this storage, if it is this one that it says it of."""
         known = self._settler.base.head.conditions
-        if known is not None and known.place == await self._means.store.place():
+        if known is not None and known.place == await self._context.store.place():
             self._learn(known)
 
     def require(self) -> None:
@@ -55,7 +55,7 @@ class Trial:
         Raises:
             NoConditionalPutError: It is one.
         """
-        if not (self._means.guarded.conditional or self._means.single_writer):
+        if not (self._context.conditional_store.conditional or self._context.single_writer):
             raise refused(saved=False)
 
     async def replacing(self, seal: Seal, *, rebase: bool, unquoted: bool = False) -> bool:
@@ -73,21 +73,21 @@ class Trial:
         Raises:
             NoConditionalPutError: It has, or knows no conditions, and nobody vouches for it.
         """
-        base, place = self._settler.base, await self._means.store.place()
-        found = await self._means.store.get(HEAD, unless=base.etag)
+        base, place = self._settler.base, await self._context.store.place()
+        found = await self._context.store.get(HEAD, unless=base.etag)
         if (found and found.etag) != base.etag:
             await self._settler.settle(rebase=rebase)
             return False
         attempt, body = await seal(Conditions(place, kept=False))
         try:
-            written = await self._means.store.put(HEAD, body, if_match=form_of(NO_ETAG, unquoted))
+            written = await self._context.store.put(HEAD, body, if_match=form_of(NO_ETAG, unquoted))
         except PreconditionFailed:
             self._learn(Conditions(place, kept=True))
-            self._means.guarded.unquoted = unquoted
+            self._context.conditional_store.unquoted = unquoted
             return False
         except NoConditionalPutError:
             self._learn(Conditions(place, kept=False))
-            if not self._means.single_writer:
+            if not self._context.single_writer:
                 raise
             return False
         except StorageUnavailableError as failure:
@@ -108,12 +108,12 @@ class Trial:
             NoConditionalPutError: It was, and nobody vouches for there being one writer.
         """
         known = self.known
-        if known is None or not self._means.guarded.conditional:
+        if known is None or not self._context.conditional_store.conditional:
             return
         for _ in range(_PATIENCE):
             attempt, body = await seal(known._replace(kept=False))
             try:
-                written = await self._means.store.put(HEAD, body, if_match=None)
+                written = await self._context.store.put(HEAD, body, if_match=None)
             except PreconditionFailed:
                 self._settler.forget(attempt)
                 return
@@ -135,8 +135,8 @@ class Trial:
         Raises:
             NoConditionalPutError: There is no other way.
         """
-        guarded = self._means.guarded
-        if not guarded.conditional:
+        conditional_store = self._context.conditional_store
+        if not conditional_store.conditional:
             raise StorageUnavailableError(
                 "Object 'head' has changed and changed back while it was written. What changed is "
                 "kept and goes with the next commit."
@@ -145,13 +145,13 @@ class Trial:
         if self._refusals < _PATIENCE:
             return
         self._refusals = 0  # in the other form, or after an interruption, it counts anew
-        if not guarded.unquoted and self._settler.base.etag is not None:
+        if not conditional_store.unquoted and self._settler.base.etag is not None:
             await self.replacing(seal, rebase=rebase, unquoted=True)
             return
-        guarded.unquoted = False
-        if not self._means.single_writer:
+        conditional_store.unquoted = False
+        if not self._context.single_writer:
             raise refused_rightly(exists=self._settler.base.etag is not None)
-        guarded.conditional = False
+        conditional_store.conditional = False
         _LOGGER.warning(
             "The storage refuses writes on conditions that hold. As there is a single writer, "
             "there is a read before each write from now on, and no condition."
@@ -162,8 +162,8 @@ class Trial:
             self._settler.adopt(attempt, written.etag)
         if attempt.head.conditions is not None:
             self._learn(attempt.head.conditions)
-        if not self._means.single_writer:
+        if not self._context.single_writer:
             raise refused(saved=True)
 
     def _learn(self, conditions: Conditions) -> None:
-        self.known, self._means.guarded.conditional = conditions, conditions.kept
+        self.known, self._context.conditional_store.conditional = conditions, conditions.kept

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 from ptb_s3._format import entities as _state
 from ptb_s3._format.committed import Base, Blob
-from ptb_s3._format.entities import Changes, Entities, Key, Kind
+from ptb_s3._format.entities import Changes, Entities, EntityKey, Kind
 from ptb_s3._format.head import Head, Part
 from ptb_s3.errors import ConflictError
 
@@ -35,7 +35,12 @@ class Resolve(Protocol):
     """Decides what becomes of an entity that two sides changed; raises where it cannot."""
 
     def __call__(
-        self, kind: Kind, key: Key, base: bytes | None, ours: bytes | None, theirs: bytes | None
+        self,
+        kind: Kind,
+        key: EntityKey,
+        base: bytes | None,
+        ours: bytes | None,
+        theirs: bytes | None,
     ) -> Resolution:
         """Merge two values against the one that both had in common; None: there is none."""
         ...
@@ -52,7 +57,7 @@ class LeftOut(NamedTuple):
     """
 
     kind: Kind
-    key: Key
+    key: EntityKey
     ours: bytes | None
     fault: ConflictError
 
@@ -138,7 +143,10 @@ def rebase(
 
 
 def resolved(
-    resolve: Resolve, kind: Kind, key: Key, sides: tuple[bytes | None, bytes | None, bytes | None]
+    resolve: Resolve,
+    kind: Kind,
+    key: EntityKey,
+    sides: tuple[bytes | None, bytes | None, bytes | None],
 ) -> Resolution:
     """Have an entity merged, and see that the outcome can be written.
 
@@ -182,7 +190,7 @@ def blobs_after(base: Base, theirs: Base) -> dict[Kind, Blob]:
     return blobs | theirs.blobs
 
 
-def _newer(entities: Entities, part: Part, revision: int) -> dict[Key, bytes | None]:
+def _newer(entities: Entities, part: Part, revision: int) -> dict[EntityKey, bytes | None]:
     return {
         key: entry.value
         for key, entry in part.differential.items()

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from ptb_s3._engine import compaction
 from ptb_s3._engine.commit import Committer, Occasion
 from ptb_s3._engine.compaction import Compactor
-from ptb_s3._engine.context import LOAD_PAUSE, LOAD_TRIES, Counters, Means
+from ptb_s3._engine.context import LOAD_PAUSE, LOAD_TRIES, Counters, EngineContext
 from ptb_s3._engine.loading import Ahead, Arrivals
 from ptb_s3._engine.mending import base_of, continued, is_lost, nothing_newer, place, transplanted
 from ptb_s3._engine.rebase import Resolve
@@ -28,15 +28,15 @@ from ptb_s3._engine.staging import Staged
 from ptb_s3._format import entities as _state
 from ptb_s3._format.committed import Arrived, Base, MovedError, Reader
 from ptb_s3._format.container import HEAD
-from ptb_s3._format.entities import Changes, Entities, Key, Kind, counted
+from ptb_s3._format.entities import Changes, Entities, EntityKey, Kind, counted
 from ptb_s3._format.erasure import subjects
 from ptb_s3._format.key_source import KeySource
 from ptb_s3._format.sealer import Sealer
-from ptb_s3._history.current import Current, look_at_current
+from ptb_s3._history.current import Current, read_current
 from ptb_s3._history.history import History, Snapshot
 from ptb_s3._history.order import put_back
 from ptb_s3._history.recovery import Found, find_newest
-from ptb_s3._storage.conditional import Guarded
+from ptb_s3._storage.conditional import ConditionalStore
 from ptb_s3._storage.contract import Fetched, Store
 from ptb_s3._storage.threads import Offload
 from ptb_s3.errors import (
@@ -106,11 +106,11 @@ class Repository:
         rewrites_lost: bool = False,
     ) -> None:
         self.counters = counters or Counters()
-        guarded, reader = Guarded(store), Reader(keys, bot, serializer)
+        conditional_store, reader = ConditionalStore(store), Reader(keys, bot, serializer)
         sealer = Sealer(keys, level=level, clock=clock, randomness=randomness)
-        self._means = Means(
+        self._context = EngineContext(
             store,
-            guarded,
+            conditional_store,
             reader,
             sealer,
             clock,
@@ -123,7 +123,7 @@ class Repository:
             begin_anew,
             rewrites_lost,
         )
-        self._compactor = Compactor(self._means, offload_blobs or offload)
+        self._compactor = Compactor(self._context, offload_blobs or offload)
         self._run = Run(sealer.new_writer)
         self._committer: Committer | None = None
         self._recovered: Found | None = None
@@ -209,7 +209,7 @@ class Repository:
         """Have words go with the next commit, if there is one; see `_values.shared_strings`."""
         self.staged.words += tuple(words)
 
-    def stage(self, kind: Kind, key: Key, value: bytes | None) -> None:
+    def stage(self, kind: Kind, key: EntityKey, value: bytes | None) -> None:
         """Note what an entity has become (None: deleted), to go with the next commit.
 
         Raises:
@@ -230,27 +230,27 @@ class Repository:
             PersistenceError: It cannot be read. Nothing was changed, here or in the store.
         """
         notice_resumes()
-        self._means.sealer.sealing_key_id()  # or nobody hears of its fault before the first commit
+        self._context.sealer.sealing_key_id()  # or its fault is heard of at the first commit
         for number in range(1, LOAD_TRIES + 1):
-            arrivals = Arrivals(self._means.reader, self._means.offload, ahead)
+            arrivals = Arrivals(self._context.reader, self._context.offload, ahead)
             objects = await self._fetch_all(arrivals)
             arrived = await arrivals.opened()
             try:
                 build, last = partial(self._assemble, arrived), number == LOAD_TRIES
-                base = await build_base(self._means, objects, build, last=last)
+                base = await build_base(self._context, objects, build, last=last)
                 break
             except NothingThereError:
-                await self._means.require_new()
+                await self._context.require_new()
                 raise
             except MovedError as moved:
                 if number == LOAD_TRIES:
                     raise moved.fault from None
-            await self._means.pause(LOAD_PAUSE * number)
+            await self._context.pause(LOAD_PAUSE * number)
         if not base.head.revision:
-            await self._means.require_new()
+            await self._context.require_new()
         _warn_of_put_back(base, objects)
-        self._committer = Committer(self._means, Staged(base), self._run)
-        self.counters.committed_at = self._means.clock()
+        self._committer = Committer(self._context, Staged(base), self._run)
+        self.counters.committed_at = self._context.clock()
         await self._committer.trial.recall()
 
     async def recover(
@@ -267,24 +267,24 @@ class Repository:
         Raises:
             NothingThereError: No version opens.
         """
-        means = self._means
-        current = await look_at_current(means.store, means.reader, means.offload)
+        context = self._context
+        current = await read_current(context.store, context.reader, context.offload)
         found = await find_newest(
-            means.store,
-            means.reader.for_history,
+            context.store,
+            context.reader.for_history,
             current,
-            means.offload,
+            context.offload,
             store_id=store_id,
             advance=advance,
         )
-        self._committer = Committer(means, Staged(base_of(found, current)), self._run)
+        self._committer = Committer(context, Staged(base_of(found, current)), self._run)
         self._recovered, self._unwritten = found, True
         await self._committer.trial.recall()
         return Recovery(current, found)
 
     def begin_from(self, base: Base) -> None:
         """Begin with the state of another place, to be written here whole."""
-        self._committer = Committer(self._means, Staged(transplanted(base)), self._run)
+        self._committer = Committer(self._context, Staged(transplanted(base)), self._run)
         self._unwritten = True
 
     async def restore_lost(self, request: str) -> bool:
@@ -312,7 +312,7 @@ class Repository:
             base.misplaced.discard(kind)
             done(kind)
         if self._recovered is not None:
-            base.head = continued(base.head, self._recovered, self._means.sealer.new_writer())
+            base.head = continued(base.head, self._recovered, self._context.sealer.new_writer())
         self._recovered, self._unwritten = None, False
 
     def _assemble(
@@ -320,18 +320,18 @@ class Repository:
     ) -> Base:
         blobs = {kind: one for kind, one in arrived.blobs.items() if kind not in others}
         given = Arrived(arrived.head, blobs)
-        return self._means.reader.assemble(objects, self._means.randomness, given)
+        return self._context.reader.assemble(objects, self._context.randomness, given)
 
     async def close(self) -> None:
         """Release the store's connections."""
-        await self._means.store.close()
+        await self._context.store.close()
 
     async def _fetch_all(self, arrivals: Arrivals) -> dict[str, Fetched | None]:
-        names, get = [HEAD, *Kind], self._means.store.get
+        names, get = [HEAD, *Kind], self._context.store.get
         blobs = (get(kind, into=arrivals.into(kind)) for kind in Kind)
 
         async def get_head() -> Fetched | None:
-            fetched, opening = await fetch_head(self._means)
+            fetched, opening = await fetch_head(self._context)
             if opening is not None:
                 await arrivals.take_head(opening)
             return fetched
@@ -362,19 +362,21 @@ class Repository:
         Only where the user has said so beforehand, and where nobody has committed since: a bot
         that slept would undo that. Where no version is left to tell, there must be nobody else.
         """
-        means, base = self._means, self.base
-        if not means.rewrites_lost:
+        context, base = self._context, self.base
+        if not context.rewrites_lost:
             return False
         for _ in range(2):  # what broke off on its way is not lost
-            current = await look_at_current(means.store, means.reader, means.offload)
+            current = await read_current(context.store, context.reader, context.offload)
             if not is_lost(current[HEAD]):
                 return False
         try:
-            found = await find_newest(means.store, means.reader.for_history, current, means.offload)
+            found = await find_newest(
+                context.store, context.reader.for_history, current, context.offload
+            )
         except NothingThereError as nothing:
             if nothing.unread > (current[HEAD].found is not None):
                 return False  # versions that do not open, and may be newer
-            if not means.single_writer:
+            if not context.single_writer:
                 lost.add_note(_NOBODY_TELLS)
                 return False
         else:
@@ -410,7 +412,7 @@ class Repository:
             yield
         except PersistenceError as failure:
             of_one_entity = isinstance(failure, ConflictError) and failure.kind is not None
-            if self._means.resolve is None or occasion is not None or of_one_entity:
+            if self._context.resolve is None or occasion is not None or of_one_entity:
                 raise
             if self.dirty:
                 failure.while_saving("" if self.transactional else counted(self.staged.dirty))
@@ -422,7 +424,7 @@ class Repository:
         try:
             yield
         except UnknownKeyError as error:
-            if self._means.resolve is None:  # a command, which keeps nothing
+            if self._context.resolve is None:  # a command, which keeps nothing
                 raise
             raise error.while_running() from None
 
@@ -438,7 +440,7 @@ class Repository:
 
     def due(self) -> list[Kind]:
         """Return the kinds whose blobs should be written anew: it pays, or the key is retired."""
-        key = self._means.sealer.key_id or self.sealing_key_id
+        key = self._context.sealer.key_id or self.sealing_key_id
         return compaction.due(self.base, key, alone=not self._begun.has_met_another)
 
     def due_by_size(self) -> list[tuple[int, Kind]]:
@@ -461,8 +463,8 @@ class Repository:
     @property
     def history(self) -> History:
         """The commits that the bucket still holds."""
-        base, reader = self.base, self._means.reader.for_history
-        return History(self._means.store, reader, base.identity.store, base.head)
+        base, reader = self.base, self._context.reader.for_history
+        return History(self._context.store, reader, base.identity.store, base.head)
 
     async def restore(self, request: str) -> bool:
         """Bring back an older state as a new commit, unless this request was carried out before.
@@ -483,7 +485,7 @@ class Repository:
             try:
                 await self.commit_only(changes, Occasion(restored=request))
             except ConflictError:
-                if self._means.resolve is None:
+                if self._context.resolve is None:
                     raise
                 await self.sync()  # and see what there is to restore then, if anything
             else:
@@ -531,7 +533,7 @@ class Repository:
     @property
     def sealing_key_id(self) -> str:
         """Id of the key that the next object is sealed with."""
-        return self._means.sealer.sealing_key_id()
+        return self._context.sealer.sealing_key_id()
 
     def sealed_otherwise(self) -> list[str]:
         """Return the names of the current objects that another than the sealing key has sealed."""

@@ -13,13 +13,13 @@ from datetime import datetime
 from typing import NamedTuple
 
 from ptb_s3._engine import rebase as _rebase
-from ptb_s3._engine.context import LOAD_PAUSE, LOAD_TRIES, Means
+from ptb_s3._engine.context import LOAD_PAUSE, LOAD_TRIES, EngineContext
 from ptb_s3._engine.rebase import Rebased, Resolve
 from ptb_s3._engine.run import Run
 from ptb_s3._engine.staging import Staged, overtaken_error
 from ptb_s3._format.committed import Base, HeadOpening, MovedError, OpenedHead
 from ptb_s3._format.container import HEAD
-from ptb_s3._format.entities import Changes, Key, Kind
+from ptb_s3._format.entities import Changes, EntityKey, Kind
 from ptb_s3._format.head import Head, Ref
 from ptb_s3._history.order import put_back
 from ptb_s3._storage.conditional import NO_ETAG, two_winners
@@ -67,12 +67,12 @@ class _OnTop(NamedTuple):
 
 
 async def fetch_head(
-    means: Means, unless: str | None = None
+    context: EngineContext, unless: str | None = None
 ) -> tuple[Fetched | None, HeadOpening | None]:
     """Fetch the head, and open it while it arrives.
 
     Args:
-        means: What to work with.
+        context: What to work with.
         unless: An ETag; if it is still the head's, nothing is opened.
 
     Returns:
@@ -85,19 +85,19 @@ async def fetch_head(
 
     def begin(size: int) -> Callable[[bytes], None]:
         nonlocal opening
-        opening = means.reader.opening_head(size)
+        opening = context.reader.opening_head(size)
         return opening.feed
 
-    fetched = await means.store.get(HEAD, unless=unless, into=begin)
+    fetched = await context.store.get(HEAD, unless=unless, into=begin)
     if fetched is not None and fetched.body:  # from a store that hands over what it has as a whole
         begin(len(fetched.body))(fetched.body)
     if fetched is None or (unless is not None and fetched.etag == unless):
         return fetched, None
-    return fetched, opening or means.reader.opening_head(0)
+    return fetched, opening or context.reader.opening_head(0)
 
 
 async def build_base(
-    means: Means,
+    context: EngineContext,
     blobs: Mapping[str, Fetched | None],
     build: Callable[[Mapping[str, Fetched | None], Collection[Kind]], Base],
     *,
@@ -109,7 +109,7 @@ async def build_base(
     its line has left head's list. Then the version that head names is read in its place.
 
     Args:
-        means: What to work with.
+        context: What to work with.
         blobs: The objects.
         build: Builds it, of these objects; told the kinds whose objects are others by now.
         last: Whether objects that do not fit together are not to be read again.
@@ -120,13 +120,13 @@ async def build_base(
     replaced: set[Kind] = set()
     while True:
         try:
-            base = await means.offload(build, blobs, replaced)
+            base = await context.offload(build, blobs, replaced)
             break
         except MovedError as moved:
             kind, ref = moved.kind, moved.ref
             if kind is None or kind in replaced or not (moved.final or last):
                 raise
-            found = None if ref is None else await _named(means, kind, ref)
+            found = None if ref is None else await _named(context, kind, ref)
             if found is None and ref is not None:
                 raise
         blobs = {**blobs, kind: found}
@@ -142,17 +142,17 @@ async def build_base(
     return base
 
 
-async def _named(means: Means, kind: Kind, ref: Ref) -> Fetched | None:
+async def _named(context: EngineContext, kind: Kind, ref: Ref) -> Fetched | None:
     if ref.version_id is None:
         return None
-    return await means.store.get(kind, version_id=ref.version_id)
+    return await context.store.get(kind, version_id=ref.version_id)
 
 
 class Settler:
     """Follower of `head`: keeps the base and what is staged in step with what is committed.
 
     Args:
-        means: What it works with.
+        context: What it works with.
         staged: What is committed, and what is to follow.
         run: Who commits.
 
@@ -164,13 +164,13 @@ class Settler:
         met: When another writer was last met.
     """
 
-    def __init__(self, means: Means, staged: Staged, run: Run) -> None:
+    def __init__(self, context: EngineContext, staged: Staged, run: Run) -> None:
         self.staged = staged
         self.words = staged.base.head.words
         self.transactional = False
         self.own: str | None = None
         self.met: datetime | None = None
-        self._means = means
+        self._context = context
         self._run = run
         self._faults: list[ConflictError] = []
         self._undecided: dict[str, Attempt] = {}
@@ -192,7 +192,7 @@ class Settler:
         """Whether there are attempts whose outcome is unknown."""
         return bool(self._undecided)
 
-    def in_flight(self) -> dict[Kind, set[Key]]:
+    def in_flight(self) -> dict[Kind, set[EntityKey]]:
         """Return the keys of what undecided attempts have changed."""
         return {
             kind: {key for one in self._undecided.values() for key in one.changes.get(kind, ())}
@@ -267,7 +267,7 @@ class Settler:
             except MovedError as moved:
                 if number == LOAD_TRIES:
                     raise moved.fault from None
-                await self._means.pause(LOAD_PAUSE * number)
+                await self._context.pause(LOAD_PAUSE * number)
             else:
                 return
 
@@ -278,14 +278,14 @@ class Settler:
         """
         known = self.base.etag
         try:
-            fetched, opening = await fetch_head(self._means, known)
+            fetched, opening = await fetch_head(self._context, known)
             if fetched is None and known is None:
                 return None
             if fetched is None:
                 raise self._head_lost("it is gone")
             if opening is None:
                 return None
-            return await self._means.offload(opening.result), fetched
+            return await self._context.offload(opening.result), fetched
         except DamagedObjectError as error:
             reason = error.reason
         raise self._head_lost(f"it is damaged: {reason}")
@@ -312,8 +312,8 @@ class Settler:
         self._decide()
         self.own, self._lost = attempt.head.commit, False
         self._run.note_commit(attempt.writer)
-        self._means.counters.commits += 1
-        self._means.counters.committed_at = self._means.clock()
+        self._context.counters.commits += 1
+        self._context.counters.committed_at = self._context.clock()
         if on_top is not None:
             self._put_on_top(attempt.changes, on_top)
         else:
@@ -334,14 +334,14 @@ class Settler:
             self._run.renew()  # from behind others, maybe; see `_go_on_with_copy`
         if any(w.writer == self._run.writer and w.commit != self.own for w in head.writers):
             self._run.renew()  # a clone of this process, such as of a snapshot, goes by the same id
-        self.met = self._means.clock()
-        self._means.counters.conflicts += 1
+        self.met = self._context.clock()
+        self._context.counters.conflicts += 1
         if base.etag and opened.header.store != base.identity.store:
             raise self._head_lost(f"it is of another store, {opened.header.store}")
         descends = head.follows(base.head)
         if not descends:
             self._refuse_unless_gone_on(head)
-        if self._means.resolve is None or not rebase:
+        if self._context.resolve is None or not rebase:
             raise conflict(
                 f"the store is at revision {head.revision}, and this process has seen "
                 f"{base.head.revision}",
@@ -349,17 +349,17 @@ class Settler:
             )
         whole = _rebase.compacted(base, head) if descends else list(Kind)
         blobs: dict[str, Fetched | None] = {
-            kind: await self._means.store.get(kind) for kind in whole
+            kind: await self._context.store.get(kind) for kind in whole
         }
-        reader = self._means.reader
+        reader = self._context.reader
         theirs = await build_base(
-            self._means,
+            self._context,
             blobs,
             lambda given, _: reader.build(opened, fetched.etag, given),
             last=last,
         )
         if descends:
-            changes = await self._means.offload(_rebase.changes_since, base, theirs, whole)
+            changes = await self._context.offload(_rebase.changes_since, base, theirs, whole)
         else:
             self._leave_branch(head)
             # In the same tick of the loop: what is staged from now on has other words.
@@ -413,8 +413,8 @@ class Settler:
         self._lost = False
         rebased = on_top.rebased
         self._put_on_top(changes, on_top)
-        self._means.counters.merged += rebased.merged
-        self._means.counters.overridden += rebased.overridden
+        self._context.counters.merged += rebased.merged
+        self._context.counters.overridden += rebased.overridden
         _LOGGER.debug(
             "Took over revision %d of another writer: %d entities; merged %d, overrode %d changes",
             head.revision,
@@ -462,8 +462,8 @@ class Settler:
 
     @property
     def merging(self) -> Resolve:
-        assert self._means.resolve is not None  # noqa: S101 - for mypy; `_follow` has looked
-        return self._means.resolve
+        assert self._context.resolve is not None  # noqa: S101 - for mypy; `_follow` has looked
+        return self._context.resolve
 
     def _head_lost(self, what: str) -> HeadLostError:
         """Return the error for a head that was taken away, or replaced, under a running bot."""

@@ -15,7 +15,7 @@ from ptb_s3._engine import rebase as _rebase
 from ptb_s3._engine.rebase import Rebased, Resolution, Resolve, resolved
 from ptb_s3._format import entities as _state
 from ptb_s3._format.committed import Base
-from ptb_s3._format.entities import Changes, Entities, Key, Kind
+from ptb_s3._format.entities import Changes, Entities, EntityKey, Kind
 from ptb_s3._format.words import spell_out, spell_out_all
 from ptb_s3.errors import ConflictError, OvertakenError
 
@@ -55,7 +55,7 @@ class Staged:
     overtaken: Changes = field(default_factory=_nothing)
     updates: list[int] = field(default_factory=list)
     words: tuple[str, ...] = ()
-    stuck: dict[tuple[Kind, Key], Stuck] = field(default_factory=dict)
+    stuck: dict[tuple[Kind, EntityKey], Stuck] = field(default_factory=dict)
     discarded: int = 0
 
     @property
@@ -63,7 +63,7 @@ class Staged:
         """Whether there is nothing to commit."""
         return not any(self.dirty.values()) and not self.updates
 
-    def get(self, kind: Kind, key: Key) -> bytes | None:
+    def get(self, kind: Kind, key: EntityKey) -> bytes | None:
         """Return one entity; None where there is none."""
         dirty = self.dirty[kind]
         return dirty[key] if key in dirty else self.base.entities[kind].get(key)
@@ -74,12 +74,12 @@ class Staged:
         _state.apply(entities, self.dirty[kind])
         return entities
 
-    def seen(self, kind: Kind, key: Key) -> bytes | None:
+    def seen(self, kind: Kind, key: EntityKey) -> bytes | None:
         """Return the bytes of an entity as the caller last saw it; None: it saw none."""
         overtaken = self.overtaken[kind]
         return overtaken[key] if key in overtaken else self.get(kind, key)
 
-    def catch_up(self, kind: Kind, keys: Iterable[Key] | None = None) -> None:
+    def catch_up(self, kind: Kind, keys: Iterable[EntityKey] | None = None) -> None:
         """Note that the caller has seen entities of a kind as they are now, or are not there now.
 
         Args:
@@ -93,7 +93,7 @@ class Staged:
     def stage(
         self,
         kind: Kind,
-        key: Key,
+        key: EntityKey,
         value: bytes | None,
         resolve: Resolve | None,
         *,
@@ -140,7 +140,7 @@ class Staged:
             self.dirty[kind][key] = value
         return merged
 
-    def _change(self, kind: Kind, key: Key, given: bytes | None, resolve: Resolve) -> Stuck:
+    def _change(self, kind: Kind, key: EntityKey, given: bytes | None, resolve: Resolve) -> Stuck:
         """Return what the caller has changed, with what was stuck before on the same entity.
 
         Raises:
@@ -161,7 +161,7 @@ class Staged:
             del self.stuck[kind, key]
             self._move({}, {**self.dirty, kind: {**self.dirty[kind], key: value}})
 
-    def drop(self, kind: Kind, key: Key) -> None:
+    def drop(self, kind: Kind, key: EntityKey) -> None:
         """Note that an entity is deleted, whatever others have made of it."""
         self.overtaken[kind].pop(key, None)
         self.stuck.pop((kind, key), None)
@@ -177,7 +177,7 @@ class Staged:
         self.stuck = {}
         self._move({}, _nothing())
 
-    def changes(self, sent: Mapping[Kind, Collection[Key]]) -> Changes:
+    def changes(self, sent: Mapping[Kind, Collection[EntityKey]]) -> Changes:
         """Return what is staged and differs from the base, or from what may yet arrive there.
 
         Args:

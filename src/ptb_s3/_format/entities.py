@@ -28,15 +28,15 @@ class Kind(StrEnum):
 
 # A user's or chat's id; (conversation, (parts of its key)); 0 for bot_data; ("k", uuid) and
 # ("q", id) for callback_data's keyboards and queries.
-Key = int | tuple[str, str] | tuple[str, tuple[int | str, ...]]
+EntityKey = int | tuple[str, str] | tuple[str, tuple[int | str, ...]]
 
 # The bytes of each entity. Bytes are the truth; objects are made from them when asked for.
-Entities = dict[Key, bytes]
+Entities = dict[EntityKey, bytes]
 # The same in order, as they stand in a page.
-Entries = list[tuple[Key, bytes]]
+Entries = list[tuple[EntityKey, bytes]]
 
 # What became of entities: new bytes, or None for a deletion (a tombstone).
-Changes = dict[Kind, dict[Key, bytes | None]]
+Changes = dict[Kind, dict[EntityKey, bytes | None]]
 
 KEY_TYPES: Mapping[Kind, object] = {
     Kind.USER_DATA: int,
@@ -45,7 +45,7 @@ KEY_TYPES: Mapping[Kind, object] = {
     Kind.CALLBACK_DATA: tuple[str, str],
     Kind.CONVERSATIONS: tuple[str, tuple[int | str, ...]],
 }
-BOT_DATA_KEY: Key = 0
+BOT_DATA_KEY: EntityKey = 0
 # Kinds of which there are many values, and much the same in each.
 MANY_ALIKE = (Kind.USER_DATA, Kind.CHAT_DATA)
 # Bytes of one entity, its key included: with it, a page that was almost full stays within what a
@@ -87,7 +87,7 @@ def fault_of(kind: Kind, key: object, value: bytes) -> str | None:
     """Return why an entity cannot be written, as a clause without its value; None: it can."""
     if not is_key(kind, key):
         return f"a {type(key).__name__} of this form cannot be its key"
-    size = len(value) + _key_size(cast("Key", key))
+    size = len(value) + _key_size(cast("EntityKey", key))
     if size > MAX_ENTITY:
         return f"it takes {size} bytes with its key, and at most {MAX_ENTITY} fit"
     return None
@@ -116,7 +116,7 @@ def _size(entry: tuple[Any, ...]) -> int:
     return len(entry[-1] or b"") + _key_size(entry[0]) + _ENTRY_OVERHEAD
 
 
-def _key_size(key: Key) -> int:
+def _key_size(key: EntityKey) -> int:
     if isinstance(key, int):
         return 0  # within the overhead of any entry
     name, own = key
@@ -125,7 +125,7 @@ def _key_size(key: Key) -> int:
     return len(name.encode()) + sum(len(p.encode()) if isinstance(p, str) else 9 for p in parts)
 
 
-def encode_blob(entries: Iterable[tuple[Key, bytes]]) -> Iterator[bytes]:
+def encode_blob(entries: Iterable[tuple[EntityKey, bytes]]) -> Iterator[bytes]:
     """Make the pages of a blob of these entities."""
     return map(_encode, pages(entries))
 
@@ -189,7 +189,7 @@ def decode_blob(kind: Kind, blob_pages: Iterable[bytes], count: int) -> Entities
     return decoder.finish(count)
 
 
-def apply(entities: Entities, changes: Mapping[Key, bytes | None]) -> None:
+def apply(entities: Entities, changes: Mapping[EntityKey, bytes | None]) -> None:
     """Lay changes over entities, in place."""
     for key, value in changes.items():
         if value is None:
@@ -198,15 +198,17 @@ def apply(entities: Entities, changes: Mapping[Key, bytes | None]) -> None:
             entities[key] = value
 
 
-def difference(before: Entities, after: Entities) -> dict[Key, bytes | None]:
+def difference(before: Entities, after: Entities) -> dict[EntityKey, bytes | None]:
     """Return the changes that turn one set of entities into the other."""
-    changed: dict[Key, bytes | None] = {
+    changed: dict[EntityKey, bytes | None] = {
         key: value for key, value in after.items() if before.get(key) != value
     }
     return changed | dict.fromkeys(before.keys() - after.keys())
 
 
-def merge(ours: Changes, theirs: Changes, resolve: Callable[[Kind, Key], bytes | None]) -> Changes:
+def merge(
+    ours: Changes, theirs: Changes, resolve: Callable[[Kind, EntityKey], bytes | None]
+) -> Changes:
     """Merge two sets of changes to one base.
 
     Args:
@@ -222,6 +224,6 @@ def merge(ours: Changes, theirs: Changes, resolve: Callable[[Kind, Key], bytes |
     return merged
 
 
-def counted(entities: Mapping[Kind, Collection[Key]]) -> str:
+def counted(entities: Mapping[Kind, Collection[EntityKey]]) -> str:
     """Say how many entities of each kind these are; an empty text: none."""
     return ", ".join(f"{len(keys):,} of {kind.value}" for kind, keys in entities.items() if keys)

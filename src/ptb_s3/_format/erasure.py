@@ -12,7 +12,7 @@ import hmac
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from ptb_s3._format.entities import Entities, Key, Kind
+from ptb_s3._format.entities import Entities, EntityKey, Kind
 
 SECRET_BYTES = 32
 DIGEST_BYTES = 16
@@ -38,7 +38,7 @@ class Erasures:
         """Return these and one more, or one renewed."""
         return Erasures(self.secret, {**self.revisions, self.digest(subject): revision})
 
-    def cover(self, kind: Kind, key: Key, revision: int) -> bool:
+    def cover(self, kind: Kind, key: EntityKey, revision: int) -> bool:
         """Tell whether an entity, in the state of a revision, is of somebody erased since."""
         return any(
             self.revisions.get(self.digest(subject), 0) > revision
@@ -51,7 +51,7 @@ class Erasures:
             del entities[key]
 
 
-def subjects(kind: Kind, key: Key) -> Iterable[int]:
+def subjects(kind: Kind, key: EntityKey) -> Iterable[int]:
     """Return the ids of the users and chats whose entity it is."""
     if isinstance(key, int):
         return () if kind is Kind.BOT_DATA else (key,)

@@ -14,7 +14,7 @@ import msgspec
 
 from ptb_s3._format.container import Changed, Header, Hex16, Hex32
 from ptb_s3._format.delivered import Delivered
-from ptb_s3._format.entities import Changes, Key, Kind
+from ptb_s3._format.entities import Changes, EntityKey, Kind
 from ptb_s3._format.erasure import Erasures
 from ptb_s3._format.words import MAX_WORDS
 
@@ -110,7 +110,7 @@ class Page(NamedTuple):
         frame: These, compressed.
     """
 
-    entries: Mapping[Key, Entry]
+    entries: Mapping[EntityKey, Entry]
     newest: int
     size: int
     frame: bytes
@@ -134,14 +134,14 @@ class Part:
 
     ref: Ref | None = None
     cost: int = 0
-    recent: Mapping[Key, Entry] = field(default_factory=dict)
+    recent: Mapping[EntityKey, Entry] = field(default_factory=dict)
     full: tuple[Page, ...] = ()
     size: int = field(default=0, compare=False)
 
     @property
-    def differential(self) -> Mapping[Key, Entry]:
+    def differential(self) -> Mapping[EntityKey, Entry]:
         """Every entity changed since the blob, with its last change."""
-        entries: dict[Key, Entry] = {}
+        entries: dict[EntityKey, Entry] = {}
         for page in self.full:
             entries.update(page.entries)
         return {**entries, **self.recent}
@@ -344,7 +344,7 @@ def due(part: Part) -> bool:
 
 
 def _follow_part(
-    part: Part, changes: Mapping[Key, bytes | None], revision: int, ref: Ref | None
+    part: Part, changes: Mapping[EntityKey, bytes | None], revision: int, ref: Ref | None
 ) -> Part:
     if ref is not None and (part.ref is None or ref.revision > part.ref.revision):
         # A newer blob holds what changed up to its revision; only what came after is left.

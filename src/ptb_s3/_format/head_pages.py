@@ -15,7 +15,7 @@ import msgspec
 from ptb_s3._format import entities
 from ptb_s3._format.container import Hex16
 from ptb_s3._format.delivered import MAX_RANGES, Delivered, Range
-from ptb_s3._format.entities import KEY_TYPES, Key, Kind, is_full, page_of, pages
+from ptb_s3._format.entities import KEY_TYPES, EntityKey, Kind, is_full, page_of, pages
 from ptb_s3._format.erasure import DIGEST_BYTES, SECRET_BYTES, Erasures
 from ptb_s3._format.head import (
     MAX_LINES,
@@ -73,7 +73,9 @@ _ENTRY = 16
 _encode = msgspec.msgpack.Encoder().encode
 _record_decoder = msgspec.msgpack.Decoder(_Record)
 _page_decoder = msgspec.msgpack.Decoder(tuple[Kind, msgspec.Raw])
-_entry_decoders: Mapping[Kind, msgspec.msgpack.Decoder[list[tuple[Key, int, bytes | None]]]] = {
+_entry_decoders: Mapping[
+    Kind, msgspec.msgpack.Decoder[list[tuple[EntityKey, int, bytes | None]]]
+] = {
     kind: msgspec.msgpack.Decoder(page_of(key_type, int, bytes | None))
     for kind, key_type in KEY_TYPES.items()
 }
@@ -178,7 +180,7 @@ def _pack(
 ) -> tuple[Part, list[bytes]]:
     """Pack what is in no full page yet; return the part as it is then, and all its frames."""
 
-    def page(entries: Mapping[Key, Entry]) -> Page:
+    def page(entries: Mapping[EntityKey, Entry]) -> Page:
         packed = _encode((kind, [(key, *entry) for key, entry in entries.items()]))
         newest = max(entry.revision for entry in entries.values())
         return Page(entries, newest, len(packed), compress(packed))
@@ -220,7 +222,7 @@ def _may_be_merged(last: Sequence[Page]) -> bool:
     return len(last) == MERGED and small and entries <= entities.MAX_ENTRIES
 
 
-def _cut(recent: Mapping[Key, Entry]) -> Iterator[tuple[dict[Key, Entry], bool]]:
+def _cut(recent: Mapping[EntityKey, Entry]) -> Iterator[tuple[dict[EntityKey, Entry], bool]]:
     """Cut entries into pages, and tell of each whether it is full."""
     for page in pages(((key, *entry) for key, entry in recent.items()), PAGE):
         entries = {key: Entry(revision, value) for key, revision, value in page}
@@ -229,8 +231,8 @@ def _cut(recent: Mapping[Key, Entry]) -> Iterator[tuple[dict[Key, Entry], bool]]
 
 def _decode_differentials(
     head_pages: Iterator[bytes],
-) -> tuple[dict[Kind, dict[Key, Entry]], int]:
-    differentials: dict[Kind, dict[Key, Entry]] = {kind: {} for kind in Kind}
+) -> tuple[dict[Kind, dict[EntityKey, Entry]], int]:
+    differentials: dict[Kind, dict[EntityKey, Entry]] = {kind: {} for kind in Kind}
     count = 0
     for page in head_pages:
         kind, raw = _page_decoder.decode(page)

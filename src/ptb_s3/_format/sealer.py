@@ -15,7 +15,7 @@ from ptb_s3._format import container, head_pages
 from ptb_s3._format import entities as _state
 from ptb_s3._format.committed import Identity
 from ptb_s3._format.container import HEAD, Changed, Header, Unsealer
-from ptb_s3._format.entities import Entities, Key, Kind
+from ptb_s3._format.entities import Entities, EntityKey, Kind
 from ptb_s3._format.head import Head, Ref
 from ptb_s3._format.key_source import KeySource, SealingKey, sealing_key
 from ptb_s3.errors import DamagedObjectError, UnknownKeyError, UnreadableError
@@ -194,7 +194,7 @@ def _must_be_readable(name: str) -> Iterator[None]:
     raise UnreadableError(name, reason)
 
 
-def _used_up(parts: list[Entities]) -> Iterator[tuple[Key, bytes]]:
+def _used_up(parts: list[Entities]) -> Iterator[tuple[EntityKey, bytes]]:
     parts.reverse()
     while parts:
         yield from parts.pop().items()

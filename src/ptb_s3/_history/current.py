@@ -32,7 +32,7 @@ class Current(NamedTuple):
     fault: PersistenceError | None
 
 
-async def look_at_current(store: Store, reader: Reader, offload: Offload) -> dict[str, Current]:
+async def read_current(store: Store, reader: Reader, offload: Offload) -> dict[str, Current]:
     """Look at each current object by itself.
 
     Args:

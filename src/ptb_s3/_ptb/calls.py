@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from itertools import islice
 from typing import Any, NamedTuple
 
-from ptb_s3._format.entities import Key, Kind
+from ptb_s3._format.entities import EntityKey, Kind
 from ptb_s3.errors import PersistenceError, SerializationError
 
 # Values that are serialised before somebody looks at the clock; each takes some 10 us.
@@ -32,8 +32,8 @@ class Update(NamedTuple):
     """
 
     kind: Kind
-    values: Mapping[Key, object]
-    dropped: Sequence[Key]
+    values: Mapping[EntityKey, object]
+    dropped: Sequence[EntityKey]
     whole: bool
     faults: list[PersistenceError]
 
@@ -63,7 +63,7 @@ class Call:
         self,
         loop: asyncio.AbstractEventLoop,
         faults: list[PersistenceError],
-        entities: Sequence[tuple[Kind, Collection[Key]]],
+        entities: Sequence[tuple[Kind, Collection[EntityKey]]],
         *,
         shared: bool,
         many: bool = False,
@@ -202,7 +202,7 @@ def together(faults: Sequence[PersistenceError]) -> PersistenceError:
 
 
 def in_parts(
-    kind: Kind, values: dict[Key, Any], faults: list[PersistenceError]
+    kind: Kind, values: dict[EntityKey, Any], faults: list[PersistenceError]
 ) -> Iterator[Update]:
     """Cut many values into updates that share their list of faults, and empty the dict."""
     entries = iter(values.items())

@@ -14,11 +14,11 @@ from typing import Any
 
 from ptb_s3._engine.loop_locks import running
 from ptb_s3._engine.repository import Repository
-from ptb_s3._format.entities import Key, Kind, counted
+from ptb_s3._format.entities import EntityKey, Kind, counted
 from ptb_s3._ptb.background import Blobs
 from ptb_s3._ptb.calls import Call, Group, Update, in_parts, together
 from ptb_s3._ptb.intake import Said, Staging
-from ptb_s3._ptb.live_objects import Lookout, Objects, Sync
+from ptb_s3._ptb.live_objects import LiveObjects, Poller, Sync
 from ptb_s3._ptb.save_watch import Asked
 from ptb_s3._ptb.shutdown import Stop
 from ptb_s3._values.saved_forms import Unsaved
@@ -69,10 +69,10 @@ class GroupCommit:
         asked: Asked | None = None,
     ) -> None:
         self.repository = repository
-        self.objects = Objects(repository.staged, serializer, unsaved)
+        self.objects = LiveObjects(repository.staged, serializer, unsaved)
         self.stop = stop or Stop()
         self._asked = asked
-        self._lookout = Lookout(repository, sync)
+        self._poller = Poller(repository, sync)
         self.faults: list[PersistenceError] | None = None
         self.overtaken: OvertakenError | None = None
         self._blobs = Blobs(repository, serializer)
@@ -100,7 +100,7 @@ class GroupCommit:
         """
         if self.repository.transactional:
             return
-        await self._lookout.look(asyncio.get_running_loop().time())
+        await self._poller.look(asyncio.get_running_loop().time())
 
     async def catch_up(self) -> None:
         """Take over what other instances have committed, now.
@@ -108,14 +108,16 @@ class GroupCommit:
         Raises:
             PersistenceError: It cannot be read or, with what is staged, merged.
         """
-        self._lookout.looked(asyncio.get_running_loop().time())
+        self._poller.looked(asyncio.get_running_loop().time())
         await self.repository.sync()
 
     def _is_held(self) -> bool:
         return self._group is not None and bool(self._group.updates)
 
-    def refresh(self, kind: Kind, key: Key, live: object, pristine: Callable[[], object]) -> None:
-        """Bring what an entity is now into a live object; see `Objects.refresh`."""
+    def refresh(
+        self, kind: Kind, key: EntityKey, live: object, pristine: Callable[[], object]
+    ) -> None:
+        """Bring what an entity is now into a live object; see `LiveObjects.refresh`."""
         overtaken = self.repository.staged.overtaken[kind]
         if key in overtaken:
             self.objects.refresh(kind, key, live, pristine)
@@ -132,7 +134,7 @@ class GroupCommit:
             self._asked.note_update(asyncio.get_running_loop().time())
 
     def note_unchanged(
-        self, kind: Kind, values: Mapping[Key, object], *, loaded: bool = False
+        self, kind: Kind, values: Mapping[EntityKey, object], *, loaded: bool = False
     ) -> None:
         """Note what PTB's copies of fresh objects are written as; see `Staging`."""
         self._staging.note_unchanged(kind, values, loaded=loaded)
@@ -155,9 +157,9 @@ class GroupCommit:
     def record(
         self,
         kind: Kind,
-        values: Mapping[Key, object],
+        values: Mapping[EntityKey, object],
         *,
-        dropped: Sequence[Key] = (),
+        dropped: Sequence[EntityKey] = (),
         whole: bool = False,
         shared: bool = True,
     ) -> Coroutine[Any, Any, None]:
@@ -200,7 +202,7 @@ class GroupCommit:
             raise together(call.left_out)
 
     def record_many(
-        self, kind: Kind, values: dict[Key, Any], heard: list[Exception] | None = None
+        self, kind: Kind, values: dict[EntityKey, Any], heard: list[Exception] | None = None
     ) -> Coroutine[Any, Any, list[PersistenceError]]:
         """Hand over what many entities have become, in one call; see `record`.
 
@@ -251,7 +253,7 @@ class GroupCommit:
             raise
         return group.failure_for(call)
 
-    def withdraw(self, kind: Kind, key: Key) -> None:
+    def withdraw(self, kind: Kind, key: EntityKey) -> None:
         """Take back a value that was handed over before its entity was dropped, if it waits."""
         self._staging.forget(kind, key)
         for update in self._group.updates if self._group is not None else ():
@@ -348,7 +350,7 @@ class GroupCommit:
             f"changed is kept in memory ({unsaved}); flush again to try again."
         )
 
-    def waiting(self) -> dict[Kind, set[Key]]:
+    def waiting(self) -> dict[Kind, set[EntityKey]]:
         """Return the entities that were handed over and are not known to be durable."""
         waiting = {kind: set(keys) for kind, keys in self.repository.staged.dirty.items()}
         for update in self._group.updates if self._group is not None else ():

@@ -7,7 +7,7 @@ from copy import deepcopy
 from typing import TypeAlias
 
 from ptb_s3._engine.repository import Repository
-from ptb_s3._format.entities import Key, Kind
+from ptb_s3._format.entities import EntityKey, Kind
 from ptb_s3._ptb.calls import Update
 from ptb_s3._values import serializer as _codec
 from ptb_s3._values.sameness import alike
@@ -17,7 +17,7 @@ from ptb_s3._values.sets import may_make_sets
 from ptb_s3.errors import OvertakenError, PersistenceError, SerializationError
 
 # Marks of what was refused and said, by entity and part.
-Said: TypeAlias = Mapping[tuple[Kind, Key], dict[object, bytes]]
+Said: TypeAlias = Mapping[tuple[Kind, EntityKey], dict[object, bytes]]
 
 
 class Staging:
@@ -38,9 +38,9 @@ class Staging:
         self._serializer = serializer
         self._forms = Forms(serializer, repository.staged.seen, unsaved)
         # What was said of entities: marks of what was refused, by top-level key or part.
-        self._said: dict[tuple[Kind, Key], dict[object, bytes]] = {}
+        self._said: dict[tuple[Kind, EntityKey], dict[object, bytes]] = {}
         # What fresh objects are written as, where those are not the bytes they were made from.
-        self._alike: dict[tuple[Kind, Key], tuple[bytes | None, bytes]] = {}
+        self._alike: dict[tuple[Kind, EntityKey], tuple[bytes | None, bytes]] = {}
 
     @property
     def said(self) -> Said:
@@ -52,7 +52,7 @@ class Staging:
         self._said = dict(said)
 
     def note_unchanged(
-        self, kind: Kind, values: Mapping[Key, object], *, loaded: bool = False
+        self, kind: Kind, values: Mapping[EntityKey, object], *, loaded: bool = False
     ) -> None:
         """Note what PTB's copies of objects are written as while nobody has changed them.
 
@@ -96,12 +96,12 @@ class Staging:
             except Exception as error:  # noqa: BLE001 - see `_fault`
                 update.faults.append(_fault(kind, key, error))
 
-    def forget(self, kind: Kind, key: Key) -> None:
+    def forget(self, kind: Kind, key: EntityKey) -> None:
         """Forget what was said of an entity that is gone."""
         self._said.pop((kind, key), None)
         self._forms.forget(kind, key)
 
-    def _stage_value(self, update: Update, key: Key, value: object) -> None:
+    def _stage_value(self, update: Update, key: EntityKey, value: object) -> None:
         kind, form = update.kind, self._forms.of(update.kind, key, value)
         if form.refusals or self._said:
             update.faults.extend(self._unsaid(kind, key, form.refusals))
@@ -116,7 +116,7 @@ class Staging:
             self._repository.stage(kind, key, data)
 
     def _unsaid(
-        self, kind: Kind, key: Key, refusals: Mapping[object, Refusal]
+        self, kind: Kind, key: EntityKey, refusals: Mapping[object, Refusal]
     ) -> list[SerializationError]:
         """Return what is to be said of what cannot be saved, and note that it is."""
         said = self._said.pop((kind, key), {})
@@ -128,7 +128,7 @@ class Staging:
             if said.get(part) != refusal.mark
         ]
 
-    def _is_seen(self, kind: Kind, key: Key, value: object, data: bytes) -> bool:
+    def _is_seen(self, kind: Kind, key: EntityKey, value: object, data: bytes) -> bool:
         """Tell whether these are but other bytes of what was seen: of sets that have no order.
 
         As where elements lead back to the set. To write them again is no change, and each copy has
@@ -144,7 +144,7 @@ class Staging:
         except Exception:  # noqa: BLE001 - objects' own code may raise anything
             return False
 
-    def _gone(self, kind: Kind, values: Mapping[Key, object]) -> list[Key]:
+    def _gone(self, kind: Kind, values: Mapping[EntityKey, object]) -> list[EntityKey]:
         """Return what is not among all values any more, and was, as far as PTB has seen."""
         staged = self._repository.staged
         # What others have deleted as well: if it comes back, PTB is not to be taken to have it.
@@ -152,7 +152,7 @@ class Staging:
         return [key for key in known - values.keys() if staged.seen(kind, key) is not None]
 
 
-def _fault(kind: Kind, key: Key, error: Exception) -> PersistenceError:
+def _fault(kind: Kind, key: EntityKey, error: Exception) -> PersistenceError:
     """Return what to say of an entity that could not be staged, for whatever reason."""
     if isinstance(error, SerializationError):
         return error.locate(kind.value, key)

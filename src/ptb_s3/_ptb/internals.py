@@ -20,8 +20,8 @@ from telegram.ext import Application, ConversationHandler
 from telegram.ext._handlers.conversationhandler import PendingState
 from telegram.ext._utils.trackingdict import TrackingDict
 
-from ptb_s3._format.entities import BOT_DATA_KEY, Key, Kind
-from ptb_s3._ptb.live_objects import Objects
+from ptb_s3._format.entities import BOT_DATA_KEY, EntityKey, Kind
+from ptb_s3._ptb.live_objects import LiveObjects
 from ptb_s3._values import callback_data
 from ptb_s3._values.callback_data import CallbackData
 from ptb_s3.errors import PersistenceError, SettingsError
@@ -146,7 +146,7 @@ class Internals:
 
     # What other instances have changed ----------------------------------------------------------
 
-    def bring_in(self, objects: Objects) -> None:
+    def bring_in(self, objects: LiveObjects) -> None:
         """Bring in what other instances have changed, but over nothing that is unsaved here."""
         if objects.held():
             return  # the next update brings it in
@@ -173,7 +173,7 @@ class Internals:
         persistence = self._application.persistence
         return persistence is not None and bool(getattr(persistence.store_data, kind))
 
-    def _bring_in_data(self, objects: Objects, kind: Kind, key: Any, pristine: object) -> None:  # noqa: ANN401 - a user's or chat's id
+    def _bring_in_data(self, objects: LiveObjects, kind: Kind, key: Any, pristine: object) -> None:  # noqa: ANN401 - a user's or chat's id
         data = self.data(kind)
         if not objects.exists(kind, key):
             if key in data and objects.untouched(kind, key, data[key], pristine):
@@ -183,7 +183,7 @@ class Internals:
             # PTB's own way to make the object of a user whom it has not seen before.
             objects.refresh(kind, key, data[key], lambda: pristine)
 
-    def _bring_in_conversation(self, objects: Objects, key: Any) -> None:  # noqa: ANN401 - a name and a key
+    def _bring_in_conversation(self, objects: LiveObjects, key: Any) -> None:  # noqa: ANN401 - a name and a key
         name, own = key
         states = self.conversations.get(name)
         if states is None:
@@ -193,7 +193,7 @@ class Internals:
         if live is _ABSENT if unseen else objects.untouched(Kind.CONVERSATIONS, key, live, None):
             _set_state(states, own, objects.fetch(Kind.CONVERSATIONS, key))
 
-    def _bring_in_keyboards(self, objects: Objects) -> None:
+    def _bring_in_keyboards(self, objects: LiveObjects) -> None:
         """Add the buttons of others, since anybody may be sent the answer; PTB drops old ones."""
         cache = self._application.bot.callback_data_cache
         new = [
@@ -214,7 +214,7 @@ class Internals:
 
     # What is taken back -------------------------------------------------------------------------
 
-    def buttons(self) -> Iterable[Key]:
+    def buttons(self) -> Iterable[EntityKey]:
         """Return the keys of the keyboards and callback queries that are live."""
         cache = self._application.bot.callback_data_cache
         return callback_data.split(cache.persistence_data) if self.keeps_buttons and cache else ()

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 from ptb_s3._engine.repository import Repository
 from ptb_s3._engine.staging import Staged
-from ptb_s3._format.entities import Key, Kind
+from ptb_s3._format.entities import EntityKey, Kind
 from ptb_s3._ptb import refresh as _refresh
 from ptb_s3._values import serializer as _codec
 from ptb_s3._values.allow_list import full_name
@@ -35,7 +35,7 @@ PAUSE = 10.0
 _LOGGER = logging.getLogger("ptb_s3")
 
 
-class Lookout:
+class Poller:
     """Looks for commits of other writers, as often as `sync=` says.
 
     Args:
@@ -81,7 +81,7 @@ class Lookout:
             self._failed = False
 
 
-class Objects:
+class LiveObjects:
     """Compares live objects with what was last seen of them, and changes them.
 
     Args:
@@ -104,27 +104,27 @@ class Objects:
         self._essence = essence_by(serializer)
         self._told: set[Kind] = set()
 
-    def overtaken(self, kind: Kind) -> list[Key]:
+    def overtaken(self, kind: Kind) -> list[EntityKey]:
         """Return the entities of a kind that live objects are behind of."""
         return list(self._staged.overtaken[kind])
 
-    def exists(self, kind: Kind, key: Key) -> bool:
+    def exists(self, kind: Kind, key: EntityKey) -> bool:
         """Tell whether there is such an entity now."""
         return self._staged.get(kind, key) is not None
 
-    def seen(self, kind: Kind, key: Key) -> bytes | None:
+    def seen(self, kind: Kind, key: EntityKey) -> bytes | None:
         """Return the bytes of an entity as it was last looked at; None: there was none."""
         return self._staged.seen(kind, key)
 
-    def unseen(self, kind: Kind, key: Key) -> bool:
+    def unseen(self, kind: Kind, key: EntityKey) -> bool:
         """Tell whether there was no such entity when it was last looked at."""
         return self._staged.seen(kind, key) is None
 
-    def skip(self, kind: Kind, key: Key) -> None:
+    def skip(self, kind: Kind, key: EntityKey) -> None:
         """Count an entity as seen."""
         self._staged.catch_up(kind, [key])
 
-    def untouched(self, kind: Kind, key: Key, live: object, pristine: object) -> bool:
+    def untouched(self, kind: Kind, key: EntityKey, live: object, pristine: object) -> bool:
         """Tell whether a live object is what was last seen of it.
 
         Args:
@@ -135,11 +135,11 @@ class Objects:
         """
         return self._same(kind, key, live, pristine) is True
 
-    def changed(self, kind: Kind, key: Key, live: object, pristine: object) -> bool:
+    def changed(self, kind: Kind, key: EntityKey, live: object, pristine: object) -> bool:
         """Tell whether a live object holds changes that can be saved; as `untouched`."""
         return self._same(kind, key, live, pristine) is False
 
-    def _same(self, kind: Kind, key: Key, live: object, pristine: object) -> bool | None:
+    def _same(self, kind: Kind, key: EntityKey, live: object, pristine: object) -> bool | None:
         """Compare a live object with what was last seen of it; None: it cannot be saved.
 
         Without what of it cannot be saved, or never is.
@@ -156,7 +156,7 @@ class Objects:
             return False  # what was seen of it does not load any more
         return alike(form.value, value, self._essence)
 
-    def kept(self, kind: Kind, key: Key, live: object) -> list[tuple[Any, Any]]:
+    def kept(self, kind: Kind, key: EntityKey, live: object) -> list[tuple[Any, Any]]:
         """Return the items of a live object that stay in it, whatever the entity becomes.
 
         These are those that cannot be saved, or never are: nobody else has them.
@@ -168,7 +168,7 @@ class Objects:
             item for item in dict.items(live) if item[0] in form.unsaved or item[0] in form.refusals
         ]
 
-    def fetch(self, kind: Kind, key: Key) -> object | None:
+    def fetch(self, kind: Kind, key: EntityKey) -> object | None:
         """Return what an entity is now, as a fresh object, and count it as seen; None: it is gone.
 
         Raises:
@@ -178,13 +178,13 @@ class Objects:
         self._staged.catch_up(kind, [key])
         return value
 
-    def fetch_all(self, kind: Kind) -> dict[Key, object]:
+    def fetch_all(self, kind: Kind) -> dict[EntityKey, object]:
         """Return what all entities of a kind are now; as `fetch`."""
         values = _codec.load_all(self._serializer, kind, self._staged.entities(kind).items())
         self._staged.catch_up(kind)
         return values
 
-    def go_back(self, kind: Kind, key: Key, seen: bytes | None) -> object | None:
+    def go_back(self, kind: Kind, key: EntityKey, seen: bytes | None) -> object | None:
         """Return what an entity was when its bytes were these, for the live object to be again.
 
         For one that cannot be loaded as it is now: `fetch` has failed. What is made from it is
@@ -197,12 +197,14 @@ class Objects:
         self._staged.overtaken[kind][key] = seen
         return value
 
-    def _load(self, kind: Kind, key: Key, data: bytes | None) -> object | None:
+    def _load(self, kind: Kind, key: EntityKey, data: bytes | None) -> object | None:
         if data is None:
             return None
         return _codec.load_all(self._serializer, kind, [(key, data)])[key]
 
-    def refresh(self, kind: Kind, key: Key, live: object, pristine: Callable[[], object]) -> None:
+    def refresh(
+        self, kind: Kind, key: EntityKey, live: object, pristine: Callable[[], object]
+    ) -> None:
         """Make a live object what the entity is now, unless it holds changes of its own.
 
         What the object cannot become is not counted as seen. When the object is saved, it is merged

@@ -11,7 +11,7 @@ import gc
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
-from ptb_s3._format.entities import Entries, Key, Kind
+from ptb_s3._format.entities import EntityKey, Entries, Kind
 from ptb_s3._values.serializer import PickleSerializer, Serializer, load_all, put_past_collector
 from ptb_s3.errors import PersistenceError
 
@@ -83,8 +83,8 @@ class ValuesAhead:
         self._serializer = serializer
         self._arrived = arrived
         self._kinds = kinds if type(serializer) is PickleSerializer else ()  # others need no words
-        self._values: dict[Kind, dict[Key, object]] = {}
-        self._sources: dict[Kind, dict[Key, bytes]] = {}
+        self._values: dict[Kind, dict[EntityKey, object]] = {}
+        self._sources: dict[Kind, dict[EntityKey, bytes]] = {}
 
     def begin(self, words: tuple[str, ...]) -> None:
         """See `Ahead.begin`."""
@@ -107,7 +107,7 @@ class ValuesAhead:
         """Number of values that were made and not taken yet."""
         return sum(map(len, self._values.values()))
 
-    def take(self, kind: Kind, entities: Mapping[Key, bytes]) -> dict[Key, object]:
+    def take(self, kind: Kind, entities: Mapping[EntityKey, bytes]) -> dict[EntityKey, object]:
         """Return, and forget, the values that were made of these very bytes."""
         values, sources = self._values.pop(kind, {}), self._sources.pop(kind, {})
         for key in [key for key, data in sources.items() if entities.get(key) is not data]:

@@ -13,9 +13,9 @@ from typing import Any, Final, cast
 
 from telegram import Update
 
-from ptb_s3._format.entities import BOT_DATA_KEY, Key, Kind
+from ptb_s3._format.entities import BOT_DATA_KEY, EntityKey, Kind
 from ptb_s3._ptb.internals import App, Internals, Marks, left_alone
-from ptb_s3._ptb.live_objects import Objects
+from ptb_s3._ptb.live_objects import LiveObjects
 from ptb_s3._ptb.refresh import become
 from ptb_s3._values import callback_data
 from ptb_s3._values.saved_forms import fill
@@ -25,7 +25,7 @@ _KINDS: Final = (Kind.USER_DATA, Kind.CHAT_DATA)
 _UNKNOWN: Final = object()
 
 
-def has_unsaved(application: App, internals: Internals, objects: Objects) -> bool:
+def has_unsaved(application: App, internals: Internals, objects: LiveObjects) -> bool:
     """Tell whether live objects were changed, or marked, since they were saved last.
 
     Args:
@@ -57,13 +57,13 @@ class Rollback:
     """
 
     def __init__(
-        self, application: App, internals: Internals, objects: Objects, update: Update
+        self, application: App, internals: Internals, objects: LiveObjects, update: Update
     ) -> None:
         self._application = application
         self._internals = internals
         self._objects = objects
         user, chat = update.effective_user, update.effective_chat
-        self.subjects: list[tuple[Kind, Key]] = [(Kind.BOT_DATA, BOT_DATA_KEY)]
+        self.subjects: list[tuple[Kind, EntityKey]] = [(Kind.BOT_DATA, BOT_DATA_KEY)]
         if user is not None:
             self.subjects.append((Kind.USER_DATA, user.id))
         if chat is not None:
@@ -121,7 +121,9 @@ class Rollback:
             live = self._made_anew(Kind.BOT_DATA, BOT_DATA_KEY, live, make)
             self._application.bot_data = live
 
-    def _made_anew(self, kind: Kind, key: Key, live: object, make: Callable[[], object]) -> object:
+    def _made_anew(
+        self, kind: Kind, key: EntityKey, live: object, make: Callable[[], object]
+    ) -> object:
         """Return a live object, made what it is to be; another one where it does not get there.
 
         Code of the bot's may hold on to the object, so it is changed in place where it can be. What
@@ -157,7 +159,7 @@ class Rollback:
             live.clear()
             live.update(was)
 
-    def _fetch(self, kind: Kind, key: Key) -> object:
+    def _fetch(self, kind: Kind, key: EntityKey) -> object:
         """Return what an entity is now or, where that cannot be loaded, what the update found."""
         with suppress(PersistenceError):
             return self._objects.fetch(kind, key)

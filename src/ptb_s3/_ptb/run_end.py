@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 
-from ptb_s3._format.entities import BOT_DATA_KEY, Key, Kind, counted
+from ptb_s3._format.entities import BOT_DATA_KEY, EntityKey, Kind, counted
 from ptb_s3._ptb.group_commit import GroupCommit
 from ptb_s3._ptb.internals import App, Internals
 
@@ -95,7 +95,7 @@ def unsaved(application: App, internals: Internals, commits: GroupCommit) -> str
         Kind.BOT_DATA: types.bot_data,
     }
 
-    def add(kind: Kind, key: Key, live: object) -> None:
+    def add(kind: Kind, key: EntityKey, live: object) -> None:
         if not objects.untouched(kind, key, live, pristine[kind]()):
             waiting[kind].add(key)
 

@@ -9,7 +9,7 @@ from ptb_s3.errors import NoConditionalPutError
 NO_ETAG = '"00000000000000000000000000000000"'
 
 
-class Guarded:
+class ConditionalStore:
     """Puts objects of a store on a condition.
 
     Args:
@@ -38,7 +38,7 @@ class Guarded:
         return await self._store.overwrite(name, body)
 
 
-def form_of(etag: str, unquoted: bool) -> str:  # noqa: FBT001 - as `Guarded.unquoted`
+def form_of(etag: str, unquoted: bool) -> str:  # noqa: FBT001 - as `ConditionalStore.unquoted`
     """Return an ETag as it is sent for a condition."""
     return etag.strip('"') if unquoted else etag
 

@@ -23,7 +23,7 @@ _SIGNED_FOR = 300
 """Seconds that a signed address is good for; used for a fifth of it, since clocks differ."""
 
 
-class Glance:
+class ConditionalGet:
     """Looks at objects of one bucket.
 
     Args:

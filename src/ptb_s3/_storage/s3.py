@@ -27,7 +27,7 @@ from ptb_s3._storage.answers import (
     version_of,
 )
 from ptb_s3._storage.client import ATTEMPTS, BACKOFF, Link, Untyped, jitter, options, prepared
-from ptb_s3._storage.conditional_get import Glance
+from ptb_s3._storage.conditional_get import ConditionalGet
 from ptb_s3._storage.contract import SLOWEST, Fetched, Into, Lock, Remains, Version, Written
 from ptb_s3._storage.deletion import Deletion
 from ptb_s3._storage.listing import Page, Progress, remaining
@@ -139,7 +139,7 @@ class S3Store:
         self._addressing = Addressing(addressing_style)
         self._asked = endpoint_url or "the storage"
         self._placed = False
-        self._glance = Glance(bucket, expected_bucket_owner)
+        self._conditional_get = ConditionalGet(bucket, expected_bucket_owner)
         self._deletion = Deletion(self._ask)
         self._workers: dict[str, Worker] = {}
 
@@ -149,7 +149,9 @@ class S3Store:
         return self._owner.get("ExpectedBucketOwner")
 
     def __repr__(self) -> str:
-        if not hasattr(self, "_glance"):  # an argument was refused; a debugger may still look
+        if not hasattr(
+            self, "_conditional_get"
+        ):  # an argument was refused; a debugger may still look
             return f"<{type(self).__name__} refused>"
         return (
             f"{type(self).__name__}({self.bucket!r}, {self.prefix!r}, "
@@ -365,7 +367,7 @@ class S3Store:
 
     async def close(self) -> None:
         """See `Store.close`. Requests under way are waited for; later ones open another client."""
-        self._glance.forget()
+        self._conditional_get.forget()
         link, self._link = self._link, None
         self._workers.clear()  # their threads end with them
         if link is not None:
@@ -420,7 +422,7 @@ class S3Store:
     ) -> Fetched | None:
         """Read an object unless it has this ETag, the short way; None: ask in the usual one."""
         try:
-            return await self._glance.ask(client, key, etag, transfer.read)
+            return await self._conditional_get.ask(client, key, etag, transfer.read)
         except Exception as exc:
             if exc is transfer.refusal:
                 raise

@@ -16,7 +16,7 @@ from ptb_s3._format.entities import (
     MANY_ALIKE,
     MAX_ENTITY,
     Entities,
-    Key,
+    EntityKey,
     Kind,
     is_key,
 )
@@ -33,7 +33,7 @@ _T = TypeVar("_T")
 # Told how many entities are done, and how many there are.
 Progress = Callable[[int, int], None]
 # The values of all entities.
-Values = dict[Kind, dict[Key, object]]
+Values = dict[Kind, dict[EntityKey, object]]
 
 
 class Skipped(NamedTuple):
@@ -85,7 +85,7 @@ def split(file: Path, maps: Mapping[Any, Any], skip: Skip | None = None) -> Valu
     return values
 
 
-def _split_kind(file: Path, kind: Kind, data: Any) -> dict[Key, object]:  # noqa: ANN401 - anything
+def _split_kind(file: Path, kind: Kind, data: Any) -> dict[EntityKey, object]:  # noqa: ANN401 - anything
     if kind is Kind.BOT_DATA:
         return {} if data is None else {BOT_DATA_KEY: data}
     if kind is Kind.CALLBACK_DATA:
@@ -172,8 +172,10 @@ def share_words(
     return shared, words
 
 
-def _loaded(serializer: PickleSerializer, items: Iterable[tuple[Key, bytes]]) -> dict[Key, object]:
-    values: dict[Key, object] = {}
+def _loaded(
+    serializer: PickleSerializer, items: Iterable[tuple[EntityKey, bytes]]
+) -> dict[EntityKey, object]:
+    values: dict[EntityKey, object] = {}
     for key, data in items:
         if RESERVED.encode() not in data:
             with suppress(Exception):  # a class of one's own
@@ -194,7 +196,7 @@ def load(
 
 
 def _counter(
-    kinds: Mapping[Kind, Mapping[Key, Any]], progress: Progress | None
+    kinds: Mapping[Kind, Mapping[EntityKey, Any]], progress: Progress | None
 ) -> Callable[[Iterable[_T]], Iterator[_T]]:
     """Return what counts entities of all kinds while they are gone through."""
     total, done = sum(map(len, kinds.values())), 0
@@ -218,7 +220,7 @@ def _dict(file: Path, name: str, value: object) -> dict[Any, Any]:
     return value
 
 
-def _split_callbacks(file: Path, data: object) -> dict[Key, object]:
+def _split_callbacks(file: Path, data: object) -> dict[EntityKey, object]:
     if data in (None, {}):  # the latter is what PicklePersistence makes of an older file
         return {}
     try:
@@ -228,7 +230,7 @@ def _split_callbacks(file: Path, data: object) -> dict[Key, object]:
         raise DamagedFileError(file, reason) from None
 
 
-def _split_conversations(file: Path, names: object) -> dict[Key, object]:
+def _split_conversations(file: Path, names: object) -> dict[EntityKey, object]:
     conversations = _dict(file, Kind.CONVERSATIONS, names).items()
     return {
         (name, key): state

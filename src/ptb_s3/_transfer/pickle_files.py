@@ -14,7 +14,7 @@ from ptb_s3._format.entities import Entities, Kind
 from ptb_s3._transfer.files import read_whole, refuse_existing, write_whole
 from ptb_s3._transfer.maps import Progress, Skip, Skipped, join, load, serialise, split
 from ptb_s3._values.allow_list import check_trusted, is_within
-from ptb_s3._values.placeholders import StandIns
+from ptb_s3._values.placeholders import Placeholders
 from ptb_s3._values.remedies import remedies
 from ptb_s3._values.serializer import no_collection
 from ptb_s3._values.transcoder import Transcoder
@@ -83,8 +83,8 @@ def write_pickle_persistence(
 ) -> None:
     """Write a single file that PicklePersistence loads, for nobody but its owner to read.
 
-    PicklePersistence has no fence: it calls whatever a file names. So nothing is written that the
-    bot would not load, as far as that can be told without an import.
+    PicklePersistence has no allow-list: it calls whatever a file names. So nothing is written
+    that the bot would not load, as far as that can be told without an import.
 
     Args:
         path: The file.
@@ -164,7 +164,7 @@ class _Vetting:
         gathered: The names in all values so far that could be used by no bot, or are not trusted.
     """
 
-    def __init__(self, family: StandIns, trusted: Sequence[str]) -> None:
+    def __init__(self, family: Placeholders, trusted: Sequence[str]) -> None:
         self._family = family
         self._trusted = trusted
         self.gathered: set[_Name] = set()

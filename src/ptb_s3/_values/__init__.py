@@ -3,5 +3,6 @@
 Rule: one allow-list fences both directions. Equal values have equal bytes, in every process;
 nothing is loaded that could run somebody's code.
 
-Begin with `serializer`; `allow_list` is the fence, `merge` what becomes of two writers' values.
+Begin with `serializer`; `allow_list` says which classes may stand in a pickle, `merge` what becomes
+of two writers' values.
 """

@@ -1,4 +1,4 @@
-"""The fence: which classes may stand in a pickle. One allow-list, for both directions.
+"""The allow-list: which classes may stand in a pickle. One allow-list, for both directions.
 
 Functions are on no list, and a class only under its own name: what a trusted module merely imports
 belongs to another module, which nobody has trusted.
@@ -79,7 +79,7 @@ def is_value_name(name: str) -> bool:
     return name in _NAMED
 
 
-class Fence:
+class AllowList:
     """The allow-list, one for both directions.
 
     Args:

@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ptb_s3._format.entities import Key
+from ptb_s3._format.entities import EntityKey
 
 # ([(keyboard's uuid, access time, {button's uuid: data})], {callback query's id: keyboard's uuid})
 CallbackData = tuple[list[tuple[str, float, dict[str, Any]]], dict[str, str]]
 
 
-def split(data: CallbackData) -> dict[Key, object]:
+def split(data: CallbackData) -> dict[EntityKey, object]:
     """Make the entities of callback data."""
     keyboards, queries = data
-    entities: dict[Key, object] = {
+    entities: dict[EntityKey, object] = {
         ("k", uuid): (time, buttons) for uuid, time, buttons in keyboards
     }
     return entities | {("q", query): keyboard for query, keyboard in queries.items()}

@@ -14,7 +14,7 @@ from types import MemberDescriptorType
 from typing import Any, Final, TypeAlias
 
 from ptb_s3._engine.rebase import Resolution
-from ptb_s3._format.entities import Key, Kind
+from ptb_s3._format.entities import EntityKey, Kind
 from ptb_s3._values import serializer as _codec
 from ptb_s3._values.attributes import attributes, is_of_python, set_attributes
 from ptb_s3._values.sameness import Essence, alike, essence, essence_by, mark, marks
@@ -74,7 +74,12 @@ class Merger:
         self._essence = essence_by(serializer)
 
     def __call__(
-        self, kind: Kind, key: Key, base: bytes | None, ours: bytes | None, theirs: bytes | None
+        self,
+        kind: Kind,
+        key: EntityKey,
+        base: bytes | None,
+        ours: bytes | None,
+        theirs: bytes | None,
     ) -> Resolution:
         """Merge the bytes of an entity.
 
@@ -95,7 +100,12 @@ class Merger:
         raise _unmergeable(kind, reason)
 
     def _resolve(
-        self, kind: Kind, key: Key, base: bytes | None, ours: bytes | None, theirs: bytes | None
+        self,
+        kind: Kind,
+        key: EntityKey,
+        base: bytes | None,
+        ours: bytes | None,
+        theirs: bytes | None,
     ) -> Resolution:
         if base == theirs:
             return Resolution(ours)
@@ -115,7 +125,9 @@ class Merger:
         data = self._dump(merged, ours, theirs)
         return Resolution(data, merging.overridden, contested=merging.clashes > 0)
 
-    def _ask(self, kind: Kind, key: Key, base: object, ours: object, theirs: object) -> object:
+    def _ask(
+        self, kind: Kind, key: EntityKey, base: object, ours: object, theirs: object
+    ) -> object:
         assert self._function is not None  # noqa: S101 - for mypy; the only caller has looked
         try:
             return _present(self._function(kind.value, key, base, ours, theirs))

@@ -1,15 +1,15 @@
 """What every pickler of the project has in common; `_values.unpickling` has the other direction.
 
 A pickle is a program: whoever writes it chooses what its reader calls. So both directions pass one
-fence, an allow-list of classes; functions are on no list. What may not be read may not be written,
-so that a value which could not come back is refused when it is first saved, not when it is needed.
+allow-list of classes; functions are on no list. What may not be read may not be written, so that a
+value which could not come back is refused when it is first saved, not when it is needed.
 
-What the fence cannot do is bound what allowed classes are told to do. A hostile pickle can ask for
-a petabyte, reserve a gigabyte by the number of a memo, nest tuples until hashing them ends the
+What the allow-list cannot do is bound what allowed classes are told to do. A hostile pickle can ask
+for a petabyte, reserve a gigabyte by the number of a memo, nest tuples until hashing them ends the
 process, set attributes of trusted classes to values that are themselves allowed, or put another
 word in a word's place for the values that are loaded together with it. That no hostile bytes get
-here is the business of the container, which authenticates them; the fence is there for the day when
-a key has leaked.
+here is the business of the container, which authenticates them; the allow-list is there for the day
+when a key has leaked.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from zoneinfo import ZoneInfo
 from telegram import Bot, TelegramObject
 
 from ptb_s3._values import sets
-from ptb_s3._values.allow_list import Fence, full_name, is_value_type
+from ptb_s3._values.allow_list import AllowList, full_name, is_value_type
 from ptb_s3._values.marks import SetBot, TheBot
 from ptb_s3._values.name_strings import Apart, anew
 from ptb_s3._values.own_modules import MAIN
@@ -85,13 +85,13 @@ def _is_all_attributes(cls: Any) -> bool:  # noqa: ANN401 - a class, which mypy 
 
 
 class Writing:
-    """What all picklers do: write what the fence allows.
+    """What all picklers do: write what the allow-list allows.
 
     Pickle asks `reducer_override` about each class, function and instance of other than plain
     built-in types, so plain data costs no call. (`persistent_id` would be called for every object.)
 
     Attributes:
-        fence: The allow-list.
+        allow_list: The allow-list.
         bot: Returns the bot that the data belongs to.
         reductions: Name of the method that reduces the instances of each class met so far; None:
             it is done as usual.
@@ -102,7 +102,7 @@ class Writing:
         apart: The strings that names are written by.
     """
 
-    fence: Fence
+    allow_list: AllowList
     bot: Callable[[], Bot | None]
     reductions: dict[type, str | None]
     apart: Apart
@@ -135,7 +135,7 @@ class Writing:
             self._stop(SerializationError(obj.reason))  # type: ignore[attr-defined]
         if is_of_pytz(obj):
             return "_reduce_zone_of_pytz"
-        if not self.fence.allows(cls):
+        if not self.allow_list.allows(cls):
             self._refuse(obj)
         if cls is datetime:
             return "_reduce_datetime"
@@ -161,10 +161,10 @@ class Writing:
     def _reduce_class(self, cls: type) -> object:
         name = self.apart.classes.get(cls)
         if name is None:
-            if not self.fence.allows(cls):
+            if not self.allow_list.allows(cls):
                 self._refuse(cls)
             name = self.apart.classes[cls] = anew(cls.__qualname__)
-        if self.fence.main is not None and cls.__module__ == MAIN:
+        if self.allow_list.main is not None and cls.__module__ == MAIN:
             if self.of_main is None:  # not shared by all
                 self.of_main = []
             self.of_main.append(cls)
@@ -268,7 +268,7 @@ class Writing:
         return reduction
 
     def _refuse(self, obj: object) -> NoReturn:
-        """Refuse a class, or an object of a class, that the fence keeps out."""
+        """Refuse a class, or an object of a class, that the allow-list keeps out."""
         name, cls = _class_name(obj), obj if isinstance(obj, type) else type(obj)
         if isinstance(obj, _FUNCTIONS):
             reason = f"functions are never loaded, and so never saved: {FUNCTION}"
@@ -288,11 +288,11 @@ class Writing:
 
 
 class Pickler(Writing, pickle.Pickler):
-    """Writes what the fence allows, fast."""
+    """Writes what the allow-list allows, fast."""
 
 
 class SlowPickler(Writing, pickle._Pickler):  # noqa: SLF001 - the C one looks up what it names
-    """Writes what the fence allows, and each class by the name that the fence has for it."""
+    """Writes what the allow-list allows, and each class by the name that stands there."""
 
     def dump(self, value: object) -> None:
         """Write a value. Python's pickler calls itself several times for each level of nesting."""
@@ -306,7 +306,7 @@ class SlowPickler(Writing, pickle._Pickler):  # noqa: SLF001 - the C one looks u
     def save_global(self, obj: Any, name: str | None = None) -> None:  # noqa: ANN401 - as pickle has it
         """Write the name of a class."""
         writer: Any = self  # its type tells too little
-        module = self.fence.module_of(obj)
+        module = self.allow_list.module_of(obj)
         if module == obj.__module__:
             writer_of_python: Any = super()
             writer_of_python.save_global(obj, name)

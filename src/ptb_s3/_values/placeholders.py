@@ -17,17 +17,17 @@ from telegram import Bot
 How = Literal["new", "call", "member"]
 
 
-class StandInType(type):
+class PlaceholderType(type):
     """The class of all stand-ins for classes."""
 
     def __call__(cls, /, *args: object, **kwargs: object) -> Any:  # noqa: ANN401 - not of type's
         """Remember a call of what it stands for, be that a class or a function."""
-        stands_for = cast("type[StandIn]", cls)
+        stands_for = cast("type[Placeholder]", cls)
         stands_for.called = True
         return stands_for.remember("call", *args, **kwargs)
 
 
-class StandIn(tzinfo, metaclass=StandInType):
+class Placeholder(tzinfo, metaclass=PlaceholderType):
     """Stands for an object whose class is not there; any class's is derived from it.
 
     It claims to be a time zone, since a datetime takes nothing else for one, and that may be of a
@@ -48,7 +48,7 @@ class StandIn(tzinfo, metaclass=StandInType):
 
     __slots__ = ("args", "entries", "how", "items", "kwargs", "own_bot", "state")
 
-    family: ClassVar[StandIns]
+    family: ClassVar[Placeholders]
     made: ClassVar[bool] = False
     called: ClassVar[bool] = False
     how: How
@@ -74,11 +74,11 @@ class StandIn(tzinfo, metaclass=StandInType):
         obj.items, obj.entries = [], []
         return obj
 
-    def __call__(self, *args: object) -> StandIn:
+    def __call__(self, *args: object) -> Placeholder:
         """Remember the call of a class method, which at first looks like an enum's member."""
         cls = type(self)
         method = self.args[0] if self.how == "member" else "__call__"
-        called: StandIn = cls.family[cls.__module__, f"{cls.__qualname__}.{method}"](*args)
+        called: Placeholder = cls.family[cls.__module__, f"{cls.__qualname__}.{method}"](*args)
         return called
 
     def __setstate__(self, state: object) -> None:
@@ -107,7 +107,7 @@ class StandIn(tzinfo, metaclass=StandInType):
         """Return None: nobody's code is asked."""
 
 
-class StandIns(dict[tuple[str, str], type[StandIn]]):
+class Placeholders(dict[tuple[str, str], type[Placeholder]]):
     """Stand-ins for classes, by module and name; made when they are first asked for.
 
     Attributes:
@@ -120,13 +120,13 @@ class StandIns(dict[tuple[str, str], type[StandIn]]):
         self.named: set[tuple[str, str]] = set()
         self.unfit: set[tuple[str, str]] = set()
 
-    def __missing__(self, key: tuple[str, str]) -> type[StandIn]:
+    def __missing__(self, key: tuple[str, str]) -> type[Placeholder]:
         # Interned, as the names of real classes are, so that they are written alike.
         module, name = map(sys.intern, key)
         members = {"__module__": module, "__qualname__": name, "__slots__": (), "family": self}
-        made: Any = StandInType("StandIn", (StandIn,), members)
+        made: Any = PlaceholderType("Placeholder", (Placeholder,), members)
         self[module, name] = made
-        return cast("type[StandIn]", made)
+        return cast("type[Placeholder]", made)
 
     def functions(self) -> list[str]:
         """Return the full names of what must be functions: used and named as functions are.

@@ -25,7 +25,7 @@ from typing import Any, Final, cast
 from telegram import Bot, TelegramObject
 
 from ptb_s3._values.allow_list import full_name
-from ptb_s3._values.placeholders import StandIn
+from ptb_s3._values.placeholders import Placeholder
 
 # Steps from the top: what is nested more deeply could not be written as JSON either.
 _MAX_DEPTH: Final = 100
@@ -175,7 +175,7 @@ def _mapping(value: dict[object, object], render: Render) -> Readable:
 def _object(value: object, render: Render) -> Readable:
     if isinstance(value, type):
         return {"$type": full_name(value)}
-    if isinstance(value, StandIn):
+    if isinstance(value, Placeholder):
         return _stand_in(value, render)
     if isinstance(value, Enum):
         return {"$enum": f"{full_name(type(value))}.{value.name}", "value": render(value.value)}
@@ -194,7 +194,7 @@ def _entries(entries: Iterable[tuple[object, object]], render: Render) -> Readab
     return {"$dict": [[render(key), render(value)] for key, value in pairs]}
 
 
-def _stand_in(obj: StandIn, render: Render) -> Readable:
+def _stand_in(obj: Placeholder, render: Render) -> Readable:
     name = full_name(type(obj))
     if obj.how == "member":
         return {"$enum": f"{name}.{'|'.join(obj.args)}"}

@@ -1,4 +1,4 @@
-"""Say what to do about a class that the fence keeps out, for each kind that users meet."""
+"""Say what to do about a class that the allow-list keeps out, for each kind that users meet."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from itertools import pairwise
 from typing import Any, Final, TypeAlias, cast
 
 from ptb_s3._values import sets
-from ptb_s3._values.allow_list import Fence, full_name
+from ptb_s3._values.allow_list import AllowList, full_name
 from ptb_s3._values.name_strings import Apart
 from ptb_s3._values.pickling import PROTOCOL, Pickler
 from ptb_s3._values.serializer import PickleSerializer, Serializer, dump
@@ -35,7 +35,7 @@ _NAMED: Final = (type, types.FunctionType, types.BuiltinFunctionType, types.Meth
 _OUTLINE: Final = 16
 
 
-class _Anything(Fence):
+class _Anything(AllowList):
     def allows(self, cls: type) -> bool:  # noqa: ARG002 - as what it overrides
         """Return True: what is never loaded may be of any class."""
         return True
@@ -44,7 +44,7 @@ class _Anything(Fence):
 class _Pickler(Pickler):
     """Writes any value to be compared, and for nobody to read."""
 
-    fence = _Anything((), {})
+    allow_list = _Anything((), {})
     bot = staticmethod(lambda: None)
     apart = Apart({})
 
@@ -225,9 +225,9 @@ class _Description:
 
 
 class _Outline(_Pickler):
-    """Writes the class alone of what a fence keeps out, and of what cannot be written."""
+    """Writes the class alone of what a allow-list keeps out, and of what cannot be written."""
 
-    allowed: Fence
+    allowed: AllowList
 
     def reducer_override(self, obj: object) -> Any:  # noqa: ANN401 - as what it overrides
         """Return how an object is written: one that is refused, by its name."""
@@ -245,7 +245,7 @@ class _Outline(_Pickler):
         return str, (f"{full_name(cls)} object",)
 
 
-def outline(value: object, fence: Fence) -> bytes:
+def outline(value: object, allow_list: AllowList) -> bytes:
     """Return bytes by which a value that cannot be saved is known again, in other copies as well.
 
     They cover what could be saved of it, and the classes of what could not. Of what a client does
@@ -253,14 +253,14 @@ def outline(value: object, fence: Fence) -> bytes:
 
     Args:
         value: The value.
-        fence: What of it could be saved.
+        allow_list: What of it could be saved.
 
     Returns:
         16 bytes.
     """
     file = io.BytesIO()
     pickler = _Outline(file, PROTOCOL)
-    pickler.allowed = fence
+    pickler.allowed = allow_list
     try:
         pickler.dump(value)
         data = file.getvalue()

@@ -18,9 +18,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from ptb_s3._format.entities import Key, Kind, fault_of
+from ptb_s3._format.entities import EntityKey, Kind, fault_of
 from ptb_s3._values import serializer as _codec
-from ptb_s3._values.allow_list import Fence
+from ptb_s3._values.allow_list import AllowList
 from ptb_s3._values.attributes import attributes, set_attributes
 from ptb_s3._values.sameness import outline
 from ptb_s3._values.serializer import PickleSerializer, Serializer
@@ -57,7 +57,7 @@ class Refusal(NamedTuple):
     reason: str
     path: str
 
-    def fault(self, kind: Kind, key: Key) -> SerializationError:
+    def fault(self, kind: Kind, key: EntityKey) -> SerializationError:
         """Return the error to raise of an entity."""
         return self.error(self.reason, path=self.path).locate(kind.value, key)
 
@@ -98,19 +98,19 @@ class Forms:
     def __init__(
         self,
         serializer: Serializer,
-        seen: Callable[[Kind, Key], bytes | None],
+        seen: Callable[[Kind, EntityKey], bytes | None],
         unsaved: Unsaved | None = None,
     ) -> None:
         self._serializer = serializer
         self._seen = seen
         self._unsaved = unsaved or {}
-        self._known: dict[tuple[Kind, Key], Mapping[Any, Refusal]] = {}
-        self._good: dict[tuple[Kind, Key], _Good] = {}
-        self._fence = Fence((), {})
+        self._known: dict[tuple[Kind, EntityKey], Mapping[Any, Refusal]] = {}
+        self._good: dict[tuple[Kind, EntityKey], _Good] = {}
+        self._allow_list = AllowList((), {})
         if isinstance(serializer, PickleSerializer):
-            self._fence = serializer.fence
+            self._allow_list = serializer.allow_list
 
-    def of(self, kind: Kind, key: Key, value: object) -> Form:
+    def of(self, kind: Kind, key: EntityKey, value: object) -> Form:
         """Return the saved form of an entity's value."""
         # For thousands of values that have neither, so it is to take no time.
         known = self._known.get((kind, key)) if self._known else None
@@ -130,7 +130,7 @@ class Forms:
             self.forget(kind, key)
         return form
 
-    def forget(self, kind: Kind, key: Key) -> None:
+    def forget(self, kind: Kind, key: EntityKey) -> None:
         """Forget an entity that is gone, with the values that were kept of it."""
         self._known.pop((kind, key), None)
         self._good.pop((kind, key), None)
@@ -138,7 +138,7 @@ class Forms:
     def _partial(
         self,
         kind: Kind,
-        key: Key,
+        key: EntityKey,
         value: object,
         unsaved: frozenset[Any],
         *,
@@ -164,7 +164,7 @@ class Forms:
     def _divided(
         self,
         kind: Kind,
-        key: Key,
+        key: EntityKey,
         value: Any,  # noqa: ANN401 - a dictionary, of any class
         unsaved: frozenset[Any],
         known: Mapping[Any, Refusal],
@@ -194,7 +194,7 @@ class Forms:
     def _composed(
         self,
         kind: Kind,
-        key: Key,
+        key: EntityKey,
         value: object,
         items: Items,
         refusals: Mapping[Any, Refusal],
@@ -204,7 +204,7 @@ class Forms:
         shell = rebuilt(value, kept)
         return _Composed(shell, self._attempt(kind, key, shell))
 
-    def _last_good(self, kind: Kind, key: Key, parts: Collection[Any]) -> Mapping[Any, Any]:
+    def _last_good(self, kind: Kind, key: EntityKey, parts: Collection[Any]) -> Mapping[Any, Any]:
         """Return the last good values of top-level keys, where they have any."""
         seen, found = self._seen(kind, key), self._good.get((kind, key))
         if seen is None or not parts:
@@ -218,7 +218,9 @@ class Forms:
             raise SerializationError(reason) from None
         return _some_of(value, parts) if isinstance(value, dict) else {}
 
-    def _search(self, kind: Kind, key: Key, value: object, items: Items) -> dict[Any, Refusal]:
+    def _search(
+        self, kind: Kind, key: EntityKey, value: object, items: Items
+    ) -> dict[Any, Refusal]:
         """Find the bad ones among these items, by halves.
 
         Raises:
@@ -240,20 +242,20 @@ class Forms:
                 refusals[some[0][0]] = self._refusal(outcome, some[0])
         return refusals
 
-    def _takes(self, kind: Kind, key: Key, value: object) -> bool:
+    def _takes(self, kind: Kind, key: EntityKey, value: object) -> bool:
         if type(self._serializer) is not PickleSerializer:
             return isinstance(self._attempt(kind, key, value), bytes)
         data = self._serializer.draft(value)
         return data is not None and fault_of(kind, key, data) is None
 
-    def _attempt(self, kind: Kind, key: Key, value: object) -> bytes | SerializationError:
+    def _attempt(self, kind: Kind, key: EntityKey, value: object) -> bytes | SerializationError:
         """Return a value as bytes, or why it cannot be."""
         try:
             return self._dump(kind, key, value)
         except SerializationError as fault:
             return fault
 
-    def _dump(self, kind: Kind, key: Key, value: object) -> bytes:
+    def _dump(self, kind: Kind, key: EntityKey, value: object) -> bytes:
         """Return a value as bytes that head and blob can hold, with its key.
 
         Raises:
@@ -268,7 +270,7 @@ class Forms:
         return data
 
     def _mark(self, value: object) -> bytes:
-        return outline(value, self._fence)
+        return outline(value, self._allow_list)
 
     def _refusal(self, fault: SerializationError, refused: object) -> Refusal:
         error = UntrustedTypeError if isinstance(fault, UntrustedTypeError) else SerializationError

@@ -21,7 +21,7 @@ from telegram.warnings import PTBUserWarning
 
 from ptb_s3._format.words import is_bare
 from ptb_s3._values import sets
-from ptb_s3._values.allow_list import Fence, is_value_name, is_within
+from ptb_s3._values.allow_list import AllowList, is_value_name, is_within
 from ptb_s3._values.main_names import respell, respell_all
 from ptb_s3._values.name_strings import Apart
 from ptb_s3._values.own_modules import MAIN, own_modules, what_main_is
@@ -115,16 +115,16 @@ class PickleSerializer:
     ) -> None:
         main, is_it = what_main_is()
         trusted = own_modules() if trusted is None else trusted
-        self._fence = Fence(trusted, aliases or {}, main=main, main_is_it=is_it)
-        self._bound = {"fence": self._fence, "bot": staticmethod(bot)}
+        self._allow_list = AllowList(trusted, aliases or {}, main=main, main_is_it=is_it)
+        self._bound = {"allow_list": self._allow_list, "bot": staticmethod(bot)}
         self._share = _no_words
         self._bind(Words(()))
         self._warned = False
 
     @property
-    def fence(self) -> Fence:
-        """:class:`Fence`: The allow-list."""
-        return self._fence
+    def allow_list(self) -> AllowList:
+        """:class:`AllowList`: The allow-list."""
+        return self._allow_list
 
     def sharing(self, words: Callable[[], tuple[str, ...]]) -> Self:
         """Return a serializer for one store, of values that share its words.
@@ -186,7 +186,7 @@ class PickleSerializer:
             return bare
         if MAIN in words.own:  # or that is not spelled where it names a module
             return None
-        return respell_all(bare, of_main, str(self._fence.main))
+        return respell_all(bare, of_main, str(self._allow_list.main))
 
     def _with_words(self, value: object) -> object:
         """Return a copy that has the words themselves where the value has strings of its own.
@@ -241,7 +241,7 @@ class PickleSerializer:
         may_hold_sets = sets.may_hold_sets(data)
         if not pickler.of_main:
             return sets.write(value, data, pickler, pickler.to) if may_hold_sets else data
-        module = str(self._fence.main)
+        module = str(self._allow_list.main)
         respelled = None if may_hold_sets else respell(data, pickler.of_main, module, pickler.memo)
         if respelled is not None:
             return respelled

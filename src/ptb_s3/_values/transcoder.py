@@ -1,9 +1,9 @@
 """Values without their classes: from bytes and back to bytes, ours or those of PicklePersistence.
 
-What is on the fence's fixed list becomes what it is; every other class is a stand-in, and nothing
-is imported for it. Plain data is written by the pickler that is written in C, as the bot does it,
-so that the bytes are the same; only values with stand-ins take the one that is written in Python,
-since the other looks up each class that it names.
+What is on the allow-list's fixed list becomes what it is; every other class is a placeholder, and
+nothing is imported for it. Plain data is written by the pickler that is written in C, as the bot
+does it, so that the bytes are the same; only values with placeholders take the one that is written
+in Python, since the other looks up each class that it names.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from telegram import Bot, TelegramObject
 from telegram.ext._picklepersistence import _reconstruct_to
 
 from ptb_s3._values import sets
-from ptb_s3._values.allow_list import Fence
+from ptb_s3._values.allow_list import AllowList
 from ptb_s3._values.marks import Member, SetBot
 from ptb_s3._values.name_strings import Apart
 from ptb_s3._values.pickling import BUILT_IN, SlowPickler, Writing, explain
-from ptb_s3._values.placeholders import OWN_BOT, StandIn, StandIns, StandInType
+from ptb_s3._values.placeholders import OWN_BOT, Placeholder, Placeholders, PlaceholderType
 from ptb_s3._values.serializer import PickleSerializer
 from ptb_s3._values.time_zones import ZoneOfPytz
 from ptb_s3._values.unpickling import Reading
@@ -52,7 +52,7 @@ _CALLABLE: Final = (getattr, operator.or_, _reconstruct_to)
 _FUNCTIONS: Final = (types.FunctionType, types.BuiltinFunctionType)
 # Has two functions that its types do not tell of: pickle has operation codes for them.
 _COPYREG: Final[Any] = copyreg
-_FENCE: Final = Fence((), {})
+_ALLOW_LIST: Final = AllowList((), {})
 _APART: Final = Apart({})
 
 
@@ -67,11 +67,11 @@ def _bot() -> Bot:
 class _Reader(Reading, pickle.Unpickler):
     """Reads values of ours and files of PicklePersistence."""
 
-    fence = _FENCE
+    allow_list = _ALLOW_LIST
     bot = staticmethod(_bot)
     careful = True  # the bot takes no state
 
-    def __init__(self, file: BinaryIO, family: StandIns) -> None:
+    def __init__(self, file: BinaryIO, family: Placeholders) -> None:
         super().__init__(file)
         self._family = family
 
@@ -89,31 +89,31 @@ class _Reader(Reading, pickle.Unpickler):
             raise pickle.UnpicklingError("not a mark of PicklePersistence")
         return OWN_BOT if pid == _KNOWN_BOT else None
 
-    def _missing(self, module: str, name: str) -> type[StandIn]:
+    def _missing(self, module: str, name: str) -> type[Placeholder]:
         return self._family[module, name]
 
     def _set_bot(self, obj: object, state: dict[str, object]) -> None:
-        if isinstance(obj, StandIn):
+        if isinstance(obj, Placeholder):
             obj.__setstate__(state)
             obj.own_bot = True
         else:
             super()._set_bot(obj, state)
 
     def _get_member(self, cls: object, *names: str) -> object:
-        if isinstance(cls, type) and issubclass(cls, StandIn):
+        if isinstance(cls, type) and issubclass(cls, Placeholder):
             return cls.remember("member", *names)
         return super()._get_member(cls, *names)
 
     def _get_attribute(self, obj: object, name: str) -> object:
-        if isinstance(obj, StandInType) or (isinstance(obj, type) and issubclass(obj, Enum)):
+        if isinstance(obj, PlaceholderType) or (isinstance(obj, type) and issubclass(obj, Enum)):
             return self._get_member(obj, name)
         if obj is ZoneInfo and name == "_unpickle":
             return _make_zone
         return self._family["builtins", "getattr"](obj, name)
 
     def _unite(self, one: object, other: object) -> object:
-        members = isinstance(one, StandIn) and one.how == "member" and type(one) is type(other)
-        if isinstance(one, StandIn) and isinstance(other, StandIn) and members:
+        members = isinstance(one, Placeholder) and one.how == "member" and type(one) is type(other)
+        if isinstance(one, Placeholder) and isinstance(other, Placeholder) and members:
             return type(one).remember("member", *one.args, *other.args)
         return self._family["_operator", "or_"](one, other)
 
@@ -128,7 +128,7 @@ class _Reader(Reading, pickle.Unpickler):
         return timezone(timedelta(minutes=minutes))
 
     def _reconstruct(self, cls: object, state: dict[str, object]) -> object:
-        if isinstance(cls, type) and issubclass(cls, StandIn):
+        if isinstance(cls, type) and issubclass(cls, Placeholder):
             obj = cls.__new__(cls)
             obj.own_bot = state.pop("_bot", None) is OWN_BOT
             obj.__setstate__(state)
@@ -149,7 +149,7 @@ def _make_zone(key: str, _cached: object) -> ZoneInfo:
 class _Plain(Writing, pickle.Pickler):
     """Writes values without stand-ins, as the bot does."""
 
-    fence = _FENCE
+    allow_list = _ALLOW_LIST
     bot = staticmethod(_bot)
     apart = _APART
 
@@ -163,12 +163,12 @@ class _Plain(Writing, pickle.Pickler):
         return cls(file)
 
     def _choose(self, obj: object) -> str | None:
-        if isinstance(obj, StandInType) or isinstance(type(obj), StandInType):
+        if isinstance(obj, PlaceholderType) or isinstance(type(obj), PlaceholderType):
             raise _StandInMetError
         return super()._choose(obj)
 
 
-def _save_name(pickler: Any, cls: type[StandIn]) -> None:  # noqa: ANN401 - its type tells too little
+def _save_name(pickler: Any, cls: type[Placeholder]) -> None:  # noqa: ANN401 - its type tells too little
     cls.family.named.add((cls.__module__, cls.__qualname__))
     pickler.save(cls.__module__)
     pickler.save(pickler.apart.values[cls.__qualname__])
@@ -179,17 +179,17 @@ def _save_name(pickler: Any, cls: type[StandIn]) -> None:  # noqa: ANN401 - its 
 class _Named(SlowPickler):
     """Writes values with stand-ins, each under the name of what it stands for."""
 
-    fence = _FENCE
+    allow_list = _ALLOW_LIST
     bot = staticmethod(_bot)
     apart = _APART
     dispatch: ClassVar[dict[type, Any]] = {
         **pickle._Pickler.dispatch,  # noqa: SLF001 - as above
-        StandInType: _save_name,
+        PlaceholderType: _save_name,
     }
 
     def __init__(self, file: BinaryIO) -> None:
         super().__init__(file, _PROTOCOL)
-        self.reductions = dict.fromkeys((*BUILT_IN, StandInType))
+        self.reductions = dict.fromkeys((*BUILT_IN, PlaceholderType))
 
     @classmethod
     def to(cls, file: io.BytesIO) -> Self:
@@ -197,24 +197,24 @@ class _Named(SlowPickler):
         return cls(file)
 
     def _choose(self, obj: object) -> str | None:
-        is_stand_in = isinstance(type(obj), StandInType)
+        is_stand_in = isinstance(type(obj), PlaceholderType)
         return "_reduce_stand_in" if is_stand_in else super()._choose(obj)
 
-    def _reduce_stand_in(self, obj: StandIn) -> object:
+    def _reduce_stand_in(self, obj: Placeholder) -> object:
         if obj.how == "member":
             return self._reduce_member(obj)
         if obj.own_bot:
             return self._reduce_owned(obj)
         return *_how_made(obj), self._named(obj.state), iter(obj.items), iter(obj.entries)
 
-    def _reduce_member(self, member: StandIn) -> object:
+    def _reduce_member(self, member: Placeholder) -> object:
         return Member, (type(member), *member.args)
 
-    def _reduce_owned(self, obj: StandIn) -> object:
+    def _reduce_owned(self, obj: Placeholder) -> object:
         return *_how_made(obj), self._named(obj.state), None, None, SetBot
 
 
-def _how_made(obj: StandIn) -> tuple[object, tuple[object, ...]]:
+def _how_made(obj: Placeholder) -> tuple[object, tuple[object, ...]]:
     if obj.how == "call":
         return type(obj), obj.args
     if obj.kwargs:
@@ -243,13 +243,13 @@ class _ForPtb(Writing):
         state = {**obj.__getstate__(), "_bot": getattr(obj, "_bot", None)}
         return _reconstruct_to, (type(obj), state)
 
-    def _reduce_member(self, member: StandIn) -> object:
+    def _reduce_member(self, member: Placeholder) -> object:
         cls, (name, *others) = type(member), member.args
         if others:
             return operator.or_, (cls.remember("member", name), cls.remember("member", *others))
         return getattr, (cls, name)
 
-    def _reduce_owned(self, obj: StandIn) -> object:
+    def _reduce_owned(self, obj: Placeholder) -> object:
         return _reconstruct_to, (type(obj), {**obj.state, "_bot": OWN_BOT})
 
 
@@ -273,7 +273,7 @@ class Transcoder:
     id: Final = PickleSerializer.id
 
     def __init__(self) -> None:
-        self.family = StandIns()
+        self.family = Placeholders()
 
     def loads(self, data: bytes) -> object:
         """Return a value of ours, or what a file of PicklePersistence holds.

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from telegram import Bot, TelegramObject
 
-from ptb_s3._values.allow_list import Fence
+from ptb_s3._values.allow_list import AllowList
 from ptb_s3._values.marks import Member, SetBot, TheBot
 from ptb_s3._values.shared_strings import Words
 
@@ -59,14 +59,14 @@ class Reading:
     """What all unpicklers do: look up classes on the list, and hand out the bot.
 
     Attributes:
-        fence: The allow-list.
+        allow_list: The allow-list.
         bot: Returns the bot that loaded objects are to belong to.
         unknown: Full names of the classes that were asked for and not found.
         careful: Whether it is safe to put a bot where the pickle can reach it.
         words: What bare values refer to.
     """
 
-    fence: Fence
+    allow_list: AllowList
     bot: Callable[[], Bot | None]
     unknown: tuple[str, ...] = ()
     careful = False
@@ -78,15 +78,15 @@ class Reading:
 
     def find_class(self, module: str, name: str, /) -> Callable[..., object]:
         """Return what the pickle gets for the name of a class."""
-        plain = self.fence.plain.get((module, name))  # asked three times for each user
+        plain = self.allow_list.plain.get((module, name))  # asked three times for each user
         if plain is not None:
             return plain
-        found = self.fence.find(module, name)
+        found = self.allow_list.find(module, name)
         if found is None:
             return self._missing(module, name)
         mark = _MARKS.get(found)
         if mark is None:
-            self.fence.plain[module, name] = found
+            self.allow_list.plain[module, name] = found
             return found
         # The pickle's stack holds what it is to call, and the collector does not look into that of
         # a reader in C: one that fails, and so never empties it, must not be held by it for good.
@@ -115,7 +115,7 @@ class Reading:
 
 
 class Unpickler(Reading, pickle.Unpickler):
-    """Reads what the fence allows, fast."""
+    """Reads what the allow-list allows, fast."""
 
 
 def _build(reader: pickle.Unpickler) -> None:

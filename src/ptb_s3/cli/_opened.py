@@ -16,7 +16,7 @@ import typer
 from ptb_s3._engine.repository import Repository
 from ptb_s3._format.committed import Reader, no_state
 from ptb_s3._format.container import HEAD, MAX_PREAMBLE, read_header
-from ptb_s3._format.entities import Key, Kind, is_key
+from ptb_s3._format.entities import EntityKey, Kind, is_key
 from ptb_s3._history.history import History
 from ptb_s3._keys.keyring import Keyring
 from ptb_s3._storage.s3 import S3Store
@@ -311,7 +311,7 @@ def kind_of(text: str) -> Kind:
         raise SettingsError(f"{text!r} is no kind. There are: {', '.join(Kind)}.") from None
 
 
-def key_of(kind: Kind, text: str) -> Key:
+def key_of(kind: Kind, text: str) -> EntityKey:
     """Return the key that a text names: a number, or JSON as `key_text` writes it.
 
     Raises:
@@ -326,7 +326,7 @@ def key_of(kind: Kind, text: str) -> Key:
     return key  # type: ignore[no-any-return] # is_key has just said so
 
 
-def key_text(key: Key) -> str:
+def key_text(key: EntityKey) -> str:
     """Write a key as `key_of` reads it."""
     return json.dumps(key, separators=(",", ":"), ensure_ascii=False)
 

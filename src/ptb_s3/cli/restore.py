@@ -11,7 +11,7 @@ import typer
 from ptb_s3._engine.commit import Occasion
 from ptb_s3._engine.repository import Repository
 from ptb_s3._format.container import Header
-from ptb_s3._format.entities import Changes, Entities, Key, Kind
+from ptb_s3._format.entities import Changes, Entities, EntityKey, Kind
 from ptb_s3._format.words import spell_out_all
 from ptb_s3._history.history import Snapshot
 from ptb_s3.cli import _output
@@ -148,7 +148,7 @@ def undisturbed(state: str) -> Iterator[None]:
 
 
 def _chosen(
-    repository: Repository, snapshot: Snapshot, kind: Kind | None, key: Key | None
+    repository: Repository, snapshot: Snapshot, kind: Kind | None, key: EntityKey | None
 ) -> Mapping[Kind, Entities]:
     """Return what the state is to become: of all kinds, of one, or of one with one entity older."""
     if kind is None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from ptb_s3._engine.repository import Repository
-from ptb_s3._format.entities import Entities, Key, Kind
+from ptb_s3._format.entities import Entities, EntityKey, Kind
 from ptb_s3._format.words import spell_out
 from ptb_s3.cli import _output
 from ptb_s3.cli._opened import POINT, Json, OfStore, Place, key_of, key_text, kind_of, point, run
@@ -94,13 +94,13 @@ def show(
     _output.result(_output.readable_json(shown, indent=2))
 
 
-def _one(entities: Entities, kind: Kind, key: Key, revision: int) -> Entities:
+def _one(entities: Entities, kind: Kind, key: EntityKey, revision: int) -> Entities:
     if key not in entities:
         raise NothingThereError(f"There is no such entity of {kind.value} at revision {revision}.")
     return {key: entities[key]}
 
 
-def _key_json(key: Key) -> Any:  # noqa: ANN401 - JSON
+def _key_json(key: EntityKey) -> Any:  # noqa: ANN401 - JSON
     return json_.loads(key_text(key))
 
 
@@ -121,7 +121,7 @@ class _Difference(NamedTuple):
     """What became of one entity, with its fields where they were asked for."""
 
     kind: Kind
-    key: Key
+    key: EntityKey
     what: str
     fields: list[Change]
 
