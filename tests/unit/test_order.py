@@ -112,6 +112,13 @@ def test_a_line_that_goes_on_after_a_roll_back_is_newer_than_what_came_before(ot
     assert [revision for _, revision, _ in ordered[4:]] == [10, 9, 8, 8, *range(7, 0, -1)]
 
 
+def test_a_version_that_was_locked_stays_in_its_place() -> None:
+    """SeaweedFS gives it the time at which it was locked, as if it had been written then."""
+    line = [commit(revision, revision) for revision in range(1, 9)]
+    line[4] = commit(5, 10, made=5)
+    assert [revision for _, revision, _ in revisions_of(line)] == [*range(8, 0, -1)]
+
+
 def test_many_commits_take_no_time() -> None:
     """Of one line, as of a bot that never restarts, or of thousands, as of one that always does."""
     one_line = [commit(revision, revision / 60) for revision in range(1, 50_001)]
@@ -131,7 +138,7 @@ def test_clocks_of_one_storage_may_differ() -> None:
     one, two, three = commit(1, 0), commit(2, 1), commit(3, 2)
     sooner = three._replace(version=version("three", 1 - 1 / 60))
     assert [revision for _, revision, _ in revisions_of([one, two, sooner])] == [3, 2, 1]
-    much_sooner = three._replace(version=version("three", 0.5))
+    much_sooner = commit(3, 0.5)
     assert [revision for _, revision, _ in revisions_of([one, two, much_sooner])] == [2, 3, 1]
 
 

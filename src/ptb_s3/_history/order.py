@@ -135,18 +135,21 @@ def _split(line: Sequence[Commit], begun: Sequence[tuple[datetime, int]]) -> lis
     runs: list[list[Commit]] = []
     given: set[int] = set()
     highest, last = 0, datetime.max.replace(tzinfo=UTC)
-    since = last
+    since, made = last, datetime.min.replace(tzinfo=UTC)
     for commit in line:
         taken, revision = _taken(commit)
         after = bisect_right(begun, since, key=_TIME)
         others = begun[after : bisect_left(begun, taken, key=_TIME)]
-        again = revision in given or (revision < highest and taken - last > JITTER)
+        # One that was not made later only looks so: SeaweedFS tells when a version was locked in
+        # place of when it was written. A line is one process, and so has one clock.
+        later = taken - last > JITTER and _made(commit) > made
+        again = revision in given or (revision < highest and later)
         if not runs or again or any(first <= revision for _, first in others):
             runs.append([])
             given, highest, since = set(), 0, taken
         runs[-1].append(commit)
         given.add(revision)
-        highest, last = max(highest, revision), taken
+        highest, last, made = max(highest, revision), taken, max(made, _made(commit))
     return runs
 
 
@@ -172,6 +175,11 @@ def _begun(run: list[Commit]) -> tuple[datetime, int]:
 def _taken(commit: Commit) -> tuple[datetime, int]:
     """Return when the storage took it, and its revision, for those of one moment."""
     return commit.version.modified, _revision(commit)
+
+
+def _made(commit: Commit) -> datetime:
+    """Return when its writer made it, by that process's clock."""
+    return commit.version.modified if commit.header is None else commit.header.created
 
 
 def _position(commit: Commit) -> tuple[int, datetime]:
