@@ -22,12 +22,12 @@ from tests.unit.test_persistent_application import Stubborn, application, sent_a
 from ptb_s3._format import entities
 from ptb_s3._format.entities import BOT_DATA_KEY, Kind
 from ptb_s3._storage.contract import Fault, MemoryStore
-from ptb_s3._values import pickling
 from ptb_s3._values.allow_list import AllowList
-from ptb_s3._values.sameness import outline
-from ptb_s3._values.saved_forms import Form, Forms, Part
+from ptb_s3._values.copies import Uncopied
+from ptb_s3._values.equality import outline
+from ptb_s3._values.partial_saves import Form, Forms, Part
+from ptb_s3._values.pickling import pickler
 from ptb_s3._values.serializer import PickleSerializer
-from ptb_s3._values.uncopied import Uncopied
 from ptb_s3.errors import (
     SerializationError,
     SettingsError,
@@ -452,13 +452,13 @@ async def test_they_stay_where_an_update_is_taken_back() -> None:
 def searches(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Note each search for a culprit, which looks at up to 100,000 objects."""
     found: list[object] = []
-    search = pickling._path_to
+    search = pickler._path_to
 
     def noted(culprit: object, value: object) -> str:
         found.append(culprit)
         return search(culprit, value)
 
-    monkeypatch.setattr(pickling, "_path_to", noted)
+    monkeypatch.setattr(pickler, "_path_to", noted)
     return found
 
 

@@ -37,8 +37,9 @@ DOORS = {
         "_storage.transport",
     },
     "pickle": {
-        *("_format.words", "_values.main_names", "_values.pickling", "_values.serializer"),
-        *("_values.sets", "_values.shared_strings", "_values.transcoder", "_values.unpickling"),
+        *("_format.words", "_values.serializer", "_values.shared_strings", "_values.transcoder"),
+        *("_values.pickling.main_names", "_values.pickling.pickler", "_values.pickling.sets"),
+        "_values.pickling.unpickler",
     },
     "pydantic_settings": {"settings"},
     "dotenv": {"settings"},

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ptb_s3._values.own_modules import is_foreign, own_modules, what_main_is
+from ptb_s3._values.first_party import is_foreign, own_modules, what_main_is
 from ptb_s3._values.serializer import PickleSerializer
 from ptb_s3.errors import SettingsError
 

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptb_s3._values import serializer
-from ptb_s3._values.main_names import respell
-from ptb_s3._values.name_strings import anew
-from ptb_s3._values.own_modules import Main
+from ptb_s3._values.first_party import Main
+from ptb_s3._values.pickling.main_names import respell
+from ptb_s3._values.pickling.uninterned import anew
 from ptb_s3._values.serializer import PickleSerializer
 
 

@@ -19,8 +19,8 @@ from telegram.ext import ExtBot, PicklePersistence
 
 from ptb_s3._format.entities import Kind
 from ptb_s3._transfer.pickle_files import read_pickle_persistence
+from ptb_s3._values.pickling.time_zones import ZoneOfPytz
 from ptb_s3._values.serializer import PickleSerializer
-from ptb_s3._values.time_zones import ZoneOfPytz
 from ptb_s3._values.transcoder import Transcoder
 from ptb_s3.errors import SerializationError
 
@@ -102,7 +102,7 @@ def test_a_zone_by_itself(zone: dt.tzinfo, expected: dt.tzinfo) -> None:
 
 def test_a_zone_that_is_not_known_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is refused, with what helps, and not moved."""
-    monkeypatch.setattr("ptb_s3._values.time_zones.ZoneInfo", zoneinfo.ZoneInfo.no_cache)
+    monkeypatch.setattr("ptb_s3._values.pickling.time_zones.ZoneInfo", zoneinfo.ZoneInfo.no_cache)
     monkeypatch.setattr(zoneinfo, "TZPATH", ())
     zone = ZoneOfPytz("Nowhere/Atall", 60)
     for value in (zone, dt.datetime(2024, 1, 1, tzinfo=zone)):

@@ -17,8 +17,8 @@ from ptb_s3._format.entities import EntityKey, Kind
 from ptb_s3._ptb import refresh as _refresh
 from ptb_s3._values import serializer as _codec
 from ptb_s3._values.allow_list import full_name
-from ptb_s3._values.sameness import alike, essence_by, mark
-from ptb_s3._values.saved_forms import DIVISIBLE, Forms, Unsaved, fill
+from ptb_s3._values.equality import alike, essence_by, mark
+from ptb_s3._values.partial_saves import DIVISIBLE, Forms, Unsaved, fill
 from ptb_s3._values.serializer import Serializer
 from ptb_s3.errors import PersistenceError
 

@@ -18,8 +18,8 @@ from telegram import Bot, TelegramObject
 from telegram._utils.defaultvalue import DefaultValue
 from telegram.ext import InvalidCallbackData
 
-from ptb_s3._values.marks import MARKS
-from ptb_s3._values.own_modules import MAIN
+from ptb_s3._values.first_party import MAIN
+from ptb_s3._values.pickling.markers import MARKS
 from ptb_s3.errors import SettingsError
 
 _BUILTINS = "bool bytearray bytes complex dict float frozenset int list range set slice str tuple"

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from importlib.machinery import PathFinder
 from typing import Final
 
-from ptb_s3._values.own_modules import MAIN, is_foreign
+from ptb_s3._values.first_party import MAIN, is_foreign
 
 FUNCTION: Final = "keep a name in its place, and look the function up by that"
 _EXCEPTION: Final = "keep its text, and the name of its class"

@@ -20,12 +20,11 @@ from telegram import Bot
 from telegram.warnings import PTBUserWarning
 
 from ptb_s3._format.words import is_bare
-from ptb_s3._values import sets
 from ptb_s3._values.allow_list import AllowList, is_value_name, is_within
-from ptb_s3._values.main_names import respell, respell_all
-from ptb_s3._values.name_strings import Apart
-from ptb_s3._values.own_modules import MAIN, own_modules, what_main_is
-from ptb_s3._values.pickling import (
+from ptb_s3._values.first_party import MAIN, own_modules, what_main_is
+from ptb_s3._values.pickling import sets
+from ptb_s3._values.pickling.main_names import respell, respell_all
+from ptb_s3._values.pickling.pickler import (
     BUILT_IN,
     PROTOCOL,
     NumberingPickler,
@@ -33,15 +32,16 @@ from ptb_s3._values.pickling import (
     SlowPickler,
     explain,
 )
-from ptb_s3._values.remedies import remedies
-from ptb_s3._values.shared_strings import Memo, Words, has_bare_form, strip
-from ptb_s3._values.unpickling import (
+from ptb_s3._values.pickling.uninterned import Apart
+from ptb_s3._values.pickling.unpickler import (
     CarefulUnpickler,
     HoldsBotError,
     NamingUnpickler,
     UnknownClassError,
     Unpickler,
 )
+from ptb_s3._values.remedies import remedies
+from ptb_s3._values.shared_strings import Memo, Words, has_bare_form, strip
 from ptb_s3.errors import (
     DamagedObjectError,
     SerializationError,

@@ -22,15 +22,15 @@ from zoneinfo import ZoneInfo
 from telegram import Bot, TelegramObject
 from telegram.ext._picklepersistence import _reconstruct_to
 
-from ptb_s3._values import sets
 from ptb_s3._values.allow_list import AllowList
-from ptb_s3._values.marks import Member, SetBot
-from ptb_s3._values.name_strings import Apart
-from ptb_s3._values.pickling import BUILT_IN, SlowPickler, Writing, explain
+from ptb_s3._values.pickling import sets
+from ptb_s3._values.pickling.markers import Member, SetBot
+from ptb_s3._values.pickling.pickler import BUILT_IN, SlowPickler, Writing, explain
+from ptb_s3._values.pickling.time_zones import ZoneOfPytz
+from ptb_s3._values.pickling.uninterned import Apart
+from ptb_s3._values.pickling.unpickler import Reading
 from ptb_s3._values.placeholders import OWN_BOT, Placeholder, Placeholders, PlaceholderType
 from ptb_s3._values.serializer import PickleSerializer
-from ptb_s3._values.time_zones import ZoneOfPytz
-from ptb_s3._values.unpickling import Reading
 from ptb_s3.errors import SerializationError
 
 _PROTOCOL: Final = 5

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
-from ptb_s3._values.own_modules import MAIN
+from ptb_s3._values.first_party import MAIN
 
 # What a pickler has noted, as its `memo` gives it.
 Memo: TypeAlias = Any

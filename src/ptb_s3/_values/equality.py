@@ -16,12 +16,12 @@ from datetime import date, timedelta
 from itertools import pairwise
 from typing import Any, Final, TypeAlias, cast
 
-from ptb_s3._values import sets
 from ptb_s3._values.allow_list import AllowList, full_name
-from ptb_s3._values.name_strings import Apart
-from ptb_s3._values.pickling import PROTOCOL, Pickler
+from ptb_s3._values.copies import Uncopied
+from ptb_s3._values.pickling import sets
+from ptb_s3._values.pickling.pickler import PROTOCOL, Pickler
+from ptb_s3._values.pickling.uninterned import Apart
 from ptb_s3._values.serializer import PickleSerializer, Serializer, dump
-from ptb_s3._values.uncopied import Uncopied
 
 # Bytes that are the same for two values if these are, and only then. May raise anything.
 Essence: TypeAlias = Callable[[object], bytes]

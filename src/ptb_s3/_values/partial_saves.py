@@ -22,9 +22,9 @@ from ptb_s3._format.entities import EntityKey, Kind, fault_of
 from ptb_s3._values import serializer as _codec
 from ptb_s3._values.allow_list import AllowList
 from ptb_s3._values.attributes import attributes, set_attributes
-from ptb_s3._values.sameness import outline
+from ptb_s3._values.copies import Uncopied
+from ptb_s3._values.equality import outline
 from ptb_s3._values.serializer import PickleSerializer, Serializer
-from ptb_s3._values.uncopied import Uncopied
 from ptb_s3.errors import SerializationError, UntrustedTypeError
 
 # Kinds whose entities are dictionaries, unless the bot has context types of its own.

@@ -14,7 +14,7 @@ from typing import Any, Final
 from telegram import Bot, TelegramObject
 
 from ptb_s3._values.allow_list import AllowList
-from ptb_s3._values.marks import Member, SetBot, TheBot
+from ptb_s3._values.pickling.markers import Member, SetBot, TheBot
 from ptb_s3._values.shared_strings import Words
 
 # Sets the state of an object, in the unpickler that is written in Python.

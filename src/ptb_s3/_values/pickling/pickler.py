@@ -1,4 +1,4 @@
-"""What every pickler of the project has in common; `_values.unpickling` has the other direction.
+"""What every pickler of the project has in common; `unpickler` has the other direction.
 
 A pickle is a program: whoever writes it chooses what its reader calls. So both directions pass one
 allow-list of classes; functions are on no list. What may not be read may not be written, so that a
@@ -32,14 +32,14 @@ from zoneinfo import ZoneInfo
 
 from telegram import Bot, TelegramObject
 
-from ptb_s3._values import sets
 from ptb_s3._values.allow_list import AllowList, full_name, is_value_type
-from ptb_s3._values.marks import SetBot, TheBot
-from ptb_s3._values.name_strings import Apart, anew
-from ptb_s3._values.own_modules import MAIN
+from ptb_s3._values.copies import Uncopied
+from ptb_s3._values.first_party import MAIN
+from ptb_s3._values.pickling import sets
+from ptb_s3._values.pickling.markers import SetBot, TheBot
+from ptb_s3._values.pickling.time_zones import STANDARD, in_standard_zone, is_of_pytz, standard_zone
+from ptb_s3._values.pickling.uninterned import Apart, anew
 from ptb_s3._values.remedies import FUNCTION, remedy
-from ptb_s3._values.time_zones import STANDARD, in_standard_zone, is_of_pytz, standard_zone
-from ptb_s3._values.uncopied import Uncopied
 from ptb_s3.errors import SerializationError, UntrustedTypeError
 
 PROTOCOL: Final = 5
