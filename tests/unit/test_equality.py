@@ -15,7 +15,8 @@ from ptb_s3 import PickleSerializer, merge_values
 from ptb_s3._format.entities import Kind
 from ptb_s3._ptb import refresh
 from ptb_s3._storage.contract import MemoryStore
-from ptb_s3._values.equality import alike, essence
+from ptb_s3._values.canonical_form import essence
+from ptb_s3._values.equality import alike
 from ptb_s3._values.merge import Merger
 from ptb_s3.serverless import deliver
 

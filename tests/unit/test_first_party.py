@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ptb_s3._values.first_party import is_foreign, own_modules, what_main_is
+from ptb_s3._values.first_party import first_party_modules, is_third_party, main_module
 from ptb_s3._values.serializer import PickleSerializer
 from ptb_s3.errors import SettingsError
 
@@ -33,7 +33,12 @@ def files(folder: Path, *names: str) -> None:
 
 def asked_from(file: Path, name: str, **more: object) -> set[str]:
     """Return what is the own of a module of that name."""
-    names: dict[str, Any] = {"__name__": name, "__file__": str(file), "ask": own_modules, **more}
+    names: dict[str, Any] = {
+        "__name__": name,
+        "__file__": str(file),
+        "ask": first_party_modules,
+        **more,
+    }
     exec("own = ask()", names)  # noqa: S102 - a module, as Python runs it
     own: tuple[str, ...] = names["own"]
     assert own[0] == "__main__"
@@ -63,7 +68,7 @@ def test_no_virtual_environment(folder: Path, environment: str) -> None:
     files(folder, "bot.py", f"{environment}/pyvenv.cfg", f"{environment}/lib/thing.py")
     assert asked_from(folder / "bot.py", "bot") == {"bot"}
     assert asked_from(folder / environment / "lib/thing.py", "thing") == set()
-    assert is_foreign(str(folder / environment / "lib/thing.py"))
+    assert is_third_party(str(folder / environment / "lib/thing.py"))
 
 
 @pytest.mark.parametrize("name", ["site-packages", "dist-packages"])
@@ -141,10 +146,10 @@ def test_the_name_of_main(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
         (None, None),
     ):
         as_main(monkeypatch, file)
-        assert what_main_is() == (name, True)
+        assert main_module() == (name, True)
     spec = __import__("importlib.machinery").machinery.ModuleSpec("shop.bot", None)
     as_main(monkeypatch, folder / "bot.py", __spec__=spec)
-    assert what_main_is() == ("shop.bot", True)
+    assert main_module() == ("shop.bot", True)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +169,7 @@ def test_the_standard_library_passes_calls_on(folder: Path) -> None:
     names: dict[str, Any] = {
         "__name__": "bot",
         "__file__": str(folder / "bot.py"),
-        "ask": own_modules,
+        "ask": first_party_modules,
     }
     exec("import copy, functools\nown = sorted([0], key=lambda _: 0) and ask()", names)  # noqa: S102 - as above
     assert "bot" in names["own"]

@@ -40,9 +40,9 @@ from tests.fuzzing.targets import (
 from tests.vectors import reference
 
 from ptb_s3._format.container import HEAD, MAX_PAGE
+from ptb_s3._values.loading import load_all
 from ptb_s3._values.pickling.markers import TheBot
 from ptb_s3._values.pickling.unpickler import Reading
-from ptb_s3._values.serializer import load_all
 from ptb_s3.errors import DamagedObjectError
 
 quickly = settings(max_examples=100, deadline=None, database=None, derandomize=True)

@@ -15,7 +15,8 @@ from telegram.ext import DictPersistence
 from ptb_s3._format.entities import Entities, Kind
 from ptb_s3._transfer.json_files import read_json, write_json
 from ptb_s3._transfer.maps import join
-from ptb_s3._values.serializer import PickleSerializer, load_all
+from ptb_s3._values.loading import load_all
+from ptb_s3._values.serializer import PickleSerializer
 from ptb_s3.errors import DamagedFileError, DamagedObjectError, NothingThereError, SettingsError
 
 CODEC = PickleSerializer(trusted=(__name__,))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from ptb_s3._values import serializer
 from ptb_s3._values.first_party import Main
 from ptb_s3._values.pickling.main_names import respell
-from ptb_s3._values.pickling.uninterned import anew
+from ptb_s3._values.pickling.uninterned import uninterned
 from ptb_s3._values.serializer import PickleSerializer
 
 
@@ -48,7 +48,7 @@ def _as_of_main() -> Any:
             monkeypatch.setattr(cls, "__module__", "__main__")
         for cls in (Cart, Shop, Step):
             monkeypatch.setattr(main, cls.__name__, cls, raising=False)
-        monkeypatch.setattr(serializer, "what_main_is", lambda: Main("bot", is_it=True))
+        monkeypatch.setattr(serializer, "main_module", lambda: Main("bot", owns_name=True))
         yield
 
 
@@ -80,13 +80,13 @@ VALUES = st.recursive(
 
 def as_a_module(value: object, words: tuple[str, ...]) -> bytes:
     """Return the bytes of a value where bot is a module like any other."""
-    module: Any = types.ModuleType(anew("bot"))
+    module: Any = types.ModuleType(uninterned("bot"))
     module.Cart, module.Shop, module.Step = Cart, Shop, Step
     with pytest.MonkeyPatch.context() as monkeypatch:
         for cls in (Cart, Shop, Shop.Shelf, Step):
             monkeypatch.setattr(cls, "__module__", module.__name__)
         monkeypatch.setitem(sys.modules, "bot", module)
-        monkeypatch.setattr(serializer, "what_main_is", lambda: Main(None, is_it=True))
+        monkeypatch.setattr(serializer, "main_module", lambda: Main(None, owns_name=True))
         made = PickleSerializer(trusted=("bot",))
         return (made.sharing(lambda: words) if words else made).dumps(value)
 

@@ -24,9 +24,9 @@ from ptb_s3._format.entities import BOT_DATA_KEY, Kind
 from ptb_s3._storage.contract import Fault, MemoryStore
 from ptb_s3._values.allow_list import AllowList
 from ptb_s3._values.copies import Uncopied
-from ptb_s3._values.equality import outline
+from ptb_s3._values.fingerprint import fingerprint
 from ptb_s3._values.partial_saves import Form, Forms, Part
-from ptb_s3._values.pickling import pickler
+from ptb_s3._values.pickling import failures
 from ptb_s3._values.serializer import PickleSerializer
 from ptb_s3.errors import (
     SerializationError,
@@ -200,7 +200,7 @@ def test_an_outline_tells_of_data_and_not_of_what_a_client_does() -> None:
     """It is what the refusal of a value is known again by, in each copy."""
 
     def of(value: object) -> bytes:
-        return outline(value, AllowList((), {}))
+        return fingerprint(value, AllowList((), {}))
 
     assert of([1, Client(1)]) == of([1, Client(2)]) != of([2, Client(1)])
     assert of([get_stats]) == of([get_stats]) != of([print])
@@ -452,13 +452,13 @@ async def test_they_stay_where_an_update_is_taken_back() -> None:
 def searches(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Note each search for a culprit, which looks at up to 100,000 objects."""
     found: list[object] = []
-    search = pickler._path_to
+    search = failures._path_to
 
     def noted(culprit: object, value: object) -> str:
         found.append(culprit)
         return search(culprit, value)
 
-    monkeypatch.setattr(pickler, "_path_to", noted)
+    monkeypatch.setattr(failures, "_path_to", noted)
     return found
 
 

@@ -33,8 +33,9 @@ from telegram.warnings import PTBUserWarning
 from ptb_s3._format.entities import Entities, Kind
 from ptb_s3._transfer.maps import Skipped, join
 from ptb_s3._transfer.pickle_files import read_pickle_persistence, write_pickle_persistence
+from ptb_s3._values.loading import load_all
 from ptb_s3._values.pickling.markers import Member
-from ptb_s3._values.serializer import PickleSerializer, load_all
+from ptb_s3._values.serializer import PickleSerializer
 from ptb_s3.errors import (
     DamagedFileError,
     DamagedObjectError,

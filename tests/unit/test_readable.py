@@ -27,8 +27,9 @@ from telegram.constants import ChatType
 from telegram.ext import ExtBot, InvalidCallbackData
 
 from ptb_s3._values.diff import ABSENT, changed_fields
+from ptb_s3._values.loading import load_all
 from ptb_s3._values.readable import TAGS, readable
-from ptb_s3._values.serializer import PickleSerializer, load_all
+from ptb_s3._values.serializer import PickleSerializer
 from ptb_s3._values.transcoder import Transcoder
 from ptb_s3.errors import DamagedObjectError
 

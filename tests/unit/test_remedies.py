@@ -13,8 +13,9 @@ import typer
 from telegram.error import BadRequest
 from telegram.ext import ExtBot, Job
 
+from ptb_s3._values.loading import load_all
 from ptb_s3._values.remedies import remedies, remedy
-from ptb_s3._values.serializer import PickleSerializer, load_all
+from ptb_s3._values.serializer import PickleSerializer
 from ptb_s3.errors import SerializationError, UnknownTypeError
 
 CODEC = PickleSerializer(trusted=("shop",))

@@ -44,8 +44,9 @@ from telegram.constants import AccentColor, ChatAction, ChatType, MessageLimit
 from telegram.ext import ExtBot, InvalidCallbackData
 from telegram.warnings import PTBUserWarning
 
+from ptb_s3._values.loading import load_all
 from ptb_s3._values.pickling.unpickler import UnknownClassError
-from ptb_s3._values.serializer import PickleSerializer, Serializer, dump, load_all
+from ptb_s3._values.serializer import PickleSerializer, Serializer, dump
 from ptb_s3.errors import (
     DamagedObjectError,
     SerializationError,

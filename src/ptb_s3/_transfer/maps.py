@@ -23,8 +23,9 @@ from ptb_s3._format.entities import (
 from ptb_s3._format.words import MAX_WORDS
 from ptb_s3._values import callback_data
 from ptb_s3._values.callback_data import CallbackData
+from ptb_s3._values.loading import load_all
 from ptb_s3._values.pickling.markers import RESERVED
-from ptb_s3._values.serializer import PickleSerializer, Serializer, load_all
+from ptb_s3._values.serializer import PickleSerializer, Serializer
 from ptb_s3._values.shared_strings import common_words, sample
 from ptb_s3.errors import DamagedFileError, SerializationError
 

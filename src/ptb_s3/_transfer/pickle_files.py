@@ -14,9 +14,9 @@ from ptb_s3._format.entities import Entities, Kind
 from ptb_s3._transfer.files import read_whole, refuse_existing, write_whole
 from ptb_s3._transfer.maps import Progress, Skip, Skipped, join, load, serialise, split
 from ptb_s3._values.allow_list import check_trusted, is_within
+from ptb_s3._values.loading import no_collection
 from ptb_s3._values.placeholders import Placeholders
 from ptb_s3._values.remedies import remedies
-from ptb_s3._values.serializer import no_collection
 from ptb_s3._values.transcoder import Transcoder
 from ptb_s3.errors import (
     DamagedFileError,

@@ -19,7 +19,7 @@ from telegram._utils.defaultvalue import DefaultValue
 from telegram.ext import InvalidCallbackData
 
 from ptb_s3._values.first_party import MAIN
-from ptb_s3._values.pickling.markers import MARKS
+from ptb_s3._values.pickling.markers import MARKERS
 from ptb_s3.errors import SettingsError
 
 _BUILTINS = "bool bytearray bytes complex dict float frozenset int list range set slice str tuple"
@@ -56,7 +56,7 @@ def is_within(module: str, packages: Iterable[str]) -> bool:
 
 
 def _value_types() -> dict[str, type]:
-    named: dict[str, type] = {full_name(mark): mark for mark in MARKS}
+    named: dict[str, type] = {full_name(mark): mark for mark in MARKERS}
     for module, names in _VALUE_TYPES.items():
         for name in names.split():
             cls = getattr(importlib.import_module(module), name)
@@ -86,7 +86,7 @@ class AllowList:
         trusted: Modules whose classes may be used, and those of their submodules.
         aliases: Classes, each by the full name that older pickles know it by.
         main: Name by which other processes import what is ``__main__`` here; None: they cannot.
-        main_is_it: Whether classes of that name are looked for in ``__main__``.
+        main_owns_name: Whether classes of that name are looked for in ``__main__``.
 
     Attributes:
         plain: Classes that a reader has found here, and that are none of the format's marks.
@@ -99,14 +99,14 @@ class AllowList:
         aliases: Mapping[str, type],
         *,
         main: str | None = None,
-        main_is_it: bool = True,
+        main_owns_name: bool = True,
     ) -> None:
         check_trusted(trusted)
         classes: list[object] = list(aliases.values())
         if any(not isinstance(cls, type) or issubclass(cls, Bot) for cls in classes):
             raise SettingsError("aliases= takes classes by their old full names, never a bot's")
         self.main = main
-        self._in_main = main if main_is_it else None
+        self._in_main = main if main_owns_name else None
         self._trusted = tuple(trusted)
         own = {f"{self.module_of(cls)}.{cls.__qualname__}": cls for cls in aliases.values()}
         self._named = {**_NAMED, **own, **aliases}

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from importlib.machinery import PathFinder
 from typing import Final
 
-from ptb_s3._values.first_party import MAIN, is_foreign
+from ptb_s3._values.first_party import MAIN, is_third_party
 
 FUNCTION: Final = "keep a name in its place, and look the function up by that"
 _EXCEPTION: Final = "keep its text, and the name of its class"
@@ -73,7 +73,7 @@ def _by_place(module: str) -> str:
     file = _file(module)
     if file is None:
         return _UNKNOWN
-    return _LIBRARY if is_foreign(file) else _OWN
+    return _LIBRARY if is_third_party(file) else _OWN
 
 
 def _file(module: str) -> str | None:

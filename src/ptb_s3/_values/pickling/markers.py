@@ -1,8 +1,11 @@
-"""Marks of the format: names in a pickle that stand for the reader's bot, or for enum members.
+"""Markers: names in a pickle that stand for the reader's bot, or for members of enums.
 
-FORMAT.md, section 6.1, fixes the names. They lie in a module that no file can be, as its name is no
-identifier, so neither our layout nor anybody's package is part of the format. Picklers and
-unpicklers look modules up in `sys.modules`: importing this one puts it there.
+FORMAT.md, section 6.1, fixes the names. They lie in the reserved module `ptb-s3/1`, which no file
+can be, as its name is no identifier. So neither the layout of this project nor anybody's package is
+part of the format, and nobody can shadow a marker.
+
+Picklers and unpicklers look modules up in `sys.modules`: importing this module puts the reserved
+one there.
 """
 
 from __future__ import annotations
@@ -12,29 +15,29 @@ from types import ModuleType
 from typing import Final
 
 RESERVED: Final = "ptb-s3/1"
-"""Name of the module, and the format's version."""
+"""Name of the reserved module, with the format's version."""
 
 
 class SetBot:
-    """Mark called with an object and its state: the object, given that state and the bot."""
+    """Marker called with an object and its state: the object is given that state and the bot."""
 
 
 class TheBot:
-    """Mark called with a boolean: the reader's bot, or None."""
+    """Marker called with a boolean: the reader's bot if it is true, else None."""
 
 
 class Member:
-    """Mark called with an enum class and names: the member, or union of members, so named."""
+    """Marker called with an enum class and names: the member, or union of members, so named."""
 
 
-MARKS: Final[tuple[type, ...]] = (SetBot, TheBot, Member)
+MARKERS: Final[tuple[type, ...]] = (SetBot, TheBot, Member)
 
 
 def _register() -> None:
     module = ModuleType(RESERVED)
-    for mark in MARKS:
-        mark.__module__ = RESERVED
-        setattr(module, mark.__qualname__, mark)
+    for marker in MARKERS:
+        marker.__module__ = RESERVED
+        setattr(module, marker.__qualname__, marker)
     sys.modules[RESERVED] = module
 
 

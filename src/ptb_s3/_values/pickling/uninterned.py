@@ -1,8 +1,14 @@
-"""Strings for names in a pickle, apart from equal ones in the data.
+"""Uninterned names: the strings by which a pickle's own names are written.
 
-A pickler knows by its identity what it has written. Python has but one string for a name in a
-program, and a key of the data may be that very string, but is another one once it is loaded. So
-names are written as strings of their own, or the same data would have other bytes then.
+A pickler knows by identity what it has written: it spells a string out the first time, and refers
+to it by number when it meets the same object again. Python interns the names in a program, so a key
+of the data may be the very object that names an attribute, and is another one once it was loaded:
+
+    {"size": Box(size=1)}      the key           the attribute's name
+    made by the program        spelled out       a reference to the key
+    loaded from its bytes      spelled out       spelled out
+
+Equal values would then have different bytes. So names are written by strings that are in no data.
 """
 
 from __future__ import annotations
@@ -10,20 +16,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-# Names that are kept for the next pickle: more than any program has.
+# Strings kept for the next pickle, in each pool: more than any program has names.
 _MAX_NAMES: Final = 10_000
 
 
-def anew(text: str) -> str:
+def uninterned(text: str) -> str:
     """Return an equal string that is another object."""
     return text[:1] + text[1:]
 
 
-class _Own(dict[str, str]):
-    """Strings that are no part of any value, by their text.
+class _StringPool(dict[str, str]):
+    """Pool of strings that are part of no value, by their text.
 
     Args:
-        words: Those that are, all the same.
+        words: A store's words, which are used as they are: each is a number wherever it stands.
     """
 
     def __init__(self, words: Mapping[str, str]) -> None:
@@ -33,25 +39,25 @@ class _Own(dict[str, str]):
     def __missing__(self, text: str) -> str:
         if type(text) is not str:
             return text
-        own = self._words.get(text) or anew(text)
+        own = self._words.get(text) or uninterned(text)
         if len(self) < _MAX_NAMES:
             self[text] = own
         return own
 
 
-class Apart:
-    """The strings that names are written by, apart from equal ones in the data.
+class UninternedNames:
+    """Pools of strings for the names in pickles: none of them is an object of the data.
 
     Args:
         words: The words of a store, each by itself: they are written by a number wherever they are.
 
     Attributes:
         attributes: Names of attributes.
-        values: What enums and time zones are made of.
-        classes: Names of classes that are allowed, by class.
+        values: Strings in the values of enum members, and keys of time zones.
+        classes: Qualified names of classes that the allow-list has let pass, by class.
     """
 
     def __init__(self, words: Mapping[str, str]) -> None:
-        self.attributes = _Own(words)
-        self.values = _Own(words)
+        self.attributes = _StringPool(words)
+        self.values = _StringPool(words)
         self.classes: dict[type, str] = {}
