@@ -50,7 +50,7 @@ class _Spelling(AnyPickler):
     """Pickler that ignores the identity of strings: each is spelled out wherever it stands."""
 
     def persistent_id(self, obj: object) -> bytes | None:
-        """Return the bytes to write in place of a string; None for anything else."""
+        """Return the bytes to write in place of a string, or None: the object is none."""
         return obj.encode(errors="surrogatepass") if type(obj) is str else None
 
 
@@ -84,13 +84,13 @@ class _TooLargeError(Exception):
 
 
 class _Meeting(_Spelling):
-    """Pickler that writes a set as its number in `_Met`, and numbers what else it meets."""
+    """Pickler that writes a set as its number in `_Met`, and numbers all other objects."""
 
     met: _Met
     to: Any = staticmethod(_Spelling.to)  # plain ones, to order elements of subclasses of set
 
     def persistent_id(self, obj: object) -> Any:  # noqa: ANN401 - text as bytes, a set as a number
-        """Return what to write in place of an object; None: itself."""
+        """Return the number or text to write in place of an object, or None: itself."""
         if type(obj) in sets.TYPES:
             return self.met.number(obj)
         if type(obj) not in sets.LEAVES:
@@ -99,14 +99,14 @@ class _Meeting(_Spelling):
 
 
 class _Looking(_Spelling):
-    """Pickler that writes what was met before by its number, and gives no new numbers."""
+    """Pickler that writes a number for each object met before, and gives no new numbers."""
 
     met: _Met
     look_into: Callable[[Any], bytes | int]
     to: Any = staticmethod(_Spelling.to)
 
     def persistent_id(self, obj: object) -> Any:  # noqa: ANN401 - as in `_Meeting`
-        """Return what to write in place of an object; None: itself."""
+        """Return the number or text to write in place of an object, or None: itself."""
         if type(obj) in sets.TYPES:
             number = self.met.sets.get(id(obj))
             return self.look_into(obj) if number is None else number
@@ -130,7 +130,7 @@ class _Met:
         self._kept: list[object] = []  # alive, or another object might get the same id
 
     def number(self, one: object) -> int:
-        """Return a set's number; a set that was never met waits from now on."""
+        """Return the number of a set, which waits from now on if it was never met."""
         if id(one) not in self.sets:
             self.sets[id(one)] = len(self.sets)
             self.waiting.append(one)
@@ -204,7 +204,7 @@ class _Description:
         return least
 
     def _look(self, element: object) -> bytes:
-        """Return how an element looks in terms of what was met before."""
+        """Return how an element looks in terms of the objects met before."""
         file = io.BytesIO()
         looking = _Looking(file, PROTOCOL)
         looking.met, looking.look_into = self._met, self._look_into

@@ -53,7 +53,7 @@ def unsaved_in(unsaved: Collection[Any], value: object) -> frozenset[Any]:
 
 
 def rest_of(value: Any, unsaved: Collection[Any]) -> Any:  # noqa: ANN401 - a dictionary of any class
-    """Return a dictionary without some of its keys; its parts are the same objects.
+    """Return a dictionary without some of its keys, and with the same objects for the others.
 
     Args:
         value: A dictionary. It is returned itself where there is nothing to leave out.
@@ -104,5 +104,10 @@ def fill(value: object, items: Iterable[tuple[Any, Any]]) -> None:
 
 
 def some_of(value: dict[Any, Any], keys: Iterable[Any]) -> dict[Any, Any]:
-    """Return what a dictionary has under some keys, by no code of its own class."""
+    """Return the items of a dictionary under some keys, by no code of its own class.
+
+    Args:
+        value: The dictionary.
+        keys: Keys, of which it may lack some.
+    """
     return {key: dict.__getitem__(value, key) for key in keys if dict.__contains__(value, key)}

@@ -72,7 +72,7 @@ def alike(one: object, other: object, essence: Essence = essence) -> bool:
 
 
 def marks(values: Iterable[object], mark: Callable[[object], object]) -> list[object]:
-    """Return a mark for each of several values; equal ones get different marks.
+    """Return a different mark for each of several values, even of those that are the same.
 
     Args:
         values: The values.

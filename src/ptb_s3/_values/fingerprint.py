@@ -29,7 +29,7 @@ _SIZE: Final = 16
 
 
 class _FingerprintPickler(AnyPickler):
-    """Pickler that writes the class alone of what the allow-list keeps out or has no bytes."""
+    """Pickler that writes an object as its class where it is not allowed, or has no bytes."""
 
     allowed: AllowList
 

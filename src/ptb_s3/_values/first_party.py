@@ -40,7 +40,7 @@ _PYTHON: Final = ("stdlib", "platstdlib", "purelib", "platlib", "scripts")
 
 
 class Main(NamedTuple):
-    """Snapshot of what runs as ``__main__`` in this process.
+    """Snapshot of the module that runs as ``__main__`` in this process.
 
     Attributes:
         name: Name by which other processes import it; None: they cannot.
@@ -64,7 +64,7 @@ def first_party_modules() -> tuple[str, ...]:
 
 
 def main_module() -> Main:
-    """Return what runs as ``__main__``, from the view of whoever calls this project."""
+    """Return the names of ``__main__``, from the view of whoever calls this project."""
     module = sys.modules.get(MAIN)
     name = None if module is None else _importable_name(vars(module))
     if name is None or sys.modules.get(name) in (None, module):
@@ -75,7 +75,7 @@ def main_module() -> Main:
 
 def _caller() -> dict[str, Any] | None:
     """Return the globals of the nearest caller that is neither of this project nor of Python."""
-    # The standard library only passes calls on, as typing does of `S3Persistence[...](...)`.
+    # The standard library only passes calls on, as typing does with `S3Persistence[...](...)`.
     passing = {_PROJECT, *sys.stdlib_module_names}
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the only way to see who calls
     while frame is not None:
@@ -133,7 +133,7 @@ def _in_folder(folder: Path) -> tuple[str, ...]:
 
 
 def _is_from(folder: Path, name: str) -> bool:
-    """Return whether an import of a top-level name gives what lies in a folder, and no library."""
+    """Return whether an import of a top-level name finds a folder's module, and no library's."""
     loaded = sys.modules.get(name)
     with contextlib.suppress(Exception):  # whatever finders raise, it is none then
         spec = PathFinder.find_spec(name) if loaded is None else loaded.__spec__
@@ -148,7 +148,7 @@ def _is_from(folder: Path, name: str) -> bool:
 
 
 def _installed_in(folder: Path) -> set[str] | None:
-    """Return the names of what an installer put into a folder, or None: it cannot be told."""
+    """Return the names that an installer put into a folder, or None: it cannot be told."""
     names = {
         Path(str(file)).parts[0].partition(".")[0]
         for record in folder.glob("*.dist-info")

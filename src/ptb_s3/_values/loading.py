@@ -104,7 +104,7 @@ def _load_together(serializer: Serializer, data: Sequence[bytes]) -> list[object
 
 
 class _Failures:
-    """Collector of values that do not load, sorted by what helps against it.
+    """Collector of values that do not load, sorted by the remedy.
 
     Args:
         serializer: The serializer that refused them.
@@ -142,7 +142,11 @@ class _Failures:
             self._damage.append(type(error).__name__)
 
     def report(self, kind: str) -> None:
-        """Raise the gravest failure, if there is one; see `load_all`."""
+        """Raise the gravest failure, if there is one, with all keys and classes that it is about.
+
+        Raises:
+            PersistenceError: As `load_all` has it.
+        """
         if self._damage:
             errors = ", ".join(sorted(set(self._damage)))
             reason = f"{len(self._damage)} of its values do not load ({errors})"

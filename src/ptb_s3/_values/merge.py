@@ -63,7 +63,7 @@ def merge_values(base: Any, ours: Any, theirs: Any) -> Any:  # noqa: ANN401 - va
 
 
 class Merger:
-    """Resolver of entities that two writers changed; see `ptb_s3._engine.rebase.Resolve`.
+    """Resolver of entities that two writers changed, as `_engine.rebase.Resolve` has it.
 
     Nothing of either side is lost in silence: what cannot be merged is a conflict, and where ours
     wins over another value of theirs, it is counted.

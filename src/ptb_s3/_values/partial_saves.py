@@ -114,7 +114,13 @@ class Forms:
             self._allow_list = serializer.allow_list
 
     def of(self, kind: Kind, key: EntityKey, value: object) -> Form:
-        """Return the saved form of an entity's value."""
+        """Return the saved form of an entity's value.
+
+        Args:
+            kind: The entity's kind.
+            key: Its key.
+            value: Its value. It is not changed.
+        """
         # Thousands of values have neither refusals nor unsaved keys, and are to take no time here.
         known = self._known.get((kind, key)) if self._known else None
         keys = self._unsaved.get(kind)
@@ -134,7 +140,7 @@ class Forms:
         return form
 
     def forget(self, kind: Kind, key: EntityKey) -> None:
-        """Forget an entity that is gone, with the values that were kept of it."""
+        """Drop the refusals and last good values of an entity, as it is gone or good again."""
         self._known.pop((kind, key), None)
         self._good.pop((kind, key), None)
 
@@ -202,6 +208,7 @@ class Forms:
         items: Items,
         refusals: Mapping[Any, Refusal],
     ) -> _Composed:
+        """Return the dictionary with last good values for refused keys, or without the keys."""
         good = self._last_good(kind, key, refusals.keys())
         kept = [(p, good.get(p, one)) for p, one in items if p not in refusals or p in good]
         shell = rebuilt(value, kept)

@@ -69,6 +69,7 @@ class PlainPickler(Reductions, pickle.Pickler):
 
 
 def _save_name(pickler: Any, cls: type[Placeholder]) -> None:  # noqa: ANN401 - its type tells too little
+    """Write the name that a placeholder stands for, and record that it was written."""
     cls.family.named.add((cls.__module__, cls.__qualname__))
     pickler.save(cls.__module__)
     pickler.save(pickler.names.values[cls.__qualname__])
@@ -115,6 +116,7 @@ class PlaceholderPickler(SlowPickler):
 
 
 def _how_made(obj: Placeholder) -> tuple[object, tuple[object, ...]]:
+    """Return the first two members of a placeholder's reduction: what is called, and with what."""
     if obj.how == "call":
         return type(obj), obj.args
     if obj.kwargs:
@@ -144,6 +146,7 @@ class _PtbReductions(Reductions):
         return _reconstruct_to, (type(obj), state)
 
     def _reduce_member(self, member: Placeholder) -> object:
+        # As Python 3.11.0 to 3.11.3 have it, which every Python can read.
         cls, (name, *others) = type(member), member.args
         if others:
             return operator.or_, (cls.remember("member", name), cls.remember("member", *others))

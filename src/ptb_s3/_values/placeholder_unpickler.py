@@ -65,7 +65,7 @@ class PlaceholderUnpickler(Reading, pickle.Unpickler):
         return found
 
     def persistent_load(self, pid: object) -> Bot | None:
-        """Return the bot that PicklePersistence wrote a mark for; None: an unknown one."""
+        """Return the bot that PicklePersistence wrote a mark for, or None: an unknown one."""
         if pid not in {KNOWN_BOT, _UNKNOWN_BOT}:
             raise pickle.UnpicklingError("not a mark of PicklePersistence")
         return OWN_BOT if pid == KNOWN_BOT else None
@@ -86,6 +86,10 @@ class PlaceholderUnpickler(Reading, pickle.Unpickler):
         return super()._get_member(cls, *names)
 
     def _get_attribute(self, obj: object, name: str) -> object:
+        """Return what `getattr` would: of enums a member, of time zones their constructor.
+
+        Of anything else a placeholder, as for a function.
+        """
         if isinstance(obj, PlaceholderType) or (isinstance(obj, type) and issubclass(obj, Enum)):
             return self._get_member(obj, name)
         if obj is ZoneInfo and name == "_unpickle":
@@ -93,6 +97,7 @@ class PlaceholderUnpickler(Reading, pickle.Unpickler):
         return self._family["builtins", "getattr"](obj, name)
 
     def _unite(self, one: object, other: object) -> object:
+        """Return a placeholder for the union of two members of an enum of flags."""
         members = isinstance(one, Placeholder) and one.how == "member" and type(one) is type(other)
         if isinstance(one, Placeholder) and isinstance(other, Placeholder) and members:
             return type(one).remember("member", *one.args, *other.args)
@@ -102,13 +107,14 @@ class PlaceholderUnpickler(Reading, pickle.Unpickler):
         return UTC
 
     def _make_zone_of_pytz(self, zone: str, offset: int | None = None, *_: object) -> tzinfo:
-        # With the offset that those times have: a zone of pytz has an object for each.
+        # With the offset, since a zone of pytz has an object for each offset that it ever had.
         return ZoneOfPytz(zone, offset)
 
     def _make_offset_of_pytz(self, minutes: int) -> tzinfo:
         return timezone(timedelta(minutes=minutes))
 
     def _reconstruct(self, cls: object, state: dict[str, object]) -> object:
+        """Return an object of telegram's, or a placeholder if its class does not take the state."""
         if isinstance(cls, type) and issubclass(cls, Placeholder):
             obj = cls.__new__(cls)
             obj.own_bot = state.pop("_bot", None) is OWN_BOT

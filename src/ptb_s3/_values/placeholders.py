@@ -33,7 +33,7 @@ class PlaceholderType(type):
 
 
 class Placeholder(tzinfo, metaclass=PlaceholderType):
-    """Placeholder for an object; there is a subclass of it for each class that is not there.
+    """Placeholder for an object: each class that is not there gets a subclass of this one.
 
     It claims to be a time zone, since a datetime takes nothing else for one, and a zone may be of a
     class of the user's.
@@ -65,7 +65,7 @@ class Placeholder(tzinfo, metaclass=PlaceholderType):
     entries: list[tuple[object, object]]
 
     def __new__(cls, /, *args: object, **kwargs: object) -> Self:
-        """Record what the object would have been made of."""
+        """Record the arguments that the object would have been made with."""
         cls.made = True
         return cls.remember("new", *args, **kwargs)
 
@@ -140,7 +140,7 @@ class Placeholders(dict[tuple[str, str], type[Placeholder]]):
         return cast("type[Placeholder]", made)
 
     def functions(self) -> list[str]:
-        """Return the full names of what is taken for functions, sorted.
+        """Return the full names that are taken for functions, sorted.
 
         Nothing is loaded, so all there is to go by is that they are called and named as functions
         are.

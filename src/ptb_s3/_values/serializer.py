@@ -51,7 +51,7 @@ class Serializer(Protocol):
     def id(self) -> str: ...
 
     def dumps(self, value: object) -> bytes:
-        """Return the value as bytes; an unchanged value must give the same bytes."""
+        """Return the value as bytes. An unchanged value must give the same bytes."""
         ...
 
     def loads(self, data: bytes) -> object:

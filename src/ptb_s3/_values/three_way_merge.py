@@ -32,7 +32,7 @@ MISSING: Final = _Missing.MISSING
 
 
 class ThreeWayMerge:
-    """Merge of one value, and the count of what clashed in it.
+    """Merge of one value, and the count of clashes in it.
 
     Args:
         essence: Gives the bytes by which values are compared.
@@ -51,7 +51,7 @@ class ThreeWayMerge:
         self._met: dict[tuple[int, int, int], tuple[object, ...]] = {}
 
     def combine(self, base: object, ours: object, theirs: object, *, whole: bool) -> object:
-        """Return the merged value; may change `ours`, and return it.
+        """Return the merged value. May change `ours`, and return it.
 
         Args:
             base: The value that both started from; `MISSING` here and below: there is none.
@@ -139,7 +139,7 @@ class ThreeWayMerge:
         return all(mark in left for mark in marks)  # an iterator: each search goes on from the last
 
     def _unite(self, base: Any, ours: Any, theirs: Any) -> object:  # noqa: ANN401 - these are sets
-        """Return a set of what is in both, and of what one side has added."""
+        """Return a set of the elements that both have, or that one side has added."""
         was, own, other = (self._by_mark(side) for side in (base, ours, theirs))
         united = {one for each, one in own.items() if each in other or each not in was}
         for each, one in other.items():
@@ -175,7 +175,7 @@ def _entries(value: object) -> dict[Any, Any]:
 
 
 def _is_plain(cls: type) -> bool:
-    """Return whether the objects of a class are what their attributes say, and no more."""
+    """Return whether the objects of a class consist of their attributes alone."""
     ways = ("__reduce__", "__reduce_ex__", "__getstate__")
     own = any(getattr(cls, way) is not getattr(object, way) for way in ways)
     own = own or hasattr(cls, "__setstate__")

@@ -224,13 +224,13 @@ class _Body:
 
     Args:
         make: Makes the pickler.
-        noted: The memo to begin with, by id: number and object.
+        memoized: The memo to begin with, by id: number and object.
     """
 
-    def __init__(self, make: MakePickler, noted: dict[int, tuple[int, Sets]]) -> None:
+    def __init__(self, make: MakePickler, memoized: dict[int, tuple[int, Sets]]) -> None:
         self._file = io.BytesIO()
         self._pickler = make(self._file)
-        self._pickler.memo = noted
+        self._pickler.memo = memoized
         self._tuples: list[_Ordered] = []
 
     def set(self, order: _Ordered) -> bytes:

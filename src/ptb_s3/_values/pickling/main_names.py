@@ -89,7 +89,7 @@ def respell_all(body: bytes, classes: Sequence[type], module: str) -> bytes | No
 
 
 def _part_with(pickled: bytes, position: int) -> tuple[int, int] | None:
-    """Return start and end of the frame or large string that holds a position; None: unknown."""
+    """Return start and end of the frame or large string that holds a position, or None: unknown."""
     start = end = _PREAMBLE
     while end <= position:
         start, width = end, _LENGTHS.get(pickled[end : end + 1])
@@ -101,7 +101,7 @@ def _part_with(pickled: bytes, position: int) -> tuple[int, int] | None:
 
 
 def _reference(number: int) -> bytes:
-    """Return the opcode that pushes what the memo has under a number."""
+    """Return the opcode that pushes the object with a number in the memo."""
     if number <= _SHORT:
         return pickle.BINGET + bytes([number])
     return pickle.LONG_BINGET + number.to_bytes(4, "little")

@@ -62,7 +62,7 @@ def class_name(obj: object) -> str:
 
 
 def _is_all_attributes(cls: Any) -> bool:  # noqa: ANN401 - a class, which mypy knows better
-    """Return whether the objects of a class are what their attributes say, and no more."""
+    """Return whether the objects of a class consist of the attributes in their dictionary."""
     made = cls.__new__ is object.__new__ and not hasattr(cls, "__getnewargs__")
     slots = any("__slots__" in base.__dict__ for base in cls.__mro__)
     parts = issubclass(cls, (list, dict)) or hasattr(cls, "__getnewargs_ex__")
@@ -70,7 +70,7 @@ def _is_all_attributes(cls: Any) -> bool:  # noqa: ANN401 - a class, which mypy 
 
 
 class Reductions:
-    """Mixin for picklers: writes what the allow-list allows, and refuses everything else.
+    """Mixin for picklers: writes objects of allowed classes, and refuses all others.
 
     Pickle asks `reducer_override` about each class, function and instance of other than plain
     built-in types, so plain data costs no call. (`persistent_id` would be called for every object.)

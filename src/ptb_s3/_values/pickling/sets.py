@@ -21,7 +21,7 @@ MakePickler: TypeAlias = Callable[[io.BytesIO], Any]
 """Makes a pickler of protocol 5 that writes to a file. No type covers those in C and in Python."""
 
 TYPES: Final = (set, frozenset)
-# How a set begins, and a frozen one ends, in a pickle that notes what it holds. A pickle with
+# How a set begins, and a frozen one ends, in a pickle that memoizes what it holds. A pickle with
 # neither has no sets. Other bytes may look like that, as a text that ends with a Cyrillic letter.
 _SET: Final = pickle.EMPTY_SET + pickle.MEMOIZE
 _FROZENSET: Final = pickle.FROZENSET + pickle.MEMOIZE
@@ -62,8 +62,8 @@ def holds_sets(value: object, make: MakePickler) -> bool:
 
 def sets_in(pickler: Any) -> list[Sets]:  # noqa: ANN401 - see `MakePickler`
     """Return the sets in a pickler's memo, in the order in which it met them."""
-    noted = [entry for entry in pickler.memo.copy().values() if type(entry[1]) in TYPES]
-    return [one for _, one in sorted(noted, key=lambda entry: entry[0])]
+    memoized = [entry for entry in pickler.memo.copy().values() if type(entry[1]) in TYPES]
+    return [one for _, one in sorted(memoized, key=lambda entry: entry[0])]
 
 
 def sets_in_containers(value: object) -> list[Sets] | None:

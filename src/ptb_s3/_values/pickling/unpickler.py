@@ -96,7 +96,7 @@ class Reading:
         return self.words.objects[number]
 
     def find_class(self, module: str, name: str, /) -> Callable[..., object]:
-        """Return the class that a pickle names, or what takes its place.
+        """Return the class that a pickle names, or a placeholder.
 
         Args:
             module: Name of the class's module, as the pickle has it.

@@ -99,16 +99,16 @@ class ValueWriter:
             SerializationError: It cannot be saved in any form.
         """
         words = self._words
-        noted = self._dump(value, memo=words.noting)
-        if words.in_full.search(noted):
+        memoized = self._dump(value, memo=words.memoizing)
+        if words.in_full.search(memoized):
             value = self._with_words(value)
-            noted = self._dump(value, memo=words.noting)
-        if not has_bare_form(noted):
+            memoized = self._dump(value, memo=words.memoizing)
+        if not has_bare_form(memoized):
             return None
-        if sets.may_hold_sets(noted) and sets.holds_sets(value, self._pickler.to):
+        if sets.may_hold_sets(memoized) and sets.holds_sets(value, self._pickler.to):
             return None
         of_main: list[type] = []
-        bare = strip(noted, self._dump(value, memo=words.memo, fast=True, of_main=of_main))
+        bare = strip(memoized, self._dump(value, memo=words.memo, fast=True, of_main=of_main))
         if bare is None or not of_main:
             return bare
         if MAIN in words.own:  # then it is a number where it names a module, and cannot be replaced
