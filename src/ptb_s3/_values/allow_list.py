@@ -116,7 +116,10 @@ class AllowList:
         check_trusted(trusted)
         classes: list[object] = list(aliases.values())
         if any(not isinstance(cls, type) or issubclass(cls, Bot) for cls in classes):
-            raise SettingsError("aliases= takes classes by their old full names, never a bot's")
+            raise SettingsError(
+                "aliases= takes classes by their old full names, such as {'shop.Basket': Cart}, "
+                "and never a bot's"
+            )
         self.main = main
         self._in_main = main if main_owns_name else None
         self._trusted = tuple(trusted)

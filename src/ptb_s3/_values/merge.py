@@ -111,7 +111,7 @@ class Merger:
             # Its text may tell more than a log should hold; its class says what to look for.
             reason = f"its values cannot be read or written ({type(error).__name__})"
         except Exception as error:  # noqa: BLE001 - objects' own code may raise anything
-            reason = f"to compare its values raised {type(error).__name__}"
+            reason = f"comparing its values raised {type(error).__name__}"
         if ours is None and self._function is None:
             return Resolution(None, 1, contested=True)  # deleted here, whatever theirs is
         raise _unmergeable(kind, reason)

@@ -228,7 +228,10 @@ class Forms:
         try:
             value = self._serializer.loads(seen)
         except Exception:  # noqa: BLE001 - any serializer may raise anything
-            reason = "it holds what cannot be saved, and its last good value does not load"
+            reason = (
+                "it holds what cannot be saved, and its last good value does not load: mend what "
+                "cannot be saved, or trusted= and aliases= for what does not load"
+            )
             raise SerializationError(reason) from None
         return some_of(value, parts) if isinstance(value, dict) else {}
 

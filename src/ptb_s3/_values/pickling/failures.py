@@ -30,6 +30,7 @@ _REPR: Final = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 100
 # Stands for whatever lies too deep, where a culprit is asked for.
 _DEEP: Final = object()
+_NESTED: Final = "it is nested too deeply: keep a long chain as a list of its links"
 # Objects whose attributes are not part of the data.
 _NO_PARTS: Final = (*FUNCTIONS, type, types.ModuleType, Bot)
 
@@ -50,10 +51,12 @@ def explain(error: Exception, pickler: Reductions, value: object) -> Serializati
     if pickler.refusal is not None:
         failure = pickler.refusal
     elif isinstance(error, RecursionError):
-        failure, culprit = SerializationError("it is nested too deeply"), _DEEP
+        failure, culprit = SerializationError(_NESTED), _DEEP
     else:
         what = "it" if culprit is None else f"{class_name(culprit)} in it"
-        failure = SerializationError(f"{what} cannot be pickled ({type(error).__name__})")
+        failure = SerializationError(
+            f"{what} cannot be pickled ({type(error).__name__}): keep plain data in its place"
+        )
     with contextlib.suppress(Exception):  # objects' own code again: repr of a key, for one
         failure.path = "" if culprit is None else _path_to(culprit, value)
     return failure

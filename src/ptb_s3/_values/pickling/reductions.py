@@ -184,7 +184,8 @@ class Reductions:
     def _reduce_zone(self, zone: ZoneInfo) -> object:
         # Its own reduction is a class method, which takes getattr to load.
         if zone.key is None:
-            self._stop(SerializationError("a time zone that has no key cannot be pickled"))
+            reason = "a time zone that has no key cannot be pickled: make it by ZoneInfo(key)"
+            self._stop(SerializationError(reason))
         return type(zone), (self.names.values[zone.key],)
 
     def _reduce_datetime(self, when: datetime) -> object:
@@ -265,8 +266,11 @@ class Reductions:
             and reduction[0].__name__ not in {"__newobj__", "__newobj_ex__"}
         )
         if function:
-            name = class_name(obj)
-            self._stop(SerializationError(f"to load class {name} takes a function, never called"))
+            reason = (
+                f"to load class {class_name(obj)} takes a function, and none is ever called: keep "
+                "plain data in its place, or let pickle save its attributes"
+            )
+            self._stop(SerializationError(reason))
         return reduction
 
     def _refuse(self, obj: object) -> NoReturn:
@@ -280,7 +284,8 @@ class Reductions:
             reason = f"functions are never loaded, and so never saved: {FUNCTION}"
             self._stop(SerializationError(reason))
         if "<locals>" in name:
-            self._stop(SerializationError(f"class {name} must be defined at the top of a module"))
+            reason = f"class {name} must be defined at the top of a module, or no load finds it"
+            self._stop(SerializationError(reason))
         if not isinstance(obj, type) and not _is_picklable(obj):
             reason = f"an object of class {name} cannot be pickled: keep it out of the data"
             self._stop(SerializationError(reason))
