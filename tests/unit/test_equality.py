@@ -127,7 +127,7 @@ def changes() -> Iterator[tuple[Any, Any]]:
 
 
 @pytest.mark.parametrize("number", range(9))
-def test_what_is_alike_is_brought_up_to_date(number: int) -> None:
+def test_live_objects_with_like_elements_are_brought_up_to_date(number: int) -> None:
     """A live object becomes what was asked for, and not something like it."""
     old, new = ({"value": value} for value in list(changes())[number])
     for _ in range(5):
@@ -138,7 +138,7 @@ def test_what_is_alike_is_brought_up_to_date(number: int) -> None:
         assert alike(live, new)
 
 
-def test_what_is_alike_is_merged_one_by_one() -> None:
+def test_sets_with_like_elements_are_merged_one_by_one() -> None:
     """No element is lost for having a twin; nor a key, though another one is equal to it."""
     cards = parts(3, suit="hearts")
     base: dict[str, Any] = {"deck": set(cards), "bets": dict.fromkeys(cards, 1)}

@@ -45,7 +45,7 @@ def asked_from(file: Path, name: str, **more: object) -> set[str]:
     return set(own[1:])
 
 
-def test_beside_a_single_file(folder: Path) -> None:
+def test_modules_beside_a_single_file_are_first_party(folder: Path) -> None:
     """Modules, packages and folders that Python would import from there, and nothing below."""
     files(folder, "bot.py", "models.py", "shop/__init__.py", "shop/goods.py", "src/deep/states.py")
     files(folder, "not-a-name.py", "notes.txt", "with space/x.py")
@@ -53,7 +53,7 @@ def test_beside_a_single_file(folder: Path) -> None:
     assert asked_from(folder / "bot.py", "__main__") == {"bot", "models", "shop", "src"}
 
 
-def test_of_a_package(folder: Path) -> None:
+def test_the_top_level_package_is_first_party(folder: Path) -> None:
     """The top-level package is the own one, however deep the module lies, and nothing beside it."""
     files(folder, "shop/__init__.py", "shop/web/bot.py", "models.py")
     assert asked_from(folder / "shop/web/bot.py", "shop.web.bot") == {"shop"}
@@ -63,7 +63,7 @@ def test_of_a_package(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("environment", ["env", ".venv", "src"])
-def test_no_virtual_environment(folder: Path, environment: str) -> None:
+def test_a_virtual_environment_is_not_first_party(folder: Path, environment: str) -> None:
     """Neither one beside the bot, nor anything in it."""
     files(folder, "bot.py", f"{environment}/pyvenv.cfg", f"{environment}/lib/thing.py")
     assert asked_from(folder / "bot.py", "bot") == {"bot"}
@@ -72,19 +72,19 @@ def test_no_virtual_environment(folder: Path, environment: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["site-packages", "dist-packages"])
-def test_no_library(folder: Path, name: str) -> None:
+def test_a_library_that_makes_the_persistence_trusts_nothing(folder: Path, name: str) -> None:
     """A library that makes the persistence has nothing trusted by that."""
     files(folder, f"{name}/library/__init__.py", f"{name}/other.py")
     assert asked_from(folder / name / "library/__init__.py", "library") == set()
 
 
-def test_nothing_of_python(folder: Path) -> None:
+def test_a_folder_named_like_a_module_of_python_is_not_trusted(folder: Path) -> None:
     """A folder that is named like a module of Python's makes nobody trust that module."""
     files(folder, "bot.py", "logging/today.txt", "random.py", "telegram/x.txt", "ptb_s3/x.txt")
     assert asked_from(folder / "bot.py", "bot") == {"bot"}
 
 
-def test_nothing_that_is_imported_from_elsewhere(
+def test_a_name_that_is_imported_from_elsewhere_is_not_first_party(
     folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A name is trusted only if an import of it gives what lies beside the bot, and that alone."""
@@ -102,7 +102,7 @@ def test_nothing_that_is_imported_from_elsewhere(
     assert asked_from(folder / "bot.py", "bot") == {"bot"}
 
 
-def test_nothing_that_an_installer_put_beside_the_bot(folder: Path) -> None:
+def test_libraries_installed_beside_the_bot_are_not_first_party(folder: Path) -> None:
     """As for Lambda: ``pip install --target`` puts libraries into the bot's own folder."""
     files(folder, "bot.py", "models.py", "library/__init__.py", "one_file.py", f"{DIST}/METADATA")
     files(folder, "package/thing.py", f"package/{DIST}/METADATA")
@@ -111,7 +111,7 @@ def test_nothing_that_an_installer_put_beside_the_bot(folder: Path) -> None:
     assert asked_from(folder / "bot.py", "bot") == {"bot", "models"}
 
 
-def test_libraries_without_records(folder: Path) -> None:
+def test_beside_libraries_without_records_only_the_bots_module_is_first_party(folder: Path) -> None:
     """Where nothing tells what an installer put there, only the bot's own module is for sure."""
     files(folder, "bot.py", "models.py", "telegram/__init__.py", "requests/__init__.py")
     assert asked_from(folder / "bot.py", "bot") == {"bot"}

@@ -92,7 +92,7 @@ def as_a_module(value: object, words: tuple[str, ...]) -> bytes:
 
 
 @given(VALUES)
-def test_any_value_comes_back(value: object) -> None:
+def test_any_value_with_classes_of_main_comes_back(value: object) -> None:
     """And nothing in it is taken for the name of a class, or the other way round."""
     for words in ((), WORDS, WORDS[:3]):
         own = codec(words)
@@ -112,7 +112,7 @@ def test_any_value_comes_back(value: object) -> None:
     ],
     ids=str,
 )
-def test_the_bytes_are_those_of_a_process_that_imports_it(
+def test_the_bytes_are_those_of_a_process_that_imports_main(
     value: object, words: tuple[str, ...]
 ) -> None:
     """Or two instances under two launchers would each write what the other has."""
@@ -127,7 +127,7 @@ class Framed(pickle._Unpickler):
         return {"Cart": Cart}[name]
 
 
-def test_what_is_large() -> None:
+def test_main_is_respelled_in_one_part_of_a_large_pickle() -> None:
     """A pickle of many parts: only the one part that has the name becomes another."""
     for value in (
         [[f"item {n}" for n in range(20_000)], Cart(1), b"x" * 70_000, Cart(2)],
@@ -142,7 +142,7 @@ def test_what_is_large() -> None:
         assert Framed(io.BytesIO(data)).load() == value
 
 
-def test_what_is_not_for_sure_is_left_to_the_other_pickler() -> None:
+def test_ambiguous_names_are_left_to_the_pickler_in_python() -> None:
     """Where something else says ``__main__`` as well, nothing is replaced."""
     for value, classes, certain in (
         ([Cart(1)], [Cart], True),
@@ -158,6 +158,6 @@ def test_what_is_not_for_sure_is_left_to_the_other_pickler() -> None:
         assert (respelled is not None) is certain, value
 
 
-def test_older_names_are_found_as_well() -> None:
+def test_names_in_older_pickles_are_found() -> None:
     """As of a file of PicklePersistence that ``python bot.py`` has written."""
     assert codec().loads(pickle.dumps([Cart(1), Step.FIRST])) == [Cart(1), Step.FIRST]

@@ -681,7 +681,7 @@ class TestAnySerializer:
             dump(Text(), 1)
 
 
-def test_the_names_of_marks_are_those_of_the_format() -> None:
+def test_the_names_of_markers_are_those_of_the_format() -> None:
     """What another writer writes is read, and what is written names nothing of our layout."""
     by_hand = b"\x80\x02cptb-s3/1\nTheBot\n\x88\x85R."  # TheBot(True)
     codec = PickleSerializer(bot=lambda: OWN_BOT)

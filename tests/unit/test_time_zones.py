@@ -72,6 +72,7 @@ def test_an_instant_stays_the_same(name: str) -> None:
     st.booleans(),
 )
 def test_any_instant_in_any_zone(zone: str, when: dt.datetime, is_dst: bool) -> None:  # noqa: FBT001 - drawn
+    """Any time of any zone of pytz is the same instant after a load, in the zone of that name."""
     local = pytz.timezone(zone).localize(when, is_dst=is_dst)
     loaded: Any = CODEC.loads(CODEC.dumps(local))
     assert loaded.astimezone(dt.UTC) == local.astimezone(dt.UTC)
