@@ -60,7 +60,9 @@ PURE = (
     "_storage.listing",
     "_storage.place",
     "_values.callback_data",
+    "_values.diff",
     "_values.merge",
+    "_values.three_way_merge",
 )
 EFFECTS = {"asyncio", "os", "time", "random", "secrets", "socket", "logging", "threading"}
 

@@ -20,11 +20,10 @@ from enum import Enum
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from ptb_s3._format.entities import EntityKey, Kind, fault_of
-from ptb_s3._values import serializer as _codec
 from ptb_s3._values.allow_list import AllowList
 from ptb_s3._values.copies import Uncopied, rebuilt, rest_of, some_of, unsaved_in
 from ptb_s3._values.fingerprint import fingerprint
-from ptb_s3._values.serializer import PickleSerializer, Serializer
+from ptb_s3._values.serializer import PickleSerializer, Serializer, dump
 from ptb_s3.errors import SerializationError, UntrustedTypeError
 
 # Kinds whose entities are dictionaries, unless the bot has context types of its own. Others are
@@ -281,7 +280,7 @@ class Forms:
         """
         if type(self._serializer) is not PickleSerializer:
             _refuse_uncopied(value)
-        data = _codec.dump(self._serializer, value)
+        data = dump(self._serializer, value)
         fault = fault_of(kind, key, data)
         if fault is not None:
             raise SerializationError(fault)

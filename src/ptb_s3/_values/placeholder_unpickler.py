@@ -1,6 +1,6 @@
 """Unpickler of values and of PicklePersistence's files, with placeholders for classes.
 
-Functions that PicklePersistence's files call are replaced by methods here, so that none is called:
+A file of PicklePersistence's calls functions. Here it gets methods in their place, and calls none:
 
 | a file names | for | here |
 |---|---|---|

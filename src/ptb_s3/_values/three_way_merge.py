@@ -78,6 +78,7 @@ class ThreeWayMerge:
         return merged
 
     def _combine_fields(self, base: object, ours: object, theirs: object) -> object:
+        """Merge entries and attributes into ours, and return it."""
         was = base if type(base) is type(ours) else None
         other = None if theirs is MISSING else theirs
         if isinstance(ours, dict):
@@ -105,6 +106,7 @@ class ThreeWayMerge:
                 del ours[sides[1][each]]
 
     def _combine_elements(self, base: object, ours: object, theirs: object) -> object:
+        """Return lists or sets merged by their elements. Values of any other type clash."""
         new = base is MISSING or base is None
         if type(ours) is list and type(theirs) is list and (new or type(base) is list):
             was = base if isinstance(base, list) else []
@@ -135,6 +137,7 @@ class ThreeWayMerge:
         return False
 
     def _are_among(self, marks: list[object], elements: list[Any]) -> bool:
+        """Return whether there are elements of all these marks, in the same order."""
         left = map(self._mark, elements)
         return all(mark in left for mark in marks)  # an iterator: each search goes on from the last
 
@@ -154,6 +157,7 @@ class ThreeWayMerge:
         return ours
 
     def _by_mark(self, values: Iterable[Any]) -> dict[object, Any]:
+        """Return values by their marks, which are equal only for the same value."""
         values = list(values)
         return dict(zip(marks(values, self._mark), values, strict=True))
 
@@ -165,6 +169,7 @@ class ThreeWayMerge:
         return alike(one, other, self._essence)
 
     def _clash(self, ours: object, theirs: object) -> object:
+        """Count a part that both changed, and return ours."""
         self.clashes += 1
         self.overridden += not self._alike(ours, theirs)
         return ours

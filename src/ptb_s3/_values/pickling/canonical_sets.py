@@ -50,7 +50,8 @@ _BATCH: Final = 1_000
 # Elements up to which a tuple has an opcode that takes no mark. From pickle.py (`TUPLE3`).
 _NO_MARK: Final = 3
 # Bytes that the pickles of single elements may take: so many times the bytes of the whole value,
-# and one MiB. Without a bound, a thousand elements that lead to one large object would take hours.
+# and one MiB. Without a bound, a thousand elements that lead to one large object would each write
+# all of it.
 _TIMES: Final = 8
 _ROOM: Final = 1024 * 1024  # bytes
 _OPENING: Final = pickle.PROTO + b"\x05"
@@ -236,8 +237,9 @@ class _Body:
     def set(self, order: _Ordered) -> bytes:
         """Return the opcodes that make a set, memoize it and drop it from the stack.
 
-        It is written as a tuple of its elements, which ends in the same number of bytes as a set,
-        and then its first and last opcodes are replaced.
+        It is written as a tuple of its elements, and the three opcodes behind them (TUPLE, MEMOIZE
+        and STOP) are replaced by a set's. A tuple, too, is memoized after its elements, so the
+        numbers in the memo stay as they are.
         """
         if order.inner:
             self._know_sets()

@@ -80,12 +80,12 @@ class Reductions:
     | object | written as |
     |---|---|
     | class | its name, if the allow-list has it |
-    | the bot | a marker; another bot as a marker without one |
+    | the bot, or another one | the marker `TheBot`, called with whether it is ours |
     | enum member | class and value |
     | zone, path, date with a zone of pytz | class and text, as the standard library's own |
-    | object of telegram's | as it gives itself, and the marker that adds the bot again |
+    | object of telegram's | as it reduces itself; `SetBot` adds the bot again, if it is ours |
     | object with attributes | class and attributes |
-    | object with a reduction of its own | as that says, if it takes no function to load it |
+    | object with a reduction of its own | as that says, unless it takes a function to load it |
 
     Attributes:
         allow_list: The allow-list.
@@ -167,7 +167,7 @@ class Reductions:
                 self._refuse(cls)
             name = self.names.classes[cls] = uninterned(cls.__qualname__)
         if self.allow_list.main is not None and cls.__module__ == MAIN:
-            if self.of_main is None:  # not shared by all
+            if self.of_main is None:  # a list of the class would be shared by all picklers
                 self.of_main = []
             self.of_main.append(cls)
         return name
@@ -217,7 +217,7 @@ class Reductions:
         return self.names.values[value] if type(value) is str else value
 
     def _reduce_path(self, path: PurePath) -> object:
-        # Its own reduction has its parts, which are names to Python.
+        # Its own reduction has its parts, which Python interns as it does names.
         return type(path), (uninterned(str(path)),)
 
     def _reduce_set(self, obj: set[object] | frozenset[object]) -> object:
@@ -293,7 +293,7 @@ class Reductions:
         self._stop(UntrustedTypeError(f"class {name} is not trusted; {what_helps}"))
 
     def _stop(self, refusal: SerializationError) -> NoReturn:
-        # Not raised itself: pickle adds notes to what passes through it, and these quote keys.
+        # Not raised itself: pickle adds notes to an error that passes through, and they quote keys.
         self.refusal = refusal
         raise pickle.PicklingError
 
