@@ -131,7 +131,7 @@ class _Rendering:
 
 
 def _number(value: float) -> Readable:
-    """Return a number as JSON has it; infinity, NaN and huge integers as text."""
+    """Return a number as JSON has it, or infinity, NaN and huge integers as text."""
     if isinstance(value, int):
         return value if value.bit_length() < _MAX_BITS else {"$int": hex(value)}
     return value if math.isfinite(value) else {"$float": str(value)}
