@@ -1,8 +1,16 @@
 """Loading: all values of a kind from their bytes, with every failure in one error.
 
 Values are read in groups, since one pickle of many bare values loads faster than many pickles. And
-Python's cyclic collector is paused meanwhile: with it, this takes two to four times as long, since
-it walks through all that is there again and again and finds nothing.
+Python's cyclic collector is paused meanwhile, as it walks through all that is there again and again
+and finds nothing.
+
+What does not load is told at once and in full, so that one restart can mend it all:
+
+| error | the bytes | remedy |
+|---|---|---|
+| `DamagedObjectError` | are no value | restore an older version |
+| `UnknownTypeError` | name classes that are gone or not trusted | `trusted=`, `aliases=` |
+| `UnfitTypeError` | are whole, and a class refuses its own old state | mend its `__setstate__` |
 """
 
 from __future__ import annotations
@@ -60,6 +68,8 @@ def load_all(
     serializer: Serializer, kind: str, items: Iterable[tuple[K, bytes]], *, lasting: bool = False
 ) -> dict[K, object]:
     """Return the values of a kind, by key, made from their bytes by any serializer.
+
+    Python's cyclic collector is paused meanwhile: with it, this takes two to four times as long.
 
     Args:
         serializer: The serializer that made the bytes.
