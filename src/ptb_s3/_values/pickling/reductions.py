@@ -50,6 +50,7 @@ BUILT_IN: Final = (
     *(tuple, list, dict, set, frozenset),
 )
 FUNCTIONS: Final = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
+_NO_KEY: Final = "a time zone that has no key cannot be pickled: make it by ZoneInfo(key)"
 # Makes an object without a call of its class: pickle has an opcode for it.
 _NEW: Final[Callable[..., object]] = copyreg.__newobj__  # type: ignore[attr-defined]
 # Value types whose objects are written with names of attributes.
@@ -184,8 +185,7 @@ class Reductions:
     def _reduce_zone(self, zone: ZoneInfo) -> object:
         # Its own reduction is a class method, which takes getattr to load.
         if zone.key is None:
-            reason = "a time zone that has no key cannot be pickled: make it by ZoneInfo(key)"
-            self._stop(SerializationError(reason))
+            self._stop(SerializationError(_NO_KEY))
         return type(zone), (self.names.values[zone.key],)
 
     def _reduce_datetime(self, when: datetime) -> object:
