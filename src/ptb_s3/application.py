@@ -20,9 +20,9 @@ from ptb_s3._ptb.group_commit import GroupCommit
 from ptb_s3._ptb.internals import Internals, Marks, is_initialized, settled_states, will_read
 from ptb_s3._ptb.run_end import Ending, unsaved
 from ptb_s3._values.callback_data import CallbackData
-from ptb_s3._values.sameness import alike
-from ptb_s3._values.saved_forms import DIVISIBLE, rebuilt, rest_of, unsaved_in
-from ptb_s3._values.uncopied import Uncopied
+from ptb_s3._values.copies import Uncopied, rebuilt, rest_of, unsaved_in
+from ptb_s3._values.equality import alike
+from ptb_s3._values.partial_saves import DIVISIBLE
 from ptb_s3.errors import PersistenceError, SerializationError
 from ptb_s3.persistence import S3Persistence
 

@@ -39,8 +39,8 @@ from ptb_s3._storage.contract import Store
 from ptb_s3._storage.s3 import S3Store
 from ptb_s3._storage.threads import Worker
 from ptb_s3._values import callback_data
-from ptb_s3._values import serializer as _codec
 from ptb_s3._values.callback_data import CallbackData
+from ptb_s3._values.loading import load_all
 from ptb_s3._values.merge import Merge, Merger
 from ptb_s3._values.serializer import PickleSerializer, Serializer
 from ptb_s3.errors import (
@@ -850,7 +850,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         """Make values, but for those that were made ahead; at a start, for as long as it runs."""
         values = self._ahead.take(kind, entities) if lasting and self._ahead is not None else {}
         left = [(key, data) for key, data in entities.items() if key not in values]
-        values.update(_codec.load_all(self._serializer, kind, left, lasting=lasting))
+        values.update(load_all(self._serializer, kind, left, lasting=lasting))
         return values
 
     def _begin_with(

@@ -24,7 +24,7 @@ from ptb_s3._keys.keyring import Key, Keyring
 from ptb_s3._ptb.group_commit import GroupCommit
 from ptb_s3._storage.contract import Fetched, MemoryStore
 from ptb_s3._values import callback_data as _callback_data
-from ptb_s3._values import serializer
+from ptb_s3._values import loading, serializer
 from ptb_s3._values.callback_data import CallbackData
 from ptb_s3.persistence import ConversationKey, S3Persistence
 
@@ -127,7 +127,7 @@ class S3TrackingPersistence(S3Persistence[Data, Data, Data]):
     def _held(self, kind: Kind) -> Data:
         """Load a kind from the store's objects, as a new process would."""
         entities = self._committed().entities[kind]
-        return serializer.load_all(self._serializer, kind, entities.items())
+        return loading.load_all(self._serializer, kind, entities.items())
 
     def _committed(self) -> Base:
         objects: dict[str, Fetched | None] = dict.fromkeys([HEAD, *Kind])

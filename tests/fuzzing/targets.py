@@ -32,7 +32,8 @@ from ptb_s3._format.entities import Kind, decode_blob, encode_blob
 from ptb_s3._format.head import Head
 from ptb_s3._format.words import is_bare
 from ptb_s3._keys.keyring import Key, Keyring
-from ptb_s3._values.serializer import PickleSerializer, load_all
+from ptb_s3._values.loading import load_all
+from ptb_s3._values.serializer import PickleSerializer
 from ptb_s3.errors import PersistenceError
 
 OBJECTS = (HEAD, *map(str, Kind))
@@ -83,9 +84,10 @@ class _Careful:
         return CODEC.dumps(value)
 
     def loads(self, data: bytes) -> object:
+        CODEC._take_words()
         if is_bare(data):
-            data = CODEC._words.complete([data])
-        return CODEC._load(CODEC._careful, data)
+            data = CODEC._reader.words.complete([data])
+        return CODEC._reader.load_carefully(data)
 
 
 def _chat() -> Chat:

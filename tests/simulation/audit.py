@@ -22,7 +22,7 @@ from ptb_s3._format.container import HEAD, Header
 from ptb_s3._format.entities import Entities, Kind
 from ptb_s3._format.head import Head, due
 from ptb_s3._storage.contract import Fetched, MemoryStore
-from ptb_s3._values import serializer
+from ptb_s3._values.loading import load_all
 from ptb_s3.errors import DamagedObjectError, PersistenceError
 
 # Times that one process may write a blob anew for its key alone: before it meets another, which
@@ -358,7 +358,7 @@ class Audit:
 
     def _take_apart(self, kind: Kind, key: Any, data: bytes) -> Fields:
         try:
-            value = serializer.load_all(self._serializer, kind, [(key, data)])[key]
+            value = load_all(self._serializer, kind, [(key, data)])[key]
         except PersistenceError as error:
             raise Violation(f"a value of {kind} does not load: {error}") from error
         own = {"conversations": lambda: key[1], "callback_data": lambda: key[1]}

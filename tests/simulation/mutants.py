@@ -30,7 +30,7 @@ from ptb_s3._ptb.group_commit import GroupCommit
 from ptb_s3._ptb.live_objects import LiveObjects
 from ptb_s3._storage.conditional import ConditionalStore
 from ptb_s3._storage.contract import Fetched, PreconditionFailed, Written
-from ptb_s3._values.merge import _Merging
+from ptb_s3._values.three_way_merge import ThreeWayMerge
 from ptb_s3.errors import ConflictError
 from ptb_s3.persistence import S3Persistence
 
@@ -169,11 +169,11 @@ def _due_in_company(base: Base, sealing: str | None, **_: Any) -> list[Kind]:
 # Values ---------------------------------------------------------------------------------------
 
 
-def _equal_is_same(_: _Merging, one: Any, other: Any) -> bool:
+def _equal_is_same(_: ThreeWayMerge, one: Any, other: Any) -> bool:
     return one is other or (type(one) is type(other) and bool(one == other))
 
 
-def _whole_lists(self: _Merging, _: object, ours: object, theirs: object) -> object:
+def _whole_lists(self: ThreeWayMerge, _: object, ours: object, theirs: object) -> object:
     return self._clash(ours, theirs)
 
 
@@ -289,7 +289,9 @@ MUTANTS: Mapping[str, Mutant] = {
     ),
     "mix two branches": _mutant("outsiders", (Head, "takes", _takes_any_branch)),
     # B
-    "take what is equal for the same": _mutant("objects", (_Merging, "_alike", _equal_is_same)),
+    "take what is equal for the same": _mutant(
+        "objects", (ThreeWayMerge, "_alike", _equal_is_same)
+    ),
     "never refresh what holds a set": _mutant("sets", (LiveObjects, "untouched", _never_untouched)),
     "count what was not brought in as seen": _mutant("", (LiveObjects, "refresh", _seen_unseen)),
     "replace what a handler holds": _mutant("nested together", (refresh, "way", _replacing)),
@@ -300,7 +302,7 @@ MUTANTS: Mapping[str, Mutant] = {
         "deliver", (Committer, "transactional", property(_is_transactional, _no_transaction))
     ),
     "let one side's lists and sets win": _mutant(
-        "nested sets", (_Merging, "_combine_elements", _whole_lists)
+        "nested sets", (ThreeWayMerge, "_combine_elements", _whole_lists)
     ),
     "share an id after a fork": _mutant(
         "forks", (Run, "renew", _one_id), (Run, "__init__", _init_with_id)

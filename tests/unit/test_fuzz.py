@@ -22,7 +22,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from telegram import Chat
-from tests.fuzzing import targets
+from tests.fuzzing import cuts, targets
 from tests.fuzzing.__main__ import main
 from tests.fuzzing.effects import EscapedError, none_allowed
 from tests.fuzzing.seeds import seeds
@@ -40,9 +40,9 @@ from tests.fuzzing.targets import (
 from tests.vectors import reference
 
 from ptb_s3._format.container import HEAD, MAX_PAGE
-from ptb_s3._values.marks import TheBot
-from ptb_s3._values.serializer import load_all
-from ptb_s3._values.unpickling import Reading
+from ptb_s3._values.loading import load_all
+from ptb_s3._values.pickling.markers import TheBot
+from ptb_s3._values.pickling.unpickler import Reading
 from ptb_s3.errors import DamagedObjectError
 
 quickly = settings(max_examples=100, deadline=None, database=None, derandomize=True)
@@ -69,11 +69,25 @@ def test_changed_seeds(name: str, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_cut_seeds(name: str) -> None:
-    """Nor do whole seeds, and what is left of them if they end too early."""
+def test_cut_seeds(name: str, pytestconfig: pytest.Config) -> None:
+    """Whole seeds find nothing, and neither do seeds that end too early, at a boundary or not.
+
+    With ``--long`` they are cut at ten times as many places.
+    """
+    places = cuts.many if pytestconfig.getoption("--long") else cuts.chosen
     for seed in seeds(name):
-        for size in range(len(seed), -1, -7):
+        for size in places(name, seed):
             TARGETS[name](seed[:size])
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_cuts_are_chosen(name: str) -> None:
+    """Each seed is tried whole and empty, and intact ones are cut at boundaries within."""
+    for seed in seeds(name):
+        assert {0, len(seed)} <= set(cuts.chosen(name, seed)) <= set(cuts.many(name, seed))
+    assert any(
+        0 < place < len(seed) for seed in seeds(name) for place in cuts.boundaries(name, seed)
+    )
 
 
 def message_pack() -> st.SearchStrategy[bytes]:

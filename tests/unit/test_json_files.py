@@ -15,7 +15,8 @@ from telegram.ext import DictPersistence
 from ptb_s3._format.entities import Entities, Kind
 from ptb_s3._transfer.json_files import read_json, write_json
 from ptb_s3._transfer.maps import join
-from ptb_s3._values.serializer import PickleSerializer, load_all
+from ptb_s3._values.loading import load_all
+from ptb_s3._values.serializer import PickleSerializer
 from ptb_s3.errors import DamagedFileError, DamagedObjectError, NothingThereError, SettingsError
 
 CODEC = PickleSerializer(trusted=(__name__,))
@@ -122,7 +123,9 @@ def test_nothing_in_it(tmp_path: Path) -> None:
         Custom(),
     ],
 )
-def test_what_json_has_no_form_for(tmp_path: Path, data: object) -> None:
+def test_user_data_without_a_json_form_is_readable_and_refused(
+    tmp_path: Path, data: object
+) -> None:
     """Data that would come back as another is written readable, and refused when it is read."""
     write_json(tmp_path / "new.json", entities(user_data={1: data}))
     assert "$" in (tmp_path / "new.json").read_text()
@@ -130,8 +133,8 @@ def test_what_json_has_no_form_for(tmp_path: Path, data: object) -> None:
         read_json(tmp_path / "new.json")
 
 
-def test_what_else_json_has_no_form_for(tmp_path: Path) -> None:
-    """The same holds for the bot's data, callback data and conversations."""
+def test_bot_callback_and_conversation_data_without_a_json_form(tmp_path: Path) -> None:
+    """The bot's data, callback data and conversations are readable then, and refused when read."""
     for state in (
         entities(bot_data={0: {1: 2}}),
         entities(callback_data={("k", "u"): (1.0, {"b": (1,)})}),
@@ -142,7 +145,7 @@ def test_what_else_json_has_no_form_for(tmp_path: Path) -> None:
             read_json(tmp_path / "new.json")
 
 
-def test_a_line_for_each(tmp_path: Path) -> None:
+def test_each_user_has_a_line(tmp_path: Path) -> None:
     """Each user has a line, whose text is as it is; half a character is written by its number."""
     write_json(tmp_path / "new.json", entities(user_data={1: {"name": "Äda"}, 2: {}}))
     assert '"1": {"name": "Äda"},\n' in (tmp_path / "new.json").read_text("utf-8")

@@ -37,8 +37,11 @@ DOORS = {
         "_storage.transport",
     },
     "pickle": {
-        *("_format.words", "_values.main_names", "_values.pickling", "_values.serializer"),
-        *("_values.sets", "_values.shared_strings", "_values.transcoder", "_values.unpickling"),
+        *("_format.words", "_values.loading", "_values.shared_strings", "_values.transcoder"),
+        *("_values.placeholder_pickler", "_values.placeholder_unpickler"),
+        *("_values.pickling.canonical_sets", "_values.pickling.main_names"),
+        *("_values.pickling.pickler", "_values.pickling.reader", "_values.pickling.reductions"),
+        *("_values.pickling.sets", "_values.pickling.unpickler"),
     },
     "pydantic_settings": {"settings"},
     "dotenv": {"settings"},
@@ -57,7 +60,9 @@ PURE = (
     "_storage.listing",
     "_storage.place",
     "_values.callback_data",
+    "_values.diff",
     "_values.merge",
+    "_values.three_way_merge",
 )
 EFFECTS = {"asyncio", "os", "time", "random", "secrets", "socket", "logging", "threading"}
 

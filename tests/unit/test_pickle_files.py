@@ -33,8 +33,9 @@ from telegram.warnings import PTBUserWarning
 from ptb_s3._format.entities import Entities, Kind
 from ptb_s3._transfer.maps import Skipped, join
 from ptb_s3._transfer.pickle_files import read_pickle_persistence, write_pickle_persistence
-from ptb_s3._values.marks import Member
-from ptb_s3._values.serializer import PickleSerializer, load_all
+from ptb_s3._values.loading import load_all
+from ptb_s3._values.pickling.markers import Member
+from ptb_s3._values.serializer import PickleSerializer
 from ptb_s3.errors import (
     DamagedFileError,
     DamagedObjectError,
@@ -441,7 +442,7 @@ class Marked:
         (),
     ],
 )
-def test_the_mark_for_members_gives_nothing_else(args: tuple[object, ...]) -> None:
+def test_the_marker_for_members_gives_nothing_else(args: tuple[object, ...]) -> None:
     """The mark gives members of enums, and no other attribute of anything."""
     with pytest.raises((DamagedObjectError, UnfitTypeError)):
         load_all(CODEC, "user_data", [(1, pickle.dumps(Marked(*args)))])
@@ -577,7 +578,9 @@ def test_nothing_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ("value", "function"), [(Made("a"), "make_order"), (MadeByClass("a"), "MadeByClass.make")]
 )
-async def test_functions(tmp_path: Path, value: object, function: str) -> None:
+async def test_objects_that_take_functions_to_load_are_refused(
+    tmp_path: Path, value: object, function: str
+) -> None:
     """An object that takes a function to load is refused, and the function named."""
     path = await write_ptb(tmp_path / "bot", user_data={1: value})
     with pytest.raises(UntrustedFileError, match="never calls") as caught:
@@ -749,7 +752,7 @@ async def test_older_files(tmp_path: Path) -> None:
     assert not any(taken(tmp_path / "bot").values())
 
 
-async def test_which_file(tmp_path: Path) -> None:
+async def test_a_path_that_may_mean_two_files_is_refused(tmp_path: Path) -> None:
     """A file that is not there, is one of five, or may be two things, is an error that says so."""
     with pytest.raises(NothingThereError, match="bot"):
         taken(tmp_path / "bot")

@@ -27,8 +27,9 @@ from telegram.constants import ChatType
 from telegram.ext import ExtBot, InvalidCallbackData
 
 from ptb_s3._values.diff import ABSENT, changed_fields
+from ptb_s3._values.loading import load_all
 from ptb_s3._values.readable import TAGS, readable
-from ptb_s3._values.serializer import PickleSerializer, load_all
+from ptb_s3._values.serializer import PickleSerializer
 from ptb_s3._values.transcoder import Transcoder
 from ptb_s3.errors import DamagedObjectError
 
@@ -244,7 +245,7 @@ def test_shown(value: object, form: object) -> None:
 
 
 def test_objects_of_the_users_that_belong_to_the_bot() -> None:
-    """A telegram object of a class of the user's is a stand-in with its attributes."""
+    """A telegram object of a class of the user's is a placeholder with its attributes."""
     form = shown(owned(Receipt(7)))
     assert form["$class"] == named("Receipt")
     assert form["total"] == 7
@@ -365,7 +366,7 @@ def test_functions_are_not_called(gadget: bytes) -> None:
     ],
 )
 def test_what_does_not_fit_is_damage(gadget: bytes) -> None:
-    """What makes no sense gives no value; a pickle cannot change the stand-ins of all others."""
+    """What makes no sense gives no value; a pickle cannot change the placeholders of all others."""
     try:
         form = readable(load_all(Transcoder(), "user_data", [(1, gadget)])[1])
     except DamagedObjectError:

@@ -13,8 +13,9 @@ import typer
 from telegram.error import BadRequest
 from telegram.ext import ExtBot, Job
 
+from ptb_s3._values.loading import load_all
 from ptb_s3._values.remedies import remedies, remedy
-from ptb_s3._values.serializer import PickleSerializer, load_all
+from ptb_s3._values.serializer import PickleSerializer
 from ptb_s3.errors import SerializationError, UnknownTypeError
 
 CODEC = PickleSerializer(trusted=("shop",))
@@ -46,7 +47,7 @@ VALUES: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_what_helps(name: str) -> None:
+def test_each_class_has_its_remedy(name: str) -> None:
     """Nobody is sent to `trusted` for what is no class of theirs."""
     value, expected = VALUES[name]
     with pytest.raises(SerializationError, match=expected) as caught:
@@ -66,12 +67,12 @@ def test_what_helps(name: str) -> None:
         ("__main__", "Thing", "your own"),
     ],
 )
-def test_what_helps_by_name(module: str, name: str, expected: str) -> None:
+def test_a_remedy_takes_but_the_name_of_a_class(module: str, name: str, expected: str) -> None:
     """Without the class at hand, too, and without an import."""
     assert expected in remedy(module, name)
 
 
-def test_what_helps_against_several() -> None:
+def test_remedies_of_several_classes_are_said_once() -> None:
     """Each line is said once, of all that it is for."""
     names = [("numpy", "ndarray"), ("numpy", "dtype"), ("gone", "Cart")]
     assert remedies(names, "--trusted") == (
@@ -80,7 +81,7 @@ def test_what_helps_against_several() -> None:
     )
 
 
-def test_what_helps_at_a_start() -> None:
+def test_remedies_for_classes_that_are_gone_at_a_start() -> None:
     """A class that is gone is no class to name in `trusted`, unless it may be the user's."""
     names = b"ctelegram.files.location\nLocation\n", b"cshop.old\nCart\n", b"c__main__\nCart\n"
     with pytest.raises(UnknownTypeError) as caught:

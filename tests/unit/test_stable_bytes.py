@@ -156,7 +156,7 @@ GRAPHS = st.recursive(
 
 @given(value=GRAPHS)
 @settings(max_examples=120, deadline=None, database=None)
-def test_copied_and_loaded_it_has_the_same_bytes(value: object) -> None:
+def test_a_value_copied_and_loaded_has_the_same_bytes(value: object) -> None:
     """Sets, paths, zones, enums, names of attributes: what is the same is written the same."""
     data = CODEC.dumps(value)
     assert CODEC.dumps(copy.deepcopy(value)) == data
@@ -169,8 +169,8 @@ def test_copied_and_loaded_it_has_the_same_bytes(value: object) -> None:
 
 @given(value=GRAPHS)
 @settings(max_examples=50, deadline=None, database=None)
-def test_with_words_it_has_the_same_bytes(value: object) -> None:
-    """Nor does it matter that a store has words, and which."""
+def test_a_value_has_the_same_bytes_in_a_store_with_words(value: object) -> None:
+    """It does not matter whether a store has words, and which."""
     codec = PickleSerializer(trusted=(__name__,)).sharing(lambda: ("name", "red", "maps", "Item"))
     data = codec.dumps(value)
     assert codec.dumps(copy.deepcopy(value)) == data
@@ -226,7 +226,7 @@ def test_processes_with_other_hashes_write_the_same_bytes() -> None:
     assert len(written.pop()) > 10_000
 
 
-def test_what_a_set_looks_like() -> None:
+def test_sets_come_first_in_a_pickle() -> None:
     """As FORMAT.md allows any pickle: sets come first, and the value refers to them."""
     data = CODEC.dumps([{3, 1, 2}, "b", {"b", "a"}, frozenset()])
 
@@ -237,7 +237,7 @@ def test_what_a_set_looks_like() -> None:
     assert pickle.loads(data) == [{1, 2, 3}, "b", {"a", "b"}, frozenset()]  # noqa: S301 - from above
 
 
-def test_what_is_one_set_stays_one() -> None:
+def test_a_shared_set_stays_one_object() -> None:
     """Elements and sets that stand elsewhere too are the same objects after a load."""
     item, tags = Item("tea", frozenset({"a", "b"})), {"x", "y"}
     value = [tags, {"i": item, "t": tags}, {item, Item("milk")}, item.price, {Item("x", item)}]

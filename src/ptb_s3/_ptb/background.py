@@ -10,7 +10,7 @@ from ptb_s3._engine.loop_locks import running
 from ptb_s3._engine.repository import Repository
 from ptb_s3._format.entities import MANY_ALIKE, Kind
 from ptb_s3._format.words import MAX_WORDS
-from ptb_s3._values import serializer as _codec
+from ptb_s3._values.loading import load_all
 from ptb_s3._values.serializer import PickleSerializer, Serializer
 from ptb_s3._values.shared_strings import common_words, sample
 from ptb_s3.errors import PersistenceError
@@ -89,6 +89,6 @@ class Blobs:
             return
         some = sample(self._repository.base.entities[kind])
         with contextlib.suppress(PersistenceError):  # whoever asks for such a value, learns of it
-            values = _codec.load_all(self._serializer, kind, some)
+            values = load_all(self._serializer, kind, some)
             await asyncio.sleep(0)  # each of the two holds the loop for some milliseconds
             self._repository.suggest(common_words(list(values.values())))

@@ -21,7 +21,7 @@ from ptb_s3._ptb.intake import Said, Staging
 from ptb_s3._ptb.live_objects import LiveObjects, Poller, Sync
 from ptb_s3._ptb.save_watch import Asked
 from ptb_s3._ptb.shutdown import Stop
-from ptb_s3._values.saved_forms import Unsaved
+from ptb_s3._values.partial_saves import Unsaved
 from ptb_s3._values.serializer import Serializer
 from ptb_s3.errors import ConflictError, OvertakenError, PersistenceError, StorageUnavailableError
 

@@ -10,10 +10,10 @@ from ptb_s3._engine.repository import Repository
 from ptb_s3._format.entities import EntityKey, Kind
 from ptb_s3._ptb.calls import Update
 from ptb_s3._values import serializer as _codec
-from ptb_s3._values.sameness import alike
-from ptb_s3._values.saved_forms import DIVISIBLE, Forms, Refusal, Unsaved
+from ptb_s3._values.equality import alike
+from ptb_s3._values.partial_saves import DIVISIBLE, Forms, Refusal, Unsaved
+from ptb_s3._values.pickling.sets import may_make_sets
 from ptb_s3._values.serializer import PickleSerializer, Serializer
-from ptb_s3._values.sets import may_make_sets
 from ptb_s3.errors import OvertakenError, PersistenceError, SerializationError
 
 # Marks of what was refused and said, by entity and part.

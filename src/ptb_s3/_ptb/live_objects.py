@@ -15,10 +15,11 @@ from ptb_s3._engine.repository import Repository
 from ptb_s3._engine.staging import Staged
 from ptb_s3._format.entities import EntityKey, Kind
 from ptb_s3._ptb import refresh as _refresh
-from ptb_s3._values import serializer as _codec
 from ptb_s3._values.allow_list import full_name
-from ptb_s3._values.sameness import alike, essence_by, mark
-from ptb_s3._values.saved_forms import DIVISIBLE, Forms, Unsaved, fill
+from ptb_s3._values.copies import fill
+from ptb_s3._values.equality import alike, essence_by, mark
+from ptb_s3._values.loading import load_all
+from ptb_s3._values.partial_saves import DIVISIBLE, Forms, Unsaved
 from ptb_s3._values.serializer import Serializer
 from ptb_s3.errors import PersistenceError
 
@@ -180,7 +181,7 @@ class LiveObjects:
 
     def fetch_all(self, kind: Kind) -> dict[EntityKey, object]:
         """Return what all entities of a kind are now; as `fetch`."""
-        values = _codec.load_all(self._serializer, kind, self._staged.entities(kind).items())
+        values = load_all(self._serializer, kind, self._staged.entities(kind).items())
         self._staged.catch_up(kind)
         return values
 
@@ -200,7 +201,7 @@ class LiveObjects:
     def _load(self, kind: Kind, key: EntityKey, data: bytes | None) -> object | None:
         if data is None:
             return None
-        return _codec.load_all(self._serializer, kind, [(key, data)])[key]
+        return load_all(self._serializer, kind, [(key, data)])[key]
 
     def refresh(
         self, kind: Kind, key: EntityKey, live: object, pristine: Callable[[], object]

@@ -12,7 +12,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from ptb_s3._format.entities import EntityKey, Entries, Kind
-from ptb_s3._values.serializer import PickleSerializer, Serializer, load_all, put_past_collector
+from ptb_s3._values.loading import load_all, put_past_collector
+from ptb_s3._values.serializer import PickleSerializer, Serializer
 from ptb_s3.errors import PersistenceError
 
 # Seconds for which the collector stays paused after the last piece has arrived. Pieces of a state

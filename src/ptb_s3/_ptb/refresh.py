@@ -19,7 +19,8 @@ from telegram import TelegramObject
 
 from ptb_s3._values.allow_list import is_value_type
 from ptb_s3._values.attributes import attributes, is_of_python, set_attributes
-from ptb_s3._values.sameness import SCALARS, Essence, alike, essence, mark
+from ptb_s3._values.canonical_form import essence
+from ptb_s3._values.equality import SCALARS, Essence, alike, mark
 from ptb_s3.errors import PersistenceError
 
 # Makes a live object what a fresh one of its class is, which may lose parts to it.

@@ -18,7 +18,7 @@ from ptb_s3._ptb.internals import App, Internals, Marks, left_alone
 from ptb_s3._ptb.live_objects import LiveObjects
 from ptb_s3._ptb.refresh import become
 from ptb_s3._values import callback_data
-from ptb_s3._values.saved_forms import fill
+from ptb_s3._values.copies import fill
 from ptb_s3.errors import PersistenceError
 
 _KINDS: Final = (Kind.USER_DATA, Kind.CHAT_DATA)

@@ -1,4 +1,8 @@
-"""Files that are taken over or handed out: read whole, and written whole or not at all."""
+"""Files that are imported or exported: read whole, and written whole or not at all.
+
+An export holds all that the bot knows, in plain text. So it is readable by its owner alone from the
+first byte on, and takes the place of another file only by an atomic rename.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,11 @@ from ptb_s3.errors import NothingThereError, PersistenceError, SettingsError
 
 
 def read_whole(path: Path) -> bytes:
-    """Return what is in a file.
+    """Return the content of a file.
 
     Raises:
         NothingThereError: There is no such file.
-        SettingsError: It cannot be read.
+        SettingsError: It cannot be read, such as for want of permission.
     """
     try:
         return path.read_bytes()
@@ -26,10 +30,14 @@ def read_whole(path: Path) -> bytes:
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
-    """Make sure that a file can be written without the loss of another.
+    """Refuse a path at which a file cannot be written without the loss of another.
+
+    Args:
+        path: The path.
+        overwrite: Whether a file that is there may be lost.
 
     Raises:
-        SettingsError: There is one, and it is not to be overwritten; or it is no file at all.
+        SettingsError: There is a file that is not to be overwritten, or a directory.
     """
     if path.is_dir():
         raise SettingsError(f"{str(path)!r} is a directory. Give the name of a file.")
@@ -41,14 +49,20 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
 
 
 def write_whole(path: Path, data: bytes, *, overwrite: bool) -> None:
-    """Put a file in its place in one step, durable, and for nobody but its owner to read.
+    """Write a file in one step, durably, and for nobody but its owner to read.
+
+    Args:
+        path: The file.
+        data: Its content.
+        overwrite: Whether a file that is there may be replaced.
 
     Raises:
-        SettingsError: It may not be overwritten, or there is no way to write there.
-        PersistenceError: It cannot be written. What was there before is there still.
+        SettingsError: A file is there already, or there is no way to write there.
+        PersistenceError: The file cannot be written. A file that was there is there still.
     """
     try:
-        # Made with mode 0600. Beside it, so that to rename it is one step.
+        # mkstemp makes it with mode 0600. In the same folder, since a rename is atomic only within
+        # one file system.
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "wb") as file:

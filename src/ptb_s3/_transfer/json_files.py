@@ -1,7 +1,19 @@
-"""JSON as PTB's DictPersistence takes and gives it, and readable JSON where that has no form.
+"""JSON files, as PTB's DictPersistence has them, with readable forms where JSON has none.
 
-DictPersistence keeps no file of its own: it gives five texts, and takes them. A file of ours holds
-all five maps by its names for them.
+DictPersistence keeps no file of its own: it gives five texts, and takes them. A file here holds all
+five maps, by DictPersistence's names for them:
+
+    {
+    "user_data": {
+    "7": {"name": "Ann"}
+    },
+    "bot_data": {
+    "since": {"$date": "2026-11-29"}
+    }
+    }
+
+A file whose values are plain data can be read again. One with tags of `_values.readable`, such as
+`$date`, is for people only: `read_json` refuses it.
 """
 
 from __future__ import annotations
@@ -21,25 +33,25 @@ from ptb_s3._values.readable import TAGS, Readable, readable
 from ptb_s3._values.transcoder import Transcoder
 from ptb_s3.errors import DamagedFileError
 
-# What a file may call a map: DictPersistence's attribute, or its argument, which is a text.
+# End of the name of a map that is a text: DictPersistence's argument. Its attribute has none.
 _SUFFIX: Final = "_json"
 
 
 def read_json(
     path: Path, *, progress: Progress | None = None, skip: Skip | None = None
 ) -> dict[Kind, Entities]:
-    """Return what a file of DictPersistence's JSON holds, serialised as S3Persistence would.
+    """Return the entities of a file of DictPersistence's JSON, serialised as S3Persistence would.
 
     Args:
         path: A file that holds an object with members such as `user_data` or `user_data_json`,
             each of them an object or a text that holds one.
         progress: Told how many entities are done, and how many there are.
-        skip: Told what is left out since it cannot be taken over. None: that is an error.
+        skip: Told each part that is left out since it cannot be imported. None: that is an error.
 
     Raises:
         NothingThereError: There is no such file.
-        DamagedFileError: It is not what DictPersistence takes, or holds readable forms of what
-            JSON has none for.
+        DamagedFileError: DictPersistence does not take it, or it holds readable forms of values
+            that JSON has none for.
         SettingsError: It cannot be read.
     """
     maps = _members(path)
@@ -67,8 +79,8 @@ def write_json(
 ) -> None:
     """Write a file of JSON, for nobody but its owner to read.
 
-    `DictPersistence` takes what is plain data, each member as a text; `read_json` takes the file.
-    Everything else is in the forms of `_values.readable`, and for people only.
+    Plain data is written so that `read_json` takes the file, and DictPersistence each member as a
+    text. Everything else gets its readable form.
 
     Args:
         path: The file.
@@ -122,7 +134,7 @@ def _parse(path: Path, text: str | bytes) -> object:
 
 
 def _holds_tag(value: object) -> bool:
-    """Tell whether there is a form in it that `readable` makes of what is no plain data."""
+    """Return whether JSON holds a readable form of something that is no plain data."""
     left = [value]
     while left:
         part = left.pop()
@@ -136,7 +148,7 @@ def _holds_tag(value: object) -> bool:
 
 
 def _data(value: object) -> Readable:
-    """Write a user's or chat's data so that DictPersistence takes it, if it can."""
+    """Return a user's or chat's data in a form that DictPersistence takes, if there is one."""
     if type(value) is not dict:
         return readable(value)
     if all(map(_is_taken, value)):
@@ -145,9 +157,9 @@ def _data(value: object) -> Readable:
 
 
 def _is_taken(key: object) -> bool:
-    """Tell whether DictPersistence, which makes a number of each key that looks like one, takes it.
+    """Return whether DictPersistence gives back a key of one user's or chat's data as it was.
 
-    So it is with the keys of one user's or chat's data; those further down it leaves as they are.
+    It makes a number of each such key that looks like one. Keys further down it leaves as they are.
     """
     if type(key) is not str:
         return type(key) is int and type(readable(key)) is int
@@ -166,10 +178,10 @@ def _callbacks(data: CallbackData | None) -> Readable:
 
 
 def _encode(forms: Mapping[str, Readable]) -> bytes:
-    """Write a line for each user, chat and conversation, to look at and to search."""
+    """Return the file's content: a line for each user, chat and conversation, to search in."""
     try:
         return _lines(forms, ensure_ascii=False).encode()
-    except UnicodeEncodeError:  # half of a character that takes two
+    except UnicodeEncodeError:  # a lone surrogate: half of a character that takes two
         return _lines(forms, ensure_ascii=True).encode()
 
 

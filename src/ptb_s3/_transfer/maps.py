@@ -1,4 +1,13 @@
-"""PTB's five maps, as its own persistences keep them: to entities and back."""
+"""PTB's five maps, as its own persistences keep them: to entities and back.
+
+{"user_data": {7: {...}}, "conversations": {"order": {(7, 7): 2}}, "bot_data": {...}, ...}
+    | split                                            ^ join
+    v                                                  |
+{Kind.USER_DATA: {7: {...}}, Kind.CONVERSATIONS: {("order", (7, 7)): 2}, ...}      values
+    | serialise                                        ^ load
+    v                                                  |
+the same by kind and key, as bytes                                                 entities
+"""
 
 from __future__ import annotations
 
@@ -23,26 +32,28 @@ from ptb_s3._format.entities import (
 from ptb_s3._format.words import MAX_WORDS
 from ptb_s3._values import callback_data
 from ptb_s3._values.callback_data import CallbackData
-from ptb_s3._values.marks import RESERVED
-from ptb_s3._values.serializer import PickleSerializer, Serializer, load_all
+from ptb_s3._values.loading import load_all
+from ptb_s3._values.pickling.markers import RESERVED
+from ptb_s3._values.serializer import PickleSerializer, Serializer
 from ptb_s3._values.shared_strings import common_words, sample
 from ptb_s3.errors import DamagedFileError, SerializationError
 
 _T = TypeVar("_T")
 
-# Told how many entities are done, and how many there are.
 Progress = Callable[[int, int], None]
-# The values of all entities.
+"""Told how many entities are done, and how many there are."""
+
 Values = dict[Kind, dict[EntityKey, object]]
+"""The values of all entities, by kind and key."""
 
 
 class Skipped(NamedTuple):
-    """What is left out of an import.
+    """Record of a part that is left out of an import.
 
     Attributes:
         kind: Name of its kind; None: it is of none that PTB has.
         key: The entity's key; None: all of the kind.
-        reason: Why, as the end of a sentence.
+        reason: Why it is left out, as the end of a sentence.
     """
 
     kind: str | None
@@ -50,20 +61,21 @@ class Skipped(NamedTuple):
     reason: str
 
 
-# Told what is left out.
 Skip = Callable[[Skipped], None]
+"""Told each part that is left out."""
 
 
 def split(file: Path, maps: Mapping[Any, Any], skip: Skip | None = None) -> Values:
     """Return the values of all entities, by kind and key.
 
     Args:
-        file: Where they come from, for errors.
-        maps: What PTB keeps, by the names of the kinds. None: nothing.
-        skip: Told what is left out since it is not what PTB keeps. None: that is an error.
+        file: The file that they come from, for errors.
+        maps: PTB's maps, by the names of the kinds. A map of None has nothing in it.
+        skip: Told each part that is left out, as it is not of the shape that PTB keeps. None: that
+            is an error.
 
     Raises:
-        DamagedFileError: It is not what PTB keeps.
+        DamagedFileError: A map is not of the shape that PTB keeps.
     """
     values: Values = {kind: {} for kind in Kind}
     for kind in Kind:
@@ -96,7 +108,13 @@ def _split_kind(file: Path, kind: Kind, data: Any) -> dict[EntityKey, object]:  
 
 
 def join(values: Values) -> dict[str, Any]:
-    """Undo `split`. The bot's data is left out if there is none, so that PTB makes it anew."""
+    """Return PTB's maps made of the values of entities, which undoes `split`.
+
+    The bot's data is left out if there is none, so that PTB makes it anew.
+
+    Args:
+        values: The values, by kind and key.
+    """
     conversations: defaultdict[str, dict[object, object]] = defaultdict(dict)
     for key, state in values[Kind.CONVERSATIONS].items():
         name, parts = cast("tuple[str, tuple[int | str, ...]]", key)
@@ -122,18 +140,18 @@ def serialise(
     vet: Callable[[], str | None] = lambda: None,
     skip: Skip | None = None,
 ) -> dict[Kind, Entities]:
-    """Return entities as bytes.
+    """Return entities as bytes, by kind and key.
 
     Args:
-        file: Where they come from, for errors.
+        file: The file that they come from, for errors.
         values: Their values.
-        serializer: What makes bytes of them.
+        serializer: Makes bytes of them.
         progress: Told how many are done, and how many there are.
-        vet: Asked after each value why it is to be left out; None: it is not.
-        skip: Told what is left out. None: what cannot be saved is an error.
+        vet: Asked after each value for the reason to leave it out; None: there is none.
+        skip: Told each entity that is left out. None: one that cannot be saved is an error.
 
     Raises:
-        DamagedFileError: One of them cannot be saved.
+        DamagedFileError: One of them cannot be saved, or is too large.
     """
     counted = _counter(values, progress)
     entities: dict[Kind, Entities] = {kind: {} for kind in Kind}
@@ -157,9 +175,14 @@ def serialise(
 def share_words(
     state: Mapping[Kind, Entities], progress: Progress | None
 ) -> tuple[dict[Kind, Entities], tuple[str, ...]]:
-    """Return the first entities of a store so that they share words, and these words.
+    """Return the first entities of a store in a form that shares words, and the words.
 
-    Values with the bot in them, or with classes of one's own, stay as they are: nobody's code runs.
+    `_values.shared_strings` explains words. Values with the bot in them, or with classes of one's
+    own, stay as they are, since nobody's code runs here.
+
+    Args:
+        state: Entities by kind, as bytes without words.
+        progress: Told how many entities are done, and how many there are.
     """
     counted = _counter({kind: state[kind] for kind in MANY_ALIKE}, progress)
     plain, shared = PickleSerializer(trusted=()), dict(state)
@@ -186,7 +209,12 @@ def _loaded(
 def load(
     state: Mapping[Kind, Entities], serializer: Serializer, progress: Progress | None
 ) -> Values:
-    """Return the values of entities.
+    """Return the values of entities, by kind and key.
+
+    Args:
+        state: The entities, as bytes.
+        serializer: The serializer that made them.
+        progress: Told how many are done, and how many there are.
 
     Raises:
         DamagedObjectError: Some bytes do not give a value.
@@ -198,7 +226,12 @@ def load(
 def _counter(
     kinds: Mapping[Kind, Mapping[EntityKey, Any]], progress: Progress | None
 ) -> Callable[[Iterable[_T]], Iterator[_T]]:
-    """Return what counts entities of all kinds while they are gone through."""
+    """Return a generator function that reports progress over the entities of all kinds.
+
+    Args:
+        kinds: All entities, to know how many there are.
+        progress: Told how many are done, and how many there are; None: nobody is.
+    """
     total, done = sum(map(len, kinds.values())), 0
 
     def counted(items: Iterable[_T]) -> Iterator[_T]:

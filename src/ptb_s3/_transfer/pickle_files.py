@@ -1,6 +1,13 @@
-"""Files of PTB's PicklePersistence; in either direction, nobody's code runs.
+"""Files of PTB's PicklePersistence, read and written without anybody's code.
 
-PTB keeps its five maps in one file, as a dict by their names, or each in a file of its own.
+PTB keeps its five maps in one file, as a dict by their names, or each in a file of its own:
+
+    bot.pickle                                         {"user_data": {...}, "chat_data": {...}, ...}
+    bot.pickle_user_data, bot.pickle_chat_data, ...    {7: {...}, ...}
+
+Both directions are vetted by names alone. An import takes only classes that the bot would load. An
+export names only such classes, as PicklePersistence has no allow-list: it calls whatever a file
+names.
 """
 
 from __future__ import annotations
@@ -14,9 +21,9 @@ from ptb_s3._format.entities import Entities, Kind
 from ptb_s3._transfer.files import read_whole, refuse_existing, write_whole
 from ptb_s3._transfer.maps import Progress, Skip, Skipped, join, load, serialise, split
 from ptb_s3._values.allow_list import check_trusted, is_within
+from ptb_s3._values.loading import no_collection
 from ptb_s3._values.placeholders import Placeholders
 from ptb_s3._values.remedies import remedies
-from ptb_s3._values.serializer import no_collection
 from ptb_s3._values.transcoder import Transcoder
 from ptb_s3.errors import (
     DamagedFileError,
@@ -26,9 +33,10 @@ from ptb_s3.errors import (
     UntrustedFileError,
 )
 
-# Module and name, as a pickle has them.
 _Name: TypeAlias = tuple[str, str]
-# The maps that PTB does not load a single file without.
+"""Module and qualified name, as a pickle has them."""
+
+# Maps without which PTB does not load a single file.
 _NEEDED: Final = {Kind.USER_DATA, Kind.CHAT_DATA, Kind.CONVERSATIONS}
 
 
@@ -40,21 +48,21 @@ def read_pickle_persistence(
     note: Skip = lambda _: None,
     skip_unreadable: bool = False,
 ) -> dict[Kind, Entities]:
-    """Return what PicklePersistence keeps at a path, serialised as S3Persistence would.
+    """Return the entities of PicklePersistence's file or files, serialised as S3Persistence would.
 
     Args:
-        path: The file or, if they are five, what their names begin with.
+        path: The file or, if they are five, the beginning of their names.
         trusted: Modules whose classes may be taken over, with their submodules. None is imported.
         progress: Told how many entities are done, and how many there are.
-        note: Told what is left out: whatever PTB would not load either and, if that is asked for,
-            what cannot be taken over.
-        skip_unreadable: Whether to leave that out; else it is an error.
+        note: Told each part that is left out: parts that PTB would not load either and, with
+            `skip_unreadable`, parts that cannot be taken over.
+        skip_unreadable: Whether to leave the latter out. Otherwise they are an error.
 
     Raises:
         NothingThereError: There is no such file.
         UntrustedFileError: Classes are needed that cannot be used, or functions. Names all of them.
         DamagedFileError: It is truncated, or no file of PicklePersistence's.
-        SettingsError: It cannot be read, or it is not clear which one is meant.
+        SettingsError: It cannot be read, or it is not clear which file is meant.
     """
     check_trusted(trusted)
     transcoder = Transcoder()
@@ -66,7 +74,7 @@ def read_pickle_persistence(
             vet = vetting.reason if skip_unreadable else vetting.gather
             entities = serialise(path, values, transcoder, progress, vet=vet, skip=skip)
         except DamagedFileError:
-            # Stand-ins may be what keeps it from loading.
+            # Placeholders may be what keeps it from loading, and the untrusted class is the cause.
             vetting.refuse(path, "read", transcoder.family)
             raise
         vetting.refuse(path, "read", vetting.gathered)
@@ -83,8 +91,7 @@ def write_pickle_persistence(
 ) -> None:
     """Write a single file that PicklePersistence loads, for nobody but its owner to read.
 
-    PicklePersistence has no allow-list: it calls whatever a file names. So nothing is written
-    that the bot would not load, as far as that can be told without an import.
+    Nothing is named in it that the bot would not load, as far as can be told without an import.
 
     Args:
         path: The file.
@@ -154,14 +161,14 @@ def _load(path: Path, transcoder: Transcoder) -> object:
 
 
 class _Vetting:
-    """Tells of the names in values whether a bot would load them.
+    """Vetting of the names in values: would a bot load them?
 
     Args:
-        family: What stands for all that was named in the file.
+        family: The placeholders for all that was named in the file.
         trusted: Modules whose classes may be used, and those of their submodules.
 
     Attributes:
-        gathered: The names in all values so far that could be used by no bot, or are not trusted.
+        gathered: The names in all values that were gathered so far.
     """
 
     def __init__(self, family: Placeholders, trusted: Sequence[str]) -> None:
@@ -174,7 +181,7 @@ class _Vetting:
         self.gathered |= self._named()
 
     def reason(self) -> str | None:
-        """Return why the value that was written last is to be left out; None: it is not."""
+        """Return the reason to leave out the value that was written last, or None."""
         unfit, untrusted, functions = self._sorted(self._named())
         if unfit:
             return f"the installed python-telegram-bot has no such {', '.join(unfit)}"
@@ -183,7 +190,12 @@ class _Vetting:
         return f"to load it takes functions: {', '.join(functions)}" if functions else None
 
     def refuse(self, path: Path, action: str, names: Iterable[_Name]) -> None:
-        """Refuse a file that needs these names, if any of them cannot be used.
+        """Refuse a file that needs names of which any cannot be used.
+
+        Args:
+            path: The file, for the error.
+            action: Participle of what cannot be done with it, such as ``"read"``.
+            names: The names that it needs.
 
         Raises:
             UntrustedFileError: At least one cannot.
@@ -203,7 +215,7 @@ class _Vetting:
         return named
 
     def _sorted(self, names: Iterable[_Name]) -> tuple[list[str], list[_Name], list[str]]:
-        """Part names that cannot be used: by reason, each sorted."""
+        """Return the names that cannot be used, sorted: unknown to PTB, untrusted, functions."""
         names = set(names)
         unfit = {name for name in names if name in self._family.unfit or _is_missing(*name)}
         left = names - unfit
@@ -213,7 +225,7 @@ class _Vetting:
 
 
 def _is_missing(module: str, name: str) -> bool:
-    """Tell of a name whether it is of a class that the installed PTB does not have."""
+    """Return whether a name is of telegram's, and the installed PTB does not have it."""
     if not is_within(module, ["telegram"]):
         return False
     try:

@@ -1,4 +1,8 @@
-"""The attributes of an object, in its dictionary and in slots."""
+"""Attributes of objects, in their dictionaries and in slots.
+
+`vars()` leaves out slots, and names alone do not tell slots apart. So attributes are a dictionary
+in which an entry of ``__dict__`` has its name as key, and a slot has its descriptor.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +11,21 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, Final
 
-# Slots that are there for Python's sake.
+# Slots that Python makes for itself.
 _OWN: Final = {"__dict__", "__weakref__"}
 _ABSENT: Final = object()
-# Flag of a class that is not built in, as in C's Py_TPFLAGS_HEAPTYPE.
+# Flag of a class that is not built in. From CPython's object.h (Py_TPFLAGS_HEAPTYPE).
 _HEAP: Final = 1 << 9
 
 
 def attributes(obj: object) -> dict[Any, Any]:
     """Return an object's attributes, including those in slots.
 
-    Those in slots are read by their descriptors: a class may have a slot of the name that its base
-    has one of, and private names differ in each class, so a name alone does not say which.
+    A class may have a slot of the same name as a slot of its base, and private names differ in each
+    class, so slots are read and keyed by their descriptors.
+
+    Returns:
+        Values by name, or by descriptor for a slot. Slots that were never set are left out.
     """
     found: dict[Any, Any] = dict(getattr(obj, "__dict__", {}))
     for slot in _slots(_class(obj)):
@@ -29,11 +36,13 @@ def attributes(obj: object) -> dict[Any, Any]:
 
 
 def set_attributes(obj: object, wanted: Mapping[Any, Any]) -> None:
-    """Make these an object's attributes, in their order; of those that are the same, none is set.
+    """Give an object these attributes and no others, in their order.
+
+    What is the same is not touched.
 
     Args:
         obj: The object.
-        wanted: As `attributes` gives them, of it or of another object of its class.
+        wanted: Attributes as `attributes` gives them, of this or another object of its class.
     """
     own = getattr(obj, "__dict__", None)
     if own is not None:
@@ -54,7 +63,7 @@ def set_attributes(obj: object, wanted: Mapping[Any, Any]) -> None:
 
 
 def is_of_python(cls: type) -> bool:
-    """Tell whether a class was defined by a program, and so keeps all it has in attributes."""
+    """Return whether a class was defined in Python, so that its objects keep all in attributes."""
     return bool(cls.__flags__ & _HEAP)
 
 

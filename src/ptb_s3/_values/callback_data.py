@@ -1,6 +1,12 @@
-"""PTB's callback data and its entities: one of each keyboard, and one of each callback query. Pure.
+"""Callback data of PTB, split into entities: one for each keyboard and each callback query. Pure.
 
-So an interval in which one keyboard was sent saves that keyboard, and not a thousand others.
+PTB keeps it as one value. Split, an interval in which one keyboard was sent saves that keyboard,
+and not a thousand others:
+
+| key | value |
+|---|---|
+| `("k", <uuid of the keyboard>)` | `(<access time>, {<uuid of the button>: <data>})` |
+| `("q", <id of the callback query>)` | `<uuid of the keyboard>` |
 """
 
 from __future__ import annotations
@@ -15,7 +21,7 @@ CallbackData = tuple[list[tuple[str, float, dict[str, Any]]], dict[str, str]]
 
 
 def split(data: CallbackData) -> dict[EntityKey, object]:
-    """Make the entities of callback data."""
+    """Return the entities of callback data, by key."""
     keyboards, queries = data
     entities: dict[EntityKey, object] = {
         ("k", uuid): (time, buttons) for uuid, time, buttons in keyboards
@@ -24,7 +30,11 @@ def split(data: CallbackData) -> dict[EntityKey, object]:
 
 
 def join(values: Mapping[tuple[str, str], Any]) -> CallbackData:
-    """Undo `split`; keyboards least recently used first, as PTB's cache has them."""
+    """Return callback data made from its entities, which undoes `split`.
+
+    Returns:
+        Keyboards, the least recently used first, as PTB's cache has them, and callback queries.
+    """
     keyboards = [(name, *value) for (sort, name), value in values.items() if sort == "k"]
     queries = {name: value for (sort, name), value in values.items() if sort == "q"}
     return sorted(keyboards, key=lambda keyboard: keyboard[1]), queries

@@ -1,4 +1,11 @@
-"""What differs between two readable values, field by field."""
+"""Diff of two readable values, field by field.
+
+before   {"cart": ["tea"], "seen": {"$set": [1]}}
+after    {"cart": ["tea", "milk"], "seen": {"$set": [1, 2]}}
+
+['cart'][1]    absent -> "milk"
+['seen']{2}    absent -> 2
+"""
 
 from __future__ import annotations
 
@@ -15,10 +22,10 @@ class _Absent:
         return "absent"
 
 
-# One side of a change, where the field is not there.
 ABSENT: Final = _Absent()
+"""One side of a change, where the field is not there."""
 
-# What these hold is at a number, by a key, or just there. `_values.readable` has their names.
+# Tags whose parts are at a number, by a key, or in no order. `readable` defines them.
 _BY_NUMBER: Final = {"$tuple", "$deque", "$items"}
 _BY_KEY: Final = {"$dict", "$ordereddict", "$counter", "$defaultdict", "$entries"}
 _UNORDERED: Final = {"$set", "$frozenset"}
@@ -26,13 +33,13 @@ _OBJECTS: Final = {"$class", "$telegram"}
 
 
 class Change(NamedTuple):
-    """One field that differs.
+    """Record of one field that differs.
 
     Attributes:
-        path: Where it is, as Python would write it, such as ``"['cart'][2].price"``; empty for the
-            value itself. What is in a set stands in braces.
-        before: What it was, readable; `ABSENT` if it has been added.
-        after: What it is; `ABSENT` if it has been removed.
+        path: Path to it as Python would write it, such as ``"['cart'][2].price"``; empty for the
+            value itself. An element of a set stands in braces.
+        before: Its readable form before; `ABSENT` if it was added.
+        after: Its readable form after; `ABSENT` if it was removed.
     """
 
     path: str
@@ -41,17 +48,18 @@ class Change(NamedTuple):
 
 
 def changed_fields(before: Readable, after: Readable) -> list[Change]:
-    """Return what differs between two values, by path: in order of numbers, else of names.
+    """Return the fields that differ between two values, in order of numbers, else of names.
 
     Args:
-        before: What `readable` gave for the older value.
-        after: What it gave for the newer one.
+        before: The older value, as `readable` gives it.
+        after: The newer one, likewise.
     """
     return list(_changes("", before, after))
 
 
 def _changes(path: str, before: Readable, after: Readable) -> Iterator[Change]:
-    # Not compared as they are: 1, 1.0 and true are equal in Python, and are not the same here.
+    """Yield the changes below a path: of the whole, where the two are of different shapes."""
+    # As JSON, not by `==`, for which 1, 1.0 and true are equal. Here they are not the same.
     (shape, old), (other_shape, new) = _parts(before), _parts(after)
     if shape != other_shape or (shape is None and json.dumps(before) != json.dumps(after)):
         yield Change(path, before, after)
@@ -64,12 +72,13 @@ def _changes(path: str, before: Readable, after: Readable) -> Iterator[Change]:
 
 
 def _by_number(step: str) -> tuple[int, str]:
+    """Return a key that sorts steps by number, so that [10] follows [9]."""
     number = step[1:-1]
     return (int(number) if number.isdecimal() else -1, step)
 
 
 def _parts(form: Readable) -> tuple[str | None, dict[str, Readable]]:
-    """Return what sort of thing it is and its parts by their paths; None for what has none."""
+    """Return the shape of a form, or None if it has no parts, and its parts by their steps."""
     if isinstance(form, list):
         return "list", _by_index(form)
     if not isinstance(form, dict):
@@ -86,6 +95,7 @@ def _parts(form: Readable) -> tuple[str | None, dict[str, Readable]]:
 
 
 def _members(members: Iterable[tuple[str, Readable]]) -> dict[str, Readable]:
+    """Return the parts of a form with a tag, by their steps."""
     parts: dict[str, Readable] = {}
     for name, part in members:
         if name in _BY_NUMBER:
@@ -110,7 +120,7 @@ def _by_key(entries: Readable) -> dict[str, Readable]:
 
 
 def _numbered(parts: Iterable[tuple[str, Readable]]) -> dict[str, Readable]:
-    """Tell apart keys that look alike, as objects may that are equal to nothing but themselves."""
+    """Number keys that look alike, as objects do that are equal to nothing but themselves."""
     seen: Counter[str] = Counter()
     numbered: dict[str, Readable] = {}
     for step, part in parts:
@@ -124,7 +134,7 @@ def _key(key: Readable) -> str:
 
 
 def _python(value: Readable) -> str:
-    """Write something readable as short as Python does, where that leaves no doubt."""
+    """Return a readable form as Python would write the value, where that leaves no doubt."""
     if isinstance(value, dict) and value.keys() == {"$tuple"}:
         items = [_python(item) for item in value["$tuple"]]
         return f"({', '.join(items)}{',' if len(items) == 1 else ''})"

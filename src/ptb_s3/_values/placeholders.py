@@ -1,8 +1,13 @@
-"""Stand-ins: what takes the place of classes that must not be loaded, so that nobody's code runs.
+"""Placeholders for classes that must not be loaded, so that nobody's code runs.
 
-A stand-in knows the name of its class and what a pickle would have done to an object of it: how it
-was made, of what, and which state and items it was given. So the object can be shown, and be
-written out again under the name of its class.
+A placeholder knows the name of its class, and records what a pickle would have done to an object of
+it. So the object can be shown, and be written out again under the name of its class:
+
+    the pickle does                  the placeholder has
+    shop.Cart.__new__(shop.Cart)     a class named "shop.Cart"; how="new", args=()
+    set state {"items": [1]}         state={"items": [1]}
+    append(2), as to a list          items=[2]
+    cart["a"] = 3, as in a dict      entries=[("a", 3)]
 """
 
 from __future__ import annotations
@@ -13,36 +18,36 @@ from typing import Any, ClassVar, Final, Literal, NoReturn, Self, cast
 
 from telegram import Bot
 
-# How pickles make objects: class.__new__(...); class(...); as the member of an enum, by name.
+# Ways in which pickles make objects: class.__new__(...), class(...), the member of an enum by name.
 How = Literal["new", "call", "member"]
 
 
 class PlaceholderType(type):
-    """The class of all stand-ins for classes."""
+    """Metaclass of all placeholders: it records calls where a class would run them."""
 
     def __call__(cls, /, *args: object, **kwargs: object) -> Any:  # noqa: ANN401 - not of type's
-        """Remember a call of what it stands for, be that a class or a function."""
+        """Record a call of the class or function that this stands for."""
         stands_for = cast("type[Placeholder]", cls)
         stands_for.called = True
         return stands_for.remember("call", *args, **kwargs)
 
 
 class Placeholder(tzinfo, metaclass=PlaceholderType):
-    """Stands for an object whose class is not there; any class's is derived from it.
+    """Placeholder for an object: each class that is not there gets a subclass of this one.
 
-    It claims to be a time zone, since a datetime takes nothing else for one, and that may be of a
+    It claims to be a time zone, since a datetime takes nothing else for one, and a zone may be of a
     class of the user's.
 
     Attributes:
-        family: The stand-ins that this one's class belongs to.
-        made: Whether objects were made by its `__new__`, as only a class's are.
+        family: The placeholders that this one's class belongs to.
+        made: Whether objects were made by its `__new__`, which only classes have.
         called: Whether it was called, as a function is.
-        how: How the object was made.
-        args: What it was made of.
-        kwargs: What it was made of, by name.
-        state: What its attributes were set from; None: not at all.
+        how: Way in which the object was made.
+        args: Arguments that it was made with.
+        kwargs: Arguments by name.
+        state: State that its attributes were set from; None: they were not.
         own_bot: Whether it belongs to the bot whose data it lies in, as telegram's objects do.
-        items: What was appended to it, as to a list.
+        items: Items that were appended to it, as to a list.
         entries: Keys and values that were set in it, as in a dict.
     """
 
@@ -60,13 +65,19 @@ class Placeholder(tzinfo, metaclass=PlaceholderType):
     entries: list[tuple[object, object]]
 
     def __new__(cls, /, *args: object, **kwargs: object) -> Self:
-        """Remember what the object would have been made of."""
+        """Record the arguments that the object would have been made with."""
         cls.made = True
         return cls.remember("new", *args, **kwargs)
 
     @classmethod
     def remember(cls, how: How, /, *args: object, **kwargs: object) -> Self:
-        """Return a stand-in for the object that the class would have made."""
+        """Return a placeholder for the object that the class would have made.
+
+        Args:
+            how: Way in which it is made.
+            *args: Arguments that it is made with.
+            **kwargs: Arguments by name.
+        """
         obj = tzinfo.__new__(cls)
         obj.how, obj.args = how, args
         obj.kwargs = {sys.intern(name): arg for name, arg in kwargs.items()}
@@ -75,7 +86,7 @@ class Placeholder(tzinfo, metaclass=PlaceholderType):
         return obj
 
     def __call__(self, *args: object) -> Placeholder:
-        """Remember the call of a class method, which at first looks like an enum's member."""
+        """Record the call of a class method, which at first looks like an enum's member."""
         cls = type(self)
         method = self.args[0] if self.how == "member" else "__call__"
         called: Placeholder = cls.family[cls.__module__, f"{cls.__qualname__}.{method}"](*args)
@@ -90,11 +101,11 @@ class Placeholder(tzinfo, metaclass=PlaceholderType):
         self.entries.append((key, value))
 
     def append(self, item: object) -> None:
-        """Remember an item."""
+        """Record an item, as a list would take it."""
         self.items.append(item)
 
     def extend(self, items: list[object]) -> None:
-        """Remember items."""
+        """Record items, as a list would take them."""
         self.items.extend(items)
 
     def utcoffset(self, _when: datetime | None, /) -> timedelta | None:
@@ -108,11 +119,11 @@ class Placeholder(tzinfo, metaclass=PlaceholderType):
 
 
 class Placeholders(dict[tuple[str, str], type[Placeholder]]):
-    """Stand-ins for classes, by module and name; made when they are first asked for.
+    """Registry of placeholders by module and name, each made when it is first asked for.
 
     Attributes:
-        named: Those that were written, until somebody empties it.
-        unfit: Those of them whose class is there, and did not take what the pickle gave it.
+        named: Names of those that were written, until somebody empties it.
+        unfit: Names of those whose class is there, and did not take what the pickle gave it.
     """
 
     def __init__(self) -> None:
@@ -121,7 +132,7 @@ class Placeholders(dict[tuple[str, str], type[Placeholder]]):
         self.unfit: set[tuple[str, str]] = set()
 
     def __missing__(self, key: tuple[str, str]) -> type[Placeholder]:
-        # Interned, as the names of real classes are, so that they are written alike.
+        # Interned, as the names of real classes are, so that both are written as the same bytes.
         module, name = map(sys.intern, key)
         members = {"__module__": module, "__qualname__": name, "__slots__": (), "family": self}
         made: Any = PlaceholderType("Placeholder", (Placeholder,), members)
@@ -129,9 +140,10 @@ class Placeholders(dict[tuple[str, str], type[Placeholder]]):
         return cast("type[Placeholder]", made)
 
     def functions(self) -> list[str]:
-        """Return the full names of what must be functions: used and named as functions are.
+        """Return the full names that are taken for functions, sorted.
 
-        Nothing is loaded, so there is no other way to know.
+        Nothing is loaded, so all there is to go by is that they are called and named as functions
+        are.
         """
         return sorted(
             f"{module}.{name}"
@@ -145,19 +157,19 @@ def _is_lower(name: str) -> bool:
 
 
 def _interned(state: object) -> object:
-    """Intern the names of attributes as Python does, so that they are written as the bot will."""
+    """Return a state with its names interned as Python has them, so that its bytes are equal."""
     if type(state) is not dict:
         return state
     return {sys.intern(k) if type(k) is str else k: v for k, v in state.items()}
 
 
 class _OwnBot(Bot):
-    """Stands for the bot whose data it is; nothing can be done with it."""
+    """Placeholder for the bot whose data it is: nothing can be done with it, nor to it."""
 
     __slots__ = ()
 
     def __init__(self) -> None:
-        """Make no connection, which a bot's own would prepare for."""
+        """Prepare for no connections, as a bot does."""
 
     def __setstate__(self, state: dict[str, object]) -> NoReturn:
         raise TypeError("a bot's state is not for a pickle to set")

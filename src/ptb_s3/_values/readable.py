@@ -1,8 +1,16 @@
-"""Values as JSON that keeps their types readable, and what differs between two of them.
+"""Readable forms: values as JSON for people to read, which still tells their types.
 
-Plain data is written as it is. Everything else is an object with a member that starts with a
-dollar sign and names the type, such as `{"$tuple": [1, 2]}`; a dict of the user's that could be
-taken for one is written as `{"$dict": [[key, value], ...]}`.
+Plain data is written as it is. Everything else is an object with a *tag*, a member that starts with
+a dollar sign and names the type:
+
+| value | readable form |
+|---|---|
+| `{"name": "Ann"}` | `{"name": "Ann"}` |
+| `(1, 2)` | `{"$tuple": [1, 2]}` |
+| `{3: "x"}`, and a dict with keys that look like tags | `{"$dict": [[3, "x"]]}` |
+| `shop.Cart(total=5)` | `{"$class": "shop.Cart", "total": 5}` |
+| a part that holds itself, one step up | `{"$cycle": 1}` |
+| what lies too deep, or is too much | `{"$cut": "builtins.list"}` |
 """
 
 from __future__ import annotations
@@ -27,18 +35,23 @@ from telegram import Bot, TelegramObject
 from ptb_s3._values.allow_list import full_name
 from ptb_s3._values.placeholders import Placeholder
 
-# Steps from the top: what is nested more deeply could not be written as JSON either.
+# Steps from the top. A value that is nested more deeply could not be written as JSON either.
 _MAX_DEPTH: Final = 100
-# Parts of one value: what is shared again and again would fill any memory once it is written out.
+# Parts of one value. Objects that are shared again and again would fill any memory, written out.
 _MAX_PARTS: Final = 10_000_000
-# Bits of an integer; Python does not write one of more than 4300 decimal digits.
+# Bits of an integer. Python writes none of more than 4300 decimal digits
+# (sys.set_int_max_str_digits).
 _MAX_BITS: Final = 14_000
-# Beyond it, a number is not sorted by its size: it may not be a float's.
+# A number beyond it is not sorted by its size, since a float may not hold it.
 _HUGE: Final = 2**1000
 
-Readable = Any  # None, bool, int, float, str, or a list or dict of these
+Readable = Any
+"""None, bool, int, float, str, or a list or dict of these."""
+
 Render = Callable[[object], Readable]
-_Parts = tuple[Any, Any, Any, Any, Any]  # a stand-in's args, kwargs, state, items and entries
+"""Returns the readable form of a part."""
+
+_Parts = tuple[Any, Any, Any, Any, Any]  # a placeholder's args, kwargs, state, items and entries
 
 _TEXTS: Final[Mapping[type, str]] = {
     decimal.Decimal: "$decimal",
@@ -70,29 +83,26 @@ _MAPPINGS: Final[Mapping[type, str]] = {
     collections.Counter: "$counter",
     collections.defaultdict: "$defaultdict",
 }
-# The members that tell types. An object with one of them is not plain data.
+# Members that tell types. An object with one of them is not plain data.
 TAGS: Final = frozenset(
     {"$dict", "$float", "$int", "$type", "$enum", "$telegram", "$class", "$cycle", "$cut"}
 ).union(*(tags.values() for tags in (_TEXTS, _BYTES, _TIMES, _SEQUENCES, _SETS, _MAPPINGS)))
 
 
 def readable(value: object) -> Readable:
-    """Return a value as something that `json.dumps` writes; the same each time.
-
-    What a value holds of itself is `{"$cycle": steps up}`, and what lies too deep or is too much
-    `{"$cut": type}`.
+    """Return the readable form of a value, which `json.dumps` writes, and the same each time.
 
     Args:
-        value: What `Transcoder.loads` gave.
+        value: A value as `Transcoder.loads` gives it.
     """
     return _Rendering().render(value)
 
 
 class _Rendering:
-    """One value on its way.
+    """Builder for the readable form of one value.
 
     Attributes:
-        above: What the part that is being written is a part of, by id, outermost first.
+        above: Ids of the objects that the current part lies in, outermost first.
         left: How many parts may still be written.
     """
 
@@ -101,7 +111,7 @@ class _Rendering:
         self.left = _MAX_PARTS
 
     def render(self, value: object) -> Readable:
-        """Return one part as something readable."""
+        """Return the readable form of one part."""
         self.left -= 1
         if value is None or type(value) in {bool, str}:
             return value
@@ -121,6 +131,7 @@ class _Rendering:
 
 
 def _number(value: float) -> Readable:
+    """Return a number as JSON has it, or infinity, NaN and huge integers as text."""
     if isinstance(value, int):
         return value if value.bit_length() < _MAX_BITS else {"$int": hex(value)}
     return value if math.isfinite(value) else {"$float": str(value)}
@@ -143,6 +154,7 @@ def _bytes(value: bytes | bytearray, _render: Render) -> Readable:
 
 
 def _time(value: dt.datetime | dt.date | dt.time, render: Render) -> Readable:
+    """Return a time in ISO 8601, with the name of its zone, of which that has but the offset."""
     form: dict[str, Readable] = {_TIMES[type(value)]: value.isoformat()}
     zone = getattr(value, "tzinfo", None)
     if zone is not None and type(zone) is not dt.timezone:
@@ -161,7 +173,7 @@ def _set(value: set[object] | frozenset[object], render: Render) -> Readable:
 
 
 def _order(item: Readable) -> tuple[float, str]:
-    """Sort numbers first, by size, and all else by what it looks like."""
+    """Return a key that sorts numbers first, by size, and all else by its JSON."""
     number = type(item) in {int, float} and abs(item) < _HUGE
     return (float(item) if number else math.inf, json.dumps(item))
 
@@ -173,10 +185,11 @@ def _mapping(value: dict[object, object], render: Render) -> Readable:
 
 
 def _object(value: object, render: Render) -> Readable:
+    """Return the form of an object that has no form by its very type."""
     if isinstance(value, type):
         return {"$type": full_name(value)}
     if isinstance(value, Placeholder):
-        return _stand_in(value, render)
+        return _placeholder(value, render)
     if isinstance(value, Enum):
         return {"$enum": f"{full_name(type(value))}.{value.name}", "value": render(value.value)}
     if isinstance(value, Bot):
@@ -188,13 +201,15 @@ def _object(value: object, render: Render) -> Readable:
 
 
 def _entries(entries: Iterable[tuple[object, object]], render: Render) -> Readable:
+    """Return a dictionary as JSON, or as pairs where its keys are not plain names."""
     pairs = list(entries)
     if all(type(key) is str and not key.startswith("$") for key, _ in pairs):
         return {key: render(value) for key, value in pairs}
     return {"$dict": [[render(key), render(value)] for key, value in pairs]}
 
 
-def _stand_in(obj: Placeholder, render: Render) -> Readable:
+def _placeholder(obj: Placeholder, render: Render) -> Readable:
+    """Return the form of an object whose class was not loaded, by what a pickle did to it."""
     name = full_name(type(obj))
     if obj.how == "member":
         return {"$enum": f"{name}.{'|'.join(obj.args)}"}
@@ -202,7 +217,7 @@ def _stand_in(obj: Placeholder, render: Render) -> Readable:
 
 
 def _reduced(value: object, render: Render) -> Readable:
-    """Write an object of a class on the fixed list as what pickle would make it of again."""
+    """Return the form of an object on the fixed list, by the parts that pickle makes it of."""
     make, args, *rest = _reduce(value)
     state, items, entries = (*rest, None, None, None)[:3]
     made = args[1:] if make.__name__ == "__newobj__" else args
@@ -216,6 +231,7 @@ def _reduce(value: object) -> tuple[Any, ...]:
 
 
 def _instance(name: str, parts: _Parts, render: Render) -> Readable:
+    """Return the form of an object by the name of its class and the parts that pickle has."""
     args, kwargs, state, items, entries = parts
     form: dict[str, Readable] = {"$class": name}
     if args:
@@ -233,7 +249,7 @@ def _instance(name: str, parts: _Parts, render: Render) -> Readable:
 
 
 def _attributes(state: object) -> dict[str, object] | None:
-    """Return the attributes that a state sets, or None if it is of another sort."""
+    """Return the attributes that a pickle's state sets, or None if it is of another sort."""
     # With slots it is a pair: the other attributes, if there are any, and the slots.
     pair = isinstance(state, tuple) and len(state) == len(("attributes", "slots"))
     parts: Iterable[object] = cast("Any", state) if pair else (state,)
@@ -246,6 +262,7 @@ def _attributes(state: object) -> dict[str, object] | None:
 
 
 def _named(fields: dict[Any, Any]) -> dict[str, Any]:
+    """Return the fields whose names cannot be taken for tags."""
     return {k: v for k, v in fields.items() if type(k) is str and not k.startswith("$")}
 
 

@@ -1,4 +1,16 @@
-"""Say what to do about a class that the allow-list keeps out, for each kind that users meet."""
+"""Remedies: advice on a class that the allow-list keeps out, for each kind that users meet.
+
+| the class is | advice |
+|---|---|
+| known by name, such as numpy's, or a PTB job | what to keep in its place |
+| an exception | keep its text, and the name of its class |
+| telegram's | it is of the running bot: keep what it takes to find it again |
+| of the standard library | keep plain data, and make it anew |
+| of a library | keep plain data, or vouch for the library |
+| the bot's own, or of unknown origin | name its module in the option |
+
+Nothing is imported to find out.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +20,7 @@ from collections.abc import Iterable
 from importlib.machinery import PathFinder
 from typing import Final
 
-from ptb_s3._values.own_modules import MAIN, is_foreign
+from ptb_s3._values.first_party import MAIN, is_third_party
 
 FUNCTION: Final = "keep a name in its place, and look the function up by that"
 _EXCEPTION: Final = "keep its text, and the name of its class"
@@ -21,7 +33,7 @@ _LIBRARY: Final = (
 _OWN: Final = "as its module is your own, name it in {option}"
 _UNKNOWN: Final = "if its module is yours, name it in {option}"
 _JOB: Final = "keep its name, and find it by job_queue.get_jobs_by_name()"
-# By full name, or by package.
+# Advice for classes by full name, or by package.
 _BY_NAME: Final = {
     "numpy": "keep .item() of a number, and .tolist() of an array",
     "pandas": "keep .to_dict() of a table, and .to_pydatetime() of a time",
@@ -32,12 +44,12 @@ _BY_NAME: Final = {
 
 
 def remedy(module: str, name: str, option: str = "trusted=(...)") -> str:
-    """Return what helps against a class that is not trusted, as the end of a sentence.
+    """Return advice on a class that is not trusted, as the end of a sentence.
 
     Args:
         module: Name of its module. It is not imported for this.
-        name: Its name in there.
-        option: Where trust is given.
+        name: Its qualified name in there.
+        option: The option in which trust is given, such as ``"--trusted"``.
     """
     top = module.partition(".")[0]
     known = _BY_NAME.get(f"{module}.{name}") or _BY_NAME.get(top)
@@ -53,7 +65,12 @@ def remedy(module: str, name: str, option: str = "trusted=(...)") -> str:
 
 
 def remedies(names: Iterable[tuple[str, str]], option: str) -> str:
-    """Return what helps against several, in sentences: each with the classes that it is for."""
+    """Return advice on several classes, in sentences: each with the classes that it is for.
+
+    Args:
+        names: Module and name of each.
+        option: The option in which trust is given.
+    """
     of: dict[str, list[str]] = {}
     for module, name in sorted(names):
         of.setdefault(remedy(module, name, option), []).append(f"{module}.{name}")
@@ -73,7 +90,7 @@ def _by_place(module: str) -> str:
     file = _file(module)
     if file is None:
         return _UNKNOWN
-    return _LIBRARY if is_foreign(file) else _OWN
+    return _LIBRARY if is_third_party(file) else _OWN
 
 
 def _file(module: str) -> str | None:

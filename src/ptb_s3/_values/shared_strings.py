@@ -1,9 +1,18 @@
-"""Words: what many values of a store have in common, and so stands once in its head.
+"""Shared strings: the words that many values of a store have in common, kept once in its head.
 
 A bot's dictionaries have the same keys for every user. A pickle by itself spells them out each
-time, and each that is loaded has strings of its own. A *bare* value refers to the words of its
-store instead, so that a hundred thousand of them load as fast as one large pickle, and share what
-is the same. FORMAT.md, section 6.1, is the specification.
+time, and each value that is loaded has strings of its own. A *bare* value has no frame of a pickle
+around it, memoizes nothing, and refers to the words of its store by number instead:
+
+    words in head       3 "name"   4 "cart"           (0 to 2 are fixed by the format)
+
+    pickle              PROTO FRAME  EMPTY_DICT MEMOIZE MARK "name" MEMOIZE "Ann" MEMOIZE
+                        "cart" MEMOIZE EMPTY_LIST MEMOIZE SETITEMS  STOP
+    bare value          EMPTY_DICT MARK BINGET 3 "Ann" BINGET 4 EMPTY_LIST SETITEMS
+
+Bare values can be put one after another into one pickle, so a hundred thousand of them load as fast
+as a single large value, and share what is the same. A value that refers to a part of itself needs
+the memo, and stays a pickle. FORMAT.md, section 6.1, is the specification.
 """
 
 from __future__ import annotations
@@ -31,36 +40,37 @@ from ptb_s3._format.words import (
 
 K = TypeVar("K")
 
-# Bytes from which on a value has no bare form: a pickler cuts into frames what is larger.
+# Bytes from which on a value has no bare form: a pickler cuts larger ones into frames. From
+# pickle.py (`_FRAME_SIZE_TARGET`).
 MAX_BARE: Final = 64 * 1024
-# Values to judge by, at least and at most, and the share of them that a word is to stand in.
+# Values that words are chosen by, at least and at most, and the share of them that have a word.
 MIN_VALUES = 64
 _SAMPLE: Final = 200
 _SHARE: Final = 1 / 8
 
-# Numbers of what a pickler has noted from which on it has another operation code to refer to it;
-# and what that looks like, with its number in four bytes, in a pickle of less than `MAX_BARE`.
+# Numbers in the memo from which on a pickler has another opcode to refer to them (LONG_BINGET), and
+# how that looks, with a number of four bytes, in a pickle of less than `MAX_BARE`.
 _OWN: Final = 256
 _OWN_PART: Final = re.compile(rb"(?s)j.(?:[^\x00]\x00|.\x01)\x00")
-# What a pickler has noted, as its `memo` gives it.
 Memo: TypeAlias = Any
+"""The objects that a pickler has memoized, as its `memo` gives them: their numbers, by id."""
 
 
 class Words:
-    """The words of one store, as picklers and unpicklers take them.
+    """Snapshot of one store's words, in the forms that picklers and unpicklers take.
 
     Args:
         spelled: The words that its head names.
 
     Attributes:
-        spelled: The same.
-        objects: What the numbers in a bare value stand for.
-        memo: For a pickler: makes it refer to these.
-        noting: The same, for one that notes what it writes, so that it refers to that by another
-            operation code.
-        numbers: Of each word that the head names.
-        own: The object that is a word, by each word.
-        in_full: Finds one of these in a pickle that spells it out.
+        spelled: As above.
+        objects: The objects that the numbers in a bare value stand for.
+        memo: Memo for a pickler, which then refers to the words.
+        memoizing: The same for a pickler that memoizes what it writes: it refers to that by another
+            opcode, so that a value which needs the memo is found out.
+        numbers: Number of each word that the head names.
+        own: The object that is the word, by each word.
+        in_full: Finds a word in a pickle that spells it out.
     """
 
     def __init__(self, spelled: Sequence[str]) -> None:
@@ -71,32 +81,38 @@ class Words:
         self.own = {word: word for word in self.objects if isinstance(word, str)}
         self.in_full = re.compile(b"|".join(re.escape(spell(word)) for word in spelled))
         self.memo = _memo(self.objects)
-        self.noting = _memo((*self.objects, *(object() for _ in range(len(self.objects), _OWN))))
+        self.memoizing = _memo((*self.objects, *(object() for _ in range(len(self.objects), _OWN))))
         self._looked_up = b"".join(map(_look_up, range(len(self.objects))))
 
     def complete(self, bare: Sequence[bytes]) -> bytes:
-        """Make one pickle of bare values: a list of them, for an unpickler that has the words."""
+        """Return one pickle of bare values: a list of them, for an unpickler that has the words."""
         return framed(self._looked_up + pickle.MARK + b"".join(bare) + pickle.LIST)
 
 
-def has_bare_form(noted: bytes) -> bool:
-    """Tell of a pickle, made with `Words.noting`, whether its value can be written bare.
+def has_bare_form(memoized: bytes) -> bool:
+    """Return whether a value can be written bare.
 
-    It cannot if it is large, or if it refers to what it holds, as it does where a part of the value
-    stands in it twice. Other bytes may look like that, too.
-    """
-    return len(noted) < MAX_BARE and _OWN_PART.search(noted) is None
-
-
-def strip(noted: bytes, fast: bytes) -> bytes | None:
-    """Return the bare form of a value that `has_bare_form`; None: it has none after all.
+    It cannot if it is large, or if it refers to a part of itself, as where one object stands in it
+    twice. Other bytes may look like that, too, and the value is then a pickle without need.
 
     Args:
-        noted: The value, with `Words.noting`.
-        fast: The same, with `Words.memo`, by a pickler that is `fast`, which notes nothing. There
-            is no other difference, unless an object gives another state each time.
+        memoized: The value's pickle, made with `Words.memoizing`.
     """
-    one, other = _single_frame(noted), _single_frame(fast)
+    return len(memoized) < MAX_BARE and _OWN_PART.search(memoized) is None
+
+
+def strip(memoized: bytes, fast: bytes) -> bytes | None:
+    """Return the bare form of a value that `has_bare_form`.
+
+    Args:
+        memoized: The value's pickle, made with `Words.memoizing`.
+        fast: The same, made with `Words.memo` by a pickler that is `fast`, which memoizes nothing.
+
+    Returns:
+        The bare form, or None: the two differ in more than that, as where an object gives another
+        state each time, so neither can be trusted.
+    """
+    one, other = _single_frame(memoized), _single_frame(fast)
     if one is None or other is None:
         return None
     memoize = pickle.MEMOIZE
@@ -104,7 +120,14 @@ def strip(noted: bytes, fast: bytes) -> bytes | None:
 
 
 def sample(entities: dict[K, bytes]) -> list[tuple[K, bytes]]:
-    """Return the newest entities, to judge by; none of the large ones, which have no bare form."""
+    """Return the newest entities, to choose words by.
+
+    Args:
+        entities: Keys and bytes, oldest first.
+
+    Returns:
+        Up to 200 of them, without the large ones, which have no bare form.
+    """
     newest = islice(reversed(entities.items()), _SAMPLE)
     return [(key, data) for key, data in newest if len(data) < MAX_BARE]
 
@@ -112,8 +135,8 @@ def sample(entities: dict[K, bytes]) -> list[tuple[K, bytes]]:
 def common_words(values: Sequence[object]) -> list[str]:
     """Return the names that many of these values have for their parts, the most frequent first.
 
-    Names only, keys of dictionaries and attributes: what they stand for comes from users, as new
-    strings each time, and to find words among them takes longer than it would save.
+    These are keys of dictionaries and names of attributes. The values that they stand for come from
+    users, as new strings each time, and to find words among them takes longer than it would save.
     """
     counted = Counter(name for value in values for name in _names(value))
     least = max(len(values), MIN_VALUES) * _SHARE
@@ -153,6 +176,6 @@ def _look_up(number: int) -> bytes:
 
 
 def _single_frame(pickled: bytes) -> bytes | None:
-    """Return what is between the preamble and the end of a pickle that has one frame."""
+    """Return the opcodes between preamble and end of a pickle of one frame, or None: of others."""
     length = (len(pickled) - PREAMBLE).to_bytes(LENGTH_BYTES, "little", signed=True)
     return pickled[PREAMBLE:-1] if pickled.startswith(OPENING + length) else None

@@ -1,8 +1,16 @@
-"""Put the importable name of ``__main__`` into pickles, where classes of it are named.
+"""Importable name of `__main__`, written into pickles where they name classes of it.
 
-The pickler in C writes the name that a class has in this process. What is found here is replaced;
-where anything else says ``__main__`` as well, such as a text of a user's, that is not for sure, and
-the pickler that is written in Python has to do it.
+A class of the script that runs is `__main__.Basket` here and `bot.Basket` for whoever imports the
+script: another process, `ptb-s3`, a Lambda. Its bytes must be the same in each, so they name `bot`.
+
+The pickler in C writes the name that a class has in this process, so its bytes are edited after:
+
+    ... SHORT_BINUNICODE "__main__" MEMOIZE SHORT_BINUNICODE "Basket" MEMOIZE STACK_GLOBAL ...
+    ... SHORT_BINUNICODE "bot"      MEMOIZE SHORT_BINUNICODE "Basket" MEMOIZE STACK_GLOBAL ...
+
+That is only done where each `__main__` in the bytes is sure to be such a name. A text of a user's
+may say `__main__` as well; the functions here return None then, and the slower pickler in Python
+writes the value (`SlowPickler`), which knows each name as it writes it.
 """
 
 from __future__ import annotations
@@ -10,17 +18,15 @@ from __future__ import annotations
 import pickle
 import struct
 from collections.abc import Sequence
-from typing import Any, Final, TypeAlias
+from typing import Final
 
-from ptb_s3._values.own_modules import MAIN
-
-# What a pickler has noted, as its `memo` gives it.
-Memo: TypeAlias = Any
+from ptb_s3._values.first_party import MAIN
+from ptb_s3._values.shared_strings import Memo
 
 _MAIN: Final = MAIN.encode()
-_PREAMBLE: Final = 2  # bytes: the protocol
-# What stands side by side in a pickle, with the bytes that its length takes: frames, and what is
-# too large for one.
+_PREAMBLE: Final = 2  # bytes: opcode and number of the protocol
+# Opcodes of the parts that stand side by side in a pickle, with the bytes that their length takes:
+# frames, and strings too large for one. From pickle.py.
 _LENGTHS: Final = {
     pickle.FRAME: 8,
     pickle.BINBYTES: 4,
@@ -29,19 +35,22 @@ _LENGTHS: Final = {
     pickle.BINUNICODE8: 8,
     pickle.BYTEARRAY8: 8,
 }
-_SHORT: Final = 255  # the largest number, or length of a text, that takes one byte
+_SHORT: Final = 255  # the largest number, or length of a text in bytes, that takes one byte
 _FRAME: Final = struct.Struct("<cQ")
 
 
 def respell(pickled: bytes, classes: Sequence[type], module: str, memo: Memo) -> bytes | None:
-    """Return a pickle with another name for ``__main__``; None: it is not for sure where that is.
+    """Replace ``__main__`` in a pickle by another name.
 
     Args:
-        pickled: The pickle; its pickler has noted what it wrote.
-        classes: The classes of ``__main__`` that it names, as they come. The first one spells the
+        pickled: The pickle, by a pickler that memoizes what it writes.
+        classes: The classes of ``__main__`` that it names, in order. The first one spells out the
             name of its module, and the others refer to that.
-        module: The name.
-        memo: What the pickler has noted.
+        module: The name to write.
+        memo: The pickler's memo.
+
+    Returns:
+        The pickle, or None: it is not sure which ``__main__`` is a module's name.
     """
     part = _part_with(pickled, pickled.find(_MAIN))
     if part is None or pickled.count(_MAIN) != 1:
@@ -59,12 +68,15 @@ def respell(pickled: bytes, classes: Sequence[type], module: str, memo: Memo) ->
 
 
 def respell_all(body: bytes, classes: Sequence[type], module: str) -> bytes | None:
-    """Likewise, in a pickle without frames whose pickler notes nothing.
+    """Replace ``__main__`` in opcodes where each class spells it out.
 
     Args:
-        body: The pickle.
-        classes: The classes of ``__main__`` that it names, each time that it does.
-        module: The name.
+        body: Opcodes of one frame or none, by a pickler that memoizes nothing.
+        classes: The classes of ``__main__`` in it, once for each time that one is named.
+        module: The name to write.
+
+    Returns:
+        The opcodes, or None: it is not sure which ``__main__`` is a module's name.
     """
     first, *others = body.split(_spelled(MAIN))
     if body.count(_MAIN) != len(classes) or len(others) != len(classes):
@@ -77,7 +89,7 @@ def respell_all(body: bytes, classes: Sequence[type], module: str) -> bytes | No
 
 
 def _part_with(pickled: bytes, position: int) -> tuple[int, int] | None:
-    """Return where the part begins and ends that a position is in; None: it cannot be told."""
+    """Return start and end of the frame or large string that holds a position, or None: unknown."""
     start = end = _PREAMBLE
     while end <= position:
         start, width = end, _LENGTHS.get(pickled[end : end + 1])
@@ -89,12 +101,14 @@ def _part_with(pickled: bytes, position: int) -> tuple[int, int] | None:
 
 
 def _reference(number: int) -> bytes:
+    """Return the opcode that pushes the object with a number in the memo."""
     if number <= _SHORT:
         return pickle.BINGET + bytes([number])
     return pickle.LONG_BINGET + number.to_bytes(4, "little")
 
 
 def _spelled(name: str) -> bytes:
+    """Return the opcode that pushes a name."""
     text = name.encode()
     short = len(text) <= _SHORT
     code = pickle.SHORT_BINUNICODE if short else pickle.BINUNICODE

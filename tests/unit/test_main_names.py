@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptb_s3._values import serializer
-from ptb_s3._values.main_names import respell
-from ptb_s3._values.name_strings import anew
-from ptb_s3._values.own_modules import Main
+from ptb_s3._values.first_party import Main
+from ptb_s3._values.pickling.main_names import respell
+from ptb_s3._values.pickling.uninterned import uninterned
 from ptb_s3._values.serializer import PickleSerializer
 
 
@@ -48,7 +48,7 @@ def _as_of_main() -> Any:
             monkeypatch.setattr(cls, "__module__", "__main__")
         for cls in (Cart, Shop, Step):
             monkeypatch.setattr(main, cls.__name__, cls, raising=False)
-        monkeypatch.setattr(serializer, "what_main_is", lambda: Main("bot", is_it=True))
+        monkeypatch.setattr(serializer, "main_module", lambda: Main("bot", owns_name=True))
         yield
 
 
@@ -80,19 +80,19 @@ VALUES = st.recursive(
 
 def as_a_module(value: object, words: tuple[str, ...]) -> bytes:
     """Return the bytes of a value where bot is a module like any other."""
-    module: Any = types.ModuleType(anew("bot"))
+    module: Any = types.ModuleType(uninterned("bot"))
     module.Cart, module.Shop, module.Step = Cart, Shop, Step
     with pytest.MonkeyPatch.context() as monkeypatch:
         for cls in (Cart, Shop, Shop.Shelf, Step):
             monkeypatch.setattr(cls, "__module__", module.__name__)
         monkeypatch.setitem(sys.modules, "bot", module)
-        monkeypatch.setattr(serializer, "what_main_is", lambda: Main(None, is_it=True))
+        monkeypatch.setattr(serializer, "main_module", lambda: Main(None, owns_name=True))
         made = PickleSerializer(trusted=("bot",))
         return (made.sharing(lambda: words) if words else made).dumps(value)
 
 
 @given(VALUES)
-def test_any_value_comes_back(value: object) -> None:
+def test_any_value_with_classes_of_main_comes_back(value: object) -> None:
     """And nothing in it is taken for the name of a class, or the other way round."""
     for words in ((), WORDS, WORDS[:3]):
         own = codec(words)
@@ -112,7 +112,7 @@ def test_any_value_comes_back(value: object) -> None:
     ],
     ids=str,
 )
-def test_the_bytes_are_those_of_a_process_that_imports_it(
+def test_the_bytes_are_those_of_a_process_that_imports_main(
     value: object, words: tuple[str, ...]
 ) -> None:
     """Or two instances under two launchers would each write what the other has."""
@@ -127,7 +127,7 @@ class Framed(pickle._Unpickler):
         return {"Cart": Cart}[name]
 
 
-def test_what_is_large() -> None:
+def test_main_is_respelled_in_one_part_of_a_large_pickle() -> None:
     """A pickle of many parts: only the one part that has the name becomes another."""
     for value in (
         [[f"item {n}" for n in range(20_000)], Cart(1), b"x" * 70_000, Cart(2)],
@@ -142,7 +142,7 @@ def test_what_is_large() -> None:
         assert Framed(io.BytesIO(data)).load() == value
 
 
-def test_what_is_not_for_sure_is_left_to_the_other_pickler() -> None:
+def test_ambiguous_names_are_left_to_the_pickler_in_python() -> None:
     """Where something else says ``__main__`` as well, nothing is replaced."""
     for value, classes, certain in (
         ([Cart(1)], [Cart], True),
@@ -158,6 +158,6 @@ def test_what_is_not_for_sure_is_left_to_the_other_pickler() -> None:
         assert (respelled is not None) is certain, value
 
 
-def test_older_names_are_found_as_well() -> None:
+def test_names_in_older_pickles_are_found() -> None:
     """As of a file of PicklePersistence that ``python bot.py`` has written."""
     assert codec().loads(pickle.dumps([Cart(1), Step.FIRST])) == [Cart(1), Step.FIRST]

@@ -10,10 +10,8 @@ import datetime as dt
 import decimal
 import enum
 import fractions
-import gc
 import ipaddress
 import pathlib
-import pickle
 import sys
 import threading
 import time
@@ -44,14 +42,11 @@ from telegram.constants import AccentColor, ChatAction, ChatType, MessageLimit
 from telegram.ext import ExtBot, InvalidCallbackData
 from telegram.warnings import PTBUserWarning
 
-from ptb_s3._values.serializer import PickleSerializer, Serializer, dump, load_all
-from ptb_s3._values.unpickling import UnknownClassError
+from ptb_s3._values.pickling.unpickler import UnknownClassError
+from ptb_s3._values.serializer import PickleSerializer, Serializer, dump
 from ptb_s3.errors import (
-    DamagedObjectError,
     SerializationError,
     SettingsError,
-    UnfitTypeError,
-    UnknownTypeError,
     UntrustedTypeError,
 )
 
@@ -581,76 +576,6 @@ class TestRefusals:
             assert codec.loads(codec.dumps([Cart([1])])) == [Cart([1])]
 
 
-class TestLoadAll:
-    """A kind is loaded whole, or one error says all that is wrong with it."""
-
-    def test_values_by_key(self, codec: PickleSerializer) -> None:
-        """Each value comes back under its key."""
-        values: dict[object, object] = {1: {"a": 1}, ("talk", (1, 2)): Colour.RED}
-        items = [(key, codec.dumps(value)) for key, value in values.items()]
-        assert load_all(codec, "user_data", items) == values
-
-    def test_all_that_is_unknown(self, codec: PickleSerializer) -> None:
-        """One error names every class that is missing, nested ones too, and every key."""
-        values = {1: [Cart([Colour.RED])], 2: "fine", 3: Item("tea", Point(1, 2)), 4: Cart([])}
-        items = [(key, codec.dumps(value)) for key, value in values.items()]
-        with pytest.raises(UnknownTypeError) as caught:
-            load_all(PickleSerializer(trusted=()), "chat_data", items)
-        assert caught.value.kind == "chat_data"
-        names = ["Cart", "Colour", "Item", "Point"]
-        assert caught.value.types == tuple(f"{__name__}.{name}" for name in names)
-        assert caught.value.keys == (1, 3, 4)
-
-    def test_damage(self, codec: PickleSerializer) -> None:
-        """Bytes that are no pickle are damage, which says nothing of keys or values."""
-        secret = uuid.uuid4().hex
-        bad = codec.dumps(secret)[:-3]
-        with pytest.raises(DamagedObjectError, match="2 of its values do not load") as caught:
-            load_all(codec, "user_data", [(secret, bad), ("b", b""), ("c", codec.dumps(1))])
-        assert caught.value.object_name == "user_data"
-        assert caught.value.__context__ is None
-        assert secret not in "".join(traceback.format_exception(caught.value))
-
-    def test_trailing_bytes(self, codec: PickleSerializer) -> None:
-        """A pickle ends where its bytes end."""
-        with pytest.raises(DamagedObjectError, match="UnpicklingError"):
-            load_all(codec, "user_data", [(1, codec.dumps(1) + b".")])
-
-    def test_class_that_changed(self, codec: PickleSerializer) -> None:
-        """A class that refuses what it once gave is named, and nothing is called damaged."""
-        data = pickle.dumps(Reduces((Colour, ("mauve",))))
-        with pytest.raises(UnfitTypeError, match=r"\(ValueError\)") as caught:
-            load_all(codec, "user_data", [(1, data), (2, codec.dumps({"a": 1}))])
-        assert caught.value.types == (f"{__name__}.Colour",)
-        assert caught.value.keys == (1,)
-        assert "damaged" not in str(caught.value)
-        with pytest.raises(DamagedObjectError):
-            load_all(codec, "user_data", [(1, data[:-3])])
-
-    @pytest.mark.parametrize("enabled", [True, False])
-    @pytest.mark.parametrize("data", [b"abc", b""])
-    def test_collector_is_paused(self, *, enabled: bool, data: bytes) -> None:
-        """The cyclic collector rests while values are built, and then is as it was before."""
-
-        class Watching(Json):
-            def loads(self, data: bytes) -> object:
-                assert data
-                assert not gc.isenabled()
-                return super().loads(data)
-
-        before = gc.isenabled()
-        (gc.enable if enabled else gc.disable)()
-        try:
-            if data:
-                assert load_all(Watching(), "bot_data", [(0, data)]) == {0: [97, 98, 99]}
-            else:
-                with pytest.raises(DamagedObjectError, match="AssertionError"):
-                    load_all(Watching(), "bot_data", [(0, data)])
-            assert gc.isenabled() is enabled
-        finally:
-            (gc.enable if before else gc.disable)()
-
-
 class TestAnySerializer:
     """Whatever another serializer raises becomes an error of ours."""
 
@@ -680,7 +605,7 @@ class TestAnySerializer:
             dump(Text(), 1)
 
 
-def test_the_names_of_marks_are_those_of_the_format() -> None:
+def test_the_names_of_markers_are_those_of_the_format() -> None:
     """What another writer writes is read, and what is written names nothing of our layout."""
     by_hand = b"\x80\x02cptb-s3/1\nTheBot\n\x88\x85R."  # TheBot(True)
     codec = PickleSerializer(bot=lambda: OWN_BOT)

@@ -1,4 +1,14 @@
-"""What every unpickler of the project has in common; `pickling` says what it is there for."""
+"""Unpicklers: bytes to values, with every class looked up on the allow-list.
+
+`ptb_s3._values.pickling` says why pickles are fenced, and `reductions` how they are written. Three
+readers share the rules of `Reading`:
+
+| unpickler | written in | reads |
+|---|---|---|
+| `Unpickler` | C, fast | everything but a bot that is itself part of the data |
+| `CarefulUnpickler` | Python | what holds a bot, which the pickle must not change |
+| `NamingUnpickler` | Python | any pickle, without its classes: which does it name? |
+"""
 
 from __future__ import annotations
 
@@ -14,17 +24,23 @@ from typing import Any, Final
 from telegram import Bot, TelegramObject
 
 from ptb_s3._values.allow_list import AllowList
-from ptb_s3._values.marks import Member, SetBot, TheBot
+from ptb_s3._values.pickling.markers import Member, SetBot, TheBot
 from ptb_s3._values.shared_strings import Words
 
 # Sets the state of an object, in the unpickler that is written in Python.
 _BUILD: Final = pickle._Unpickler.dispatch[pickle.BUILD[0]]  # noqa: SLF001 - no other way in
-# What a reader does where a pickle names one of the format's own marks.
-_MARKS: Final[Mapping[type, str]] = {SetBot: "_set_bot", TheBot: "_get_bot", Member: "_get_member"}
+# Method that a reader calls in place of each marker.
+_MARKERS: Final[Mapping[type, str]] = {
+    SetBot: "_set_bot",
+    TheBot: "_get_bot",
+    Member: "_get_member",
+}
 
 
 class UnknownClassError(Exception):
-    """A pickle names classes that are gone or not trusted. `load_all` gathers these.
+    """Raised for a pickle that names classes which are gone or not trusted.
+
+    `load_all` gathers these over all values and reports them at once.
 
     Attributes:
         names: Full names of the classes.
@@ -36,11 +52,11 @@ class UnknownClassError(Exception):
 
 
 class HoldsBotError(Exception):
-    """The pickle has a bot as a value by itself, which takes `CarefulUnpickler`."""
+    """Raised for a pickle with a bot as a value by itself, which takes `CarefulUnpickler`."""
 
 
 class _Missing:
-    """Takes the place of a class that is not there, so that the rest gets read and named too."""
+    """Placeholder for a class that is not there, so that the rest gets read and named too."""
 
     def __init__(self, *_args: object, **_kwargs: object) -> None: ...
 
@@ -56,14 +72,17 @@ class _Missing:
 
 
 class Reading:
-    """What all unpicklers do: look up classes on the list, and hand out the bot.
+    """Mixin for unpicklers: looks up classes on the allow-list, and hands out the bot.
+
+    Nothing that a pickle names is called unless the allow-list has it. A class that is not there is
+    noted and replaced, so that one pass over a pickle names all that are missing.
 
     Attributes:
         allow_list: The allow-list.
         bot: Returns the bot that loaded objects are to belong to.
         unknown: Full names of the classes that were asked for and not found.
         careful: Whether it is safe to put a bot where the pickle can reach it.
-        words: What bare values refer to.
+        words: The words of the store, which bare values refer to.
     """
 
     allow_list: AllowList
@@ -77,20 +96,25 @@ class Reading:
         return self.words.objects[number]
 
     def find_class(self, module: str, name: str, /) -> Callable[..., object]:
-        """Return what the pickle gets for the name of a class."""
+        """Return the class that a pickle names, or a placeholder.
+
+        Args:
+            module: Name of the class's module, as the pickle has it.
+            name: Its qualified name in there.
+        """
         plain = self.allow_list.plain.get((module, name))  # asked three times for each user
         if plain is not None:
             return plain
         found = self.allow_list.find(module, name)
         if found is None:
             return self._missing(module, name)
-        mark = _MARKS.get(found)
-        if mark is None:
+        method = _MARKERS.get(found)
+        if method is None:
             self.allow_list.plain[module, name] = found
             return found
         # The pickle's stack holds what it is to call, and the collector does not look into that of
         # a reader in C: one that fails, and so never empties it, must not be held by it for good.
-        return types.MethodType(getattr(type(self), mark), weakref.proxy(self))
+        return types.MethodType(getattr(type(self), method), weakref.proxy(self))
 
     def _missing(self, module: str, name: str) -> type:
         self.unknown += (f"{module}.{name}",)
@@ -115,7 +139,7 @@ class Reading:
 
 
 class Unpickler(Reading, pickle.Unpickler):
-    """Reads what the allow-list allows, fast."""
+    """Fast unpickler, written in C, which refuses a bot that is a value by itself."""
 
 
 def _build(reader: pickle.Unpickler) -> None:
@@ -131,26 +155,26 @@ def _bytearray(reader: pickle.Unpickler) -> None:
 
 
 class CarefulUnpickler(Reading, pickle._Unpickler):  # noqa: SLF001 - the C one cannot do this
-    """Reads pickles that hold a bot, without letting them change it.
+    """Unpickler for values that hold a bot, without letting them change it.
 
     A pickle can set any attribute of what it gets hold of, and it is a bot's attributes that say
-    where its messages go.
+    where its messages go, with its token. The reader in C has no place to refuse that.
     """
 
     careful = True
-    dispatch = pickle._Unpickler.dispatch | {  # noqa: SLF001 - as above
+    dispatch = pickle._Unpickler.dispatch | {  # noqa: SLF001 - as for the base class
         pickle.BUILD[0]: _build,
         pickle.BYTEARRAY8[0]: _bytearray,
     }
 
 
 class NamingUnpickler(CarefulUnpickler):
-    """Reads a pickle without any class of it, to see whether it is whole, and what it names.
+    """Unpickler that loads no class: it tells whether a pickle is whole, and which it names.
 
     Attributes:
-        unknown: Full names of all classes.
+        unknown: Full names of all classes in the pickle.
     """
 
     def find_class(self, module: str, name: str, /) -> Callable[..., object]:
-        """Return what takes the place of a class."""
+        """Return the placeholder that takes the place of any class."""
         return self._missing(module, name)

@@ -24,7 +24,7 @@ from ptb_s3._format.entities import Kind
 from ptb_s3._format.head import Head, follow
 from ptb_s3._format.words import MAX_WORDS, is_bare, spell_out
 from ptb_s3._storage.contract import MemoryStore
-from ptb_s3._values.serializer import load_all
+from ptb_s3._values.loading import load_all
 from ptb_s3._values.shared_strings import MIN_VALUES, common_words
 from ptb_s3.errors import ConflictError, DamagedObjectError, RestorePointError, UnknownTypeError
 
@@ -90,7 +90,7 @@ def test_what_a_bare_value_looks_like() -> None:
     assert CODEC.loads(data) == {"name": "Ada", "seen": NOW, "note": ""}
 
 
-def test_without_words_there_is_none() -> None:
+def test_a_store_without_words_holds_plain_pickles() -> None:
     """A store that has none yet holds plain pickles."""
     data = PickleSerializer().dumps(user(1))
     assert not is_bare(data)
@@ -163,12 +163,12 @@ def test_what_has_no_bare_form_is_a_pickle(value: object) -> None:
         (lambda: [[], *twice(), ["abc"] * 3], lambda value: value[1] is value[2]),
     ],
 )
-def test_what_is_one_thing_stays_one(make: Any, same: Any) -> None:
+def test_shared_parts_stay_one_object(make: Any, same: Any) -> None:
     """Sharing and cycles come back as they were."""
     assert same(CODEC.loads(CODEC.dumps(make())))
 
 
-def test_what_doubles_with_each_level_takes_no_time() -> None:
+def test_a_value_that_doubles_with_each_level_takes_no_time() -> None:
     """Written without notes, this would be a billion lists."""
     begun = time.perf_counter()
     assert not is_bare(CODEC.dumps(doubled(30)))
@@ -254,7 +254,7 @@ def test_values_load_with_more_words_than_they_knew() -> None:
     assert longer.loads(data) == user(1)
 
 
-def test_spelled_out_it_is_a_pickle_for_anybody() -> None:
+def test_a_value_spelled_out_is_a_pickle_for_any_reader() -> None:
     """For readers that know no words, and places that have none."""
     data = CODEC.dumps(user(1) | {"straße": "cart"})
     assert is_bare(data)
@@ -266,7 +266,7 @@ def test_spelled_out_it_is_a_pickle_for_anybody() -> None:
 # Many at once -----------------------------------------------------------------------------------
 
 
-def test_of_many_those_at_fault_are_named() -> None:
+def test_of_many_values_those_that_do_not_load_are_named() -> None:
     """One bad value in a thousand does not hide behind the others, nor they behind it."""
     strange = PickleSerializer(trusted=(__name__,)).sharing(lambda: WORDS)
     items = [(number, CODEC.dumps(user(number))) for number in range(1000)]
@@ -308,7 +308,7 @@ def test_words_are_found_in_what_holds_itself() -> None:
     assert sorted(common_words([within_itself(), twice()] * 32)) == ["cart", "name"]
 
 
-def test_of_few_values_nothing_is_said() -> None:
+def test_few_values_give_no_words() -> None:
     """What a handful of users have in common may be theirs alone."""
     assert common_words([user(1)] * 7) == []
     assert common_words([user(1)] * 8) != []
@@ -445,7 +445,7 @@ async def test_an_older_state_comes_back_with_words() -> None:
     assert (await back.get_user_data())[2] == {"name": "newer", "cart": []}
 
 
-async def test_what_refers_to_other_words_is_not_restored() -> None:
+async def test_an_older_state_with_other_words_is_not_restored() -> None:
     """An older head was put back, and other words came: the numbers of the old ones mean others."""
     store = MemoryStore()
     persistence = await grown(store)

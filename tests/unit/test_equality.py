@@ -15,8 +15,9 @@ from ptb_s3 import PickleSerializer, merge_values
 from ptb_s3._format.entities import Kind
 from ptb_s3._ptb import refresh
 from ptb_s3._storage.contract import MemoryStore
+from ptb_s3._values.canonical_form import essence
+from ptb_s3._values.equality import alike
 from ptb_s3._values.merge import Merger
-from ptb_s3._values.sameness import alike, essence
 from ptb_s3.serverless import deliver
 
 CODEC = PickleSerializer(trusted=(__name__,))
@@ -126,7 +127,7 @@ def changes() -> Iterator[tuple[Any, Any]]:
 
 
 @pytest.mark.parametrize("number", range(9))
-def test_what_is_alike_is_brought_up_to_date(number: int) -> None:
+def test_live_objects_with_like_elements_are_brought_up_to_date(number: int) -> None:
     """A live object becomes what was asked for, and not something like it."""
     old, new = ({"value": value} for value in list(changes())[number])
     for _ in range(5):
@@ -137,7 +138,7 @@ def test_what_is_alike_is_brought_up_to_date(number: int) -> None:
         assert alike(live, new)
 
 
-def test_what_is_alike_is_merged_one_by_one() -> None:
+def test_sets_with_like_elements_are_merged_one_by_one() -> None:
     """No element is lost for having a twin; nor a key, though another one is equal to it."""
     cards = parts(3, suit="hearts")
     base: dict[str, Any] = {"deck": set(cards), "bets": dict.fromkeys(cards, 1)}

@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 import pytz
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from telegram import Chat, Message
 from telegram.ext import ExtBot, PicklePersistence
 
 from ptb_s3._format.entities import Kind
 from ptb_s3._transfer.pickle_files import read_pickle_persistence
+from ptb_s3._values.pickling.time_zones import ZoneOfPytz
 from ptb_s3._values.serializer import PickleSerializer
-from ptb_s3._values.time_zones import ZoneOfPytz
 from ptb_s3._values.transcoder import Transcoder
 from ptb_s3.errors import SerializationError
 
@@ -71,7 +71,9 @@ def test_an_instant_stays_the_same(name: str) -> None:
     st.datetimes(dt.datetime(1890, 1, 1), dt.datetime(2120, 1, 1)),  # noqa: DTZ001 - localize
     st.booleans(),
 )
+@settings(deadline=None)  # the first use of a zone reads its file
 def test_any_instant_in_any_zone(zone: str, when: dt.datetime, is_dst: bool) -> None:  # noqa: FBT001 - drawn
+    """Any time of any zone of pytz is the same instant after a load, in the zone of that name."""
     local = pytz.timezone(zone).localize(when, is_dst=is_dst)
     loaded: Any = CODEC.loads(CODEC.dumps(local))
     assert loaded.astimezone(dt.UTC) == local.astimezone(dt.UTC)
@@ -102,7 +104,7 @@ def test_a_zone_by_itself(zone: dt.tzinfo, expected: dt.tzinfo) -> None:
 
 def test_a_zone_that_is_not_known_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is refused, with what helps, and not moved."""
-    monkeypatch.setattr("ptb_s3._values.time_zones.ZoneInfo", zoneinfo.ZoneInfo.no_cache)
+    monkeypatch.setattr("ptb_s3._values.pickling.time_zones.ZoneInfo", zoneinfo.ZoneInfo.no_cache)
     monkeypatch.setattr(zoneinfo, "TZPATH", ())
     zone = ZoneOfPytz("Nowhere/Atall", 60)
     for value in (zone, dt.datetime(2024, 1, 1, tzinfo=zone)):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ptb_s3._values.own_modules import is_foreign, own_modules, what_main_is
+from ptb_s3._values.first_party import first_party_modules, is_third_party, main_module
 from ptb_s3._values.serializer import PickleSerializer
 from ptb_s3.errors import SettingsError
 
@@ -33,14 +33,19 @@ def files(folder: Path, *names: str) -> None:
 
 def asked_from(file: Path, name: str, **more: object) -> set[str]:
     """Return what is the own of a module of that name."""
-    names: dict[str, Any] = {"__name__": name, "__file__": str(file), "ask": own_modules, **more}
+    names: dict[str, Any] = {
+        "__name__": name,
+        "__file__": str(file),
+        "ask": first_party_modules,
+        **more,
+    }
     exec("own = ask()", names)  # noqa: S102 - a module, as Python runs it
     own: tuple[str, ...] = names["own"]
     assert own[0] == "__main__"
     return set(own[1:])
 
 
-def test_beside_a_single_file(folder: Path) -> None:
+def test_modules_beside_a_single_file_are_first_party(folder: Path) -> None:
     """Modules, packages and folders that Python would import from there, and nothing below."""
     files(folder, "bot.py", "models.py", "shop/__init__.py", "shop/goods.py", "src/deep/states.py")
     files(folder, "not-a-name.py", "notes.txt", "with space/x.py")
@@ -48,7 +53,7 @@ def test_beside_a_single_file(folder: Path) -> None:
     assert asked_from(folder / "bot.py", "__main__") == {"bot", "models", "shop", "src"}
 
 
-def test_of_a_package(folder: Path) -> None:
+def test_the_top_level_package_is_first_party(folder: Path) -> None:
     """The top-level package is the own one, however deep the module lies, and nothing beside it."""
     files(folder, "shop/__init__.py", "shop/web/bot.py", "models.py")
     assert asked_from(folder / "shop/web/bot.py", "shop.web.bot") == {"shop"}
@@ -58,28 +63,28 @@ def test_of_a_package(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("environment", ["env", ".venv", "src"])
-def test_no_virtual_environment(folder: Path, environment: str) -> None:
+def test_a_virtual_environment_is_not_first_party(folder: Path, environment: str) -> None:
     """Neither one beside the bot, nor anything in it."""
     files(folder, "bot.py", f"{environment}/pyvenv.cfg", f"{environment}/lib/thing.py")
     assert asked_from(folder / "bot.py", "bot") == {"bot"}
     assert asked_from(folder / environment / "lib/thing.py", "thing") == set()
-    assert is_foreign(str(folder / environment / "lib/thing.py"))
+    assert is_third_party(str(folder / environment / "lib/thing.py"))
 
 
 @pytest.mark.parametrize("name", ["site-packages", "dist-packages"])
-def test_no_library(folder: Path, name: str) -> None:
+def test_a_library_that_makes_the_persistence_trusts_nothing(folder: Path, name: str) -> None:
     """A library that makes the persistence has nothing trusted by that."""
     files(folder, f"{name}/library/__init__.py", f"{name}/other.py")
     assert asked_from(folder / name / "library/__init__.py", "library") == set()
 
 
-def test_nothing_of_python(folder: Path) -> None:
+def test_a_folder_named_like_a_module_of_python_is_not_trusted(folder: Path) -> None:
     """A folder that is named like a module of Python's makes nobody trust that module."""
     files(folder, "bot.py", "logging/today.txt", "random.py", "telegram/x.txt", "ptb_s3/x.txt")
     assert asked_from(folder / "bot.py", "bot") == {"bot"}
 
 
-def test_nothing_that_is_imported_from_elsewhere(
+def test_a_name_that_is_imported_from_elsewhere_is_not_first_party(
     folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A name is trusted only if an import of it gives what lies beside the bot, and that alone."""
@@ -97,7 +102,7 @@ def test_nothing_that_is_imported_from_elsewhere(
     assert asked_from(folder / "bot.py", "bot") == {"bot"}
 
 
-def test_nothing_that_an_installer_put_beside_the_bot(folder: Path) -> None:
+def test_libraries_installed_beside_the_bot_are_not_first_party(folder: Path) -> None:
     """As for Lambda: ``pip install --target`` puts libraries into the bot's own folder."""
     files(folder, "bot.py", "models.py", "library/__init__.py", "one_file.py", f"{DIST}/METADATA")
     files(folder, "package/thing.py", f"package/{DIST}/METADATA")
@@ -106,7 +111,7 @@ def test_nothing_that_an_installer_put_beside_the_bot(folder: Path) -> None:
     assert asked_from(folder / "bot.py", "bot") == {"bot", "models"}
 
 
-def test_libraries_without_records(folder: Path) -> None:
+def test_beside_libraries_without_records_only_the_bots_module_is_first_party(folder: Path) -> None:
     """Where nothing tells what an installer put there, only the bot's own module is for sure."""
     files(folder, "bot.py", "models.py", "telegram/__init__.py", "requests/__init__.py")
     assert asked_from(folder / "bot.py", "bot") == {"bot"}
@@ -141,10 +146,10 @@ def test_the_name_of_main(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
         (None, None),
     ):
         as_main(monkeypatch, file)
-        assert what_main_is() == (name, True)
+        assert main_module() == (name, True)
     spec = __import__("importlib.machinery").machinery.ModuleSpec("shop.bot", None)
     as_main(monkeypatch, folder / "bot.py", __spec__=spec)
-    assert what_main_is() == ("shop.bot", True)
+    assert main_module() == ("shop.bot", True)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +169,7 @@ def test_the_standard_library_passes_calls_on(folder: Path) -> None:
     names: dict[str, Any] = {
         "__name__": "bot",
         "__file__": str(folder / "bot.py"),
-        "ask": own_modules,
+        "ask": first_party_modules,
     }
     exec("import copy, functools\nown = sorted([0], key=lambda _: 0) and ask()", names)  # noqa: S102 - as above
     assert "bot" in names["own"]

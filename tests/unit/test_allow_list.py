@@ -21,8 +21,9 @@ from tests.vectors import reference
 from ptb_s3 import Key, Keyring
 from ptb_s3._format.entities import Kind
 from ptb_s3._storage.contract import MemoryStore
-from ptb_s3._values.marks import SetBot, TheBot
-from ptb_s3._values.serializer import PickleSerializer, load_all
+from ptb_s3._values.loading import load_all
+from ptb_s3._values.pickling.markers import SetBot, TheBot
+from ptb_s3._values.serializer import PickleSerializer
 from ptb_s3.errors import DamagedObjectError, PersistenceError, UnfitTypeError, UnknownTypeError
 
 BOT: ExtBot[None] = ExtBot("123:ABC")
@@ -257,7 +258,7 @@ def test_the_bot_is_not_for_pickles_to_change(gadget: object) -> None:
     assert {name: getattr(BOT, name) for name in Bot.__slots__} == before
 
 
-def test_a_mark_for_anything_but_the_bot() -> None:
+def test_the_marker_of_the_bot_gives_our_bot_or_none() -> None:
     """The mark that stands for a bot gives our bot or none, whatever its argument."""
     assert load(pickle.dumps([Forged(TheBot, 1), Forged(TheBot, "a")])) == [None, None]
 
@@ -470,8 +471,8 @@ async def test_sealed_gadgets_are_refused(
 
 
 @pytest.mark.parametrize("place", ["blob", "head"])
-async def test_all_gadgets_sealed(place: str) -> None:
-    """So do all names that are no classes on the list, at once, beside data that is fine."""
+async def test_all_sealed_gadgets_are_named_at_once(place: str) -> None:
+    """All names that are no classes on the list are in one error, beside data that is fine."""
     entities = dict(enumerate((by_stack(*gadget) for gadget in GADGETS), start=1))
     store = holding(place, Kind.USER_DATA, entities | {0: CODEC.dumps({"fine": 1})})
     before = store.current()
@@ -485,7 +486,7 @@ async def test_all_gadgets_sealed(place: str) -> None:
 
 @pytest.mark.parametrize("kind", Kind)
 @pytest.mark.parametrize("place", ["blob", "head"])
-async def test_what_is_harmless_is_read_from_there(place: str, kind: Kind) -> None:
+async def test_a_harmless_value_sealed_in_the_same_way_is_read(place: str, kind: Kind) -> None:
     """It is the gadget that is refused: another value, sealed in the same way, comes back."""
     data = CODEC.dumps("fine")
     assert "fine" in str((await start(holding(place, kind, {ENTITY[kind]: data})))[kind])

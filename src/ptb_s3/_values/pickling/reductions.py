@@ -1,29 +1,29 @@
-"""What every pickler of the project has in common; `_values.unpickling` has the other direction.
+"""Reductions: how each object is written into a pickle, and which objects never are.
 
 A pickle is a program: whoever writes it chooses what its reader calls. So both directions pass one
-allow-list of classes; functions are on no list. What may not be read may not be written, so that a
-value which could not come back is refused when it is first saved, not when it is needed.
+allow-list of classes, and functions are on no list. What may not be read may not be written, so a
+value that could not come back is refused when it is first saved, not when it is needed.
 
-What the allow-list cannot do is bound what allowed classes are told to do. A hostile pickle can ask
-for a petabyte, reserve a gigabyte by the number of a memo, nest tuples until hashing them ends the
-process, set attributes of trusted classes to values that are themselves allowed, or put another
-word in a word's place for the values that are loaded together with it. That no hostile bytes get
-here is the business of the container, which authenticates them; the allow-list is there for the day
-when a key has leaked.
+The allow-list cannot bound what allowed classes are told to do. A hostile pickle can
+
+* ask for a petabyte, or reserve a gigabyte by the number of a memo entry,
+* nest tuples until hashing them ends the process,
+* set attributes of trusted classes to values that are themselves allowed,
+* put another word in a word's place for the values that are loaded together with it.
+
+That no hostile bytes get here is the business of the container, which authenticates them. The
+allow-list is there for the day when a key has leaked.
 """
 
 from __future__ import annotations
 
 import collections
-import contextlib
 import copyreg
 import io
 import pickle
-import reprlib
-import sys
 import types
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from datetime import datetime, tzinfo
 from enum import Enum
 from pathlib import PurePath
@@ -32,87 +32,90 @@ from zoneinfo import ZoneInfo
 
 from telegram import Bot, TelegramObject
 
-from ptb_s3._values import sets
 from ptb_s3._values.allow_list import AllowList, full_name, is_value_type
-from ptb_s3._values.marks import SetBot, TheBot
-from ptb_s3._values.name_strings import Apart, anew
-from ptb_s3._values.own_modules import MAIN
+from ptb_s3._values.copies import Uncopied
+from ptb_s3._values.first_party import MAIN
+from ptb_s3._values.pickling import canonical_sets
+from ptb_s3._values.pickling.markers import SetBot, TheBot
+from ptb_s3._values.pickling.time_zones import STANDARD, in_standard_zone, is_of_pytz, standard_zone
+from ptb_s3._values.pickling.uninterned import UninternedNames, uninterned
 from ptb_s3._values.remedies import FUNCTION, remedy
-from ptb_s3._values.time_zones import STANDARD, in_standard_zone, is_of_pytz, standard_zone
-from ptb_s3._values.uncopied import Uncopied
 from ptb_s3.errors import SerializationError, UntrustedTypeError
 
 PROTOCOL: Final = 5
 
-# Values looked at in search of a culprit before giving up: about 0.2 s.
-_MAX_VISITED: Final = 100_000
-# Steps from the top; a value this far down is taken for what made the recursion too deep.
-_TOO_DEEP: Final = 100
-# Characters of a path: enough to find the place, not enough to quote all that lies on the way.
-_MAX_PATH: Final = 200
-
-# What pickle asks about only where it is written in Python.
+# Types that pickle asks about only where it is written in Python.
 BUILT_IN: Final = (
     *(types.NoneType, bool, int, float, str, bytes, bytearray),
     *(tuple, list, dict, set, frozenset),
 )
-_FUNCTIONS: Final = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
-# Keys in a path: whole, if they are of a usual length.
-_REPR: Final = reprlib.Repr()
-_REPR.maxstring = _REPR.maxother = 100
-# Frames for values that are nested as deeply as the pickler in C can write them.
-_FRAMES: Final = 20_000
-# Stands for whatever lies too deep, where a culprit is asked for.
-_DEEP: Final = object()
-# Objects whose attributes are not part of the data.
-_NO_PARTS: Final = (*_FUNCTIONS, type, types.ModuleType, Bot)
-# Makes an object without a call of its class: pickle has an operation code for it.
+FUNCTIONS: Final = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
+_NO_KEY: Final = "a time zone that has no key cannot be pickled: make it by ZoneInfo(key)"
+# Makes an object without a call of its class: pickle has an opcode for it.
 _NEW: Final[Callable[..., object]] = copyreg.__newobj__  # type: ignore[attr-defined]
 # Value types whose objects are written with names of attributes.
 _WITH_NAMES: Final = {types.SimpleNamespace, collections.ChainMap, uuid.UUID}
 
 
-def _class_name(obj: object) -> str:
+def class_name(obj: object) -> str:
+    """Return the full name of a class, or of an object's class."""
     return full_name(obj if isinstance(obj, type) else type(obj))
 
 
 def _is_all_attributes(cls: Any) -> bool:  # noqa: ANN401 - a class, which mypy knows better
-    """Tell whether the objects of a class are what their attributes say, and no more."""
+    """Return whether the objects of a class consist of the attributes in their dictionary."""
     made = cls.__new__ is object.__new__ and not hasattr(cls, "__getnewargs__")
     slots = any("__slots__" in base.__dict__ for base in cls.__mro__)
     parts = issubclass(cls, (list, dict)) or hasattr(cls, "__getnewargs_ex__")
     return made and not slots and not parts and bool(cls.__dictoffset__)
 
 
-class Writing:
-    """What all picklers do: write what the allow-list allows.
+class Reductions:
+    """Mixin for picklers: writes objects of allowed classes, and refuses all others.
 
     Pickle asks `reducer_override` about each class, function and instance of other than plain
     built-in types, so plain data costs no call. (`persistent_id` would be called for every object.)
 
+    How objects of a class are reduced is chosen once, when the first one is met:
+
+    | object | written as |
+    |---|---|
+    | class | its name, if the allow-list has it |
+    | the bot, or another one | the marker `TheBot`, called with whether it is ours |
+    | enum member | class and value |
+    | zone, path, date with a zone of pytz | class and text, as the standard library's own |
+    | object of telegram's | as it reduces itself; `SetBot` adds the bot again, if it is ours |
+    | object with attributes | class and attributes |
+    | object with a reduction of its own | as that says, unless it takes a function to load it |
+
     Attributes:
         allow_list: The allow-list.
         bot: Returns the bot that the data belongs to.
-        reductions: Name of the method that reduces the instances of each class met so far; None:
-            it is done as usual.
-        last: What pickle asked about last: the culprit, should it fail.
-        refusal: Why we refused, if it was us.
+        reductions: Name of the method that reduces the objects of each class met so far. None:
+            pickle does it its own way.
+        last: The object that pickle asked about last: the culprit, should it fail.
+        refusal: The error to raise, if the allow-list was the reason.
         foreign: Whether another bot was seen.
-        of_main: Classes of ``__main__`` that are to be written by another name, as they were met.
-        apart: The strings that names are written by.
+        of_main: Classes of ``__main__`` that are to be written by another name, as they were met;
+            None: there were none.
+        names: The strings that names are written by.
     """
 
     allow_list: AllowList
     bot: Callable[[], Bot | None]
     reductions: dict[type, str | None]
-    apart: Apart
+    names: UninternedNames
     last: object = None
     refusal: SerializationError | None = None
     foreign = False
     of_main: list[type] | None = None
 
     def reducer_override(self, obj: object) -> Any:  # noqa: ANN401 - a dozen shapes
-        """Return how to rebuild an object, or NotImplemented to let pickle decide."""
+        """Return how to rebuild an object, or NotImplemented to let pickle decide.
+
+        Raises:
+            PicklingError: The object may not be saved; `refusal` says why.
+        """
         self.last = obj
         try:
             reduce = self.reductions[type(obj)]
@@ -122,7 +125,7 @@ class Writing:
 
     @classmethod
     def to(cls, file: io.BytesIO) -> Self:
-        """Return a pickler that writes to a file."""
+        """Return a pickler of this class that writes to a file."""
         made: Any = cls
         pickler: Self = made(file, PROTOCOL)
         return pickler
@@ -159,13 +162,13 @@ class Writing:
         return "_reduce_plain" if _is_all_attributes(cls) else "_reduce_instance"
 
     def _reduce_class(self, cls: type) -> object:
-        name = self.apart.classes.get(cls)
+        name = self.names.classes.get(cls)
         if name is None:
             if not self.allow_list.allows(cls):
                 self._refuse(cls)
-            name = self.apart.classes[cls] = anew(cls.__qualname__)
+            name = self.names.classes[cls] = uninterned(cls.__qualname__)
         if self.allow_list.main is not None and cls.__module__ == MAIN:
-            if self.of_main is None:  # not shared by all
+            if self.of_main is None:  # a list of the class would be shared by all picklers
                 self.of_main = []
             self.of_main.append(cls)
         return name
@@ -182,8 +185,8 @@ class Writing:
     def _reduce_zone(self, zone: ZoneInfo) -> object:
         # Its own reduction is a class method, which takes getattr to load.
         if zone.key is None:
-            self._stop(SerializationError("a time zone that has no key cannot be pickled"))
-        return type(zone), (self.apart.values[zone.key],)
+            self._stop(SerializationError(_NO_KEY))
+        return type(zone), (self.names.values[zone.key],)
 
     def _reduce_datetime(self, when: datetime) -> object:
         zone = when.tzinfo
@@ -208,25 +211,25 @@ class Writing:
         return standard
 
     def _own(self, value: object) -> object:
-        """Return what a program has made an enum of, without the strings of that program."""
+        """Return the value of an enum member without the interned strings of the program."""
         if type(value) is tuple:
             return tuple(map(self._own, value))
-        return self.apart.values[value] if type(value) is str else value
+        return self.names.values[value] if type(value) is str else value
 
     def _reduce_path(self, path: PurePath) -> object:
-        # Its own reduction has its parts, which are names to Python.
-        return type(path), (anew(str(path)),)
+        # Its own reduction has its parts, which Python interns as it does names.
+        return type(path), (uninterned(str(path)),)
 
     def _reduce_set(self, obj: set[object] | frozenset[object]) -> object:
         reduction: Any = obj.__reduce_ex__(PROTOCOL)
         make, (elements,), state = reduction
-        ordered = sets.in_order(frozenset(elements), self.to)
+        ordered = canonical_sets.in_order(frozenset(elements), self.to)
         return make, (ordered,), self._named(state)
 
     def _reduce_plain(self, obj: object) -> object:
-        names = self.apart.attributes
-        # As object's own __reduce_ex__ has it, which takes twice the time.
-        return _NEW, (type(obj),), {names[name]: part for name, part in obj.__dict__.items()}
+        own = self.names.attributes
+        # The same that object's own __reduce_ex__ gives, which takes twice the time.
+        return _NEW, (type(obj),), {own[name]: part for name, part in obj.__dict__.items()}
 
     def _reduce_instance(self, obj: object) -> object:
         reduction: Any = obj.__reduce_ex__(PROTOCOL)
@@ -245,36 +248,44 @@ class Writing:
         return make, args, self._named(state)
 
     def _named(self, state: Any) -> Any:  # noqa: ANN401 - None, or attributes, or a pair of those
-        """Return a state with strings of its own for the names of attributes."""
+        """Return a state in which the names of attributes are uninterned."""
         if type(state) is tuple:
             return tuple(map(self._named, state))
         if type(state) is not dict:
             return state
-        names = self.apart.attributes
-        return {names[name]: part for name, part in state.items()}
+        own = self.names.attributes
+        return {own[name]: part for name, part in state.items()}
 
     def _reduce_custom(self, obj: object) -> Any:  # noqa: ANN401 - a dozen shapes
         reduce = copyreg.dispatch_table.get(type(obj))
         reduction = reduce(obj) if reduce else obj.__reduce_ex__(PROTOCOL)
         # A text is the name of a global that is not a class, or pickle would know how to write it.
-        # These two functions are not written: they have operation codes.
+        # The two functions below are not written by name: they have opcodes.
         function = isinstance(reduction, str) or (
-            isinstance(reduction[0], _FUNCTIONS)
+            isinstance(reduction[0], FUNCTIONS)
             and reduction[0].__name__ not in {"__newobj__", "__newobj_ex__"}
         )
         if function:
-            name = _class_name(obj)
-            self._stop(SerializationError(f"to load class {name} takes a function, never called"))
+            reason = (
+                f"to load class {class_name(obj)} takes a function, and none is ever called: keep "
+                "plain data in its place, or let pickle save its attributes"
+            )
+            self._stop(SerializationError(reason))
         return reduction
 
     def _refuse(self, obj: object) -> NoReturn:
-        """Refuse a class, or an object of a class, that the allow-list keeps out."""
-        name, cls = _class_name(obj), obj if isinstance(obj, type) else type(obj)
-        if isinstance(obj, _FUNCTIONS):
+        """Refuse a class, or an object of a class, that the allow-list keeps out.
+
+        Raises:
+            PicklingError: Always; `refusal` has what is to be raised in its place.
+        """
+        name, cls = class_name(obj), obj if isinstance(obj, type) else type(obj)
+        if isinstance(obj, FUNCTIONS):
             reason = f"functions are never loaded, and so never saved: {FUNCTION}"
             self._stop(SerializationError(reason))
         if "<locals>" in name:
-            self._stop(SerializationError(f"class {name} must be defined at the top of a module"))
+            reason = f"class {name} must be defined at the top of a module, or no load finds it"
+            self._stop(SerializationError(reason))
         if not isinstance(obj, type) and not _is_picklable(obj):
             reason = f"an object of class {name} cannot be pickled: keep it out of the data"
             self._stop(SerializationError(reason))
@@ -282,68 +293,9 @@ class Writing:
         self._stop(UntrustedTypeError(f"class {name} is not trusted; {what_helps}"))
 
     def _stop(self, refusal: SerializationError) -> NoReturn:
-        # Not raised itself: pickle adds notes to what passes through it, and these quote keys.
+        # Not raised itself: pickle adds notes to an error that passes through, and they quote keys.
         self.refusal = refusal
         raise pickle.PicklingError
-
-
-class Pickler(Writing, pickle.Pickler):
-    """Writes what the allow-list allows, fast."""
-
-
-class SlowPickler(Writing, pickle._Pickler):  # noqa: SLF001 - the C one looks up what it names
-    """Writes what the allow-list allows, and each class by the name that stands there."""
-
-    def dump(self, value: object) -> None:
-        """Write a value. Python's pickler calls itself several times for each level of nesting."""
-        limit = sys.getrecursionlimit()
-        sys.setrecursionlimit(max(limit, _FRAMES))
-        try:
-            super().dump(value)
-        finally:
-            sys.setrecursionlimit(limit)
-
-    def save_global(self, obj: Any, name: str | None = None) -> None:  # noqa: ANN401 - as pickle has it
-        """Write the name of a class."""
-        writer: Any = self  # its type tells too little
-        module = self.allow_list.module_of(obj)
-        if module == obj.__module__:
-            writer_of_python: Any = super()
-            writer_of_python.save_global(obj, name)
-            return
-        writer.save(module)
-        writer.save(name or obj.__qualname__)
-        writer.write(pickle.STACK_GLOBAL)
-        writer.memoize(obj)
-
-
-class NumberingPickler(Pickler):
-    """Writes the number of each word, even of a string that is only equal to one.
-
-    Attributes:
-        numbers: These, by word.
-    """
-
-    numbers: Mapping[str, int]
-
-    def persistent_id(self, obj: object) -> int | None:
-        """Return what an unpickler that has the words is to look up."""
-        return self.numbers.get(obj) if type(obj) is str else None
-
-
-def explain(error: Exception, pickler: Writing, value: object) -> SerializationError:
-    """Return what to raise instead of what came out of the pickler."""
-    culprit = pickler.last
-    if pickler.refusal is not None:
-        failure = pickler.refusal
-    elif isinstance(error, RecursionError):
-        failure, culprit = SerializationError("it is nested too deeply"), _DEEP
-    else:
-        what = "it" if culprit is None else f"{_class_name(culprit)} in it"
-        failure = SerializationError(f"{what} cannot be pickled ({type(error).__name__})")
-    with contextlib.suppress(Exception):  # objects' own code again: repr of a key, for one
-        failure.path = "" if culprit is None else _path_to(culprit, value)
-    return failure
 
 
 def _is_picklable(obj: object) -> bool:
@@ -354,36 +306,3 @@ def _is_picklable(obj: object) -> bool:
     except Exception:  # noqa: BLE001 - the object's own code may raise anything
         return False
     return True
-
-
-def _path_to(culprit: object, value: object) -> str:
-    """Return where in a value the culprit is; for `_DEEP`, where something lies too deep."""
-    queue: collections.deque[tuple[object, tuple[str, ...]]] = collections.deque([(value, ())])
-    seen = {id(value)}
-    while queue and len(seen) < _MAX_VISITED:
-        part, path = queue.popleft()
-        if part is culprit or (culprit is _DEEP and len(path) == _TOO_DEEP):
-            return "".join(path)[:_MAX_PATH]
-        for step, child in _parts(part) if len(path) < _TOO_DEEP else ():
-            if id(child) not in seen:
-                seen.add(id(child))
-                queue.append((child, (*path, step)))
-    return ""
-
-
-def _parts(value: object) -> Iterator[tuple[str, object]]:
-    """Yield what a value consists of, each part with the step that leads to it."""
-    if isinstance(value, Mapping):
-        for number, (key, part) in enumerate(value.items()):
-            yield f"[{_REPR.repr(key)}]", part
-            yield f"[key {number}]", key
-        yield ".default_factory", getattr(value, "default_factory", None)
-    elif isinstance(value, (list, tuple, collections.deque)):
-        yield from ((f"[{number}]", part) for number, part in enumerate(value))
-    elif isinstance(value, (set, frozenset)):
-        yield from (("[element]", part) for part in value)
-    if not isinstance(value, _NO_PARTS):
-        # The plain one: attributes and slots, whatever the object's own would say.
-        state = object.__getstate__(value)
-        for attributes in state if isinstance(state, tuple) else (state,):
-            yield from ((f".{name}", part) for name, part in (attributes or {}).items())

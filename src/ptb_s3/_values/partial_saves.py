@@ -1,55 +1,57 @@
-"""Saved forms of values: one bad part of a dictionary keeps only its own top-level key out.
+"""Partial saves: one bad part of a dictionary keeps only its own top-level key from being saved.
 
 bot_data is one dictionary, and so is the data of each user and chat. Where one of its top-level
-values cannot be written, as a client or a function cannot, the rest is, and the bad key keeps its
-last good value:
+values cannot be written, as a client or a function cannot, the others are, and the bad key keeps
+its last good value. What is written in place of the value is its *saved form*:
 
     last saved    {"stats": 1, "positions": {}}
     live          {"stats": <function>, "positions": {"BTC": 1.5}, "client": <client>}
     saved form    {"stats": 1, "positions": {"BTC": 1.5}}
 
-To look for the culprit takes long, so a part that was refused is known again by its outline.
+The bad keys are found by halves: of 64 items with one bad one, about a dozen dictionaries are tried
+instead of 64. And a refused part is known again by its `fingerprint`, so that the search is not
+repeated at each interval while nothing has changed.
 """
 
 from __future__ import annotations
 
-import collections
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from ptb_s3._format.entities import EntityKey, Kind, fault_of
-from ptb_s3._values import serializer as _codec
 from ptb_s3._values.allow_list import AllowList
-from ptb_s3._values.attributes import attributes, set_attributes
-from ptb_s3._values.sameness import outline
-from ptb_s3._values.serializer import PickleSerializer, Serializer
-from ptb_s3._values.uncopied import Uncopied
+from ptb_s3._values.copies import Uncopied, rebuilt, rest_of, some_of, unsaved_in
+from ptb_s3._values.fingerprint import fingerprint
+from ptb_s3._values.serializer import PickleSerializer, Serializer, dump
 from ptb_s3.errors import SerializationError, UntrustedTypeError
 
-# Kinds whose entities are dictionaries, unless the bot has context types of its own.
+# Kinds whose entities are dictionaries, unless the bot has context types of its own. Others are
+# saved as a whole or not at all.
 DIVISIBLE: Final = (Kind.USER_DATA, Kind.CHAT_DATA, Kind.BOT_DATA)
 _NO_KEYS: Final = frozenset[Any]()
 
-# By kind, the top-level keys that are never saved.
 Unsaved: TypeAlias = Mapping[Kind, frozenset[Any]]
+"""By kind, the top-level keys that are never saved."""
 Items: TypeAlias = Sequence[tuple[Any, Any]]
 
 
 class Part(Enum):
-    """Stands for what is refused, besides single keys."""
+    """Part of an entity that is refused, where that is no single key."""
 
     WHOLE = "the entity as a whole"
 
 
 class Refusal(NamedTuple):
-    """Why something cannot be saved. The error itself would keep alive what it was raised in.
+    """Record of why a part cannot be saved: it holds no object of the data.
+
+    The error itself would keep alive the frames that it was raised in, with all their values.
 
     Attributes:
-        mark: The outline of what was refused.
+        mark: Fingerprint of what was refused.
         error: The error's class.
-        reason: As in the error.
-        path: Likewise.
+        reason: The error's reason.
+        path: The error's path to the culprit.
     """
 
     mark: bytes
@@ -58,17 +60,17 @@ class Refusal(NamedTuple):
     path: str
 
     def fault(self, kind: Kind, key: EntityKey) -> SerializationError:
-        """Return the error to raise of an entity."""
+        """Return the error to raise, with the entity that it is about."""
         return self.error(self.reason, path=self.path).locate(kind.value, key)
 
 
 class Form(NamedTuple):
-    """A value as it can be saved.
+    """Saved form of a value.
 
     Attributes:
-        value: What is written.
+        value: The value that is written.
         data: Its bytes; None: nothing of it can be saved.
-        refusals: What cannot be, by top-level key or `Part.WHOLE`.
+        refusals: Why parts cannot be saved, by top-level key or `Part.WHOLE`.
         unsaved: Top-level keys that are there and are never saved.
     """
 
@@ -79,7 +81,7 @@ class Form(NamedTuple):
 
 
 class _Good(NamedTuple):
-    """Last good values of refused keys, and the bytes that they stand in."""
+    """Last good values of refused keys, and the entity's bytes that they stand in."""
 
     data: bytes
     keys: frozenset[Any]
@@ -87,11 +89,11 @@ class _Good(NamedTuple):
 
 
 class Forms:
-    """Cache of refusals around a serializer: what was refused is not tried again while it is as is.
+    """Cache of refusals around a serializer: a refused part is not tried again until it changes.
 
     Args:
         serializer: Turns values into bytes.
-        seen: Returns the bytes that an entity was made from.
+        seen: Returns the bytes that an entity was last saved as, or loaded from.
         unsaved: Top-level keys that are never saved.
     """
 
@@ -111,8 +113,14 @@ class Forms:
             self._allow_list = serializer.allow_list
 
     def of(self, kind: Kind, key: EntityKey, value: object) -> Form:
-        """Return the saved form of an entity's value."""
-        # For thousands of values that have neither, so it is to take no time.
+        """Return the saved form of an entity's value.
+
+        Args:
+            kind: The entity's kind.
+            key: Its key.
+            value: Its value. It is not changed.
+        """
+        # Thousands of values have neither refusals nor unsaved keys, and are to take no time here.
         known = self._known.get((kind, key)) if self._known else None
         keys = self._unsaved.get(kind)
         unsaved = unsaved_in(keys, value) if keys else _NO_KEYS
@@ -131,7 +139,7 @@ class Forms:
         return form
 
     def forget(self, kind: Kind, key: EntityKey) -> None:
-        """Forget an entity that is gone, with the values that were kept of it."""
+        """Drop the refusals and last good values of an entity, as it is gone or good again."""
         self._known.pop((kind, key), None)
         self._good.pop((kind, key), None)
 
@@ -145,7 +153,7 @@ class Forms:
         known: Mapping[Any, Refusal],
         fault: SerializationError | None,
     ) -> Form:
-        """Return the form of what was refused before, or has just been (`fault`)."""
+        """Return the form of a value that was refused before, or has just been (`fault`)."""
         whole = known.get(Part.WHOLE)
         if whole is not None and whole.mark == self._mark(value):
             return Form(value, None, known, unsaved)
@@ -169,7 +177,7 @@ class Forms:
         unsaved: frozenset[Any],
         known: Mapping[Any, Refusal],
     ) -> Form:
-        """Return the form of a dictionary without its bad keys.
+        """Return the form of a dictionary in which bad keys have their last good values.
 
         Raises:
             SerializationError: It is not its keys that are bad, or not each by itself.
@@ -187,7 +195,7 @@ class Forms:
             form = self._composed(kind, key, value, items, refusals)
         if isinstance(form.data, SerializationError):
             raise form.data
-        good = _some_of(form.value, refusals)
+        good = some_of(form.value, refusals)
         self._good[kind, key] = _Good(form.data, frozenset(refusals), good)
         return Form(form.value, form.data, refusals, unsaved)
 
@@ -199,13 +207,18 @@ class Forms:
         items: Items,
         refusals: Mapping[Any, Refusal],
     ) -> _Composed:
+        """Return the dictionary with last good values for refused keys, or without the keys."""
         good = self._last_good(kind, key, refusals.keys())
         kept = [(p, good.get(p, one)) for p, one in items if p not in refusals or p in good]
         shell = rebuilt(value, kept)
         return _Composed(shell, self._attempt(kind, key, shell))
 
     def _last_good(self, kind: Kind, key: EntityKey, parts: Collection[Any]) -> Mapping[Any, Any]:
-        """Return the last good values of top-level keys, where they have any."""
+        """Return the last good values of top-level keys, where they have any.
+
+        Raises:
+            SerializationError: The bytes that they stand in do not load.
+        """
         seen, found = self._seen(kind, key), self._good.get((kind, key))
         if seen is None or not parts:
             return {}
@@ -213,15 +226,18 @@ class Forms:
             return found.values
         try:
             value = self._serializer.loads(seen)
-        except Exception:  # noqa: BLE001 - whatever is wrong with them
-            reason = "it holds what cannot be saved, and its last good value does not load"
+        except Exception:  # noqa: BLE001 - any serializer may raise anything
+            reason = (
+                "it holds what cannot be saved, and its last good value does not load: mend what "
+                "cannot be saved, or trusted= and aliases= for what does not load"
+            )
             raise SerializationError(reason) from None
-        return _some_of(value, parts) if isinstance(value, dict) else {}
+        return some_of(value, parts) if isinstance(value, dict) else {}
 
     def _search(
         self, kind: Kind, key: EntityKey, value: object, items: Items
     ) -> dict[Any, Refusal]:
-        """Find the bad ones among these items, by halves.
+        """Find the bad ones among items, by halves: one that can be saved is searched no further.
 
         Raises:
             SerializationError: Attributes of the dictionary's own are bad.
@@ -243,13 +259,14 @@ class Forms:
         return refusals
 
     def _takes(self, kind: Kind, key: EntityKey, value: object) -> bool:
+        """Return whether a value can be saved."""
         if type(self._serializer) is not PickleSerializer:
             return isinstance(self._attempt(kind, key, value), bytes)
         data = self._serializer.draft(value)
         return data is not None and fault_of(kind, key, data) is None
 
     def _attempt(self, kind: Kind, key: EntityKey, value: object) -> bytes | SerializationError:
-        """Return a value as bytes, or why it cannot be."""
+        """Return a value as bytes, or the error that says why it cannot be saved."""
         try:
             return self._dump(kind, key, value)
         except SerializationError as fault:
@@ -259,18 +276,18 @@ class Forms:
         """Return a value as bytes that head and blob can hold, with its key.
 
         Raises:
-            SerializationError: They cannot.
+            SerializationError: It cannot be saved, or is too large.
         """
         if type(self._serializer) is not PickleSerializer:
             _refuse_uncopied(value)
-        data = _codec.dump(self._serializer, value)
+        data = dump(self._serializer, value)
         fault = fault_of(kind, key, data)
         if fault is not None:
             raise SerializationError(fault)
         return data
 
     def _mark(self, value: object) -> bytes:
-        return outline(value, self._allow_list)
+        return fingerprint(value, self._allow_list)
 
     def _refusal(self, fault: SerializationError, refused: object) -> Refusal:
         error = UntrustedTypeError if isinstance(fault, UntrustedTypeError) else SerializationError
@@ -278,69 +295,20 @@ class Forms:
 
 
 class _Composed(NamedTuple):
-    """A dictionary without bad keys, and its bytes, or why there are none."""
+    """Dictionary without bad keys, and its bytes, or the error that says why there are none."""
 
     value: Any
     data: bytes | SerializationError
 
 
-def unsaved_in(unsaved: Collection[Any], value: object) -> frozenset[Any]:
-    """Return the top-level keys of a value that are never saved."""
-    if not unsaved or not isinstance(value, dict):
-        return frozenset()
-    return frozenset(key for key in unsaved if dict.__contains__(value, key))
-
-
-def rest_of(value: Any, unsaved: Collection[Any]) -> Any:  # noqa: ANN401 - a dictionary of any class
-    """Return a dictionary without some of its keys; its parts are the same objects.
-
-    Raises:
-        SerializationError: Its class makes none such.
-    """
-    if not unsaved:
-        return value
-    return rebuilt(value, [item for item in dict.items(value) if item[0] not in unsaved])
-
-
-def rebuilt(value: object, items: Iterable[tuple[Any, Any]]) -> Any:  # noqa: ANN401 - a dictionary of any class
-    """Return a dictionary of another one's class and attributes, with these items.
-
-    By no code of the class but `__new__`, which might keep or send what it is given.
-
-    Raises:
-        SerializationError: The class makes no other object that way.
-    """
-    cls: Any = type(value)
-    if cls is dict:
-        return dict(items)
-    try:
-        shell = cls.__new__(cls)
-        if isinstance(value, collections.defaultdict):
-            shell.default_factory = value.default_factory
-        set_attributes(shell, attributes(value))
-    except Exception as error:  # noqa: BLE001 - objects' own code may raise anything
-        raise SerializationError(f"it cannot be copied ({type(error).__name__})") from None
-    fill(shell, items)
-    return shell
-
-
-def fill(value: object, items: Iterable[tuple[Any, Any]]) -> None:
-    """Set items of a dictionary, by no code of its own class."""
-    base: Any = collections.OrderedDict if isinstance(value, collections.OrderedDict) else dict
-    for key, one in items:
-        base.__setitem__(value, key, one)
-
-
-def _some_of(value: dict[Any, Any], keys: Iterable[Any]) -> dict[Any, Any]:
-    """Return what a dictionary has under some keys, by no code of its own class."""
-    return {key: dict.__getitem__(value, key) for key in keys if dict.__contains__(value, key)}
-
-
 def _refuse_uncopied(value: object) -> None:
-    """Refuse a placeholder where a serializer of the user's might write one.
+    """Refuse a placeholder that a serializer of the user's might write.
 
     Args:
         value: A dictionary, or a keyboard's time and buttons.
+
+    Raises:
+        SerializationError: One of its values is a placeholder.
     """
     parts = value[1] if isinstance(value, tuple) and value[1:] else value
     for one in dict.values(parts) if isinstance(parts, dict) else ():

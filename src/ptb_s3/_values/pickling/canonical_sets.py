@@ -1,15 +1,20 @@
-"""Write the sets of a value in an order of their own.
+"""Canonical order of sets: equal sets have equal bytes, whatever their hashes and history.
 
 A set iterates as its hashes and its history have it, so a copy, a load and another process would
-each give other bytes for the same set. Here elements that are all whole numbers, or all strings,
-stand in their natural order, and others in the order of the bytes that each has by itself.
+each give other bytes for the same set, and each would be taken for a change:
 
-The pickler that is written in C asks nobody about a set. So the sets come first, each of them
-finished before another refers to it, and the value after them takes them out of the memo:
+    >>> list({8, 0}), list({0, 8})
+    ([8, 0], [0, 8])
+
+Elements that are all whole numbers, or all strings, are put in their natural order; others in the
+order of the bytes that each has by itself.
+
+The pickler that is written in C asks nobody how to write a set. So the sets come first, each of
+them finished before another refers to it, and the value after them takes them out of the memo:
 
     PROTO 5
-    EMPTY_SET MEMOIZE MARK <elements> ADDITEMS POP      of plain elements, which nothing is noted of
-    EMPTY_SET MARK <elements> ADDITEMS MEMOIZE POP      of any others
+    EMPTY_SET MEMOIZE MARK <elements> ADDITEMS POP      plain elements, which are not memoized
+    EMPTY_SET MARK <elements> ADDITEMS MEMOIZE POP      any others
     <the value> STOP
 
 A set that leads back to itself has no such place, nor has one that an object makes anew each time.
@@ -21,54 +26,47 @@ from __future__ import annotations
 import io
 import itertools
 import pickle
-from collections.abc import Callable, Iterator
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
-from fractions import Fraction
-from typing import Any, Final, NamedTuple, TypeAlias
-from uuid import UUID
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
 
-Sets: TypeAlias = set[Any] | frozenset[Any]
-# Makes a pickler of protocol 5 that writes to a file. Types of neither kind, in C and in Python,
-# tell enough.
-MakePickler: TypeAlias = Callable[[io.BytesIO], Any]
+from ptb_s3._values.pickling.sets import (
+    PLAIN,
+    TYPES,
+    MakePickler,
+    Sets,
+    is_plain,
+    may_hold_sets,
+    sets_in,
+    sets_in_containers,
+)
 
-TYPES: Final = (set, frozenset)
-# How a set begins, and a frozen one ends, in a pickle that notes what it holds. What has neither
-# has no sets; other bytes may look like that, as a text does that ends with a Cyrillic letter.
-_SET: Final = pickle.EMPTY_SET + pickle.MEMOIZE
-_FROZENSET: Final = pickle.FROZENSET + pickle.MEMOIZE
-# Elements that are the same wherever they stand: they are spelled out, and nothing refers to them.
-_PLAIN: Final = frozenset({int, str, bytes, float, bool, type(None)})
-# What holds no set, besides these.
-LEAVES: Final = _PLAIN | {
-    *(bytearray, complex, date, datetime, time, timedelta, Decimal, Fraction, UUID),
-}
-# These are put in their natural order, which is found without a pickle of each.
+# Types whose natural order is the canonical one, if all elements are of it: it is found without a
+# pickle of each.
 _NATURAL: Final = ({int}, {str})
 # The last protocol without frames, which would cut through what is taken out of a pickle.
 _UNFRAMED: Final = 3
-# Elements that a pickler adds to a set at once; from pickle.py.
+# Elements that a pickler adds to a set at once. From pickle.py (`_BATCHSIZE`).
 _BATCH: Final = 1_000
-# Elements up to which a tuple has an operation code that takes no mark.
+# Elements up to which a tuple has an opcode that takes no mark. From pickle.py (`TUPLE3`).
 _NO_MARK: Final = 3
-# Bytes that the elements may take by themselves: so many times what the whole value takes, and
-# some. Each of a thousand may lead to the same large thing.
+# Bytes that the pickles of single elements may take: so many times the bytes of the whole value,
+# and one MiB. Without a bound, a thousand elements that lead to one large object would each write
+# all of it.
 _TIMES: Final = 8
-_ROOM: Final = 1024 * 1024
+_ROOM: Final = 1024 * 1024  # bytes
 _OPENING: Final = pickle.PROTO + b"\x05"
 
 
 class _NoOrderError(Exception):
-    """A set leads back to itself, or to too much."""
+    """Raised for a set that leads back to itself, or to too much."""
 
 
 class _Ordered(NamedTuple):
-    """A set's elements, in order.
+    """Snapshot of a set: its elements in canonical order.
 
     Attributes:
-        of: The set, so that its id stays its own.
-        elements: These.
+        of: The set, which is kept alive so that its id stays its own.
+        elements: The elements.
         inner: Whether there are sets in them.
     """
 
@@ -78,49 +76,27 @@ class _Ordered(NamedTuple):
 
 
 def room_for(size: int) -> int:
-    """Return how many bytes elements may take by themselves, in a value of that many bytes."""
+    """Return how many bytes the pickles of single elements may take together.
+
+    Args:
+        size: Bytes of the whole value.
+    """
     return _TIMES * size + _ROOM
 
 
-def may_hold_sets(pickled: bytes) -> bool:
-    """Tell of a pickle that notes what it holds whether to look for sets."""
-    # One byte is found in a tenth of the time that two take.
-    return (pickle.EMPTY_SET in pickled and _SET in pickled) or (
-        pickle.FROZENSET in pickled and _FROZENSET in pickled
-    )
-
-
-def may_make_sets(pickled: bytes) -> bool:
-    """Tell of any pickle, with its sets in order or not, whether it may make some."""
-    return pickle.EMPTY_SET in pickled or pickle.FROZENSET in pickled
-
-
-def holds_sets(value: object, make: MakePickler) -> bool:
-    """Tell whether there are sets in a value whose pickle says that there may be."""
-    sets = _sets_in_containers(value)
-    if sets is None:
-        pickler = make(io.BytesIO())
-        pickler.dump(value)
-        sets = sets_in(pickler)
-    return bool(sets)
-
-
-def sets_in(pickler: Any) -> list[Sets]:  # noqa: ANN401 - see `MakePickler`
-    """Return the sets that a pickler has met, in the order in which it noted them."""
-    noted = [entry for entry in pickler.memo.copy().values() if type(entry[1]) in TYPES]
-    return [one for _, one in sorted(noted, key=lambda entry: entry[0])]
-
-
 def write(value: object, plain: bytes, pickler: Any, make: MakePickler) -> bytes:  # noqa: ANN401 - see `MakePickler`
-    """Return the pickle of a value with its sets in order.
+    """Return the pickle of a value with its sets in canonical order.
 
     Args:
         value: The value.
-        plain: Its pickle, with the sets as they come; `may_hold_sets` says that it may.
-        pickler: What wrote that.
-        make: Makes more of them.
+        plain: Its pickle with the sets as they come, which `may_hold_sets`.
+        pickler: The pickler that wrote it.
+        make: Makes more picklers of that kind.
+
+    Returns:
+        The pickle. It is `plain` where the value has no sets, or one that has no canonical order.
     """
-    sets = _sets_in_containers(value)
+    sets = sets_in_containers(value)
     if sets is None:
         sets = sets_in(pickler)
     if not sets:
@@ -131,42 +107,13 @@ def write(value: object, plain: bytes, pickler: Any, make: MakePickler) -> bytes
         return plain
 
 
-def _sets_in_containers(value: object) -> list[Sets] | None:
-    """Return the sets in a value, in the order in which they are met; None: it may hold others.
-
-    What a pickler has noted takes a multiple of the time to look through.
-    """
-    sets: list[Sets] = []
-    seen: set[int] = set()
-    left = [value]
-    while left:
-        part = left.pop()
-        kind = type(part)
-        if kind in LEAVES or id(part) in seen:
-            continue
-        seen.add(id(part))
-        if isinstance(part, dict) and kind is dict:
-            left += [one for pair in reversed(part.items()) for one in reversed(pair)]
-        elif isinstance(part, (list, tuple)) and kind in {list, tuple}:
-            left += reversed(part)
-        elif isinstance(part, TYPES) and kind in TYPES and _are_leaves(part):
-            sets.append(part)
-        else:
-            return None
-    return sets
-
-
-def _are_leaves(elements: Sets) -> bool:
-    """Tell whether elements are leaves, or tuples of leaves, so that no set is in them."""
-    others = set(map(type, elements)) - LEAVES
-    if others != {tuple}:
-        return not others
-    parts = (one for one in elements if type(one) is tuple)
-    return LEAVES.issuperset(map(type, itertools.chain.from_iterable(parts)))
-
-
 def in_order(elements: Sets, make: MakePickler) -> list[Any]:
-    """Return the elements of a set in order, for one that is written as something else."""
+    """Return the elements of a set in canonical order, for one that is written as a list.
+
+    Args:
+        elements: The set.
+        make: Makes picklers.
+    """
     plain = _plain_order(elements)
     if plain is not None:
         return plain
@@ -178,11 +125,11 @@ def in_order(elements: Sets, make: MakePickler) -> list[Any]:
 
 
 class _Writer:
-    """Writes one value.
+    """Writer of one value with sets: orders each set once, inner ones before those that hold them.
 
     Args:
         make: Makes picklers.
-        size: Bytes that the value has.
+        size: Bytes that the value has as it comes.
     """
 
     def __init__(self, make: MakePickler, size: int) -> None:
@@ -192,7 +139,11 @@ class _Writer:
         self._under_way: set[int] = set()
 
     def write(self, value: object, sets: list[Sets]) -> bytes:
-        """Return the pickle of a value, or of a part of it, that holds these sets."""
+        """Return the pickle of a value, or of a part of it, that holds these sets.
+
+        Raises:
+            _NoOrderError: A set leads back to itself, or to too much.
+        """
         spelled = {id(one): spell(one) for one in sets}
         others = [one for one in sets if spelled[id(one)] is None]
         if any(self._order(one).inner for one in others):
@@ -205,10 +156,11 @@ class _Writer:
         return b"".join([_OPENING, *pieces, body.value(value)])
 
     def key(self, element: object) -> bytes:
-        """Return the bytes of an element by itself."""
+        """Return the bytes of an element by itself, by which elements are sorted."""
         return self._alone(element)[0]
 
     def _alone(self, part: object) -> tuple[bytes, bool]:
+        """Return a part's own bytes, and whether there are sets in it."""
         file = io.BytesIO()
         pickler = self._make(file)
         pickler.dump(part)
@@ -234,7 +186,7 @@ class _Writer:
         return known
 
     def _placed(self, part: object, before: dict[int, Sets]) -> list[Sets]:
-        """Return the sets in a part, each after those that stand in it."""
+        """Return the sets in a part, each after the sets that stand in it."""
         for one in self._outermost(part):
             if id(one) in before:
                 continue
@@ -251,41 +203,43 @@ class _Writer:
         sets = {id(one): (number, one) for number, one in enumerate(sets_in(pickler))}
         met: list[object] = []
         pickler = _meeting(type(pickler), met)
-        pickler.memo = sets  # it does not look into what it has noted
+        pickler.memo = sets  # a pickler does not look into what its memo has
         pickler.dump(part)
         return [one for one in met if type(one) in TYPES and id(one) in sets]  # type: ignore[misc]
 
 
 def _meeting(kind: Any, met: list[object]) -> Any:  # noqa: ANN401 - see `MakePickler`
-    """Return a pickler that adds to a list all that it meets, in order, and writes nowhere."""
+    """Return a pickler that writes nowhere and lists the objects that it meets, in order."""
 
     def persistent_id(_: object, met_now: object) -> None:
         met.append(met_now)
 
     made: Any = type("_Meeting", (kind,), {"persistent_id": persistent_id})
     meeting = made.to(io.BytesIO())
-    made.to = kind.to  # those that it makes itself, to put elements in order, add nothing
+    made.to = kind.to  # picklers that it makes itself, to order elements, are not to list anything
     return meeting
 
 
 class _Body:
-    """One pickle, written in pieces that share what they note.
+    """Builder for one pickle, in pieces that share a memo.
 
     Args:
         make: Makes the pickler.
-        noted: What is noted before it, by id: number and object.
+        memoized: The memo to begin with, by id: number and object.
     """
 
-    def __init__(self, make: MakePickler, noted: dict[int, tuple[int, Sets]]) -> None:
+    def __init__(self, make: MakePickler, memoized: dict[int, tuple[int, Sets]]) -> None:
         self._file = io.BytesIO()
         self._pickler = make(self._file)
-        self._pickler.memo = noted
+        self._pickler.memo = memoized
         self._tuples: list[_Ordered] = []
 
     def set(self, order: _Ordered) -> bytes:
-        """Return what makes a set and notes it.
+        """Return the opcodes that make a set, memoize it and drop it from the stack.
 
-        It is written as a tuple of its elements, which has the same number of bytes behind them.
+        It is written as a tuple of its elements, and the three opcodes behind them (TUPLE, MEMOIZE
+        and STOP) are replaced by a set's. A tuple, too, is memoized after its elements, so the
+        numbers in the memo stay as they are.
         """
         if order.inner:
             self._know_sets()
@@ -298,7 +252,7 @@ class _Body:
         return begin + elements + end + pickle.MEMOIZE + pickle.POP
 
     def value(self, value: object) -> bytes:
-        """Return what makes the value, to the end of the pickle."""
+        """Return the opcodes that make the value, to the end of the pickle."""
         self._know_sets()
         known = self._pickler.memo.copy()
         data = self._dump(value)
@@ -307,7 +261,7 @@ class _Body:
         return data
 
     def _know_sets(self) -> None:
-        """Have the pickler know the sets by the numbers of the tuples that they were written as."""
+        """Put the sets into the memo, by the numbers of the tuples that they were written as."""
         if not self._tuples:
             return
         memo = self._pickler.memo.copy()
@@ -325,21 +279,20 @@ class _Body:
         return data[len(_OPENING) :]
 
 
-def is_plain(elements: Sets) -> bool:
-    """Tell whether a set can be spelled out."""
-    return _PLAIN.issuperset(map(type, elements))
-
-
 def _plain_order(elements: Sets) -> list[Any] | None:
-    """Return plain elements in order; None: there are others."""
+    """Return the elements in canonical order if all are plain, else None."""
     types = set(map(type, elements))
-    if not types <= _PLAIN:
+    if not types <= PLAIN:
         return None
     return sorted(elements, key=None if types in _NATURAL else lambda one: _elements([one]))
 
 
 def spell(one: Sets) -> bytes | None:
-    """Return what makes a set of plain elements and notes it; None: it has others."""
+    """Return the opcodes that make and memoize a set of plain elements.
+
+    Returns:
+        The opcodes, which leave nothing on the stack, or None: not all elements are plain.
+    """
     order = _plain_order(one)
     if order is None:
         return None
@@ -359,10 +312,11 @@ def _batched(elements: list[Any]) -> Iterator[list[Any]]:
 
 
 def _elements(elements: list[Any]) -> bytes:
-    """Return plain elements, up to a batch of them, as they stand in a pickle: noted nowhere."""
+    """Return the opcodes that push plain elements, up to a batch of them, without memoizing any."""
     file = io.BytesIO()
     pickler = pickle.Pickler(file, _UNFRAMED)
     pickler.fast = True
     pickler.dump(elements)
-    # Between protocol, list and mark, of which one has none, and what adds them before the end.
+    # What stands between the opcodes that begin a list (a single element takes no mark) and those
+    # that append to it.
     return file.getvalue()[3 if len(elements) == 1 else 4 : -2]

@@ -22,12 +22,12 @@ from tests.unit.test_persistent_application import Stubborn, application, sent_a
 from ptb_s3._format import entities
 from ptb_s3._format.entities import BOT_DATA_KEY, Kind
 from ptb_s3._storage.contract import Fault, MemoryStore
-from ptb_s3._values import pickling
 from ptb_s3._values.allow_list import AllowList
-from ptb_s3._values.sameness import outline
-from ptb_s3._values.saved_forms import Form, Forms, Part
+from ptb_s3._values.copies import Uncopied
+from ptb_s3._values.fingerprint import fingerprint
+from ptb_s3._values.partial_saves import Form, Forms, Part
+from ptb_s3._values.pickling import failures
 from ptb_s3._values.serializer import PickleSerializer
-from ptb_s3._values.uncopied import Uncopied
 from ptb_s3.errors import (
     SerializationError,
     SettingsError,
@@ -140,7 +140,9 @@ def test_only_dictionaries_are_divided() -> None:
         assert (found.data, [*found.refusals]) == (None, [Part.WHOLE])
 
 
-def test_a_key_that_cannot_be_saved_is_bad_as_a_value_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_that_cannot_be_saved_is_left_out_as_a_bad_value_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """And what is too large for an entity, by itself."""
     monkeypatch.setattr(entities, "MAX_ENTITY", 200)
     key, huge = Client(), b"x" * 300
@@ -169,7 +171,7 @@ class Counting(PickleSerializer):
 
 
 @pytest.mark.parametrize("note", ["good", print])
-def test_what_is_large_and_bad_is_found_by_halves(note: object) -> None:
+def test_bad_keys_of_a_large_dictionary_are_found_by_halves(note: object) -> None:
     """Not by a try of each of ten thousand keys, and where no key is bad, by none."""
     value = Data(dict.fromkeys(range(10_000), 1) | {5_000: print})
     value.note = note
@@ -179,7 +181,7 @@ def test_what_is_large_and_bad_is_found_by_halves(note: object) -> None:
     assert serializer.tries < (50 if note == "good" else 3)
 
 
-def test_a_store_that_has_words_finds_nothing_changed_either() -> None:
+def test_a_partial_save_in_a_store_with_words_is_no_change() -> None:
     """Where the last good value was written with words, or before there were any."""
     words = ("name", "stats", "positions")
     serializer = SERIALIZER.sharing(lambda: words)
@@ -196,11 +198,11 @@ def test_a_store_that_has_words_finds_nothing_changed_either() -> None:
         assert len({*found}) == 1
 
 
-def test_an_outline_tells_of_data_and_not_of_what_a_client_does() -> None:
+def test_a_fingerprint_tells_of_data_and_not_of_what_a_client_does() -> None:
     """It is what the refusal of a value is known again by, in each copy."""
 
     def of(value: object) -> bytes:
-        return outline(value, AllowList((), {}))
+        return fingerprint(value, AllowList((), {}))
 
     assert of([1, Client(1)]) == of([1, Client(2)]) != of([2, Client(1)])
     assert of([get_stats]) == of([get_stats]) != of([print])
@@ -239,8 +241,8 @@ async def test_one_bad_key_of_bot_data_keeps_out_itself_alone(plain: bool) -> No
     assert await bot_data(store) == {"stats": {"n": 2}, "positions": {"BTC": 1.5}}
 
 
-async def test_users_and_chats_are_dictionaries_as_well() -> None:
-    """And each of their bad keys is named."""
+async def test_one_bad_key_of_a_user_or_chat_keeps_out_itself_alone() -> None:
+    """Each bad key of a user's or chat's data is named."""
     store = MemoryStore()
     app = application(store, remembering())
     errors: list[Any] = gather_errors(app)
@@ -310,7 +312,7 @@ async def test_keys_that_are_never_saved_are_neither_saved_nor_copied_nor_told()
     assert (found["user_data"], found["bot_data"]) == ({1: {"said": "milk"}}, {"count": 2})
 
 
-async def test_a_plain_application_saves_them_as_little() -> None:
+async def test_a_plain_application_does_not_save_unsaved_keys() -> None:
     """As long as PTB can copy them."""
     store = MemoryStore()
     app = application(store, plain=True, unsaved={"bot_data": ["client"]})
@@ -336,7 +338,7 @@ class Shop:
         ({"chat_data": ["a"]}, "context type Shop is no dictionary"),
     ],
 )
-def test_keys_of_what_has_none_are_refused(unsaved: Any, text: str) -> None:
+def test_unsaved_keys_of_a_kind_without_keys_are_refused(unsaved: Any, text: str) -> None:
     """At the start, rather than be saved for ever."""
     types: Any = ContextTypes(chat_data=Shop)
     with pytest.raises(SettingsError, match=text):
@@ -366,7 +368,7 @@ def same(some: list[Any], others: list[Any]) -> bool:
 UNSAVED = {"bot_data": ["client"], "user_data": ["client"]}
 
 
-async def test_they_stay_through_a_refresh_and_a_takeover() -> None:
+async def test_unsaved_keys_stay_through_a_refresh_and_a_takeover() -> None:
     """What others have changed is brought in beside them, and nothing is written for that."""
     store = MemoryStore()
     one, other = (application(store, remembering(), sync=0, unsaved=UNSAVED) for _ in range(2))
@@ -427,7 +429,7 @@ async def test_a_key_that_cannot_be_compared_has_the_object_left_alone() -> None
     assert (saved["more"], saved["mine"]) == (1, 2)
 
 
-async def test_they_stay_where_an_update_is_taken_back() -> None:
+async def test_unsaved_keys_stay_where_an_update_is_taken_back() -> None:
     """All else that it has changed is what it was."""
     store = MemoryStore()
     app = deliveries.application(store, unsaved=UNSAVED)
@@ -452,13 +454,13 @@ async def test_they_stay_where_an_update_is_taken_back() -> None:
 def searches(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Note each search for a culprit, which looks at up to 100,000 objects."""
     found: list[object] = []
-    search = pickling._path_to
+    search = failures._path_to
 
     def noted(culprit: object, value: object) -> str:
         found.append(culprit)
         return search(culprit, value)
 
-    monkeypatch.setattr(pickling, "_path_to", noted)
+    monkeypatch.setattr(failures, "_path_to", noted)
     return found
 
 
@@ -639,7 +641,7 @@ async def test_a_serializer_of_ones_own_is_given_no_placeholder() -> None:
     }
 
 
-async def test_by_hand_it_is_the_same() -> None:
+async def test_a_persistence_called_by_hand_tells_refusals_and_saves_the_rest() -> None:
     """Whoever calls the persistence by itself is told, and the rest is saved."""
     store = MemoryStore()
     persistence: Persistence = make_persistence(store)
