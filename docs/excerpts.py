@@ -1,0 +1,194 @@
+"""Excerpts: text that pages take from other files, so that it stands once.
+
+A page has a mark on a line of its own, which the build replaces (`expanded`):
+
+| mark | becomes |
+|---|---|
+| ``<!-- file: PATH -->`` | the page is that Markdown file, links made to fit |
+| ``<!-- section: PATH "TITLE" -->`` | the page is one section of it |
+| ``<!-- rooms -->`` | the rule of each package, from its docstring, in the order of imports |
+| ``<!-- invariants -->`` | what the simulation checks, with the message of each violation |
+| ``<!-- promises -->`` | README's table of promises |
+
+Rule: pure functions of the files below `ROOT`. Nothing is imported from them and nothing is run.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+SIMULATION = ROOT / "tests" / "simulation"
+PACKAGE = ROOT / "src" / "ptb_s3"
+ORDER = ROOT / "tests" / "unit" / "test_layers.py"
+
+WHOLE = {
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "README.md": "index.md",
+    "SECURITY.md": "security.md",
+    "findings/README.md": "findings.md",
+    "infra/README.md": "infra.md",
+    "infra/bucket/README.md": "bucket.md",
+    "infra/cloudrun/README.md": "cloudrun.md",
+    "infra/fly/README.md": "fly.md",
+    "infra/lambda/README.md": "lambda.md",
+    "src/ptb_s3/_format/FORMAT.md": "format.md",
+    "tests/vectors/README.md": "vectors.md",
+}
+"""Files outside of ``docs/`` that links lead to, each with the page that stands for it."""
+
+_MARK = re.compile(r'^<!-- (\w+)(?:: (\S+))?(?: "(.+)")? -->$', re.MULTILINE)
+_LINK = re.compile(r"(?<=\]\()([^)\s]+)(?=\))")
+_HEADING = re.compile(r"^#(?=#+ )", re.MULTILINE)
+
+
+class Check(NamedTuple):
+    """One check of the simulation.
+
+    Attributes:
+        name: Function that makes it.
+        purpose: First line of the function's docstring; empty where it has none.
+        violations: Messages of the violations that it raises, in their order; a value that a
+            message has in it stands as its expression in braces.
+    """
+
+    name: str
+    purpose: str
+    violations: tuple[str, ...]
+
+
+def expanded(text: str) -> str:
+    """Return a page with the text of other files in the place of its marks.
+
+    The mark of a file or a section stands for the whole page: what such a page says besides is for
+    those who read it unbuilt.
+
+    Raises:
+        KeyError: A mark is none of those above.
+        ValueError: A section or table that is asked for is not there.
+    """
+    for mark in _MARK.finditer(text):
+        if mark[1] in _WHOLE_PAGES:
+            return _WHOLE_PAGES[mark[1]](mark[2], mark[3])
+    return _relinked(_MARK.sub(lambda mark: _EXCERPTS[mark[1]](), text), "docs/")
+
+
+def file(path: str, _title: str | None = None) -> str:
+    """Return a Markdown file whose links lead from ``docs/`` to where they led from it."""
+    return _relinked((ROOT / path).read_text(), path)
+
+
+def section(path: str, title: str | None) -> str:
+    """Return one section of a Markdown file, its headings one level higher.
+
+    Raises:
+        ValueError: There is no such section.
+    """
+    text = (ROOT / path).read_text()
+    found = re.search(
+        rf"^## {re.escape(title or '')}\n.*?(?=^## |\Z)", text, re.MULTILINE | re.DOTALL
+    )
+    if found is None:
+        raise ValueError(f"{path} has no section {title!r}")
+    return _HEADING.sub("", _relinked(found[0], path))
+
+
+def promises() -> str:
+    """Return README's table of promises, each with the tests that keep it."""
+    text = (ROOT / "README.md").read_text()
+    found = re.search(r"^\| promise \|.*?\n(?=\n)", text, re.MULTILINE | re.DOTALL)
+    if found is None:
+        raise ValueError("README.md has no table of promises")
+    return found[0].replace("](", "](../")
+
+
+def rooms() -> str:
+    """Return the packages, from the rim to the core, each with its rule."""
+    parts = []
+    for name in _packages():
+        rule = ast.get_docstring(ast.parse((PACKAGE / name / "__init__.py").read_text()))
+        parts.append(f"### `{name}`\n\n{rule}\n")
+    return "\n".join(parts)
+
+
+def _packages() -> Iterator[str]:
+    for node in ast.parse(ORDER.read_text()).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "ROOMS":
+            for names in ast.literal_eval(node.value):
+                yield from (name for name in names if (PACKAGE / name).is_dir())
+
+
+def invariants() -> str:
+    """Return every check of the simulation that can find a violation, module by module."""
+    parts = []
+    for path in sorted(SIMULATION.glob("*.py")):
+        tree = ast.parse(path.read_text())
+        found = list(checks(tree))
+        if found:
+            parts.append(f"\n### `{path.stem}`\n\n{ast.get_docstring(tree)}\n\n")
+        for check in found:
+            parts.append(f"* {check.purpose or f'`{check.name}`:'}\n")
+            parts += [f"  * `{violation}`\n" for violation in check.violations]
+    return "".join(parts)
+
+
+def checks(module: ast.Module) -> Iterator[Check]:
+    """Give the checks that a module of the simulation makes."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            found = tuple(_violations(node))
+            if found:
+                purpose = (ast.get_docstring(node) or "").partition("\n")[0]
+                yield Check(node.name, purpose, found)
+
+
+def _violations(function: ast.AST) -> Iterator[str]:
+    """Give the messages of a function's own violations, not of functions within it."""
+    for node in ast.iter_child_nodes(function):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Violation" and node.args:
+            yield _written(node.args[0])
+        else:
+            yield from _violations(node)
+
+
+def _written(message: ast.expr) -> str:
+    """Return a message as a reader sees it, with braces around what it is filled with."""
+    parts = message.values if isinstance(message, ast.JoinedStr) else [message]
+    return "".join(_part(part) for part in parts)
+
+
+def _part(part: ast.expr) -> str:
+    if isinstance(part, ast.Constant):
+        return str(part.value)
+    filled = part.value if isinstance(part, ast.FormattedValue) else part
+    return f"{{{ast.unparse(filled)}}}"
+
+
+def _relinked(text: str, path: str) -> str:
+    """Have links lead from ``docs/`` to where they led from a file.
+
+    A file that is shown as a page is linked to as that page.
+    """
+    folder = os.path.dirname(path)  # noqa: PTH120 - of "docs/", it is "docs"
+
+    def relinked(link: re.Match[str]) -> str:
+        target, hash_, anchor = link[1].partition("#")
+        if not target or ":" in target:
+            return link[1]
+        there = os.path.normpath(os.path.join(folder, target))  # noqa: PTH118 - as above
+        page = WHOLE.get(there) or os.path.relpath(there, "docs")
+        return page + hash_ + anchor
+
+    return _LINK.sub(relinked, text)
+
+
+_WHOLE_PAGES: dict[str, Callable[[str, str | None], str]] = {"file": file, "section": section}
+_EXCERPTS = {"promises": promises, "rooms": rooms, "invariants": invariants}
