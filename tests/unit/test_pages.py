@@ -173,6 +173,13 @@ def test_settings_that_commands_write_are_taken(
         assert load_settings().bucket == "my-bucket"
 
 
+@pytest.mark.parametrize("path", [*PAGES, *OTHERS], ids=named)
+def test_variables_are_settings(path: Path) -> None:
+    """No page names a variable that would be refused, or goes into a `.env` by another name."""
+    known = {name for name, _, _ in describe()} | {"PTB_S3_"}  # as in `PTB_S3_*`
+    assert set(re.findall(r"\bPTB_S3_\w*", text_of(path))) <= known
+
+
 @pytest.mark.parametrize("text", blocks("sh"))
 def test_commands_are_there(text: str) -> None:
     """Each command line names a script, a module or a program that exists."""
