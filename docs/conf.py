@@ -37,8 +37,6 @@ autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True}
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
-# Names of defaults rather than their values, which may be long.
-autodoc_preserve_defaults = True
 maximum_signature_line_length = 88
 toc_object_entries_show_parents = "hide"
 

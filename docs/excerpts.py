@@ -9,6 +9,7 @@ A page has a mark on a line of its own, which the build replaces (`expanded`):
 | ``<!-- rooms -->`` | the rule of each package, from its docstring, in the order of imports |
 | ``<!-- invariants -->`` | what the simulation checks, with the message of each violation |
 | ``<!-- promises -->`` | README's table of promises |
+| ``<!-- references -->`` | an entry of autodoc for each name that a public module exports |
 
 Rule: pure functions of the files below `ROOT`. Nothing is imported from them and nothing is run.
 """
@@ -25,6 +26,8 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[1]
 SIMULATION = ROOT / "tests" / "simulation"
 PACKAGE = ROOT / "src" / "ptb_s3"
+PUBLIC = ("serverless", "testing", "settings", "errors")
+"""Modules whose ``__all__`` is public, besides the root's."""
 ORDER = ROOT / "tests" / "unit" / "test_layers.py"
 
 WHOLE = {
@@ -172,6 +175,93 @@ def _part(part: ast.expr) -> str:
     return f"{{{ast.unparse(filled)}}}"
 
 
+class Entry(NamedTuple):
+    """Public name, as the reference shows it.
+
+    Attributes:
+        name: The name in the module that exports it.
+        directive: The directive that describes it: autodoc's, but for an alias of a type, of which
+            autodoc finds neither the text nor how it was written.
+        text: For an alias: what it is written as, and the text below it in its module.
+    """
+
+    name: str
+    directive: str
+    text: tuple[str, str] = ("", "")
+
+
+def references() -> str:
+    """Return a section for each public module, with what has autodoc describe its names."""
+    modules = [f"ptb_s3.{name}" for name in PUBLIC if (PACKAGE / f"{name}.py").exists()]
+    return "\n\n".join(f"## {module}\n\n{_reference(module)}" for module in ["ptb_s3", *modules])
+
+
+def _reference(module: str) -> str:
+    lines = [f".. automodule:: {module}", "   :no-members:", ""]
+    for entry in entries(module):
+        if entry.directive == "py:data":
+            value, text = entry.text
+            lines += [f".. py:data:: {entry.name}", f"   :module: {module}", f"   :value: {value}"]
+            lines += ["", *(f"   {line}" for line in text.splitlines()), ""]
+            continue
+        name = f"{module}.{entry.name}"
+        if module == "ptb_s3.settings" and entry.directive == "autoclass":
+            name += "()"  # pydantic's arguments and fields are of no use to a reader
+            lines += [f".. autoclass:: {name}", "   :no-members:"]
+        else:
+            lines.append(f".. {entry.directive}:: {name}")
+        if module == "ptb_s3.errors":
+            lines.append("   :show-inheritance:")
+        lines.append("")
+    return "\n".join(["```{eval-rst}", *lines, "```"])
+
+
+def entries(module: str) -> Iterator[Entry]:
+    """Give the public names of a module in its own order, by where each of them is defined."""
+    tree = ast.parse(_source_of(module))
+    homes = {
+        alias.name: node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+    }
+    for name in _exported(tree):
+        home = ast.parse(_source_of(homes[name])) if name in homes else tree
+        found = _definition(home, name)
+        if found is not None:
+            yield found
+
+
+def _source_of(module: str) -> str:
+    path = PACKAGE.parent.joinpath(*module.split("."))
+    return (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text()
+
+
+def _exported(tree: ast.Module) -> list[str]:
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return list(ast.literal_eval(node.value))
+    raise ValueError("the module has no __all__")
+
+
+def _definition(tree: ast.Module, name: str) -> Entry | None:
+    """Describe a name by its definition; None: it has none here, as `__version__`."""
+    for node, after in zip(tree.body, [*tree.body[1:], None], strict=True):
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            return Entry(name, "autoclass")
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name:
+            return Entry(name, "autofunction")
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == name and node.value:
+            return Entry(name, "py:data", (ast.unparse(node.value), _text_below(after)))
+    return None
+
+
+def _text_below(node: ast.stmt | None) -> str:
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+        return str(node.value.value)
+    return ""
+
+
 def _relinked(text: str, path: str) -> str:
     """Have links lead from ``docs/`` to where they led from a file.
 
@@ -191,4 +281,9 @@ def _relinked(text: str, path: str) -> str:
 
 
 _WHOLE_PAGES: dict[str, Callable[[str, str | None], str]] = {"file": file, "section": section}
-_EXCERPTS = {"promises": promises, "rooms": rooms, "invariants": invariants}
+_EXCERPTS = {
+    "promises": promises,
+    "rooms": rooms,
+    "invariants": invariants,
+    "references": references,
+}

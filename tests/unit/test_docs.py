@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from docs import excerpts
+
+import ptb_s3
 
 ROOT = Path(__file__).parents[2]
 _WITHIN = 300  # seconds: a build takes some five, and longer on a busy machine
@@ -30,13 +34,20 @@ def build(docs: Path, out: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def public_modules() -> list[str]:
+    """Modules below the root that the reference has."""
+    return re.findall(r"^## (ptb_s3\.\w+)$", excerpts.references(), re.MULTILINE)
+
+
 def test_pages_build_without_a_warning(tmp_path: Path) -> None:
     """All pages, all references, all docstrings of the public interface; nothing is fetched."""
     ran = build(ROOT / "docs", tmp_path)
     assert (ran.returncode, ran.stderr) == (0, "")
     reference = (tmp_path / "html" / "reference.html").read_text()
-    for name in ("ptb_s3.S3Persistence", "ptb_s3.errors.PersistenceError"):
-        assert f'id="{name}"' in reference
+    public = [ptb_s3, *(import_module(name) for name in public_modules())]
+    for module in public:
+        for name in module.__all__:
+            assert name.startswith("__") or f'id="{module.__name__}.{name}"' in reference
     for page in (tmp_path / "html").glob("*.html"):
         assert 'src="http' not in page.read_text(), f"{page.name} loads something from elsewhere"
 
@@ -86,6 +97,33 @@ def test_rooms_are_in_the_order_of_imports() -> None:
     assert sorted(packages) == sorted(
         line.strip("#` ") for line in shown.splitlines() if line.startswith("### `")
     )
+
+
+def test_public_modules_are_in_the_reference() -> None:
+    """The errors and the serverless calls are; what is private or of the root is not."""
+    assert {"ptb_s3.errors", "ptb_s3.serverless"} <= set(public_modules())
+    assert not any(name.startswith("ptb_s3._") for name in public_modules())
+
+
+def test_an_alias_has_its_text_and_its_value(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Aliases, which autodoc knows little of, are read where they are defined."""
+    package = tmp_path / "shop"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "from shop._types import Sync, cart, Tea\n"
+        '__all__ = ["Sync", "Tea", "__version__", "cart"]\n'
+    )
+    (package / "_types.py").write_text(
+        'Sync: TypeAlias = float | None\n"""How often."""\nclass Tea: ...\ndef cart(): ...\n'
+    )
+    monkeypatch.setattr(excerpts, "PACKAGE", package)
+    assert list(excerpts.entries("shop")) == [
+        excerpts.Entry("Sync", "py:data", ("float | None", "How often.")),
+        excerpts.Entry("Tea", "autoclass"),
+        excerpts.Entry("cart", "autofunction"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -174,6 +174,14 @@ def test_settings_that_commands_write_are_taken(
 
 
 @pytest.mark.parametrize("path", [*PAGES, *OTHERS], ids=named)
+def test_files_are_there(path: Path) -> None:
+    """What a page names as a file of ours is one."""
+    code = re.findall(r"`([^`\n]+)`", _BLOCK.sub("", text_of(path)))
+    for name in re.findall(r"(?:^|\s)((?:tests|src|infra|findings)/[\w./-]+)", "\n".join(code)):
+        assert (ROOT / name).exists(), name
+
+
+@pytest.mark.parametrize("path", [*PAGES, *OTHERS], ids=named)
 def test_variables_are_settings(path: Path) -> None:
     """No page names a variable that would be refused, or goes into a `.env` by another name."""
     known = {name for name, _, _ in describe()} | {"PTB_S3_"}  # as in `PTB_S3_*`
