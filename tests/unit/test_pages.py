@@ -44,8 +44,8 @@ PROGRAMS = frozenset(
 
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[((?:[^\[\]]|`[^`]*`)+)\]\(([^)\s]+)\)")
-_HEREDOC = re.compile(r"^cat >\.env <<END\n(.*?)^END\n", re.MULTILINE | re.DOTALL)
-_ANY_HEREDOC = re.compile(r"(?<= <<END\n)(.*?)^END\n", re.MULTILINE | re.DOTALL)
+_HEREDOC = re.compile(r"^cat >\.env <<EOF\n(.*?)^EOF\n", re.MULTILINE | re.DOTALL)
+_ANY_HEREDOC = re.compile(r"(?<= <<EOF\n)(.*?)^EOF\n", re.MULTILINE | re.DOTALL)
 _CONTINUED = re.compile(r"(?:\\|\|)\n\s*")
 
 
