@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 from telegram import Chat, Message, Update
-from telegram.ext import Application, ApplicationBuilder
+from telegram.ext import ApplicationBuilder
 
-from ptb_s3 import S3Persistence
+from ptb_s3 import PersistentApplication, S3Persistence
 from ptb_s3._format.entities import Kind
 from ptb_s3._keys.keyring import Key
 from ptb_s3._values import allow_list
@@ -120,7 +120,7 @@ def test_every_block_is_of_a_kind_that_is_checked() -> None:
 def test_python_runs(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each Python block runs as it stands; what it calls a persistence is one."""
     monkeypatch.setenv("TELEGRAM_TOKEN", "123456:ABC-DEF")
-    monkeypatch.setattr(Application, "run_polling", lambda _: None)
+    monkeypatch.setattr(PersistentApplication, "run_polling", lambda _: None)
     names: dict[str, object] = {"TOKEN": "123456:ABC-DEF", "__name__": "__main__"}
     exec(compile(code, "page", "exec"), names)  # noqa: S102 - the pages' own code
     assert isinstance(names.get("persistence"), S3Persistence | None)
