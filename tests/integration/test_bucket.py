@@ -475,10 +475,10 @@ def test_the_state_outlives_the_templates() -> None:
     assert in_terraform(Values()).kept
 
 
-def test_the_bots_policy_is_the_readmes() -> None:
-    """What the README says a running bot needs, ListBucketVersions to go back, and no more."""
-    readme = (PROJECT / "README.md").read_text()
-    blocks = re.findall(r"^```json\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+def test_the_bots_policy_is_the_pages() -> None:
+    """What the page says a running bot needs, ListBucketVersions to go back, and no more."""
+    page = (PROJECT / "docs" / "settings.md").read_text()
+    blocks = re.findall(r"^```json\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     (policy,) = (json.loads(block) for block in blocks if '"Statement"' in block)
     to_go_back = ("s3:ListBucketVersions", "arn:aws:s3:::my-bucket")
     written = in_cloudformation(Values("my-bucket", "shop-bot/")).bot_policy

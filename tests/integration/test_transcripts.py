@@ -1,11 +1,12 @@
-"""The README's transcripts are what the program prints on real storage."""
+"""The transcripts of the pages are what the program prints on real storage."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from tests import servers
-from tests.integration.transcripts import README, prepare, run, steady, transcripts
+from tests.integration.transcripts import PAGES, prepare, run, steady, transcripts
 
 COMMANDS = {
     "doctor",
@@ -24,19 +25,21 @@ COMMANDS = {
 }
 
 
-async def test_transcripts_are_true(tmp_path: Path) -> None:
-    """Every command of the README, run in order, prints what stands there."""
+@pytest.mark.parametrize("text", [pytest.param(page.read_text(), id=page.stem) for page in PAGES])
+async def test_transcripts_are_true(text: str, tmp_path: Path) -> None:
+    """Every command of a page, run in order, prints what stands there."""
     with servers.running("seaweedfs", {}) as server:
         await prepare(server, tmp_path)
-        for command, output in transcripts(README.read_text()):
+        for command, output in transcripts(text):
             assert steady(run(command, tmp_path)) == steady(output), command
 
 
 def test_each_command_has_a_transcript() -> None:
-    """No command of the operations page goes without."""
+    """No command that operators need goes without."""
     shown = {
         word
-        for command, output in transcripts(README.read_text())
+        for page in PAGES
+        for command, output in transcripts(page.read_text())
         for word in command.split()
         if word in COMMANDS and output
     }

@@ -1,6 +1,7 @@
-"""The README's transcripts: each command in a ```console block, run for real, and what it prints.
+"""Transcripts of the pages: each command in a ```console block, run for real, and its output.
 
-`python -m tests.integration.transcripts` runs them all and writes what they print into the README.
+A page is one session: its commands run in their order, on a storage of its own (`prepare`).
+`python -m tests.integration.transcripts` runs all pages and writes into them what is printed.
 """
 
 from __future__ import annotations
@@ -23,10 +24,15 @@ from tests.support import KEY, OTHER_KEY, make_persistence, settled, state_of, u
 
 from ptb_s3._storage.s3 import S3Store
 
-README = PROJECT / "README.md"
 BUCKET, PREFIX = "my-bucket", "shop-bot/"
 ALICE, BOB = 100_200_300, 400_500_600
 _BLOCK = re.compile(r"(^```console\n)(.*?)(^```$)", re.MULTILINE | re.DOTALL)
+PAGES = [
+    path
+    for path in (PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md")))
+    if _BLOCK.search(path.read_text())
+]
+"""Pages that have transcripts."""
 _WITHIN = 60  # seconds: one command, on a busy machine
 
 # What is another thing each time. Keys are known, so their ids are compared.
@@ -62,7 +68,7 @@ class Transcript(NamedTuple):
 
 
 def transcripts(text: str) -> list[Transcript]:
-    """Return the transcripts of a README, in their order."""
+    """Return the transcripts of a page, in their order."""
     found = []
     for block in _BLOCK.finditer(text):
         for part in re.split(r"^\$ ", block[2], flags=re.MULTILINE)[1:]:
@@ -79,10 +85,10 @@ def steady(output: str) -> str:
 
 
 def run(command: str, folder: Path) -> str:
-    """Run a command line of the README in the operator's folder; return all that it prints."""
+    """Run a command line of a page in the operator's folder; return all that it prints."""
     program, *arguments = shlex.split(command)
     assert program == "ptb-s3", command
-    ran = subprocess.run(  # noqa: S603 - our own program, and the README's own arguments
+    ran = subprocess.run(  # noqa: S603 - our own program, and the pages' own arguments
         [sys.executable, "-m", "ptb_s3.cli", *arguments],
         cwd=folder,
         stdin=subprocess.DEVNULL,
@@ -160,8 +166,8 @@ def _days() -> Iterator[dict[str, Any]]:
     yield {"user_data": {ALICE: {}}, "bot_data": {"orders": 1}}  # a bug of the bot's
 
 
-def rewrite() -> None:
-    """Run all commands of the README, and write what they print into it."""
+def rewrite(page: Path) -> None:
+    """Run all commands of a page, and write what they print into it."""
     with servers.running("seaweedfs", {}) as server, tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         asyncio.run(prepare(server, folder))
@@ -172,8 +178,9 @@ def rewrite() -> None:
             ]
             return f"{block[1]}{''.join(parts)}{block[3]}"
 
-        README.write_text(_BLOCK.sub(ran, README.read_text()))
+        page.write_text(_BLOCK.sub(ran, page.read_text()))
 
 
 if __name__ == "__main__":
-    rewrite()
+    for each in PAGES:
+        rewrite(each)
