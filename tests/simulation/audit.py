@@ -17,7 +17,7 @@ from tests.simulation.values import Field, Fields, Path
 from ptb_s3 import Keyring
 from ptb_s3._engine.repository import Repository
 from ptb_s3._format import entities as _state
-from ptb_s3._format.committed import Base, MovedError, OpenedHead, Reader, overlay
+from ptb_s3._format.committed import Base, OpenedHead, Reader, TornReadError, overlay
 from ptb_s3._format.container import HEAD, Header
 from ptb_s3._format.entities import Entities, Kind
 from ptb_s3._format.head import Head, due
@@ -189,7 +189,7 @@ class Audit:
             # S3 takes a first commit again above a delete marker, and a bot may not list versions.
             raise Excused("a new store was begun where an outsider had deleted one meanwhile")
         if self.there is None and head.revision == FIRST_TRIED and not _kept(head):
-            # See `Trial.creating`: to the storage, it is an object like any that is new.
+            # See `Probe.creating`: to the storage, it is an object like any that is new.
             raise Excused("a head was deleted while it was tried whether it can be created again")
         if self.there is None:
             raise Violation("what an outsider has put in the place of head was overwritten unseen")
@@ -276,10 +276,10 @@ class Audit:
             return  # blobs come after the first head
         try:
             base = self._reader.assemble(found, bytes)
-        except (MovedError, PersistenceError) as error:
+        except (TornReadError, PersistenceError) as error:
             if self._excuses.spoiled:
                 return
-            fault = error.fault if isinstance(error, MovedError) else error
+            fault = error.fault if isinstance(error, TornReadError) else error
             if self._excuses.branched and isinstance(fault, DamagedObjectError):
                 # Whoever was on the branch that was given up has written it, and is to mend it.
                 self._excuses.spoiled.add(fault.object_name)
@@ -309,7 +309,7 @@ class Audit:
         try:
             opened = OpenedHead(*self._reader.open_head(fetched.body), len(fetched.body))
             base = self._reader.build(opened, fetched.etag, {kind: blob})
-        except (MovedError, PersistenceError):
+        except (TornReadError, PersistenceError):
             return False
         return base.entities[kind] == self.commits[self.there].state[kind]
 

@@ -10,16 +10,16 @@ from typing import Any, NamedTuple
 
 from ptb_s3._engine import compaction, rebase, repository, staging
 from ptb_s3._engine.commit import Committer
-from ptb_s3._engine.rebase import Rebased, Resolution
+from ptb_s3._engine.rebase import Rebased
 from ptb_s3._engine.repository import Repository
 from ptb_s3._engine.run import Run
 from ptb_s3._engine.settling import Settler
 from ptb_s3._engine.staging import Staged
 from ptb_s3._format import head, head_pages
-from ptb_s3._format.committed import Base, Blob, Opening, Reader, ref_of
+from ptb_s3._format.committed import Base, Blob, BlobOpener, Reader, ref_of
 from ptb_s3._format.container import HEAD, Header
 from ptb_s3._format.delivered import Delivered, Range
-from ptb_s3._format.entities import Kind
+from ptb_s3._format.entities import Kind, Resolution
 from ptb_s3._format.head import Head, Ref
 from ptb_s3._format.sealer import Sealer
 from ptb_s3._history import recovery
@@ -88,8 +88,8 @@ def _copy_is_another(*_: Any) -> None:
 
 def _one_for_all(entities: Any, ours: Any, theirs: Any, resolve: Any) -> Rebased:
     rebased = _REBASE(entities, ours, theirs, resolve)
-    if rebased.left_out:
-        raise rebased.left_out[0].fault
+    if rebased.unmerged:
+        raise rebased.unmerged[0].fault
     return rebased
 
 
@@ -135,7 +135,7 @@ async def _fetch_older(self: Repository, _: Any) -> dict[str, Fetched | None]:
 
 
 def _place_any(
-    _: Reader, base: Base, kind: Kind, __: Any, fetched: Fetched | None, opening: Opening | None
+    _: Reader, base: Base, kind: Kind, __: Any, fetched: Fetched | None, opening: BlobOpener | None
 ) -> None:
     if fetched is not None:
         opening = opening or _._opened(kind, fetched.body)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from ptb_s3._engine.context import EngineContext
 from ptb_s3._engine.loop_locks import LoopLock
-from ptb_s3._engine.probe import Trial
+from ptb_s3._engine.probe import Probe
 from ptb_s3._engine.run import Run
 from ptb_s3._engine.settling import Attempt, Settler, conflict
 from ptb_s3._engine.staging import Staged
@@ -38,11 +38,11 @@ COMMIT_TRIES = 16
 COMMIT_PAUSE = 0.05
 MAX_COMMIT_PAUSE = 1.0
 # For how long another writer that was met is reckoned with.
-COMPANY = timedelta(minutes=10)
+ACTIVE_FOR = timedelta(minutes=10)
 _LOGGER = logging.getLogger("ptb_s3")
 
 
-class Occasion(NamedTuple):
+class Operation(NamedTuple):
     """Why to commit even if nothing has changed, and what head is to record of it.
 
     Attributes:
@@ -76,7 +76,7 @@ class Committer:
 
     Attributes:
         staged: The same.
-        trial: Finds out what the storage makes of conditions.
+        probe: Finds out what the storage makes of conditions.
     """
 
     def __init__(self, context: EngineContext, staged: Staged, run: Run) -> None:
@@ -84,7 +84,7 @@ class Committer:
         self._context = context
         self._run = run
         self._settler = Settler(context, staged, run)
-        self.trial = Trial(context, self._settler)
+        self.probe = Probe(context, self._settler)
         self._spoiled: ConflictError | None = None
         stored = staged.base.objects.get(HEAD)
         self._last_by_another = stored and stored.header.created
@@ -157,22 +157,22 @@ class Committer:
         return self._settler.words
 
     def _lately(self, moment: datetime | None) -> bool:
-        return moment is not None and self._context.clock() - moment < COMPANY
+        return moment is not None and self._context.clock() - moment < ACTIVE_FOR
 
     async def commit(
         self,
         *,
         publish: bool = False,
-        occasion: Occasion | None = None,
+        operation: Operation | None = None,
     ) -> None:
         """Commit everything staged, in one conditional PUT; without changes, do nothing.
 
         What another writer has committed meanwhile is taken over first, unless there is an
-        occasion: what that is about was worked out on the state as it was.
+        operation: what that is about was worked out on the state as it was.
 
         Args:
             publish: Commit as well if only a new blob is to be referred to.
-            occasion: Commit even if nothing has changed, and have head record this.
+            operation: Commit even if nothing has changed, and have head record this.
 
         Raises:
             ConflictError: Another writer has committed, and what is staged cannot go on top of it.
@@ -180,7 +180,7 @@ class Committer:
         """
         async with self._committing.here():
             try:
-                await self._commit(publish=publish, occasion=occasion)
+                await self._commit(publish=publish, operation=operation)
             except ConflictError:
                 if not self.transactional:  # else it is taken back, and tried again
                     self._note_failure()
@@ -215,26 +215,26 @@ class Committer:
             async with self._committing.here():
                 await self._settler.settle(rebase=True)
 
-    async def _commit(self, *, publish: bool, occasion: Occasion | None) -> None:
+    async def _commit(self, *, publish: bool, operation: Operation | None) -> None:
         if self._spoiled is not None:
             spoiled, self._spoiled = self._spoiled, None
             self.discard()
             raise spoiled
         if self._settler.undecided:
-            await self._settler.settle(rebase=occasion is None)
-        if self.staged.stuck:
+            await self._settler.settle(rebase=operation is None)
+        if self.staged.unmerged:
             self.staged.retry(self._settler.merging)
         for number in range(COMMIT_TRIES):
             if number > 1:  # and look again: what was seen before a wait is old by now
                 await self._context.pause(self._jitter(number))
-                await self._settler.settle(rebase=occasion is None)
+                await self._settler.settle(rebase=operation is None)
             changes = self.staged.changes(self._settler.in_flight())
             if not changes:
                 self.staged.forget()
-            needed = changes or self.staged.updates or occasion is not None
+            needed = changes or self.staged.updates or operation is not None
             if not (needed or (publish and self.base.unpublished)):
                 return
-            if await self._attempt(changes, occasion):
+            if await self._attempt(changes, operation):
                 return
         raise conflict(
             f"it has committed first {COMMIT_TRIES} times in a row", "The next commit tries again."
@@ -244,25 +244,25 @@ class Committer:
         share = int.from_bytes(self._context.randomness(4)) / 2**32
         return share * min(COMMIT_PAUSE * 2.0 ** (number - 2), MAX_COMMIT_PAUSE)
 
-    async def _attempt(self, changes: Changes, occasion: Occasion | None) -> bool:
+    async def _attempt(self, changes: Changes, operation: Operation | None) -> bool:
         """Try once; tell whether it is committed, or has to be built anew on what is by now."""
         base, seen = self.base, self._settler.seen
         if not base.head.revision:  # S3 takes a first commit again above a delete marker
             await self._context.require_new()
-        seal = partial(self._sealed, changes, occasion)
-        rebase = occasion is None
-        if self.trial.known is None and await self.trial.replacing(seal, rebase=rebase):
+        seal = partial(self._sealed, changes, operation)
+        rebase = operation is None
+        if self.probe.known is None and await self.probe.replacing(seal, rebase=rebase):
             return True
         if self._settler.seen != seen:
             return False
-        self.trial.require()
+        self.probe.require()
         attempt, body = await seal()
         try:
             written = await self._context.conditional_store.put(HEAD, body, if_match=base.etag)
         except PreconditionFailed:
             await self._settler.settle(rebase=rebase)
             if self._settler.seen == seen:
-                await self.trial.not_taken(seal, rebase=rebase)
+                await self.probe.not_taken(seal, rebase=rebase)
         except StorageUnavailableError as failure:
             await self._settler.settle_after(failure, rebase=rebase)
             if self._settler.seen == seen:
@@ -278,19 +278,19 @@ class Committer:
     async def _taken(self, attempt: Attempt, written: Written, *, created: bool) -> None:
         self._settler.adopt(attempt, written.etag)
         self._warn_of_no_history(written)
-        self.trial.taken()
+        self.probe.taken()
         if created:
-            await self.trial.creating(partial(self._sealed, {}, Occasion()))
+            await self.probe.creating(partial(self._sealed, {}, Operation()))
 
     async def _sealed(
-        self, changes: Changes, occasion: Occasion | None, conditions: Conditions | None = None
+        self, changes: Changes, operation: Operation | None, conditions: Conditions | None = None
     ) -> tuple[Attempt, bytes]:
         """Make a head that commits these changes, and remember it until its outcome is known.
 
         Even if the storage says no: it may have been sent twice, and refused the second time alone.
         """
         base, updates = self.base, tuple(self.staged.updates)
-        occasion = occasion or Occasion()
+        operation = operation or Operation()
         follow = partial(
             _head.follow,
             base.head,
@@ -300,9 +300,9 @@ class Committer:
             begins_line=self._run.begins_line,
             own=self._settler.own,
             refs={kind: blob.ref for kind, blob in base.blobs.items()},
-            restored=occasion.restored,
-            erasures=self._erasures_with(occasion.erased),
-            conditions=conditions or self.trial.known,
+            restored=operation.restored,
+            erasures=self._erasures_with(operation.erased),
+            conditions=conditions or self.probe.known,
             updates=updates,
             words=self.staged.words,
         )

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-from ptb_s3._format.committed import Arrived, HeadOpening, OpenedHead, Opening, Reader
+from ptb_s3._format.committed import BlobOpener, HeadOpener, OpenedHead, Reader, Streamed
 from ptb_s3._format.entities import Entries, Kind
 from ptb_s3._storage.contract import Into
 from ptb_s3._storage.threads import Offload
@@ -22,7 +22,7 @@ from ptb_s3._storage.threads import Offload
 _BATCH = 128 * 1024
 
 
-class Ahead(Protocol):
+class Preloader(Protocol):
     """Makes values of what has arrived, before it is known to be the state. Must not raise."""
 
     def begin(self, words: tuple[str, ...]) -> None:
@@ -38,7 +38,7 @@ class Ahead(Protocol):
         ...
 
 
-class Arrivals:
+class StreamedLoad:
     """The objects of one load.
 
     They are opened one piece after another, whosever it is: so no more than one thread is taken,
@@ -50,13 +50,13 @@ class Arrivals:
         ahead: Makes values of what is opened; None: nobody does.
     """
 
-    def __init__(self, reader: Reader, offload: Offload, ahead: Ahead | None) -> None:
+    def __init__(self, reader: Reader, offload: Offload, ahead: Preloader | None) -> None:
         self._reader = reader
         self._offload = offload
         self._ahead = ahead
         self._head: OpenedHead | None = None
-        self._openings: dict[Kind, Opening] = {}
-        self._waiting: list[tuple[Opening, bytes]] = []
+        self._openings: dict[Kind, BlobOpener] = {}
+        self._waiting: list[tuple[BlobOpener, bytes]] = []
         self._decoded: deque[tuple[Kind, Entries]] = deque()
         self._work: asyncio.Task[None] | None = None
         self._one_at_a_time = asyncio.Lock()
@@ -72,7 +72,7 @@ class Arrivals:
 
         return begin
 
-    async def take_head(self, opening: HeadOpening) -> None:
+    async def take_head(self, opening: HeadOpener) -> None:
         """Open the head. From then on, values are made, since now it is known whose they are.
 
         Raises:
@@ -83,14 +83,14 @@ class Arrivals:
         if self._ahead is not None:
             self._ahead.begin(self._head.head.words)
 
-    async def opened(self) -> Arrived:
+    async def opened(self) -> Streamed:
         """Return what has arrived, all of it opened but for the ends of blobs."""
         if self._work is not None:
             await self._work
         await self._open_waiting()
-        return Arrived(self._head, self._openings)
+        return Streamed(self._head, self._openings)
 
-    def _take(self, opening: Opening, piece: bytes) -> None:
+    def _take(self, opening: BlobOpener, piece: bytes) -> None:
         self._waiting.append((opening, piece))
         if self._worthwhile and self._idle:
             self._work = asyncio.create_task(self._open_on())
@@ -124,6 +124,6 @@ def _note(decoded: deque[tuple[Kind, Entries]], kind: Kind, entries: Entries) ->
     decoded.append((kind, entries))
 
 
-def _open(pieces: list[tuple[Opening, bytes]]) -> None:
+def _open(pieces: list[tuple[BlobOpener, bytes]]) -> None:
     for opening, piece in pieces:
         opening.feed(piece)

@@ -35,7 +35,7 @@ class LoopLock:
         return self._lock
 
 
-class Joined(Generic[_T]):
+class SingleFlight(Generic[_T]):
     """Single flight: whoever asks while a run is under way waits for that one.
 
     A caller that is cancelled gives up waiting, and the run goes on for those who come later. Where

@@ -26,7 +26,7 @@ Seal = Callable[[Conditions], Awaitable[tuple[Attempt, bytes]]]
 """Makes a commit of what is staged that records such conditions."""
 
 
-class Trial:
+class Probe:
     """What a storage was seen to make of conditions.
 
     Args:

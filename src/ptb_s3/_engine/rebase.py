@@ -7,46 +7,16 @@ have the rest resolved, one entity at a time, against the state that both had in
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from ptb_s3._format import entities as _state
 from ptb_s3._format.committed import Base, Blob
-from ptb_s3._format.entities import Changes, Entities, EntityKey, Kind
+from ptb_s3._format.entities import Changes, Entities, EntityKey, Kind, Resolution, Resolve
 from ptb_s3._format.head import Head, Part
 from ptb_s3.errors import ConflictError
 
 
-class Resolution(NamedTuple):
-    """What becomes of an entity that two sides changed.
-
-    Attributes:
-        value: Its bytes; None: it is deleted.
-        overridden: How many changes of theirs ours has won over.
-        contested: Whether both sides changed the same thing, and neither fields nor ``merge=``
-            settled it: also where they changed it to the same value, as two counters do.
-    """
-
-    value: bytes | None
-    overridden: int = 0
-    contested: bool = False
-
-
-class Resolve(Protocol):
-    """Decides what becomes of an entity that two sides changed; raises where it cannot."""
-
-    def __call__(
-        self,
-        kind: Kind,
-        key: EntityKey,
-        base: bytes | None,
-        ours: bytes | None,
-        theirs: bytes | None,
-    ) -> Resolution:
-        """Merge two values against the one that both had in common; None: there is none."""
-        ...
-
-
-class LeftOut(NamedTuple):
+class Unmerged(NamedTuple):
     """An entity whose changes on two sides cannot be merged: theirs stays.
 
     Attributes:
@@ -70,14 +40,14 @@ class Rebased(NamedTuple):
         merged: How many entities had changed on both sides.
         overridden: How many changes of theirs ours have won over.
         contested: How many of the entities both sides changed in the same place, unsettled.
-        left_out: What cannot be merged.
+        unmerged: What cannot be merged.
     """
 
     changes: Changes
     merged: int = 0
     overridden: int = 0
     contested: int = 0
-    left_out: tuple[LeftOut, ...] = ()
+    unmerged: tuple[Unmerged, ...] = ()
 
 
 def compacted(base: Base, head: Head) -> list[Kind]:
@@ -118,14 +88,14 @@ def rebase(
     """
     changes: Changes = {kind: dict(changed) for kind, changed in ours.items()}
     settled: list[Resolution] = []
-    left_out: list[LeftOut] = []
+    unmerged: list[Unmerged] = []
     for kind, changed in ours.items():
         for key in changed.keys() & theirs.get(kind, {}).keys():
             before, other = entities[kind].get(key), theirs[kind][key]
             try:
                 resolution = resolved(resolve, kind, key, (before, changed[key], other))
             except ConflictError as fault:
-                left_out.append(LeftOut(kind, key, changed[key], fault))
+                unmerged.append(Unmerged(kind, key, changed[key], fault))
                 del changes[kind][key]
                 continue
             settled.append(resolution)
@@ -138,7 +108,7 @@ def rebase(
         len(settled),
         sum(resolution.overridden for resolution in settled),
         sum(resolution.contested for resolution in settled),
-        tuple(left_out),
+        tuple(unmerged),
     )
 
 

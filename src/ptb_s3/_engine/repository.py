@@ -16,19 +16,18 @@ from functools import partial
 from typing import NamedTuple
 
 from ptb_s3._engine import compaction
-from ptb_s3._engine.commit import Committer, Occasion
+from ptb_s3._engine.commit import Committer, Operation
 from ptb_s3._engine.compaction import Compactor
 from ptb_s3._engine.context import LOAD_PAUSE, LOAD_TRIES, Counters, EngineContext
-from ptb_s3._engine.loading import Ahead, Arrivals
+from ptb_s3._engine.loading import Preloader, StreamedLoad
 from ptb_s3._engine.mending import base_of, continued, is_lost, nothing_newer, place, transplanted
-from ptb_s3._engine.rebase import Resolve
 from ptb_s3._engine.run import Run, notice_resumes
 from ptb_s3._engine.settling import build_base, fetch_head
 from ptb_s3._engine.staging import Staged
 from ptb_s3._format import entities as _state
-from ptb_s3._format.committed import Arrived, Base, MovedError, Reader
+from ptb_s3._format.committed import Base, Reader, Streamed, TornReadError
 from ptb_s3._format.container import HEAD
-from ptb_s3._format.entities import Changes, Entities, EntityKey, Kind, counted
+from ptb_s3._format.entities import Changes, Entities, EntityKey, Kind, Resolve, counted
 from ptb_s3._format.erasure import subjects
 from ptb_s3._format.key_source import KeySource
 from ptb_s3._format.sealer import Sealer
@@ -160,9 +159,9 @@ class Repository:
         return self._begun.take_faults()
 
     @property
-    def stuck(self) -> list[Kind]:
+    def unmerged_kinds(self) -> list[Kind]:
         """The kinds of which a change could not be merged with another writer's, and waits."""
-        return sorted({kind for kind, _ in self.staged.stuck})
+        return sorted({kind for kind, _ in self.staged.unmerged})
 
     @property
     def transactional(self) -> bool:
@@ -220,7 +219,7 @@ class Repository:
 
     # Loading ------------------------------------------------------------------------------------
 
-    async def load(self, ahead: Ahead | None = None) -> None:
+    async def load(self, ahead: Preloader | None = None) -> None:
         """Read the committed state: once, before anything else.
 
         Args:
@@ -232,7 +231,7 @@ class Repository:
         notice_resumes()
         self._context.sealer.sealing_key_id()  # or its fault is heard of at the first commit
         for number in range(1, LOAD_TRIES + 1):
-            arrivals = Arrivals(self._context.reader, self._context.offload, ahead)
+            arrivals = StreamedLoad(self._context.reader, self._context.offload, ahead)
             objects = await self._fetch_all(arrivals)
             arrived = await arrivals.opened()
             try:
@@ -242,7 +241,7 @@ class Repository:
             except NothingThereError:
                 await self._context.require_new()
                 raise
-            except MovedError as moved:
+            except TornReadError as moved:
                 if number == LOAD_TRIES:
                     raise moved.fault from None
             await self._context.pause(LOAD_PAUSE * number)
@@ -251,7 +250,7 @@ class Repository:
         _warn_of_put_back(base, objects)
         self._committer = Committer(self._context, Staged(base), self._run)
         self.counters.committed_at = self._context.clock()
-        await self._committer.trial.recall()
+        await self._committer.probe.recall()
 
     async def recover(
         self, *, store_id: str | None = None, advance: Callable[[int], None] = lambda _: None
@@ -279,7 +278,7 @@ class Repository:
         )
         self._committer = Committer(context, Staged(base_of(found, current)), self._run)
         self._recovered, self._unwritten = found, True
-        await self._committer.trial.recall()
+        await self._committer.probe.recall()
         return Recovery(current, found)
 
     def begin_from(self, base: Base) -> None:
@@ -316,17 +315,17 @@ class Repository:
         self._recovered, self._unwritten = None, False
 
     def _assemble(
-        self, arrived: Arrived, objects: Mapping[str, Fetched | None], others: Collection[Kind]
+        self, arrived: Streamed, objects: Mapping[str, Fetched | None], others: Collection[Kind]
     ) -> Base:
         blobs = {kind: one for kind, one in arrived.blobs.items() if kind not in others}
-        given = Arrived(arrived.head, blobs)
+        given = Streamed(arrived.head, blobs)
         return self._context.reader.assemble(objects, self._context.randomness, given)
 
     async def close(self) -> None:
         """Release the store's connections."""
         await self._context.store.close()
 
-    async def _fetch_all(self, arrivals: Arrivals) -> dict[str, Fetched | None]:
+    async def _fetch_all(self, arrivals: StreamedLoad) -> dict[str, Fetched | None]:
         names, get = [HEAD, *Kind], self._context.store.get
         blobs = (get(kind, into=arrivals.into(kind)) for kind in Kind)
 
@@ -346,15 +345,15 @@ class Repository:
 
     # Committing ---------------------------------------------------------------------------------
 
-    async def commit(self, *, publish: bool = False, occasion: Occasion | None = None) -> None:
+    async def commit(self, *, publish: bool = False, operation: Operation | None = None) -> None:
         """Commit everything staged; see `ptb_s3._engine.commit.Committer.commit`."""
-        with self._saving(occasion), self._in_a_rotation():
+        with self._saving(operation), self._in_a_rotation():
             try:
-                await self._begun.commit(publish=publish, occasion=occasion)
+                await self._begun.commit(publish=publish, operation=operation)
             except HeadLostError as lost:
                 if not await self._rewrite(lost):
                     raise
-                await self._begun.commit(publish=True, occasion=occasion or Occasion())
+                await self._begun.commit(publish=True, operation=operation or Operation())
 
     async def _rewrite(self, lost: HeadLostError) -> bool:
         """Write what is in memory in place of what is lost; tell whether that may be done.
@@ -403,7 +402,7 @@ class Repository:
             await self._begun.sync()
 
     @contextmanager
-    def _saving(self, occasion: Occasion | None) -> Iterator[None]:
+    def _saving(self, operation: Operation | None) -> Iterator[None]:
         """Say of a bot's commit that failed that it was to save, and how much waits for the next.
 
         Nothing waits of an update that is a transaction, which is taken back.
@@ -412,7 +411,7 @@ class Repository:
             yield
         except PersistenceError as failure:
             of_one_entity = isinstance(failure, ConflictError) and failure.kind is not None
-            if self._context.resolve is None or occasion is not None or of_one_entity:
+            if self._context.resolve is None or operation is not None or of_one_entity:
                 raise
             if self.dirty:
                 failure.while_saving("" if self.transactional else counted(self.staged.dirty))
@@ -434,7 +433,7 @@ class Repository:
         Raises:
             NoConditionalPutError: It is one.
         """
-        self._begun.trial.require()
+        self._begun.probe.require()
 
     # Compacting ---------------------------------------------------------------------------------
 
@@ -483,7 +482,7 @@ class Repository:
             snapshot = await self.restorable(request)
             changes = self.changes_to(snapshot.entities)
             try:
-                await self.commit_only(changes, Occasion(restored=request))
+                await self.commit_only(changes, Operation(restored=request))
             except ConflictError:
                 if self._context.resolve is None:
                     raise
@@ -518,12 +517,12 @@ class Repository:
             for kind, wanted in entities.items()
         }
 
-    async def commit_only(self, changes: Changes, occasion: Occasion | None = None) -> None:
+    async def commit_only(self, changes: Changes, operation: Operation | None = None) -> None:
         """Commit these changes, where nothing else is staged; if that fails, nothing is again."""
         await self.mend()
         self.staged.dirty = {kind: dict(changes.get(kind, {})) for kind in Kind}
         try:
-            await self.commit(occasion=occasion)
+            await self.commit(operation=operation)
         except BaseException:
             self.staged.dirty = {kind: {} for kind in Kind}
             raise
@@ -562,7 +561,7 @@ class Repository:
         for kind in kinds:
             await self.compact(kind)
             done(kind)
-        await self.commit(publish=True, occasion=Occasion())
+        await self.commit(publish=True, operation=Operation())
         done(HEAD)
 
     async def erase(self, subject: int) -> Changes:
@@ -578,7 +577,7 @@ class Repository:
             kind: {key: None for key in entities if subject in subjects(kind, key)}
             for kind, entities in base.entities.items()
         }
-        await self.commit_only(changes, Occasion(erased=subject))
+        await self.commit_only(changes, Operation(erased=subject))
         return changes
 
 

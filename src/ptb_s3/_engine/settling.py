@@ -14,12 +14,12 @@ from typing import NamedTuple
 
 from ptb_s3._engine import rebase as _rebase
 from ptb_s3._engine.context import LOAD_PAUSE, LOAD_TRIES, EngineContext
-from ptb_s3._engine.rebase import Rebased, Resolve
+from ptb_s3._engine.rebase import Rebased
 from ptb_s3._engine.run import Run
 from ptb_s3._engine.staging import Staged, overtaken_error
-from ptb_s3._format.committed import Base, HeadOpening, MovedError, OpenedHead
+from ptb_s3._format.committed import Base, HeadOpener, OpenedHead, TornReadError
 from ptb_s3._format.container import HEAD
-from ptb_s3._format.entities import Changes, EntityKey, Kind
+from ptb_s3._format.entities import Changes, EntityKey, Kind, Resolve
 from ptb_s3._format.head import Head, Ref
 from ptb_s3._history.order import put_back
 from ptb_s3._storage.conditional import NO_ETAG, two_winners
@@ -68,7 +68,7 @@ class _OnTop(NamedTuple):
 
 async def fetch_head(
     context: EngineContext, unless: str | None = None
-) -> tuple[Fetched | None, HeadOpening | None]:
+) -> tuple[Fetched | None, HeadOpener | None]:
     """Fetch the head, and open it while it arrives.
 
     Args:
@@ -81,11 +81,11 @@ async def fetch_head(
     Raises:
         DamagedObjectError: It begins like none, and was not read to its end.
     """
-    opening: HeadOpening | None = None
+    opening: HeadOpener | None = None
 
     def begin(size: int) -> Callable[[bytes], None]:
         nonlocal opening
-        opening = context.reader.opening_head(size)
+        opening = context.reader.head_opener(size)
         return opening.feed
 
     fetched = await context.store.get(HEAD, unless=unless, into=begin)
@@ -93,7 +93,7 @@ async def fetch_head(
         begin(len(fetched.body))(fetched.body)
     if fetched is None or (unless is not None and fetched.etag == unless):
         return fetched, None
-    return fetched, opening or context.reader.opening_head(0)
+    return fetched, opening or context.reader.head_opener(0)
 
 
 async def build_base(
@@ -115,14 +115,14 @@ async def build_base(
         last: Whether objects that do not fit together are not to be read again.
 
     Raises:
-        MovedError: They do not fit together.
+        TornReadError: They do not fit together.
     """
     replaced: set[Kind] = set()
     while True:
         try:
             base = await context.offload(build, blobs, replaced)
             break
-        except MovedError as moved:
+        except TornReadError as moved:
             kind, ref = moved.kind, moved.ref
             if kind is None or kind in replaced or not (moved.final or last):
                 raise
@@ -264,7 +264,7 @@ class Settler:
                 return
             try:
                 await self._follow(opened, fetched, rebase=rebase, last=number == LOAD_TRIES)
-            except MovedError as moved:
+            except TornReadError as moved:
                 if number == LOAD_TRIES:
                     raise moved.fault from None
                 await self._context.pause(LOAD_PAUSE * number)
@@ -451,13 +451,13 @@ class Settler:
         self.staged.take_over(theirs, on_top.rebased)
         if on_top.refusal is not None:
             raise on_top.refusal
-        self._faults += [one.fault for one in on_top.rebased.left_out]
+        self._faults += [one.fault for one in on_top.rebased.unmerged]
 
     @staticmethod
     def _refusal(rebased: Rebased) -> ConflictError | None:
         """Return why a transaction cannot go on top of what others have committed, if it cannot."""
-        if rebased.left_out:
-            return rebased.left_out[0].fault
+        if rebased.unmerged:
+            return rebased.unmerged[0].fault
         return overtaken_error() if rebased.contested else None
 
     @property

@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ptb_s3._engine import rebase as _rebase
-from ptb_s3._engine.rebase import Rebased, Resolution, Resolve, resolved
+from ptb_s3._engine.rebase import Rebased, resolved
 from ptb_s3._format import entities as _state
 from ptb_s3._format.committed import Base
-from ptb_s3._format.entities import Changes, Entities, EntityKey, Kind
+from ptb_s3._format.entities import Changes, Entities, EntityKey, Kind, Resolution, Resolve
 from ptb_s3._format.words import spell_out, spell_out_all
 from ptb_s3.errors import ConflictError, OvertakenError
 
 
-class Stuck(NamedTuple):
+class UnmergedChange(NamedTuple):
     """A change of ours that could not be merged with one of theirs, which stays.
 
     Attributes:
@@ -46,7 +46,7 @@ class Staged:
         overtaken: The bytes, as the caller last saw them, of entities that are others by now.
         updates: Ids of the updates whose effects are staged.
         words: Words to go with the next commit, if there is one.
-        stuck: Changes that cannot be merged with what others have committed; see `retry`.
+        unmerged: Changes that cannot be merged with what others have committed; see `retry`.
         discarded: How often what was staged has been taken back.
     """
 
@@ -55,7 +55,7 @@ class Staged:
     overtaken: Changes = field(default_factory=_nothing)
     updates: list[int] = field(default_factory=list)
     words: tuple[str, ...] = ()
-    stuck: dict[tuple[Kind, EntityKey], Stuck] = field(default_factory=dict)
+    unmerged: dict[tuple[Kind, EntityKey], UnmergedChange] = field(default_factory=dict)
     discarded: int = 0
 
     @property
@@ -123,14 +123,14 @@ class Staged:
                 resolution = resolved(resolve, kind, key, (*change, now))
             except ConflictError:
                 overtaken[key] = given
-                if self.stuck.get((kind, key)) == change:
+                if self.unmerged.get((kind, key)) == change:
                     return None
-                self.stuck[kind, key] = change
+                self.unmerged[kind, key] = change
                 raise
             if transactional and resolution.contested:
                 raise overtaken_error()
             value = resolution.value
-            self.stuck.pop((kind, key), None)
+            self.unmerged.pop((kind, key), None)
             merged = resolution if change.ours != change.common else None
         if value == given:
             overtaken.pop(key, None)
@@ -140,31 +140,35 @@ class Staged:
             self.dirty[kind][key] = value
         return merged
 
-    def _change(self, kind: Kind, key: EntityKey, given: bytes | None, resolve: Resolve) -> Stuck:
-        """Return what the caller has changed, with what was stuck before on the same entity.
+    def _change(
+        self, kind: Kind, key: EntityKey, given: bytes | None, resolve: Resolve
+    ) -> UnmergedChange:
+        """Return what the caller has changed, with what was unmerged before on the same entity.
 
         Raises:
             ConflictError: The two cannot be merged.
         """
-        seen, before = self.overtaken[kind][key], self.stuck.get((kind, key))
+        seen, before = self.overtaken[kind][key], self.unmerged.get((kind, key))
         if before is None:
-            return Stuck(seen, given)
-        return Stuck(before.common, resolved(resolve, kind, key, (seen, given, before.ours)).value)
+            return UnmergedChange(seen, given)
+        return UnmergedChange(
+            before.common, resolved(resolve, kind, key, (seen, given, before.ours)).value
+        )
 
     def retry(self, resolve: Resolve) -> None:
-        """Stage what is stuck where it can be merged with what is there by now."""
-        for (kind, key), change in list(self.stuck.items()):
+        """Stage what is unmerged where it can be merged with what is there by now."""
+        for (kind, key), change in list(self.unmerged.items()):
             try:
                 value = resolved(resolve, kind, key, (*change, self.get(kind, key))).value
             except ConflictError:
                 continue  # it was told
-            del self.stuck[kind, key]
+            del self.unmerged[kind, key]
             self._move({}, {**self.dirty, kind: {**self.dirty[kind], key: value}})
 
     def drop(self, kind: Kind, key: EntityKey) -> None:
         """Note that an entity is deleted, whatever others have made of it."""
         self.overtaken[kind].pop(key, None)
-        self.stuck.pop((kind, key), None)
+        self.unmerged.pop((kind, key), None)
         if self.get(kind, key) is not None:
             if not _state.is_key(kind, key):  # 5.0 and True find 5 and 1, and no reader takes them
                 key = next(known for known in self.entities(kind) if known == key)
@@ -174,7 +178,7 @@ class Staged:
         """Take back all that is staged: from now on, the caller's objects are overtaken."""
         self.discarded += 1
         self.updates = []
-        self.stuck = {}
+        self.unmerged = {}
         self._move({}, _nothing())
 
     def changes(self, sent: Mapping[Kind, Collection[EntityKey]]) -> Changes:
@@ -217,8 +221,8 @@ class Staged:
 
     def take_over(self, theirs: Changes, rebased: Rebased) -> None:
         """Take over what another writer has committed, and what is staged on top of it."""
-        for kind, key, ours, _ in rebased.left_out:
-            self.stuck[kind, key] = Stuck(self.base.entities[kind].get(key), ours)
+        for kind, key, ours, _ in rebased.unmerged:
+            self.unmerged[kind, key] = UnmergedChange(self.base.entities[kind].get(key), ours)
         self._move(theirs, rebased.changes)
 
     def spell_out(self, words: Sequence[str]) -> None:
@@ -229,9 +233,9 @@ class Staged:
         self.dirty = spell_out_all(self.dirty, words)
         self.overtaken = spell_out_all(self.overtaken, words)
         self.words = ()
-        self.stuck = {
-            entity: Stuck(*(v if v is None else spell_out(v, words) for v in change))
-            for entity, change in self.stuck.items()
+        self.unmerged = {
+            entity: UnmergedChange(*(v if v is None else spell_out(v, words) for v in change))
+            for entity, change in self.unmerged.items()
         }
 
     def _move(self, changes: Changes, dirty: Changes) -> None:

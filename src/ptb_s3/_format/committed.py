@@ -88,7 +88,7 @@ class Base:
         return any(blob.ref != self.head.parts[kind].ref for kind, blob in self.blobs.items())
 
 
-class MovedError(Exception):
+class TornReadError(Exception):
     """Objects that were read one after another do not fit together.
 
     Attributes:
@@ -113,7 +113,7 @@ class MovedError(Exception):
         super().__init__(fault)
 
 
-class Opening:
+class BlobOpener:
     """A blob that is opened while it arrives.
 
     Args:
@@ -181,7 +181,7 @@ class Opening:
                 self._decoded(entries)
 
 
-class HeadOpening:
+class HeadOpener:
     """A head that is opened while it arrives: garbage in its place is refused at its first bytes.
 
     Args:
@@ -225,7 +225,7 @@ class OpenedHead(NamedTuple):
     size: int
 
 
-class Arrived(NamedTuple):
+class Streamed(NamedTuple):
     """Objects of a store that were opened while they arrived.
 
     Attributes:
@@ -234,10 +234,10 @@ class Arrived(NamedTuple):
     """
 
     head: OpenedHead | None
-    blobs: Mapping[Kind, Opening]
+    blobs: Mapping[Kind, BlobOpener]
 
 
-NOTHING_YET = Arrived(None, MappingProxyType({}))
+NOTHING_STREAMED = Streamed(None, MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +263,7 @@ class Reader:
         self,
         objects: Mapping[str, Fetched | None],
         randomness: Callable[[int], bytes],
-        arrived: Arrived = NOTHING_YET,
+        arrived: Streamed = NOTHING_STREAMED,
     ) -> Base:
         """Put a base together from the six objects (None: definitely not there).
 
@@ -273,7 +273,7 @@ class Reader:
             arrived: What was opened already.
 
         Raises:
-            MovedError: They do not fit together; read them again before believing it.
+            TornReadError: They do not fit together; read them again before believing it.
             PersistenceError: They cannot be read.
         """
         fetched = objects[HEAD]
@@ -281,7 +281,7 @@ class Reader:
             left = [str(name) for name, blob in objects.items() if blob is not None]
             if left:
                 reason = f"it is gone, while {', '.join(left)} remain"
-                raise MovedError(MissingObjectError(HEAD, reason))
+                raise TornReadError(MissingObjectError(HEAD, reason))
             if self.bot is None or self.serializer is None:
                 raise no_state()
             store = str(uuid.UUID(bytes=randomness(16), version=4))
@@ -294,12 +294,12 @@ class Reader:
         opened: OpenedHead,
         etag: str,
         blobs: Mapping[str, Fetched | None],
-        arrived: Arrived = NOTHING_YET,
+        arrived: Streamed = NOTHING_STREAMED,
     ) -> Base:
         """Lay an opened head over the blobs of the kinds that are given.
 
         Raises:
-            MovedError: They do not fit together.
+            TornReadError: They do not fit together.
         """
         header, head, size = opened
         base = Base(Identity(header.store, header.serializer), head, etag)
@@ -315,9 +315,9 @@ class Reader:
         header, pages = container.open_sealed(HEAD, body, self.keys)
         return header, self.decode_head(header, pages)
 
-    def opening_head(self, size: int) -> HeadOpening:
-        """Begin to open a head, which is about to arrive; see `HeadOpening`."""
-        return HeadOpening(size, self)
+    def head_opener(self, size: int) -> HeadOpener:
+        """Begin to open a head, which is about to arrive; see `HeadOpener`."""
+        return HeadOpener(size, self)
 
     def decode_head(self, header: Header, pages: Iterator[bytes]) -> Head:
         """Decode the pages of an authenticated head, and see that it is of this bot."""
@@ -351,22 +351,27 @@ class Reader:
 
     def opening(
         self, kind: Kind, size: int, decoded: Callable[[Entries], None] | None = None
-    ) -> Opening:
-        """Begin to open a blob, which is about to arrive; see `Opening`."""
-        return Opening(kind, size, self.keys, decoded)
+    ) -> BlobOpener:
+        """Begin to open a blob, which is about to arrive; see `BlobOpener`."""
+        return BlobOpener(kind, size, self.keys, decoded)
 
-    def _opened(self, kind: Kind, body: bytes) -> Opening:
+    def _opened(self, kind: Kind, body: bytes) -> BlobOpener:
         opening = self.opening(kind, len(body))
         opening.feed(body)
         return opening
 
     def _place_blob(
-        self, base: Base, kind: Kind, part: Part, fetched: Fetched | None, opening: Opening | None
+        self,
+        base: Base,
+        kind: Kind,
+        part: Part,
+        fetched: Fetched | None,
+        opening: BlobOpener | None,
     ) -> None:
         if fetched is None:
             if part.ref is not None:
                 reason = "it is gone, while head refers to it"
-                raise MovedError(MissingObjectError(kind, reason))
+                raise TornReadError(MissingObjectError(kind, reason))
             return
         opening = opening or self._opened(kind, fetched.body)
         header, entities = opening.result(base.identity.store)
@@ -378,9 +383,9 @@ class Reader:
             )
             fault = DamagedObjectError(kind, reason)
             if header.revision < oldest:
-                raise MovedError(fault)  # no writer's doing: a blob's revision only grows
+                raise TornReadError(fault)  # no writer's doing: a blob's revision only grows
             within = header.revision <= base.head.revision
-            raise MovedError(fault, kind, part.ref, final=within)
+            raise TornReadError(fault, kind, part.ref, final=within)
         base.objects[kind] = Stored(header, opening.size)
         base.entities[kind] = entities
         base.blobs[kind] = Blob(fetched.etag, ref_of(header, fetched.version_id, opening.size))

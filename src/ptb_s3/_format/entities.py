@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from enum import StrEnum
 from types import GenericAlias
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, NamedTuple, Protocol, TypeVar, cast
 
 import msgspec
 
@@ -37,6 +37,37 @@ Entries = list[tuple[EntityKey, bytes]]
 
 # What became of entities: new bytes, or None for a deletion (a tombstone).
 Changes = dict[Kind, dict[EntityKey, bytes | None]]
+
+
+class Resolution(NamedTuple):
+    """What becomes of an entity that two sides changed.
+
+    Attributes:
+        value: Its bytes; None: it is deleted.
+        overridden: How many changes of theirs ours has won over.
+        contested: Whether both sides changed the same thing, and neither fields nor ``merge=``
+            settled it: also where they changed it to the same value, as two counters do.
+    """
+
+    value: bytes | None
+    overridden: int = 0
+    contested: bool = False
+
+
+class Resolve(Protocol):
+    """Decides what becomes of an entity that two sides changed; raises where it cannot."""
+
+    def __call__(
+        self,
+        kind: Kind,
+        key: EntityKey,
+        base: bytes | None,
+        ours: bytes | None,
+        theirs: bytes | None,
+    ) -> Resolution:
+        """Merge two values against the one that both had in common; None: there is none."""
+        ...
+
 
 KEY_TYPES: Mapping[Kind, object] = {
     Kind.USER_DATA: int,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from ptb_s3._format.committed import Base, MovedError, Reader
+from ptb_s3._format.committed import Base, Reader, TornReadError
 from ptb_s3._format.container import HEAD, Header
 from ptb_s3._format.entities import Kind
 from ptb_s3._format.head import Head
@@ -153,7 +153,7 @@ async def find_put_back(store: Store, base: Base) -> list[PutBack]:
 async def _misfit(reader: Reader, objects: dict[str, Fetched | None]) -> Finding | None:
     try:
         await asyncio.to_thread(reader.assemble, objects, bytes)
-    except MovedError as moved:
+    except TornReadError as moved:
         fault = moved.fault
     except ForeignStoreError as error:
         return Finding(HEAD, None, None, error)

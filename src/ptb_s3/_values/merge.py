@@ -13,8 +13,7 @@ from enum import Enum
 from types import MemberDescriptorType
 from typing import Any, Final, TypeAlias
 
-from ptb_s3._engine.rebase import Resolution
-from ptb_s3._format.entities import EntityKey, Kind
+from ptb_s3._format.entities import EntityKey, Kind, Resolution
 from ptb_s3._values import serializer as _codec
 from ptb_s3._values.attributes import attributes, is_of_python, set_attributes
 from ptb_s3._values.sameness import Essence, alike, essence, essence_by, mark, marks

@@ -6,7 +6,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from ptb_s3._engine.commit import Occasion
+from ptb_s3._engine.commit import Operation
 from ptb_s3._engine.repository import Recovery, Repository
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Kind
@@ -119,7 +119,7 @@ def begin_anew(
             raise ConflictError(
                 f"There is a state here, at revision {repository.revision}. Nothing was changed."
             )
-        await repository.commit(occasion=Occasion())
+        await repository.commit(operation=Operation())
 
     run(work)
     _output.result("Began a new, empty state, as revision 1.")
@@ -177,7 +177,7 @@ async def _commit(repository: Repository, steps: int) -> None:
             advance(len(written), steps)
 
         await repository.mend(done)
-        await repository.commit(publish=True, occasion=Occasion())
+        await repository.commit(publish=True, operation=Operation())
         done(HEAD)
 
 
