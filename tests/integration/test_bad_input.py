@@ -39,10 +39,10 @@ from tests.support import BOT_ID, KEY, OTHER_KEY, make_persistence, settled, upd
 
 from ptb_s3 import Keyring
 from ptb_s3._format import container
-from ptb_s3._format.committed import Reader
 from ptb_s3._format.container import HEAD, MAGIC, MAX_HEADER, MAX_PAGE
 from ptb_s3._format.entities import Kind
 from ptb_s3._format.key_source import SealingKey
+from ptb_s3._format.reader import Reader
 from ptb_s3._storage.contract import MemoryStore
 from ptb_s3.errors import (
     AccessDeniedError,

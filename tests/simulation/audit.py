@@ -17,10 +17,12 @@ from tests.simulation.values import Field, Fields, Path
 from ptb_s3 import Keyring
 from ptb_s3._engine.repository import Repository
 from ptb_s3._format import entities as _state
-from ptb_s3._format.committed import Base, OpenedHead, Reader, TornReadError, overlay
+from ptb_s3._format.committed import Base, overlay
 from ptb_s3._format.container import HEAD, Header
 from ptb_s3._format.entities import Entities, Kind
 from ptb_s3._format.head import Head, due
+from ptb_s3._format.openers import OpenedHead
+from ptb_s3._format.reader import Reader, TornReadError
 from ptb_s3._storage.contract import Fetched, MemoryStore
 from ptb_s3._values import serializer
 from ptb_s3.errors import DamagedObjectError, PersistenceError

@@ -16,11 +16,13 @@ from ptb_s3._engine.run import Run
 from ptb_s3._engine.settling import Settler
 from ptb_s3._engine.staging import Staged
 from ptb_s3._format import head, head_pages
-from ptb_s3._format.committed import Base, Blob, BlobOpener, Reader, ref_of
+from ptb_s3._format.committed import Base, Blob, ref_of
 from ptb_s3._format.container import HEAD, Header
 from ptb_s3._format.delivered import Delivered, Range
 from ptb_s3._format.entities import Kind, Resolution
 from ptb_s3._format.head import Head, Ref
+from ptb_s3._format.openers import BlobOpener
+from ptb_s3._format.reader import Reader
 from ptb_s3._format.sealer import Sealer
 from ptb_s3._history import recovery
 from ptb_s3._history.history import History

@@ -18,8 +18,8 @@ from tests.support import BOT_ID, KEY, StoreAround, make_persistence, settled, s
 
 from ptb_s3 import Keyring
 from ptb_s3._engine.repository import Repository
-from ptb_s3._format.committed import BlobOpener
 from ptb_s3._format.entities import Entries, Kind
+from ptb_s3._format.openers import BlobOpener
 from ptb_s3._storage.contract import Fetched, Into, MemoryStore
 from ptb_s3._values.serializer import PickleSerializer
 from ptb_s3.errors import DamagedObjectError, PersistenceError, StorageUnavailableError

@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from ptb_s3._format.committed import Reader
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Resolve
+from ptb_s3._format.reader import Reader
 from ptb_s3._format.sealer import Sealer
 from ptb_s3._storage.conditional import ConditionalStore
 from ptb_s3._storage.contract import Store

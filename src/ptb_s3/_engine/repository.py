@@ -19,17 +19,26 @@ from ptb_s3._engine import compaction
 from ptb_s3._engine.commit import Committer, Operation
 from ptb_s3._engine.compaction import Compactor
 from ptb_s3._engine.context import LOAD_PAUSE, LOAD_TRIES, Counters, EngineContext
-from ptb_s3._engine.loading import Preloader, StreamedLoad
-from ptb_s3._engine.mending import base_of, continued, is_lost, nothing_newer, place, transplanted
+from ptb_s3._engine.recovered_base import (
+    base_of,
+    continued,
+    is_lost,
+    nothing_newer,
+    place,
+    transplanted,
+)
 from ptb_s3._engine.run import Run, notice_resumes
 from ptb_s3._engine.settling import build_base, fetch_head
 from ptb_s3._engine.staging import Staged
+from ptb_s3._engine.streamed_load import Preloader, StreamedLoad
 from ptb_s3._format import entities as _state
-from ptb_s3._format.committed import Base, Reader, Streamed, TornReadError
+from ptb_s3._format.committed import Base
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Changes, Entities, EntityKey, Kind, Resolve, counted
 from ptb_s3._format.erasure import subjects
 from ptb_s3._format.key_source import KeySource
+from ptb_s3._format.openers import Streamed
+from ptb_s3._format.reader import Reader, TornReadError
 from ptb_s3._format.sealer import Sealer
 from ptb_s3._history.current import Current, read_current
 from ptb_s3._history.history import History, Snapshot

@@ -17,10 +17,12 @@ from ptb_s3._engine.context import LOAD_PAUSE, LOAD_TRIES, EngineContext
 from ptb_s3._engine.rebase import Rebased
 from ptb_s3._engine.run import Run
 from ptb_s3._engine.staging import Staged, overtaken_error
-from ptb_s3._format.committed import Base, HeadOpener, OpenedHead, TornReadError
+from ptb_s3._format.committed import Base
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Changes, EntityKey, Kind, Resolve
 from ptb_s3._format.head import Head, Ref
+from ptb_s3._format.openers import HeadOpener, OpenedHead
+from ptb_s3._format.reader import TornReadError
 from ptb_s3._history.order import put_back
 from ptb_s3._storage.conditional import NO_ETAG, two_winners
 from ptb_s3._storage.contract import Fetched

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from ptb_s3._format.committed import Base, Reader, TornReadError
+from ptb_s3._format.committed import Base
 from ptb_s3._format.container import HEAD, Header
 from ptb_s3._format.entities import Kind
 from ptb_s3._format.head import Head
+from ptb_s3._format.reader import Reader, TornReadError
 from ptb_s3._history.history import restorable
 from ptb_s3._history.listing import still_listed
 from ptb_s3._history.order import put_back

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-from ptb_s3._format.committed import BlobOpener, HeadOpener, OpenedHead, Reader, Streamed
 from ptb_s3._format.entities import Entries, Kind
+from ptb_s3._format.openers import BlobOpener, HeadOpener, OpenedHead, Streamed
+from ptb_s3._format.reader import Reader
 from ptb_s3._storage.contract import Into
 from ptb_s3._storage.threads import Offload
 
