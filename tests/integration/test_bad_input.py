@@ -65,7 +65,7 @@ OTHER_PREFIX = "other-bot/"
 @pytest.fixture(autouse=True)
 def _no_pause_between_two_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     """What does not fit together is read again after a pause; nobody needs to sit it out here."""
-    monkeypatch.setattr("ptb_s3._engine.repository.LOAD_PAUSE", 0)
+    monkeypatch.setattr("ptb_s3._engine.loading.LOAD_PAUSE", 0)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from tests.integration.operators import (
 from tests.servers import S3Server
 from tests.support import BOT_ID, KEY, OTHER_KEY, update
 
-from ptb_s3._engine.commit import ACTIVE_FOR
+from ptb_s3._engine.active_writers import ACTIVE_FOR
 
 NEW_KEY = {"PTB_S3_KEY": OTHER_KEY.reveal()}
 LEAKED = {**NEW_KEY, "PTB_S3_HISTORY_KEYS": KEY.reveal()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -370,7 +370,7 @@ class Audit:
         parts: list[tuple[Path, object]] = list(values.parts_of(value))
         return {(kind.value, name, path): part for path, part in parts}
 
-    def fields(self, state: State, words: tuple[str, ...]) -> Fields:
+    def fields(self, state: Mapping[Kind, Entities], words: tuple[str, ...]) -> Fields:
         """Return all fields of a state, whose values refer to these words."""
         fields: Fields = {}
         with self._with(words):

@@ -15,7 +15,7 @@ from tests.simulation.model import Model, Violation, Write
 from tests.simulation.storage import Line, Weather
 
 from ptb_s3 import Keyring
-from ptb_s3._engine.commit import Operation
+from ptb_s3._engine.head_builder import Operation
 from ptb_s3._engine.repository import Repository
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Kind

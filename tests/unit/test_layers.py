@@ -49,8 +49,12 @@ DOORS = {
 PURE = (
     "_format",
     "_arguments",
+    "_engine.attempts",
     "_engine.rebase",
+    "_engine.recovered_base",
     "_engine.staging",
+    "_engine.unmerged",
+    "_engine.vocabulary",
     "_history.order",
     "_keys.keyring",
     "_storage.lifecycle",

@@ -21,7 +21,7 @@ from tests.support import (
 from tests.unit.test_lines import ours_wins
 
 from ptb_s3 import Keyring
-from ptb_s3._engine.commit import Operation
+from ptb_s3._engine.head_builder import Operation
 from ptb_s3._engine.repository import Repository
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Kind

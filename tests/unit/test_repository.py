@@ -12,7 +12,7 @@ from tests.support import BOT_ID, KEY, OTHER_KEY, opened
 
 from ptb_s3._engine import compaction as _compaction
 from ptb_s3._engine import settling
-from ptb_s3._engine.context import LOAD_TRIES
+from ptb_s3._engine.reading import LOAD_TRIES
 from ptb_s3._engine.repository import Repository
 from ptb_s3._format.container import read_header
 from ptb_s3._format.entities import Kind

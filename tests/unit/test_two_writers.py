@@ -22,7 +22,7 @@ from tests.support import (
 )
 
 from ptb_s3 import Keyring, PickleSerializer, merge_values
-from ptb_s3._engine.commit import ACTIVE_FOR
+from ptb_s3._engine.active_writers import ACTIVE_FOR
 from ptb_s3._engine.repository import Repository
 from ptb_s3._engine.staging import Staged
 from ptb_s3._format.committed import Base, Identity

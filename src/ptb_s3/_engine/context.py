@@ -15,10 +15,6 @@ from ptb_s3._storage.contract import Store
 from ptb_s3._storage.threads import Offload
 from ptb_s3.errors import DeletedStateError
 
-# Another writer may commit and compact between two of our reads; so often is the whole read again.
-LOAD_TRIES = 4
-LOAD_PAUSE = 0.2  # seconds, times the number of the try
-
 
 @dataclass(slots=True)
 class Counters:

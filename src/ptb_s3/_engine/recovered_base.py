@@ -1,7 +1,8 @@
-"""Begin with what the versions gave: the base of a commit on top of whatever lies there. Pure.
+"""Recovered bases: a state from the versions, or from elsewhere, to be committed on top of a place.
 
-Nobody can have seen what is committed so: its revision comes after every one that was ever given,
-and it is of a line of its own.
+Nobody can have seen what such a commit brings: its revision comes after every one that was ever
+given in the store, and it is of a line of its own. Kinds whose current objects are no base for it
+are *misplaced*: their blobs are written before the head. Pure.
 """
 
 from __future__ import annotations
@@ -17,52 +18,55 @@ from ptb_s3._history.current import Current
 from ptb_s3._history.recovery import Found
 from ptb_s3.errors import DamagedObjectError
 
+# The version id of objects in a bucket without versioning (Amazon S3 User Guide, "How S3 Versioning
+# works").
 _UNVERSIONED = "null"
+# Reference to an object that is no blob: older than any, so that the first real one replaces it.
+_NO_BLOB = Ref(0, None, 0, 0, "", "")
 
 
 def base_of(found: Found, current: Mapping[str, Current]) -> Base:
-    """Return the base that a commit on top of what was found begins with.
+    """Return the base of a commit on top of what was found in the versions.
 
-    Kinds whose current object is no base for it are *misplaced*: they have to be written first.
+    Args:
+        found: The state that the versions give.
+        current: The current objects by name, each looked at by itself.
     """
     header = found.header
     erasures = found.erasures[0] if found.erasures else None
     head = replace(found.head, restored=found.restored, erasures=erasures)
-    base = Base(Identity(header.store, header.serializer), head, entities=found.entities)
-    base.objects[HEAD] = Stored(header, found.commit.version.size)
+    identity, size = Identity(header.store, header.serializer), found.commit.version.size
+    base = Base(identity, head, None, {HEAD: Stored(header, size)}, entities=found.entities)
     place(base, current, [kind for kind, of in found.of.items() if of == header.revision])
     return base
 
 
 def place(base: Base, current: Mapping[str, Current], whole: Collection[Kind]) -> None:
-    """Note what lies there now, to be replaced by a state that is in memory.
+    """Note the objects that lie there now, to be replaced by a state that is in memory.
 
     Args:
         base: The state.
-        current: What lies there.
-        whole: Kinds whose current blobs will do, if they are such as its head takes.
+        current: The current objects by name, each looked at by itself.
+        whole: Kinds whose current blobs will do, if they are such as the state's head takes.
     """
-    lying = current[HEAD].found
-    base.etag = lying.etag if lying is not None else None
+    blobs, objects, misplaced = dict[Kind, Blob](), dict[str, Stored](), list[Kind]()
     for kind, part in base.head.parts.items():
         header, lying = current[kind].header, current[kind].found
-        base.blobs.pop(kind, None)
-        if (
-            lying is not None
-            and header is not None
-            and kind in whole
-            and _fits(base, current[kind])
-        ):
-            base.blobs[kind] = Blob(lying.etag, ref_of(header, lying.version_id, len(lying.body)))
-            base.objects[kind] = Stored(header, len(lying.body))
+        fits = kind in whole and _fits(base, current[kind])
+        if fits and lying is not None and header is not None:
+            blobs[kind] = Blob(lying.etag, ref_of(header, lying.version_id, len(lying.body)))
+            objects[kind] = Stored(header, len(lying.body))
             continue
-        if lying is not None:  # whatever it is
-            base.blobs[kind] = Blob(lying.etag, Ref(0, None, 0, 0, "", ""))
+        if lying is not None:  # whatever it is, it is replaced by its ETag
+            blobs[kind] = Blob(lying.etag, _NO_BLOB)
         if lying is not None or part.ref is not None:
-            base.misplaced.add(kind)
+            misplaced.append(kind)
+    head = current[HEAD].found
+    base.lie_above(head.etag if head is not None else None, blobs, objects, misplaced)
 
 
 def _fits(base: Base, current: Current) -> bool:
+    """Tell whether a current blob opens, and is one that the head of a base takes."""
     header = current.header
     if header is None or current.fault is not None or header.store != base.identity.store:
         return False
@@ -70,15 +74,19 @@ def _fits(base: Base, current: Current) -> bool:
 
 
 def transplanted(base: Base) -> Base:
-    """Return the base of a state that is to be written in an empty place, all blobs included."""
+    """Return the base of a state that is to be written in an empty place, all blobs included.
+
+    Args:
+        base: The base of the same state where it comes from; it stays as it is.
+    """
     copied = Base(
         base.identity,
-        replace(base.head, conditions=None),  # of another storage
-        objects=dict(base.objects),
+        replace(base.head, conditions=None),  # they are of another storage
+        objects=base.objects,
         entities={kind: dict(entities) for kind, entities in base.entities.items()},
     )
     parts = base.head.parts.items()
-    copied.misplaced |= {k for k, part in parts if part.ref is not None or part.has_changed}
+    copied.misplace([k for k, part in parts if part.ref is not None or part.has_changed])
     return copied
 
 
@@ -91,8 +99,8 @@ def nothing_newer(found: Found, base: Base, head: Current) -> bool:
     """Tell whether the versions give nothing that was committed after a base, by anybody.
 
     Args:
-        found: What they give.
-        base: What was committed, as far as this process knows.
+        found: The newest state that they give.
+        base: The base of this process.
         head: The current head, which is lost.
     """
     there = head.found and (head.found.version_id or _UNVERSIONED)
@@ -106,12 +114,12 @@ def nothing_newer(found: Found, base: Base, head: Current) -> bool:
 def continued(head: Head, found: Found, line: str) -> Head:
     """Return the head that a commit on top of what was found follows.
 
-    Its revision comes after every one that was ever given, and those that nobody can read are of a
-    line of their own, which no blob is of. Whoever has them in memory sees that they are not here.
+    It has the highest revision that was ever given. Revisions that nobody can read are of a line of
+    their own, which no blob is of: a writer that has them in memory sees that they are not here.
 
     Args:
-        head: The head of what was found.
-        found: The same.
+        head: The head of the state that was found.
+        found: That state.
         line: Id of that line.
     """
     gap = (Line(line, head.revision + 1),) if found.newest > head.revision else ()

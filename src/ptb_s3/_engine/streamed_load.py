@@ -1,8 +1,8 @@
-"""The objects of one load, opened while they arrive.
+"""Streamed load: the objects of one load, opened while they arrive.
 
-What has come is opened in a thread, while more comes, and values are made of it on the event loop,
-where classes of the bot's own expect to be made. None of it is handed on before its end is there,
-and authentic (FORMAT.md, section 4).
+Pieces that have come are opened in a thread while more come, and values are made of them on the
+event loop, where classes of the bot's own expect to be made. None of it is handed on as the state
+before its end is there, and authentic (FORMAT.md, section 4).
 """
 
 from __future__ import annotations
@@ -19,80 +19,93 @@ from ptb_s3._format.reader import Reader
 from ptb_s3._storage.contract import Into
 from ptb_s3._storage.threads import Offload
 
-# Bytes that are worth a thread: it takes about 1 ms to open them.
+# Bytes that are worth the switch to a thread: it takes about 1 ms to open them.
 _BATCH = 128 * 1024
 
 
 class Preloader(Protocol):
-    """Makes values of what has arrived, before it is known to be the state. Must not raise."""
+    """Maker of values from entities that have arrived, before they are known to be the state.
+
+    Its methods must not raise.
+    """
 
     def begin(self, words: tuple[str, ...]) -> None:
-        """Begin anew.
+        """Begin anew, with the head of another try.
 
         Args:
-            words: Those of the head, to which values may refer.
+            words: Words of the head, to which values may refer.
         """
         ...
 
     def make(self, kind: Kind, entries: Entries) -> None:
-        """Make the values of some entities."""
+        """Make the values of some entities of a kind."""
         ...
 
 
 class StreamedLoad:
-    """The objects of one load.
+    """Pipeline of one load: pieces of objects in, opened objects out.
 
-    They are opened one piece after another, whosever it is: so no more than one thread is taken,
-    and keys are asked for one at a time.
+    Invariant: one piece is opened at a time, whichever object it is of. So no more than one thread
+    is taken, and the key source is asked for one key at a time.
 
     Args:
-        reader: Opens them.
-        offload: Runs that, which would hold up the event loop.
-        ahead: Makes values of what is opened; None: nobody does.
+        reader: Opens the objects.
+        offload: Runs that in a thread, since it would hold up the event loop.
+        preloader: Makes values of what is opened; None: nobody does.
     """
 
-    def __init__(self, reader: Reader, offload: Offload, ahead: Preloader | None) -> None:
+    def __init__(self, reader: Reader, offload: Offload, preloader: Preloader | None) -> None:
         self._reader = reader
         self._offload = offload
-        self._ahead = ahead
+        self._preloader = preloader
         self._head: OpenedHead | None = None
-        self._openings: dict[Kind, BlobOpener] = {}
+        self._openers: dict[Kind, BlobOpener] = {}
         self._waiting: list[tuple[BlobOpener, bytes]] = []
         self._decoded: deque[tuple[Kind, Entries]] = deque()
         self._work: asyncio.Task[None] | None = None
         self._one_at_a_time = asyncio.Lock()
 
     def into(self, kind: Kind) -> Into:
-        """Return the sink of a kind's blob; each attempt to read the blob opens it anew."""
+        """Return where a kind's blob is to go; each try to read the blob opens it anew.
+
+        See `Store.get` for its use.
+        """
         # Without `self`: a cycle would hold the state when everybody else has let go of it.
-        decoded = None if self._ahead is None else partial(_note, self._decoded, kind)
+        decoded = None if self._preloader is None else partial(_note, self._decoded, kind)
 
         def begin(size: int) -> Callable[[bytes], None]:
-            opening = self._openings[kind] = self._reader.opening(kind, size, decoded)
-            return partial(self._take, opening)
+            opener = self._openers[kind] = self._reader.blob_opener(kind, size, decoded)
+            return partial(self._take, opener)
 
         return begin
 
-    async def take_head(self, opening: HeadOpener) -> None:
-        """Open the head. From then on, values are made, since now it is known whose they are.
+    async def take_head(self, opener: HeadOpener) -> None:
+        """Open the head; values are made from then on, since its words and its bot are known now.
+
+        Args:
+            opener: Opener of the head, which has been fed all bytes.
 
         Raises:
             PersistenceError: It cannot be opened.
         """
         async with self._one_at_a_time:
-            self._head = await self._offload(opening.result)
-        if self._ahead is not None:
-            self._ahead.begin(self._head.head.words)
+            self._head = await self._offload(opener.result)
+        if self._preloader is not None:
+            self._preloader.begin(self._head.head.words)
 
     async def opened(self) -> Streamed:
-        """Return what has arrived, all of it opened but for the ends of blobs."""
+        """Return the objects once all pieces are opened; the ends of blobs are not checked yet.
+
+        Raises:
+            BaseException: Opening has failed other than by what is in an object.
+        """
         if self._work is not None:
             await self._work
         await self._open_waiting()
-        return Streamed(self._head, self._openings)
+        return Streamed(self._head, self._openers)
 
-    def _take(self, opening: BlobOpener, piece: bytes) -> None:
-        self._waiting.append((opening, piece))
+    def _take(self, opener: BlobOpener, piece: bytes) -> None:
+        self._waiting.append((opener, piece))
         if self._worthwhile and self._idle:
             self._work = asyncio.create_task(self._open_on())
 
@@ -116,8 +129,8 @@ class StreamedLoad:
         pieces, self._waiting = self._waiting, []
         async with self._one_at_a_time:
             await self._offload(_open, pieces)
-        while self._head is not None and self._ahead is not None and self._decoded:
-            self._ahead.make(*self._decoded.popleft())
+        while self._head is not None and self._preloader is not None and self._decoded:
+            self._preloader.make(*self._decoded.popleft())
             await asyncio.sleep(0)  # and take in what has come meanwhile
 
 
@@ -126,5 +139,5 @@ def _note(decoded: deque[tuple[Kind, Entries]], kind: Kind, entries: Entries) ->
 
 
 def _open(pieces: list[tuple[BlobOpener, bytes]]) -> None:
-    for opening, piece in pieces:
-        opening.feed(piece)
+    for opener, piece in pieces:
+        opener.feed(piece)

@@ -1,21 +1,42 @@
-"""The base: what is committed, as far as this process knows. Pure."""
+"""Base: the committed state of a store, as far as this process knows. Pure.
+
+Rule: whoever has a base may look at all of it, and only the methods of `Base` change it. Each of
+them is one event:
+
+==================================  ==============================================
+event                               method
+==================================  ==============================================
+a load opens the objects            `Base.lay_blob`, `Base.lay_differential`
+a commit of ours took effect        `Base.advance`, and `Base.apply` for its changes
+another writer's commit is taken    `Base.take_over`, and `Base.apply` for its changes
+the same head is another object     `Base.take_copy`
+a blob was written, or found        `Base.note_blob`
+an object is no base for the head   `Base.misplace`, and `Base.note_rewritten` once it is replaced
+the state is written over a loss    `Base.lie_above`, `Base.continue_from`
+==================================  ==============================================
+
+The entities are not copied with each commit (there may be a million), which is why a base changes
+in place rather than being replaced by the next one.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from collections.abc import Set as AbstractSet
+from types import MappingProxyType
 from typing import NamedTuple
 
 from ptb_s3._format import entities as _state
 from ptb_s3._format.container import Header
-from ptb_s3._format.entities import Entities, Kind
+from ptb_s3._format.entities import Entities, EntityKey, Kind
 from ptb_s3._format.head import Head, Part, Ref
 
 
 class Identity(NamedTuple):
-    """Identity of a store, which each of its objects bears.
+    """Identity of a store, which the header of each of its objects names.
 
     Attributes:
-        store: Store id.
+        store: Store id: a random UUID, drawn with the first commit.
         serializer: Id of the serializer of its values.
     """
 
@@ -24,55 +45,212 @@ class Identity(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """An object that was read: its header, and the bytes of all of it."""
+    """Header and size of an object that was read.
+
+    Attributes:
+        header: Its header, authenticated.
+        size: Bytes of the whole object.
+    """
 
     header: Header
     size: int
 
 
 class Blob(NamedTuple):
-    """A kind's newest blob that we know of.
+    """Newest blob of a kind that this process knows of.
 
     Attributes:
-        etag: What to hand back to replace it; None where another writer made it, and nobody has
-            looked yet.
-        ref: What the next head says of it.
+        etag: ETag to replace it by; None where another writer made it, and its object has not been
+            looked at since.
+        ref: Reference that the next head is to have to it.
     """
 
     etag: str | None
     ref: Ref
 
 
-@dataclass(slots=True)
 class Base:
     """Snapshot of the last commit that this process has seen.
 
-    Attributes:
-        identity: Whose it is.
-        head: The last head seen; at revision 0 in a new store.
-        etag: Its ETag; None in a new store.
-        objects: Header and size of each object, by name, as they were when they were read.
-        blobs: Current blob of each kind that has one.
-        entities: The committed state.
-        misplaced: Kinds whose current object is no base: what head names is.
+    Invariant: `entities` is the state of `head`, and any blob in `blobs` is one that `head` takes,
+    but for those of kinds in `misplaced`.
+
+    Args:
+        identity: Store and serializer.
+        head: The head; at revision 0 in a new store.
+        etag: ETag of its object; None in a new store.
+        objects: Header and size of each object that was read, by name.
+        blobs: Blob of each kind that has one.
+        entities: The state; None: empty. These very dicts are kept, and changed.
     """
 
-    identity: Identity
-    head: Head
-    etag: str | None = None
-    objects: dict[str, Stored] = field(default_factory=dict)
-    blobs: dict[Kind, Blob] = field(default_factory=dict)
-    entities: dict[Kind, Entities] = field(default_factory=lambda: {kind: {} for kind in Kind})
-    misplaced: set[Kind] = field(default_factory=set)
+    __slots__ = ("_blobs", "_entities", "_etag", "_head", "_identity", "_misplaced", "_objects")
+
+    def __init__(
+        self,
+        identity: Identity,
+        head: Head,
+        etag: str | None = None,
+        objects: Mapping[str, Stored] | None = None,
+        *,
+        blobs: Mapping[Kind, Blob] | None = None,
+        entities: Mapping[Kind, Entities] | None = None,
+    ) -> None:
+        self._identity = identity
+        self._head = head
+        self._etag = etag
+        self._objects = dict(objects or {})
+        self._blobs = dict(blobs or {})
+        self._entities = {kind: {} for kind in Kind} if entities is None else dict(entities)
+        self._misplaced: set[Kind] = set()
+
+    @property
+    def identity(self) -> Identity:
+        """Return the store and its serializer."""
+        return self._identity
+
+    @property
+    def head(self) -> Head:
+        """Return the last head seen; at revision 0 in a new store."""
+        return self._head
+
+    @property
+    def etag(self) -> str | None:
+        """Return the ETag that the next head is to replace; None in a new store."""
+        return self._etag
+
+    @property
+    def objects(self) -> Mapping[str, Stored]:
+        """Return header and size of each object, by name, as of when it was read."""
+        return MappingProxyType(self._objects)
+
+    @property
+    def blobs(self) -> Mapping[Kind, Blob]:
+        """Return the newest known blob of each kind that has one."""
+        return MappingProxyType(self._blobs)
+
+    @property
+    def entities(self) -> Mapping[Kind, Entities]:
+        """Return the committed entities by kind: the base's own dicts, not to be changed."""
+        return MappingProxyType(self._entities)
+
+    @property
+    def misplaced(self) -> AbstractSet[Kind]:
+        """Return the kinds whose current object is no base for `head`, and is to be rewritten."""
+        return frozenset(self._misplaced)
 
     @property
     def unpublished(self) -> bool:
-        """Whether a blob was written that the head does not refer to yet."""
-        return any(blob.ref != self.head.parts[kind].ref for kind, blob in self.blobs.items())
+        """Return whether a blob was written that `head` does not refer to yet."""
+        return any(blob.ref != self._head.parts[kind].ref for kind, blob in self._blobs.items())
+
+    # Reading ------------------------------------------------------------------------------------
+
+    def lay_blob(self, kind: Kind, entities: Entities, stored: Stored, blob: Blob) -> None:
+        """Begin a kind with the entities of a blob that the head takes.
+
+        Args:
+            kind: The kind.
+            entities: All entities of the blob; kept, and changed from now on.
+            stored: Its header and size.
+            blob: Its ETag and reference.
+        """
+        self._entities[kind] = entities
+        self._objects[kind] = stored
+        self._blobs[kind] = blob
+
+    def lay_differential(self, kind: Kind) -> None:
+        """Lay the head's differential of a kind over its entities."""
+        overlay(self._entities[kind], self._head.parts[kind])
+
+    def misplace(self, kinds: Collection[Kind]) -> None:
+        """Note that the current objects of kinds are not the blobs that were read.
+
+        Whatever lies there has another ETag than the version that was read in its place, so the
+        next compaction looks at it first.
+        """
+        for kind in self._blobs.keys() & set(kinds):
+            self._blobs[kind] = self._blobs[kind]._replace(etag=None)
+        self._misplaced.update(kinds)
+
+    # Committing ---------------------------------------------------------------------------------
+
+    def apply(self, kind: Kind, changes: Mapping[EntityKey, bytes | None]) -> None:
+        """Lay committed changes over the entities of a kind; None is a deletion."""
+        _state.apply(self._entities[kind], changes)
+
+    def advance(self, head: Head, etag: str | None) -> None:
+        """Go on to the head that a commit of this process has made.
+
+        Args:
+            head: That head.
+            etag: ETag of the object that the next head is to replace; see `Settler.settle`.
+        """
+        self._head, self._etag = head, etag
+
+    def take_over(self, theirs: Base, blobs: Mapping[Kind, Blob]) -> None:
+        """Go on to the head that another writer has committed; its entities come by `apply`.
+
+        Args:
+            theirs: The base of that head.
+            blobs: The newest blobs known, theirs and ours; see `rebase.blobs_after`.
+        """
+        self._identity, self._head, self._etag = theirs.identity, theirs.head, theirs.etag
+        self._blobs = dict(blobs)
+        self._misplaced |= theirs.misplaced
+
+    def take_copy(self, etag: str) -> None:
+        """Go on from the same head where it is another object by now, such as a copy."""
+        self._etag = etag
+
+    # Blobs --------------------------------------------------------------------------------------
+
+    def note_blob(self, kind: Kind, blob: Blob) -> None:
+        """Note the blob that lies in a kind's place, unless a newer one is known by now."""
+        known = self._blobs.get(kind)  # a commit may have taken over another writer's meanwhile
+        if known is None or known.ref.revision <= blob.ref.revision:
+            self._blobs[kind] = blob
+        self.note_rewritten(kind)
+
+    def note_rewritten(self, kind: Kind) -> None:
+        """Note that the current object of a kind is a base for the head again."""
+        self._misplaced.discard(kind)
+
+    # Writing over a loss ------------------------------------------------------------------------
+
+    def lie_above(
+        self,
+        etag: str | None,
+        blobs: Mapping[Kind, Blob],
+        objects: Mapping[str, Stored],
+        misplaced: Collection[Kind],
+    ) -> None:
+        """Note the objects that lie there now, to be replaced by this state.
+
+        Args:
+            etag: ETag of the current head; None: there is none.
+            blobs: Current objects of all kinds: blobs that will do, and others by their ETags.
+            objects: Header and size of those that will do.
+            misplaced: Kinds whose objects will not.
+        """
+        self._etag = etag
+        self._blobs = dict(blobs)
+        self._objects.update(objects)
+        self._misplaced.update(misplaced)
+
+    def continue_from(self, head: Head) -> None:
+        """Have the next commit follow this head, of the same state but a higher revision."""
+        self._head = head
 
 
 def ref_of(header: Header, version_id: str | None, size: int) -> Ref:
-    """Return what a head says of a blob that was read."""
+    """Return the reference that a head has to a blob that was read.
+
+    Args:
+        header: The blob's header.
+        version_id: Id of its version; None in a bucket without versioning.
+        size: Bytes of the whole object.
+    """
     return Ref(header.revision, version_id, size, header.entities, header.key, header.commit)
 
 

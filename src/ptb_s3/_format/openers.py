@@ -1,4 +1,9 @@
-"""Objects that are opened while they arrive. Pure."""
+"""Openers: objects that are authenticated and decoded while they arrive. Pure.
+
+Rule: an opener is fed the bytes of one transfer, in order, in pieces of any size. What it hands on
+before the end is authentic page by page, but neither known to be complete nor to be the current
+state; both are known only when `result` returns (FORMAT.md, section 4).
+"""
 
 from __future__ import annotations
 
@@ -16,14 +21,15 @@ from ptb_s3.errors import DamagedObjectError, ForeignStoreError
 
 
 class BlobOpener:
-    """A blob that is opened while it arrives.
+    """Streaming decoder of one blob: a fault is kept, and raised by `result` alone.
+
+    So a blob that turns out to be unneeded, or not there for this head, fails no load.
 
     Args:
-        kind: Whose blob it is.
-        size: Bytes that it is said to have.
-        keys: Opens it.
-        decoded: Told what is in each page. It is authentic, but not known to be all, or current,
-            before `result` has returned.
+        kind: The blob's kind.
+        size: Bytes of the whole object, as the transfer announces them.
+        keys: Gives the key that opens it.
+        decoded: Called with the entries of each page as soon as it is authenticated.
 
     Attributes:
         size: The same.
@@ -44,19 +50,23 @@ class BlobOpener:
         self._result: tuple[Header, Entities] | None = None
 
     def feed(self, data: bytes) -> None:
-        """Open what is complete with these further bytes. What is wrong with it, `result` says."""
+        """Open the pages that are complete with these further bytes; raises nothing."""
         if self._fault is None:
             try:
                 self._unsealer.feed(data)
                 self._decode()
-            except Exception as fault:  # noqa: BLE001 - to be raised in its turn
+            except Exception as fault:  # noqa: BLE001 - `result` raises it
                 self._fault = fault
 
     def result(self, store: str) -> tuple[Header, Entities]:
-        """Authenticate the end; return what it is, if it is a blob of the given store.
+        """Authenticate the end; return header and entities of a blob of the given store.
+
+        Args:
+            store: Id of the store that the head is of.
 
         Raises:
-            PersistenceError: It is not, or it cannot be opened.
+            ForeignStoreError: The blob is of another store.
+            PersistenceError: It cannot be opened.
         """
         header = self._unsealer.header
         if header is not None and header.store != store:
@@ -66,7 +76,7 @@ class BlobOpener:
             )
         if self._fault is not None:
             raise self._fault
-        if self._result is None:  # it is asked again where another object did not fit
+        if self._result is None:  # a load asks again where another object did not fit
             try:
                 header = self._unsealer.finish()
                 self._decode()
@@ -84,12 +94,12 @@ class BlobOpener:
 
 
 class HeadOpener:
-    """A head that is opened while it arrives: garbage in its place is refused at its first bytes.
+    """Streaming decoder of a head: garbage in its place is refused at its first bytes.
 
     Args:
-        size: Bytes that it is said to have.
-        keys: Opens it.
-        decode: Decodes its pages, once they are authenticated.
+        size: Bytes of the whole object, as the transfer announces them.
+        keys: Gives the key that opens it.
+        decode: Decodes the authenticated pages.
 
     Attributes:
         size: The same.
@@ -103,25 +113,31 @@ class HeadOpener:
         self._unsealer = container.Unsealer(HEAD, size, keys)
 
     def feed(self, data: bytes) -> None:
-        """Authenticate what is complete with these further bytes.
+        """Authenticate the chunks that are complete with these further bytes.
 
         Raises:
-            PersistenceError: It is none, or cannot be opened. No more of it is worth reading.
+            PersistenceError: It is no head, or cannot be opened. The rest is not worth reading.
         """
         self._unsealer.feed(data)
 
     def result(self) -> OpenedHead:
-        """Authenticate the end, and decode it.
+        """Authenticate the end, and decode the head.
 
         Raises:
-            PersistenceError: It is none, or not one that this reader takes.
+            PersistenceError: It is no head, or not one that this reader takes.
         """
         header = self._unsealer.finish()
         return OpenedHead(header, self._decode(header, self._unsealer.pages()), self.size)
 
 
 class OpenedHead(NamedTuple):
-    """A head that was read: its header, what it says, and its bytes."""
+    """Head that was opened.
+
+    Attributes:
+        header: Its header, authenticated.
+        head: Its content.
+        size: Bytes of the whole object.
+    """
 
     header: Header
     head: Head
@@ -132,8 +148,8 @@ class Streamed(NamedTuple):
     """Objects of a store that were opened while they arrived.
 
     Attributes:
-        head: The head, if there is one.
-        blobs: The blobs, but for their ends.
+        head: The head; None: there is none.
+        blobs: Openers of the blobs, which have been fed all bytes; their ends are not checked yet.
     """
 
     head: OpenedHead | None
@@ -141,3 +157,4 @@ class Streamed(NamedTuple):
 
 
 NOTHING_STREAMED = Streamed(None, MappingProxyType({}))
+"""No object was opened beforehand: bodies are in memory, whole."""

@@ -1,7 +1,31 @@
-"""Open the objects of one bot, and put them together to a base. Pure.
+"""Reader: open the objects of one bot, and put them together to a base. Pure.
 
-DESIGN's rules of reading bind here: what makes a new store, which blob a head can build on, and
-whose objects they are.
+DESIGN's rules of reading bind here: which answers make a new store, which blob a head can build on,
+and whose objects they are.
+
+The range rule of blobs. A blob holds committed state only, and its revision only grows. So a head
+at revision *h*, whose ref for a kind names a blob of revision *r*, can build on any blob of that
+kind from *r* to *h*, whichever version the storage gives: the differential holds every entity
+changed since *r*, with its last value, and laying it over a newer blob gives the same state::
+
+        revision        r . . . . . . b . . . . . . h
+        blob named      |-- all up to r
+        blob found      |---- all up to b ----|
+        differential      |------- changed after r -----|      found + differential = state at h
+
+===========================  ======================================================================
+blob found                   outcome
+===========================  ======================================================================
+the very one named, by its   taken (also where its line has left head's list)
+commit id
+from r to h, of a line that  taken: `Head.takes`
+head has at that revision
+from r to h, another line    of a branch that was given up: `TornReadError`, final; the version
+                             that head names is read in its place
+newer than h                 a commit may be on its way: `TornReadError`; read again
+older than r                 not a writer's doing, since revisions only grow: `TornReadError`
+none, and head names one     `TornReadError` for `MissingObjectError`
+===========================  ======================================================================
 """
 
 from __future__ import annotations
@@ -12,7 +36,7 @@ from dataclasses import dataclass, replace
 
 from ptb_s3._format import container, head_pages
 from ptb_s3._format import entities as _state
-from ptb_s3._format.committed import Base, Blob, Identity, Stored, overlay, ref_of
+from ptb_s3._format.committed import Base, Blob, Identity, Stored, ref_of
 from ptb_s3._format.container import HEAD, Header
 from ptb_s3._format.entities import Entities, Entries, Kind
 from ptb_s3._format.head import Head, Part, Ref
@@ -31,11 +55,13 @@ from ptb_s3.errors import (
 class TornReadError(Exception):
     """Objects that were read one after another do not fit together.
 
+    Another writer may have committed in between, so that a second read succeeds.
+
     Attributes:
-        fault: What it is if it stays so.
-        kind: The kind whose current blob is no base; None: it is about something else.
-        ref: The blob that head names for that kind, which is one; None: it needs none.
-        final: Whether it stays so: no commit since could have made it one.
+        fault: The error to raise if they never fit.
+        kind: Kind whose current object is no base for the head; None: no blob is to blame.
+        ref: Blob that head names for that kind, which is a base; None: head needs none.
+        final: Whether no commit since can have made it a base: to read it again is no use.
     """
 
     def __init__(
@@ -55,11 +81,11 @@ class TornReadError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Opens the objects of one bot.
+    """Opener of the objects of one bot; refuses those of another.
 
     Attributes:
-        keys: Opens them.
-        bot: Id of the bot whose state they must be; None: any bot's.
+        keys: Gives the keys that open them.
+        bot: Telegram id of the bot whose state they must be; None: any bot's.
         serializer: Id of the serializer that must have made the values; None: any.
     """
 
@@ -69,24 +95,29 @@ class Reader:
 
     @property
     def for_history(self) -> Reader:
-        """The same for versions that are not current, which more keys may open."""
+        """Return a reader of versions that are not current, which more keys may open."""
         return replace(self, keys=for_history(self.keys))
 
     def assemble(
         self,
         objects: Mapping[str, Fetched | None],
         randomness: Callable[[int], bytes],
-        arrived: Streamed = NOTHING_STREAMED,
+        streamed: Streamed = NOTHING_STREAMED,
     ) -> Base:
-        """Put a base together from the six objects (None: definitely not there).
+        """Put a base together from head and all blobs.
+
+        No object at all makes a new store, at revision 0, of an id drawn here.
 
         Args:
-            objects: The objects. A blob that was opened while it arrived has no body.
+            objects: The objects by name; None: surely not there. One that was opened while it
+                arrived has no body.
             randomness: Returns as many random bytes as it is asked for.
-            arrived: What was opened already.
+            streamed: Objects that were opened while they arrived.
 
         Raises:
             TornReadError: They do not fit together; read them again before believing it.
+            NothingThereError: There is no object, and this reader knows no bot or serializer to
+                begin a store for.
             PersistenceError: They cannot be read.
         """
         fetched = objects[HEAD]
@@ -99,41 +130,54 @@ class Reader:
                 raise no_state()
             store = str(uuid.UUID(bytes=randomness(16), version=4))
             return Base(Identity(store, self.serializer), Head(revision=0, commit="", bot=self.bot))
-        opened = arrived.head or OpenedHead(*self.open_head(fetched.body), len(fetched.body))
-        return self.build(opened, fetched.etag, objects, arrived)
+        opened = streamed.head or OpenedHead(*self.open_head(fetched.body), len(fetched.body))
+        return self.build(opened, fetched.etag, objects, streamed)
 
     def build(
         self,
         opened: OpenedHead,
         etag: str,
         blobs: Mapping[str, Fetched | None],
-        arrived: Streamed = NOTHING_STREAMED,
+        streamed: Streamed = NOTHING_STREAMED,
     ) -> Base:
         """Lay an opened head over the blobs of the kinds that are given.
+
+        Args:
+            opened: The head.
+            etag: Its ETag.
+            blobs: Blobs by kind; None: surely not there. The base has no entities of kinds that
+                are left out.
+            streamed: Blobs that were opened while they arrived.
 
         Raises:
             TornReadError: They do not fit together.
         """
         header, head, size = opened
-        base = Base(Identity(header.store, header.serializer), head, etag)
-        base.objects[HEAD] = Stored(header, size)
+        identity = Identity(header.store, header.serializer)
+        base = Base(identity, head, etag, {HEAD: Stored(header, size)})
         for kind, part in head.parts.items():
             if kind in blobs:
-                self._place_blob(base, kind, part, blobs[kind], arrived.blobs.get(kind))
-                overlay(base.entities[kind], part)
+                self._place_blob(base, kind, part, blobs[kind], streamed.blobs.get(kind))
+                base.lay_differential(kind)
         return base
 
     def open_head(self, body: bytes) -> tuple[Header, Head]:
-        """Open a head, of whatever revision."""
+        """Open a head of any store and revision, whose bytes are all there."""
         header, pages = container.open_sealed(HEAD, body, self.keys)
         return header, self.decode_head(header, pages)
 
     def head_opener(self, size: int) -> HeadOpener:
-        """Begin to open a head, which is about to arrive; see `HeadOpener`."""
+        """Return an opener of a head of so many bytes, which is about to arrive."""
         return HeadOpener(size, self.keys, self.decode_head)
 
     def decode_head(self, header: Header, pages: Iterator[bytes]) -> Head:
-        """Decode the pages of an authenticated head, and see that it is of this bot."""
+        """Decode the pages of an authenticated head, and check that it is of this bot.
+
+        Raises:
+            DamagedObjectError: They are not what the format says.
+            ForeignStoreError: It is of another bot.
+            SettingsError: Its values were written with another serializer.
+        """
         head = head_pages.decode(
             pages, revision=header.revision, commit=header.commit, count=header.entities
         )
@@ -152,26 +196,32 @@ class Reader:
         return head
 
     def open(self, name: str, body: bytes) -> tuple[Header, Head | Entities]:
-        """Open any object, of whatever store and revision."""
+        """Open any object of any store and revision: a head, or the entities of a blob."""
         if name == HEAD:
             return self.open_head(body)
         header, pages = container.open_sealed(name, body, self.keys)
         return header, _state.decode_blob(Kind(name), pages, header.entities)
 
     def open_blob(self, kind: Kind, body: bytes, store: str) -> tuple[Header, Entities]:
-        """Open a blob of the given store, of whatever revision."""
+        """Open a blob of the given store, of any revision, whose bytes are all there."""
         return self._opened(kind, body).result(store)
 
-    def opening(
+    def blob_opener(
         self, kind: Kind, size: int, decoded: Callable[[Entries], None] | None = None
     ) -> BlobOpener:
-        """Begin to open a blob, which is about to arrive; see `BlobOpener`."""
+        """Return an opener of a blob of so many bytes, which is about to arrive.
+
+        Args:
+            kind: The blob's kind.
+            size: Bytes of the whole object.
+            decoded: Called with the entries of each page as soon as it is authenticated.
+        """
         return BlobOpener(kind, size, self.keys, decoded)
 
     def _opened(self, kind: Kind, body: bytes) -> BlobOpener:
-        opening = self.opening(kind, len(body))
-        opening.feed(body)
-        return opening
+        opener = self.blob_opener(kind, len(body))
+        opener.feed(body)
+        return opener
 
     def _place_blob(
         self,
@@ -179,15 +229,21 @@ class Reader:
         kind: Kind,
         part: Part,
         fetched: Fetched | None,
-        opening: BlobOpener | None,
+        opener: BlobOpener | None,
     ) -> None:
+        """Begin a kind with its blob, by the range rule (see the module's docstring).
+
+        Raises:
+            TornReadError: It is no base for this head.
+            PersistenceError: It cannot be read.
+        """
         if fetched is None:
             if part.ref is not None:
                 reason = "it is gone, while head refers to it"
                 raise TornReadError(MissingObjectError(kind, reason))
             return
-        opening = opening or self._opened(kind, fetched.body)
-        header, entities = opening.result(base.identity.store)
+        opener = opener or self._opened(kind, fetched.body)
+        header, entities = opener.result(base.identity.store)
         if not base.head.takes(kind, header):
             oldest = part.ref.revision if part.ref else 1
             reason = (
@@ -199,9 +255,8 @@ class Reader:
                 raise TornReadError(fault)  # no writer's doing: a blob's revision only grows
             within = header.revision <= base.head.revision
             raise TornReadError(fault, kind, part.ref, final=within)
-        base.objects[kind] = Stored(header, opening.size)
-        base.entities[kind] = entities
-        base.blobs[kind] = Blob(fetched.etag, ref_of(header, fetched.version_id, opening.size))
+        ref = ref_of(header, fetched.version_id, opener.size)
+        base.lay_blob(kind, entities, Stored(header, opener.size), Blob(fetched.etag, ref))
 
 
 def no_state() -> NothingThereError:

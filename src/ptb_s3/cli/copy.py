@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ptb_s3._engine.commit import Operation
+from ptb_s3._engine.head_builder import Operation
 from ptb_s3._engine.repository import Repository
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Kind

@@ -6,8 +6,9 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from ptb_s3._engine.commit import Operation
-from ptb_s3._engine.repository import Recovery, Repository
+from ptb_s3._engine.head_builder import Operation
+from ptb_s3._engine.loading import Recovery
+from ptb_s3._engine.repository import Repository
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Kind
 from ptb_s3._history.current import Current

@@ -8,7 +8,7 @@ from typing import Annotated, Any, NamedTuple, cast
 
 import typer
 
-from ptb_s3._engine.commit import Operation
+from ptb_s3._engine.head_builder import Operation
 from ptb_s3._engine.repository import Repository
 from ptb_s3._format.container import Header
 from ptb_s3._format.entities import Changes, Entities, EntityKey, Kind
