@@ -50,6 +50,7 @@ PURE = (
     "_format",
     "_arguments",
     "_engine.attempts",
+    "_engine.overtaken",
     "_engine.rebase",
     "_engine.recovered_base",
     "_engine.staging",

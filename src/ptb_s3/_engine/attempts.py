@@ -78,7 +78,7 @@ class Attempts:
         self._undecided.forget(attempt.commit)
 
     def winner(self, head: Head) -> Attempt | None:
-        """Return the oldest undecided attempt that a head shows; None: it shows none."""
+        """Return the oldest undecided attempt that a head shows, or None."""
         return self._undecided.shown(head.lists)
 
     def abandon(self) -> None:

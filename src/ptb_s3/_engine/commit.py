@@ -99,7 +99,9 @@ class Committer:
         return own is not None and self.base.head.lists(own)
 
     async def commit(self, *, publish: bool = False, operation: Operation | None = None) -> None:
-        """Commit everything staged, in one conditional PUT; without changes, do nothing.
+        """Commit everything staged in one conditional PUT.
+
+        Without changes, nothing is sent.
 
         What another writer has committed meanwhile is taken over first, but for an operation, whose
         changes were worked out on the base as it was.
@@ -162,7 +164,10 @@ class Committer:
         return share * min(COMMIT_PAUSE * 2.0 ** (number - 2), MAX_COMMIT_PAUSE)
 
     async def _attempt(self, changes: Changes, operation: Operation | None) -> bool:
-        """Try once; tell whether it is committed. If not, it is to be built on the new base."""
+        """Try once, and tell whether it is committed.
+
+        If not, it is to be built on the new base.
+        """
         base, seen = self.base, self._settler.seen
         if not base.head.revision:  # S3 takes a first commit again above a delete marker
             await self._context.require_new()
@@ -192,7 +197,7 @@ class Committer:
     async def _sealed(
         self, changes: Changes, operation: Operation | None, conditions: Conditions | None = None
     ) -> tuple[Attempt, bytes]:
-        """Seal a head that commits these changes; see `HeadBuilder.seal`."""
+        """Seal a head that commits these changes (see `HeadBuilder.seal`)."""
         return await self._builder.seal(changes, operation, conditions or self.probe.known)
 
     def _warn_of_no_history(self, written: Written) -> None:
@@ -226,7 +231,7 @@ class _Head:
         self._seen = settler.seen
 
     async def settle(self, failure: StorageUnavailableError | None) -> bool:
-        """Go on from what head shows; tell whether it is another one by now."""
+        """Go on from what head shows, and tell whether it is another one by now."""
         if failure is None:
             await self._settler.settle(rebase=self._rebase)
         else:
@@ -234,7 +239,7 @@ class _Head:
         return self._settler.seen != self._seen
 
     async def refused(self) -> None:
-        """Go on after a refusal of a condition that holds; see `Probe.not_taken`."""
+        """Go on after a refusal of a condition that holds (see `Probe.not_taken`)."""
         await self._probe.not_taken(self._seal, rebase=self._rebase)
 
     def interrupted(self) -> None:

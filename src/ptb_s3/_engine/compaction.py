@@ -25,26 +25,18 @@ import asyncio
 import logging
 from collections.abc import Iterable
 from itertools import islice
-from typing import NamedTuple
 
-import msgspec
-
+from ptb_s3._engine.blob_places import BlobPlaces, Found
 from ptb_s3._engine.conditional_writer import ConditionalWriter, Undecided
 from ptb_s3._engine.context import EngineContext
 from ptb_s3._engine.loop_locks import LoopLock
-from ptb_s3._format import container
 from ptb_s3._format import head as _head
-from ptb_s3._format.committed import Base, Blob, ref_of
-from ptb_s3._format.container import HEAD, MAX_PREAMBLE
+from ptb_s3._format.committed import Base, Blob
 from ptb_s3._format.entities import Entities, Kind
 from ptb_s3._format.head import Head, Ref
 from ptb_s3._format.sealer import Mark
-from ptb_s3._storage.contract import Written
 from ptb_s3._storage.threads import Offload
 from ptb_s3.errors import (
-    ConflictError,
-    DamagedObjectError,
-    ForeignStoreError,
     StorageUnavailableError,
 )
 
@@ -82,7 +74,7 @@ def due(base: Base, sealing: str, *, alone: bool) -> list[Kind]:
 
 
 def by_size(base: Base, kinds: Iterable[Kind]) -> list[tuple[int, Kind]]:
-    """Return kinds, each behind the bytes that are packed for its blob, about; smallest first."""
+    """Return kinds, smallest first, each behind about how many bytes are packed for its blob."""
     return sorted((_unpacked(base, kind), kind) for kind in kinds)
 
 
@@ -90,18 +82,6 @@ def _unpacked(base: Base, kind: Kind) -> int:
     # Estimated where there is a blob: to add up a million values holds the event loop for 0.1 s.
     blob = base.blobs.get(kind)
     return blob.ref.size * _RATIO if blob else sum(map(len, base.entities[kind].values()))
-
-
-class _Found(NamedTuple):
-    """Object that lies in a blob's place.
-
-    Attributes:
-        etag: Its ETag; None: nothing is there.
-        blob: The same, if the differential can build on it; None: it cannot.
-    """
-
-    etag: str | None
-    blob: Blob | None
 
 
 class Compactor:
@@ -117,11 +97,13 @@ class Compactor:
         self._offload = offload
         self._undecided = Undecided[Ref]()
         self._writer = ConditionalWriter(context.conditional_store)
-        self._places = _Places(context, offload, self._undecided)
+        self._places = BlobPlaces(context, offload, self._undecided)
         self._one_at_a_time = LoopLock()
 
     async def compact(self, base: Base, kind: Kind) -> int:
-        """Write a kind's blob anew, and note it in the base; return the bytes sent.
+        """Write a kind's blob anew, and note it in the base.
+
+        Returns the bytes sent.
 
         Where another writer has just done so, theirs is noted, and will do as well.
 
@@ -153,7 +135,7 @@ class Compactor:
             return sent
 
     async def _put(self, base: Base, kind: Kind, ref: Ref, body: bytes) -> Blob:
-        """Replace a blob, unless there is a newer one; return the one that is there then."""
+        """Replace a blob unless there is a newer one, and return the one that is there then."""
         known = base.blobs.get(kind)
         etag = known.etag if known is not None else None
         if known is not None and etag is None:  # another writer's, which nobody has looked at
@@ -177,85 +159,6 @@ class Compactor:
         raise StorageUnavailableError(f"Object {kind.value!r} changes faster than it can be read.")
 
 
-class _Places:
-    """Reader of the objects that lie in the places of blobs.
-
-    Args:
-        context: Store and reader.
-        offload: Opens them outside the event loop.
-        undecided: Blobs that were sent, by commit id.
-    """
-
-    def __init__(self, context: EngineContext, offload: Offload, undecided: Undecided[Ref]) -> None:
-        self._store = context.store
-        self._reader = context.reader
-        self._offload = offload
-        self._undecided = undecided
-
-    async def look(self, base: Base, kind: Kind) -> _Found:
-        """Learn whose blob is there now: ours, from this or an earlier try, or another writer's.
-
-        Raises:
-            ConflictError: Another writer has made it of a commit that was not seen here yet.
-        """
-        fetched = await self._store.get(kind, first_bytes=MAX_PREAMBLE)
-        if fetched is None:
-            return _Found(None, None)
-        try:
-            header, _ = container.read_header(kind, fetched.body)
-            if header.commit in self._undecided:
-                blob = self.taken(header.commit, Written(fetched.etag, fetched.version_id))
-                # One that was sent before head was put back is of a branch that was given up.
-                return _Found(fetched.etag, blob if base.head.takes(kind, header) else None)
-            return await self._read(base, kind)
-        except (DamagedObjectError, ForeignStoreError):
-            return _Found(fetched.etag, None)
-
-    async def _read(self, base: Base, kind: Kind) -> _Found:
-        """Open another writer's blob: head is to refer to nothing that nobody can read."""
-        fetched = await self._store.get(kind)
-        if fetched is None:
-            return _Found(None, None)
-        store = base.identity.store
-        header, _ = await self._offload(self._reader.open_blob, kind, fetched.body, store)
-        # Where head alone was put back, too, the blob that stayed is newer than head.
-        if header.revision > base.head.revision and not await self._is_current(base):
-            raise ConflictError(
-                f"Another writer has written object {kind.value!r} from a commit that has not been "
-                "seen here yet. Nothing was overwritten."
-            )
-        if base.head.takes(kind, header):  # which may have gone on meanwhile
-            ref = ref_of(header, fetched.version_id, len(fetched.body))
-            return _Found(fetched.etag, Blob(fetched.etag, ref))
-        return _Found(fetched.etag, None)
-
-    async def check_head(self, base: Base, kind: Kind) -> None:
-        """Check that memory holds the current state, before it replaces an object that is no base.
-
-        Raises:
-            ConflictError: It does not.
-        """
-        if not await self._is_current(base):
-            raise ConflictError(
-                f"Object {kind.value!r} is gone, damaged or of another state, and head has changed "
-                "as well, so that it was left as it is. Nothing was overwritten."
-            )
-        _LOGGER.warning(
-            "Object %r was gone, damaged or of another state than head. All of it is in memory, "
-            "and it is written anew.",
-            kind.value,
-        )
-
-    async def _is_current(self, base: Base) -> bool:
-        fetched = await self._store.get(HEAD, unless=base.etag)
-        return fetched is not None and fetched.etag == base.etag
-
-    def taken(self, commit: str, written: Written) -> Blob:
-        """Return a blob of ours that took effect, with the version that the storage gave it."""
-        ref = self._undecided.take(commit)
-        return Blob(written.etag, msgspec.structs.replace(ref, version_id=written.version_id))
-
-
 class _Place:
     """Target of a compaction: the object in a blob's place, as it was seen.
 
@@ -269,15 +172,15 @@ class _Place:
         found: The object that lies there after a put without a clear answer.
     """
 
-    def __init__(self, places: _Places, base: Base, kind: Kind, etag: str | None) -> None:
-        self.found = _Found(etag, None)
+    def __init__(self, places: BlobPlaces, base: Base, kind: Kind, etag: str | None) -> None:
+        self.found = Found(etag, None)
         self._places = places
         self._base = base
         self._kind = kind
         self._etag = etag
 
     async def settle(self, failure: StorageUnavailableError | None) -> bool:  # noqa: ARG002
-        """Learn whose blob is there now; tell whether it is another object than before."""
+        """Learn whose blob is there now, and tell whether it is another object than before."""
         self.found = await self._places.look(self._base, self._kind)
         return self.found.etag != self._etag
 

@@ -72,11 +72,14 @@ class Undecided(Generic[_Put]):
         return list(self._puts.values())
 
     def remember(self, put_id: str, put: _Put) -> str | None:
-        """Remember a put that is about to be sent; return the id of one that is forgotten for it.
+        """Remember a put that is about to be sent.
 
         Args:
             put_id: Its id.
             put: Whatever is needed to go on from it once it took effect.
+
+        Returns:
+            Id of a put that is forgotten for it; None: none is.
         """
         self._puts[put_id] = put
         if self._limit is None or len(self._puts) <= self._limit:
@@ -86,7 +89,7 @@ class Undecided(Generic[_Put]):
         return oldest
 
     def shown(self, shows: Callable[[str], bool]) -> _Put | None:
-        """Return the oldest put that an object shows; None: it shows none of them."""
+        """Return the oldest put that an object shows, or None."""
         return next((put for put_id, put in self._puts.items() if shows(put_id)), None)
 
     def take(self, put_id: str) -> _Put:
@@ -117,7 +120,7 @@ class Target(Protocol):
         ...
 
     async def refused(self) -> None:
-        """Go on after a refusal of a condition that holds; raise where there is no way to."""
+        """Go on after a refusal of a condition that holds, or raise where there is no way to."""
         ...
 
     def interrupted(self) -> None:

@@ -51,10 +51,10 @@ class HeadBuilder:
     async def seal(
         self, changes: Changes, operation: Operation | None, conditions: Conditions | None
     ) -> tuple[Attempt, bytes]:
-        """Build and seal a head that commits changes; remember it until its outcome is known.
+        """Build, seal and remember a head that commits changes.
 
-        Even if the storage refuses it: it may have been sent twice, and refused the second time
-        alone.
+        It is remembered until its outcome is known, even if the storage refuses it: it may have
+        been sent twice, and refused the second time alone.
 
         Args:
             changes: The changes, none of which the base has.

@@ -26,7 +26,7 @@ class HeadLoss:
         self.lost = False
 
     def error(self, found: str) -> HeadLostError:
-        """Note that head is lost; return the error for it.
+        """Note that head is lost, and return the error for it.
 
         Args:
             found: What is the matter with it, as a clause.

@@ -114,7 +114,7 @@ class Loader:
         return self._context.reader.assemble(objects, self._context.randomness, given)
 
     async def _fetch_all(self, streamed: StreamedLoad) -> dict[str, Fetched | None]:
-        """Fetch head and all blobs at once; each is opened while it arrives."""
+        """Fetch head and all blobs at once, and open each while it arrives."""
         names, get = [HEAD, *Kind], self._context.store.get
         blobs = (get(kind, into=streamed.into(kind)) for kind in Kind)
 

@@ -57,7 +57,7 @@ class Merger:
 
     @property
     def resolve(self) -> Resolve:
-        """Return the merge of two values; to be asked for only where there is one."""
+        """Return the merge of two values, where there is one."""
         assert self._context.resolve is not None  # noqa: S101 - for mypy; `Takeover` has looked
         return self._context.resolve
 
@@ -67,7 +67,7 @@ class Merger:
         return faults
 
     def stage(self, kind: Kind, key: EntityKey, value: bytes | None) -> None:
-        """Stage an entity, merged where it was overtaken; see `Staged.stage`.
+        """Stage an entity, merged where it was overtaken (see `Staged.stage`).
 
         Raises:
             ConflictError: It cannot be merged with what others have committed. In a transaction,
@@ -109,7 +109,9 @@ class Merger:
             self._staged.retry(self.resolve)
 
     def work_out(self, theirs: Changes, head: Head) -> OnTop:
-        """Rebase what is staged onto what others have committed; the base stays as it is.
+        """Rebase what is staged onto what others have committed.
+
+        The base stays as it is.
 
         Args:
             theirs: Their changes.

@@ -97,7 +97,7 @@ async def build_base(
 
 
 async def _named(context: EngineContext, kind: Kind, ref: Ref) -> Fetched | None:
-    """Fetch the version of a blob that head names; None: there is none of that id."""
+    """Fetch the version of a blob that head names, or None."""
     if ref.version_id is None:
         return None
     return await context.store.get(kind, version_id=ref.version_id)

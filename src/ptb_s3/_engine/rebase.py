@@ -69,7 +69,7 @@ class Rebased(NamedTuple):
 
 
 def compacted(base: Base, head: Head) -> list[Kind]:
-    """Return the kinds compacted past our base; their blobs have to be read again.
+    """Return the kinds compacted past our base, whose blobs have to be read again.
 
     Their differential begins after our revision, so that some of the changes are in the blob alone.
     """

@@ -26,7 +26,9 @@ _LOGGER = logging.getLogger("ptb_s3")
 
 
 class Repository(WorkingCopy):
-    """Working copy with operations on the whole state; see `WorkingCopy` for its arguments.
+    """Working copy with operations on the whole state.
+
+    See `WorkingCopy` for its arguments.
 
     Invariant: a state that was begun with other than by `load` is written whole (`mend`) before any
     commit on top of it.
@@ -120,7 +122,13 @@ class Repository(WorkingCopy):
         return False
 
     async def restore_lost(self, request: str) -> bool:
-        """Restore as `restore` does where the current state cannot be read; tell whether it did.
+        """Restore as `restore` does where the current state cannot be read.
+
+        Args:
+            request: See `restore`.
+
+        Returns:
+            Whether it was carried out now.
 
         Raises:
             NothingThereError: No version of the state opens, or none answers to the request.
@@ -159,7 +167,9 @@ class Repository(WorkingCopy):
         }
 
     async def commit_only(self, changes: Changes, operation: Operation | None = None) -> None:
-        """Commit these changes, where nothing else is staged; if that fails, nothing is again.
+        """Commit these changes, where nothing else is staged.
+
+        If that fails, nothing is staged again.
 
         Args:
             changes: The changes.

@@ -28,7 +28,7 @@ _LOGGER = logging.getLogger("ptb_s3")
 
 
 async def lie_above_loss(context: EngineContext, base: Base, lost: HeadLostError) -> bool:
-    """Note the objects that lie there, to be replaced by a base; tell whether they may be.
+    """Note the objects that lie there, and tell whether a base may replace them.
 
     Args:
         context: Store, and the user's settings.

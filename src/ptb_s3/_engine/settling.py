@@ -138,7 +138,7 @@ class Settler:
                 return
 
     async def _look(self) -> tuple[OpenedHead, Fetched] | None:
-        """Fetch and open the head; None: it is still as it was last seen.
+        """Fetch and open the head, or return None if it is still as it was last seen.
 
         An attempt may yet arrive then, and stays remembered.
         """
@@ -157,7 +157,7 @@ class Settler:
         raise self._loss.error(f"it is damaged: {reason}")
 
     def _is_known(self, opened: OpenedHead, etag: str) -> bool:
-        """Go on from a head that shows a commit of ours, or the base's; tell whether it does."""
+        """Go on from a head that shows a commit of ours or the base's, and tell whether it does."""
         won = self._attempts.winner(opened.head)
         if won is not None:
             # If somebody else has committed on top, that is for the next settle to take over. The

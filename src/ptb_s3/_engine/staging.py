@@ -36,6 +36,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from ptb_s3._engine import rebase as _rebase
+from ptb_s3._engine.overtaken import Overtaken
 from ptb_s3._engine.rebase import Rebased, resolved
 from ptb_s3._engine.unmerged import UnmergedChange, UnmergedChanges
 from ptb_s3._engine.vocabulary import Vocabulary
@@ -51,10 +52,6 @@ ReadOnlyChanges = Mapping[Kind, Mapping[EntityKey, bytes | None]]
 
 def _nothing() -> Changes:
     return {kind: {} for kind in Kind}
-
-
-def _view(changes: Changes) -> ReadOnlyChanges:
-    return {kind: MappingProxyType(entities) for kind, entities in changes.items()}
 
 
 class Staged:
@@ -76,7 +73,7 @@ class Staged:
         self.unmerged = UnmergedChanges()
         self.discarded = 0
         self._dirty: Changes = _nothing()
-        self._overtaken: Changes = _nothing()
+        self._overtaken = Overtaken()
         self._updates: list[int] = []
 
     # Looking ------------------------------------------------------------------------------------
@@ -84,12 +81,12 @@ class Staged:
     @property
     def dirty(self) -> ReadOnlyChanges:
         """Return what is staged, and not known to be committed."""
-        return _view(self._dirty)
+        return {kind: MappingProxyType(entities) for kind, entities in self._dirty.items()}
 
     @property
     def overtaken(self) -> ReadOnlyChanges:
         """Return the overtaken entities, with the bytes that the caller's objects are made from."""
-        return _view(self._overtaken)
+        return self._overtaken.view()
 
     @property
     def updates(self) -> tuple[int, ...]:
@@ -102,7 +99,7 @@ class Staged:
         return not any(self._dirty.values()) and not self._updates
 
     def get(self, kind: Kind, key: EntityKey) -> bytes | None:
-        """Return one entity as it is staged; None where there is none."""
+        """Return one entity as it is staged, or None where there is none."""
         dirty = self._dirty[kind]
         return dirty[key] if key in dirty else self.base.entities[kind].get(key)
 
@@ -130,7 +127,7 @@ class Staged:
     # What the caller has seen -------------------------------------------------------------------
 
     def seen(self, kind: Kind, key: EntityKey) -> bytes | None:
-        """Return the bytes of an entity as the caller last saw it; None: it saw none."""
+        """Return the bytes of an entity as the caller last saw it, or None if it saw none."""
         overtaken = self._overtaken[kind]
         return overtaken[key] if key in overtaken else self.get(kind, key)
 
@@ -141,16 +138,19 @@ class Staged:
             kind: The kind.
             keys: Keys of the entities; None: all of the kind.
         """
-        overtaken = self._overtaken[kind]
-        for key in list(overtaken if keys is None else keys):
-            overtaken.pop(key, None)
+        self._overtaken.forget(kind, keys)
 
     def fall_behind(self, kind: Kind, key: EntityKey, seen: bytes | None) -> None:
-        """Note that the caller's object of an entity was made from these bytes; None: from none.
+        """Note that the caller's object of an entity was made from these bytes.
 
         What is staged of it next is merged against them.
+
+        Args:
+            kind: The entity's kind.
+            key: Its key.
+            seen: The bytes; None: there was no entity.
         """
-        self._overtaken[kind][key] = seen
+        self._overtaken.note(kind, key, seen)
 
     # Staging ------------------------------------------------------------------------------------
 
@@ -163,7 +163,7 @@ class Staged:
         *,
         transactional: bool = False,
     ) -> Resolution | None:
-        """Stage an entity, to go with the next commit; merge it first where it was overtaken.
+        """Stage an entity, merged where it was overtaken, to go with the next commit.
 
         Args:
             kind: The entity's kind.
@@ -193,9 +193,9 @@ class Staged:
             self.unmerged.forget(kind, key)
             merged = resolution if change.ours != change.common else None
         if value == given:
-            self._overtaken[kind].pop(key, None)
+            self._overtaken.forget(kind, [key])
         else:
-            self._overtaken[kind][key] = given
+            self._overtaken.note(kind, key, given)
         if value != now:
             self._dirty[kind][key] = value
         return merged
@@ -208,7 +208,7 @@ class Staged:
         given: bytes | None,
         resolve: Resolve,
     ) -> Resolution | None:
-        """Merge a change with what is there; None: it was refused before, and the caller knows.
+        """Merge a change with what is there, or return None if the caller knows that it cannot be.
 
         Raises:
             ConflictError: They cannot be merged. The change is kept.
@@ -216,7 +216,7 @@ class Staged:
         try:
             return resolved(resolve, kind, key, (*change, self.get(kind, key)))
         except ConflictError:
-            self._overtaken[kind][key] = given
+            self._overtaken.note(kind, key, given)
             if self.unmerged.note(kind, key, change):
                 raise
             return None
@@ -230,7 +230,7 @@ class Staged:
 
     def drop(self, kind: Kind, key: EntityKey) -> None:
         """Stage the deletion of an entity, whatever others have made of it."""
-        self._overtaken[kind].pop(key, None)
+        self._overtaken.forget(kind, [key])
         self.unmerged.forget(kind, key)
         if self.get(kind, key) is not None:
             if not _state.is_key(kind, key):  # 5.0 and True find 5 and 1, and no reader takes them
@@ -242,7 +242,7 @@ class Staged:
         self._dirty[kind].pop(key, None)
 
     def restage(self, kind: Kind, key: EntityKey, value: bytes | None) -> None:
-        """Stage again what was staged before a drop that is taken back; see `unstage`."""
+        """Stage again what was staged before a drop that is taken back (see `unstage`)."""
         self._dirty[kind][key] = value
 
     def note_update(self, update: int) -> None:
@@ -294,7 +294,14 @@ class Staged:
             self._dirty[kind] = {k: v for k, v in dirty.items() if v != base.get(k)}
 
     def rebase(self, theirs: Changes, resolve: Resolve) -> Rebased:
-        """Return what is staged on top of what another writer has committed; change nothing."""
+        """Return what is staged on top of what another writer has committed.
+
+        It changes nothing: the merge of a value may raise whatever it likes.
+
+        Args:
+            theirs: Their changes since the base.
+            resolve: Merges entities that both sides changed.
+        """
         return _rebase.rebase(self.base.entities, self._dirty, theirs, resolve)
 
     def take_over(self, theirs: Changes, rebased: Rebased) -> None:
@@ -314,12 +321,12 @@ class Staged:
         for kind, entities in self.base.entities.items():
             self.base.apply(kind, spell_out_all({kind: {**entities}}, words)[kind])
         self._dirty = spell_out_all(self._dirty, words)
-        self._overtaken = spell_out_all(self._overtaken, words)
+        self._overtaken.spell_out(words)
         self.unmerged.spell_out(words)
         self.vocabulary.forget_suggested()
 
     def _move(self, changes: Changes, dirty: Changes) -> None:
-        """Change the base, and replace what is dirty; note the entities that are overtaken by it.
+        """Change the base and what is dirty, and note the entities that are overtaken by it.
 
         Args:
             changes: What has been committed.
@@ -336,11 +343,7 @@ class Staged:
             self.base.apply(kind, entities)
         self._dirty = dirty
         for (kind, key), value in before.items():
-            now, overtaken = self.get(kind, key), self._overtaken[kind]
-            if now != value:
-                overtaken.setdefault(key, value)
-            if key in overtaken and overtaken[key] == now:
-                del overtaken[key]
+            self._overtaken.note_change(kind, key, value, self.get(kind, key))
 
 
 def overtaken_error() -> OvertakenError:

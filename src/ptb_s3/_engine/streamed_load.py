@@ -66,9 +66,9 @@ class StreamedLoad:
         self._one_at_a_time = asyncio.Lock()
 
     def into(self, kind: Kind) -> Into:
-        """Return where a kind's blob is to go; each try to read the blob opens it anew.
+        """Return where a kind's blob is to go as it arrives.
 
-        See `Store.get` for its use.
+        Each try to read the blob opens it anew. See `Store.get` for its use.
         """
         # Without `self`: a cycle would hold the state when everybody else has let go of it.
         decoded = None if self._preloader is None else partial(_note, self._decoded, kind)
@@ -80,7 +80,9 @@ class StreamedLoad:
         return begin
 
     async def take_head(self, opener: HeadOpener) -> None:
-        """Open the head; values are made from then on, since its words and its bot are known now.
+        """Open the head, from when on values are made.
+
+        Before, neither its words nor its bot are known.
 
         Args:
             opener: Opener of the head, which has been fed all bytes.
@@ -94,7 +96,9 @@ class StreamedLoad:
             self._preloader.begin(self._head.head.words)
 
     async def opened(self) -> Streamed:
-        """Return the objects once all pieces are opened; the ends of blobs are not checked yet.
+        """Return the objects once all pieces are opened.
+
+        The ends of blobs are not checked yet.
 
         Raises:
             BaseException: Opening has failed other than by what is in an object.

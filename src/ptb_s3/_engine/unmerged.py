@@ -46,7 +46,7 @@ class UnmergedChanges:
         return list(self._changes.items())
 
     def note(self, kind: Kind, key: EntityKey, change: UnmergedChange) -> bool:
-        """Keep a change; tell whether it is another one than was kept already."""
+        """Keep a change, and tell whether it is another one than was kept already."""
         known = self._changes.get((kind, key))
         self._changes[kind, key] = change
         return known != change

@@ -46,7 +46,10 @@ class Vocabulary:
         self._suggested = ()
 
     def learn(self, words: tuple[str, ...]) -> None:
-        """Go by the words of a head that has become the base; drop suggestions that it has."""
+        """Go by the words of a head that has become the base.
+
+        None of them is suggested any more.
+        """
         self._known = words
         self._suggested = tuple(word for word in self._suggested if word not in words)
 

@@ -119,7 +119,7 @@ class WorkingCopy:
 
     @property
     def revision(self) -> int:
-        """Return the revision last known to be committed; 0 in a new store."""
+        """Return the revision last known to be committed, or 0 in a new store."""
         return self.base.head.revision
 
     @property
@@ -134,17 +134,20 @@ class WorkingCopy:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """Return the words that values may refer to by number; there may be more each time."""
+        """Return the words that values may refer to by number.
+
+        There may be more of them each time; see `_engine.vocabulary`.
+        """
         return self.staged.vocabulary.known
 
     @property
     def has_committed(self) -> bool:
-        """Return whether this process has made a commit that head knows of."""
+        """Return whether this process has made a commit that head lists."""
         return self._begun.has_committed
 
     @property
     def in_company(self) -> bool:
-        """Return whether another writer has committed lately; see `active_writers.ACTIVE_FOR`."""
+        """Return whether another writer has committed lately (see `active_writers.ACTIVE_FOR`)."""
         return self._begun.others.about
 
     # Staging ------------------------------------------------------------------------------------
@@ -189,7 +192,7 @@ class WorkingCopy:
         return self.base.head.updates.holds(update) or update in self.staged.updates
 
     def suggest(self, words: Iterable[str]) -> None:
-        """Have words go with the next commit, if there is one; see `_values.shared_strings`."""
+        """Have words go with the next commit, if there is one (see `_values.shared_strings`)."""
         self.staged.vocabulary.suggest(words)
 
     # Loading and committing ---------------------------------------------------------------------
@@ -217,7 +220,7 @@ class WorkingCopy:
         await self._context.store.close()
 
     async def commit(self, *, publish: bool = False, operation: Operation | None = None) -> None:
-        """Commit everything staged; see `ptb_s3._engine.commit.Committer.commit`."""
+        """Commit everything staged (see `ptb_s3._engine.commit.Committer.commit`)."""
         committer = self._begun
         with noting_unsaved(self._context, committer, operation), noting_rotation(self._context):
             try:
@@ -228,7 +231,7 @@ class WorkingCopy:
                 await committer.commit(publish=True, operation=operation or Operation())
 
     async def _rewrite(self, lost: HeadLostError) -> bool:
-        """Write the blobs in place of a lost state, where that may be done; tell whether it was."""
+        """Write the blobs in place of a lost state, and tell whether that may be done."""
         if not await lie_above_loss(self._context, self.base, lost):
             return False
         self._run.renew()
@@ -257,7 +260,7 @@ class WorkingCopy:
     # Compacting ---------------------------------------------------------------------------------
 
     def due(self) -> list[Kind]:
-        """Return the kinds whose blobs should be written anew; see `compaction.due`."""
+        """Return the kinds whose blobs should be written anew (see `compaction.due`)."""
         key = self._context.sealer.key_id or self.sealing_key_id
         return compaction.due(self.base, key, alone=not self._begun.others.met)
 
@@ -266,7 +269,7 @@ class WorkingCopy:
         return compaction.by_size(self.base, self.due())
 
     async def compact(self, kind: Kind) -> None:
-        """Write a kind's blob anew; the next head refers to it.
+        """Write a kind's blob anew, for the next head to refer to.
 
         Raises:
             ConflictError: Another writer has written it.

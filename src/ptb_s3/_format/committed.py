@@ -111,12 +111,12 @@ class Base:
 
     @property
     def head(self) -> Head:
-        """Return the last head seen; at revision 0 in a new store."""
+        """Return the last head seen, at revision 0 in a new store."""
         return self._head
 
     @property
     def etag(self) -> str | None:
-        """Return the ETag that the next head is to replace; None in a new store."""
+        """Return the ETag that the next head is to replace, or None in a new store."""
         return self._etag
 
     @property
@@ -176,7 +176,10 @@ class Base:
     # Committing ---------------------------------------------------------------------------------
 
     def apply(self, kind: Kind, changes: Mapping[EntityKey, bytes | None]) -> None:
-        """Lay committed changes over the entities of a kind; None is a deletion."""
+        """Lay committed changes over the entities of a kind.
+
+        None is a deletion.
+        """
         _state.apply(self._entities[kind], changes)
 
     def advance(self, head: Head, etag: str | None) -> None:
@@ -189,7 +192,9 @@ class Base:
         self._head, self._etag = head, etag
 
     def take_over(self, theirs: Base, blobs: Mapping[Kind, Blob]) -> None:
-        """Go on to the head that another writer has committed; its entities come by `apply`.
+        """Go on to the head that another writer has committed.
+
+        Its entities come by `apply`.
 
         Args:
             theirs: The base of that head.

@@ -40,11 +40,11 @@ Changes = dict[Kind, dict[EntityKey, bytes | None]]
 
 
 class Resolution(NamedTuple):
-    """What becomes of an entity that two sides changed.
+    """Outcome of a merge of one entity that two sides changed.
 
     Attributes:
         value: Its bytes; None: it is deleted.
-        overridden: How many changes of theirs ours has won over.
+        overridden: Number of changes of theirs that ours has won over.
         contested: Whether both sides changed the same thing, and neither fields nor ``merge=``
             settled it: also where they changed it to the same value, as two counters do.
     """
@@ -55,7 +55,10 @@ class Resolution(NamedTuple):
 
 
 class Resolve(Protocol):
-    """Decides what becomes of an entity that two sides changed; raises where it cannot."""
+    """Merge function of entities that two sides changed, given to the engine from above.
+
+    The engine sees bytes only: values are the caller's, and so is how to merge them.
+    """
 
     def __call__(
         self,
@@ -65,7 +68,18 @@ class Resolve(Protocol):
         ours: bytes | None,
         theirs: bytes | None,
     ) -> Resolution:
-        """Merge two values against the one that both had in common; None: there is none."""
+        """Merge two values of an entity against the one that both had in common.
+
+        Args:
+            kind: The entity's kind.
+            key: Its key.
+            base: Its bytes in the common base; None: there was no entity.
+            ours: Its bytes on our side; None: deleted.
+            theirs: Its bytes on their side; None: deleted.
+
+        Raises:
+            ConflictError: They cannot be merged.
+        """
         ...
 
 

@@ -50,7 +50,10 @@ class BlobOpener:
         self._result: tuple[Header, Entities] | None = None
 
     def feed(self, data: bytes) -> None:
-        """Open the pages that are complete with these further bytes; raises nothing."""
+        """Open the pages that are complete with these further bytes.
+
+        It raises nothing: `result` does.
+        """
         if self._fault is None:
             try:
                 self._unsealer.feed(data)
@@ -59,7 +62,7 @@ class BlobOpener:
                 self._fault = fault
 
     def result(self, store: str) -> tuple[Header, Entities]:
-        """Authenticate the end; return header and entities of a blob of the given store.
+        """Authenticate the end, and return header and entities of a blob of the given store.
 
         Args:
             store: Id of the store that the head is of.

@@ -81,7 +81,7 @@ class TornReadError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Opener of the objects of one bot; refuses those of another.
+    """Opener of the objects of one bot, which refuses those of another.
 
     Attributes:
         keys: Gives the keys that open them.
