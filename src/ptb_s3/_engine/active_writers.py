@@ -25,14 +25,14 @@ class ActiveWriters:
         self._met: datetime | None = None
 
     @property
-    def met(self) -> bool:
+    def met_lately(self) -> bool:
         """Return whether another writer has committed lately while this process ran."""
         return self._lately(self._met)
 
     @property
-    def about(self) -> bool:
+    def active(self) -> bool:
         """Return whether another writer has committed lately, before the load included."""
-        return self.met or self._lately(self._loaded)
+        return self.met_lately or self._lately(self._loaded)
 
     def note(self) -> None:
         """Note that another writer has committed."""

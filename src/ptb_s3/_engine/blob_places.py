@@ -21,7 +21,7 @@ from ptb_s3.errors import ConflictError, DamagedObjectError, ForeignStoreError
 _LOGGER = logging.getLogger("ptb_s3")
 
 
-class Found(NamedTuple):
+class PlacedObject(NamedTuple):
     """Object that lies in a blob's place.
 
     Attributes:
@@ -48,7 +48,7 @@ class BlobPlaces:
         self._offload = offload
         self._undecided = undecided
 
-    async def look(self, base: Base, kind: Kind) -> Found:
+    async def look(self, base: Base, kind: Kind) -> PlacedObject:
         """Learn whose blob is there now: ours, from this or an earlier try, or another writer's.
 
         Raises:
@@ -56,22 +56,22 @@ class BlobPlaces:
         """
         fetched = await self._store.get(kind, first_bytes=MAX_PREAMBLE)
         if fetched is None:
-            return Found(None, None)
+            return PlacedObject(None, None)
         try:
             header, _ = container.read_header(kind, fetched.body)
             if header.commit in self._undecided:
                 blob = self.taken(header.commit, Written(fetched.etag, fetched.version_id))
                 # One that was sent before head was put back is of a branch that was given up.
-                return Found(fetched.etag, blob if base.head.takes(kind, header) else None)
+                return PlacedObject(fetched.etag, blob if base.head.takes(kind, header) else None)
             return await self._read(base, kind)
         except (DamagedObjectError, ForeignStoreError):
-            return Found(fetched.etag, None)
+            return PlacedObject(fetched.etag, None)
 
-    async def _read(self, base: Base, kind: Kind) -> Found:
+    async def _read(self, base: Base, kind: Kind) -> PlacedObject:
         """Open another writer's blob: head is to refer to nothing that nobody can read."""
         fetched = await self._store.get(kind)
         if fetched is None:
-            return Found(None, None)
+            return PlacedObject(None, None)
         store = base.identity.store
         header, _ = await self._offload(self._reader.open_blob, kind, fetched.body, store)
         # Where head alone was put back, too, the blob that stayed is newer than head.
@@ -82,8 +82,8 @@ class BlobPlaces:
             )
         if base.head.takes(kind, header):  # which may have gone on meanwhile
             ref = ref_of(header, fetched.version_id, len(fetched.body))
-            return Found(fetched.etag, Blob(fetched.etag, ref))
-        return Found(fetched.etag, None)
+            return PlacedObject(fetched.etag, Blob(fetched.etag, ref))
+        return PlacedObject(fetched.etag, None)
 
     async def check_head(self, base: Base, kind: Kind) -> None:
         """Check that memory holds the current state, before it replaces an object that is no base.

@@ -179,7 +179,7 @@ class Committer:
             return False
         self.probe.require()
         attempt, body = await seal()
-        target = _Head(self._settler, self.probe, self._run, seal, rebase=rebase)
+        target = _HeadTarget(self._settler, self.probe, self._run, seal, rebase=rebase)
         written = await self._writer.swap(HEAD, body, if_match=base.etag, target=target)
         if written is not None:
             await self._taken(attempt, written, created=seen[1] is None)
@@ -209,7 +209,7 @@ class Committer:
             )
 
 
-class _Head:
+class _HeadTarget:
     """Target of a commit: `head`, as it was seen when the attempt was built.
 
     Args:

@@ -22,11 +22,10 @@ nothing, or none that will do    replaced, if head is still ours: all of it is i
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterable
 from itertools import islice
 
-from ptb_s3._engine.blob_places import BlobPlaces, Found
+from ptb_s3._engine.blob_places import BlobPlaces, PlacedObject
 from ptb_s3._engine.conditional_writer import ConditionalWriter, Undecided
 from ptb_s3._engine.context import EngineContext
 from ptb_s3._engine.loop_locks import LoopLock
@@ -36,9 +35,7 @@ from ptb_s3._format.entities import Entities, Kind
 from ptb_s3._format.head import Head, Ref
 from ptb_s3._format.sealer import Mark
 from ptb_s3._storage.threads import Offload
-from ptb_s3.errors import (
-    StorageUnavailableError,
-)
+from ptb_s3.errors import StorageUnavailableError
 
 # Tries at a blob: each but the first follows a change of the object, or of head, behind our back.
 TRIES = 3
@@ -47,8 +44,6 @@ TRIES = 3
 COPIED_AT_ONCE = 5_000
 # Upper bound of the compression ratio of bots' values: bytes unpacked for one byte in a blob.
 _RATIO = 4
-
-_LOGGER = logging.getLogger("ptb_s3")
 
 
 def due(base: Base, sealing: str, *, alone: bool) -> list[Kind]:
@@ -148,7 +143,7 @@ class Compactor:
             named = base.head.parts[kind].ref
             if named is not None and named.revision > ref.revision:
                 break  # head has gone on meanwhile, and needs a newer one
-            place = _Place(self._places, base, kind, etag)
+            place = _BlobTarget(self._places, base, kind, etag)
             written = await self._writer.swap(kind, body, if_match=etag, target=place)
             if written is not None:
                 return self._places.taken(ref.commit, written)
@@ -159,7 +154,7 @@ class Compactor:
         raise StorageUnavailableError(f"Object {kind.value!r} changes faster than it can be read.")
 
 
-class _Place:
+class _BlobTarget:
     """Target of a compaction: the object in a blob's place, as it was seen.
 
     Args:
@@ -173,7 +168,7 @@ class _Place:
     """
 
     def __init__(self, places: BlobPlaces, base: Base, kind: Kind, etag: str | None) -> None:
-        self.found = Found(etag, None)
+        self.found = PlacedObject(etag, None)
         self._places = places
         self._base = base
         self._kind = kind

@@ -37,11 +37,15 @@ def base_of(found: Found, current: Mapping[str, Current]) -> Base:
     head = replace(found.head, restored=found.restored, erasures=erasures)
     identity, size = Identity(header.store, header.serializer), found.commit.version.size
     base = Base(identity, head, None, {HEAD: Stored(header, size)}, entities=found.entities)
-    place(base, current, [kind for kind, of in found.of.items() if of == header.revision])
+    note_current_objects(
+        base, current, [kind for kind, of in found.of.items() if of == header.revision]
+    )
     return base
 
 
-def place(base: Base, current: Mapping[str, Current], whole: Collection[Kind]) -> None:
+def note_current_objects(
+    base: Base, current: Mapping[str, Current], whole: Collection[Kind]
+) -> None:
     """Note the objects that lie there now, to be replaced by a state that is in memory.
 
     Args:
@@ -62,7 +66,7 @@ def place(base: Base, current: Mapping[str, Current], whole: Collection[Kind]) -
         if lying is not None or part.ref is not None:
             misplaced.append(kind)
     head = current[HEAD].found
-    base.lie_above(head.etag if head is not None else None, blobs, objects, misplaced)
+    base.note_current(head.etag if head is not None else None, blobs, objects, misplaced)
 
 
 def _fits(base: Base, current: Current) -> bool:

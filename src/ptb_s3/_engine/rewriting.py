@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 
 from ptb_s3._engine.context import EngineContext
-from ptb_s3._engine.recovered_base import is_lost, nothing_newer, place
+from ptb_s3._engine.recovered_base import is_lost, note_current_objects, nothing_newer
 from ptb_s3._format.committed import Base
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Kind
@@ -27,7 +27,7 @@ _LOOKS = 2
 _LOGGER = logging.getLogger("ptb_s3")
 
 
-async def lie_above_loss(context: EngineContext, base: Base, lost: HeadLostError) -> bool:
+async def prepare_rewrite(context: EngineContext, base: Base, lost: HeadLostError) -> bool:
     """Note the objects that lie there, and tell whether a base may replace them.
 
     Args:
@@ -50,7 +50,7 @@ async def lie_above_loss(context: EngineContext, base: Base, lost: HeadLostError
         "The current state is lost, and the versions give nothing newer than what is in "
         "memory: it is written anew (PTB_S3_ON_LOSS=rewrite)."
     )
-    place(base, current, list(Kind))
+    note_current_objects(base, current, list(Kind))
     return True
 
 

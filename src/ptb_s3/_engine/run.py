@@ -12,6 +12,14 @@ a clone of this process was seen in head              the same, found late
 an attempt may yet take effect                        a later commit of the id would hide it
 head was put back, or the store's branch was left     a revision is given twice on one line
 ====================================================  ==========================================
+
+A new id also begins a new *line*: a stretch of revisions that follow one another, named by the id
+whose first commit began it. Head lists the newest lines, and each blob names the one of its
+revision. So where a store was rolled back and went on, the same revision is of two lines, and
+nothing of the branch that was given up fits the head::
+
+    revision   1 ... 5 | 6   7   8            line A to 5, then line B: rolled back, and given up
+                       | 6   7   8   9        line C: the head lists A from 1, and C from 6
 """
 
 from __future__ import annotations

@@ -140,7 +140,7 @@ class Staged:
         """
         self._overtaken.forget(kind, keys)
 
-    def fall_behind(self, kind: Kind, key: EntityKey, seen: bytes | None) -> None:
+    def note_seen(self, kind: Kind, key: EntityKey, seen: bytes | None) -> None:
         """Note that the caller's object of an entity was made from these bytes.
 
         What is staged of it next is merged against them.

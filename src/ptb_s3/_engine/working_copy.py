@@ -14,7 +14,7 @@ from ptb_s3._engine.context import Counters, EngineContext
 from ptb_s3._engine.failure_notes import noting_rotation, noting_unsaved
 from ptb_s3._engine.head_builder import Operation
 from ptb_s3._engine.loading import Loader
-from ptb_s3._engine.rewriting import lie_above_loss
+from ptb_s3._engine.rewriting import prepare_rewrite
 from ptb_s3._engine.run import Run, notice_resumes
 from ptb_s3._engine.staging import Staged
 from ptb_s3._engine.streamed_load import Preloader
@@ -148,7 +148,7 @@ class WorkingCopy:
     @property
     def in_company(self) -> bool:
         """Return whether another writer has committed lately (see `active_writers.ACTIVE_FOR`)."""
-        return self._begun.others.about
+        return self._begun.others.active
 
     # Staging ------------------------------------------------------------------------------------
 
@@ -232,7 +232,7 @@ class WorkingCopy:
 
     async def _rewrite(self, lost: HeadLostError) -> bool:
         """Write the blobs in place of a lost state, and tell whether that may be done."""
-        if not await lie_above_loss(self._context, self.base, lost):
+        if not await prepare_rewrite(self._context, self.base, lost):
             return False
         self._run.renew()
         for kind in sorted(self.base.misplaced):
@@ -262,7 +262,7 @@ class WorkingCopy:
     def due(self) -> list[Kind]:
         """Return the kinds whose blobs should be written anew (see `compaction.due`)."""
         key = self._context.sealer.key_id or self.sealing_key_id
-        return compaction.due(self.base, key, alone=not self._begun.others.met)
+        return compaction.due(self.base, key, alone=not self._begun.others.met_lately)
 
     def due_by_size(self) -> list[tuple[int, Kind]]:
         """Return the same kinds, each behind the bytes that are packed for its blob, about."""

@@ -12,7 +12,7 @@ another writer's commit is taken    `Base.take_over`, and `Base.apply` for its c
 the same head is another object     `Base.take_copy`
 a blob was written, or found        `Base.note_blob`
 an object is no base for the head   `Base.misplace`, and `Base.note_rewritten` once it is replaced
-the state is written over a loss    `Base.lie_above`, `Base.continue_from`
+the state is written over a loss    `Base.note_current`, `Base.continue_from`
 ==================================  ==============================================
 
 The entities are not copied with each commit (there may be a million), which is why a base changes
@@ -223,7 +223,7 @@ class Base:
 
     # Writing over a loss ------------------------------------------------------------------------
 
-    def lie_above(
+    def note_current(
         self,
         etag: str | None,
         blobs: Mapping[Kind, Blob],
