@@ -2,9 +2,9 @@
 
 A commit has one instant, that PUT. The loop around it::
 
-    settle what is undecided ── staged changes ── build and seal a head ── PUT, if head is as seen
-          ^                                                                     |
-          +──── another writer was first: its head is the base now, ours on top ─+
+    settle what is undecided --> staged changes --> build and seal head --> PUT, if head is as seen
+          ^                                                                  |
+          +---- another writer was first: its head is the base now, ours on top
 
 It ends when head lists the commit id of an attempt (`settling`), when nothing is left to commit, or
 after `COMMIT_TRIES`.
