@@ -34,7 +34,11 @@ class Overtaken:
         """Note that the caller's object of an entity is made from these bytes."""
         self._seen[kind][key] = seen
 
-    def forget(self, kind: Kind, keys: Iterable[EntityKey] | None) -> None:
+    def forget(self, kind: Kind, key: EntityKey) -> None:
+        """Note that the caller's object of an entity is made from what is there."""
+        self._seen[kind].pop(key, None)
+
+    def catch_up(self, kind: Kind, keys: Iterable[EntityKey] | None) -> None:
         """Note that the caller has seen entities of a kind as they are.
 
         Args:

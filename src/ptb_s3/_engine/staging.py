@@ -138,7 +138,7 @@ class Staged:
             kind: The kind.
             keys: Keys of the entities; None: all of the kind.
         """
-        self._overtaken.forget(kind, keys)
+        self._overtaken.catch_up(kind, keys)
 
     def note_seen(self, kind: Kind, key: EntityKey, seen: bytes | None) -> None:
         """Note that the caller's object of an entity was made from these bytes.
@@ -193,7 +193,7 @@ class Staged:
             self.unmerged.forget(kind, key)
             merged = resolution if change.ours != change.common else None
         if value == given:
-            self._overtaken.forget(kind, [key])
+            self._overtaken.forget(kind, key)
         else:
             self._overtaken.note(kind, key, given)
         if value != now:
@@ -230,7 +230,7 @@ class Staged:
 
     def drop(self, kind: Kind, key: EntityKey) -> None:
         """Stage the deletion of an entity, whatever others have made of it."""
-        self._overtaken.forget(kind, [key])
+        self._overtaken.forget(kind, key)
         self.unmerged.forget(kind, key)
         if self.get(kind, key) is not None:
             if not _state.is_key(kind, key):  # 5.0 and True find 5 and 1, and no reader takes them

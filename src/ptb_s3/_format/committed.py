@@ -84,7 +84,9 @@ class Base:
         entities: The state; None: empty. These very dicts are kept, and changed.
     """
 
-    __slots__ = ("_blobs", "_entities", "_etag", "_head", "_identity", "_misplaced", "_objects")
+    __slots__ = (
+        *("_blobs", "_entities", "_etag", "_head", "_identity", "_misplaced", "_objects", "_view"),
+    )
 
     def __init__(
         self,
@@ -102,6 +104,7 @@ class Base:
         self._objects = dict(objects or {})
         self._blobs = dict(blobs or {})
         self._entities = {kind: {} for kind in Kind} if entities is None else dict(entities)
+        self._view = MappingProxyType(self._entities)  # made once: it is asked for per entity
         self._misplaced: set[Kind] = set()
 
     @property
@@ -132,7 +135,7 @@ class Base:
     @property
     def entities(self) -> Mapping[Kind, Entities]:
         """Return the committed entities by kind: the base's own dicts, not to be changed."""
-        return MappingProxyType(self._entities)
+        return self._view
 
     @property
     def misplaced(self) -> AbstractSet[Kind]:
