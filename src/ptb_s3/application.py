@@ -253,11 +253,11 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         if commits is None:
             return
         for kind, told in self._told.items():
-            dirty = commits.repository.staged.dirty[kind]
+            staged = commits.repository.staged
             for key, before in told.items():
-                dirty.pop(key, None)
+                staged.unstage(kind, key)
                 if before is not _NOTHING:
-                    dirty[key] = before
+                    staged.restage(kind, key, before)
             told.clear()
 
     async def update_persistence(self) -> None:

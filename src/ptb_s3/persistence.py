@@ -23,7 +23,7 @@ from telegram.ext import BasePersistence, ContextTypes, PersistenceInput
 
 from ptb_s3 import _arguments
 from ptb_s3._engine.context import Counters
-from ptb_s3._engine.loop_locks import Joined, running
+from ptb_s3._engine.loop_locks import SingleFlight, running
 from ptb_s3._engine.repository import Repository
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import BOT_DATA_KEY, MANY_ALIKE, Entities, EntityKey, Kind, counted
@@ -306,7 +306,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         self._commits: GroupCommit | None = None
         self._counters = Counters()
         self._workers = Worker("ptb-s3-commit"), Worker("ptb-s3-blob")
-        self._loading = Joined[GroupCommit]()
+        self._loading = SingleFlight[GroupCommit]()
         # A start: PTB asks each getter once, before anything else. The next one reads anew.
         self._start_expected = True
         self._answered: set[object] = set()

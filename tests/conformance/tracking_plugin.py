@@ -17,9 +17,10 @@ import pytest
 from telegram.ext import PersistenceInput
 
 from ptb_s3._engine.context import Counters
-from ptb_s3._format.committed import Base, Reader
+from ptb_s3._format.committed import Base
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import BOT_DATA_KEY, Kind
+from ptb_s3._format.reader import Reader
 from ptb_s3._keys.keyring import Key, Keyring
 from ptb_s3._ptb.group_commit import GroupCommit
 from ptb_s3._storage.contract import Fetched, MemoryStore

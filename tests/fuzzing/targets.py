@@ -26,10 +26,10 @@ from telegram.ext import ExtBot
 from tests.fuzzing.effects import none_allowed
 from tests.vectors import reference
 
-from ptb_s3._format.committed import Reader
 from ptb_s3._format.container import HEAD, MAGIC, read_header
 from ptb_s3._format.entities import Kind, decode_blob, encode_blob
 from ptb_s3._format.head import Head
+from ptb_s3._format.reader import Reader
 from ptb_s3._format.words import is_bare
 from ptb_s3._keys.keyring import Key, Keyring
 from ptb_s3._values.loading import load_all

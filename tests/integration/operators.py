@@ -23,9 +23,9 @@ from tests.support import KEY, OTHER_KEY, Persistence, make_persistence, settled
 from typer.testing import CliRunner
 
 from ptb_s3 import Keyring
-from ptb_s3._format.committed import Reader
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Kind
+from ptb_s3._format.reader import Reader
 from ptb_s3._keys.keyring import Key
 from ptb_s3._storage.s3 import S3Store
 from ptb_s3.cli import _opened

@@ -39,10 +39,10 @@ from tests.support import BOT_ID, KEY, OTHER_KEY, make_persistence, settled, upd
 
 from ptb_s3 import Keyring
 from ptb_s3._format import container
-from ptb_s3._format.committed import Reader
 from ptb_s3._format.container import HEAD, MAGIC, MAX_HEADER, MAX_PAGE
 from ptb_s3._format.entities import Kind
 from ptb_s3._format.key_source import SealingKey
+from ptb_s3._format.reader import Reader
 from ptb_s3._storage.contract import MemoryStore
 from ptb_s3.errors import (
     AccessDeniedError,
@@ -65,7 +65,7 @@ OTHER_PREFIX = "other-bot/"
 @pytest.fixture(autouse=True)
 def _no_pause_between_two_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     """What does not fit together is read again after a pause; nobody needs to sit it out here."""
-    monkeypatch.setattr("ptb_s3._engine.repository.LOAD_PAUSE", 0)
+    monkeypatch.setattr("ptb_s3._engine.loading.LOAD_PAUSE", 0)
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ OF_WHAT_IS_CURRENT = [
 def _in_a_folder(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        "ptb_s3._engine.repository.LOAD_PAUSE", 0
+        "ptb_s3._engine.loading.LOAD_PAUSE", 0
     )  # what does not fit together is read again
 
 

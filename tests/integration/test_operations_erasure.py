@@ -24,7 +24,7 @@ from tests.integration.operators import (
 from tests.servers import S3Server
 from tests.support import BOT_ID, KEY, OTHER_KEY, update
 
-from ptb_s3._engine.commit import COMPANY
+from ptb_s3._engine.active_writers import ACTIVE_FOR
 
 NEW_KEY = {"PTB_S3_KEY": OTHER_KEY.reveal()}
 LEAKED = {**NEW_KEY, "PTB_S3_HISTORY_KEYS": KEY.reveal()}
@@ -115,7 +115,7 @@ async def test_keys_are_not_exchanged_beside_a_bot(operator: Operator, tmp_path:
 async def test_keys_are_exchanged_ten_minutes_after(s3_server: S3Server) -> None:
     """Nobody has to say anything of bots where none has been at work."""
     async with employed(s3_server) as quiet:
-        await live(quiet.store(), when=lambda _: datetime.now(UTC) - COMPANY)
+        await live(quiet.store(), when=lambda _: datetime.now(UTC) - ACTIVE_FOR)
         await quiet.done("rotate", **ROTATED)
         # Head is sealed with it: whatever runs has the key, or cannot save as it is.
         await quiet.done("restore", 3, **ROTATED)

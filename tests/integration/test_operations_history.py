@@ -43,7 +43,7 @@ def made(revision: int) -> datetime:
 @pytest.fixture(autouse=True)
 def _without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "ptb_s3._engine.repository.LOAD_PAUSE", 0
+        "ptb_s3._engine.loading.LOAD_PAUSE", 0
     )  # what does not fit together is read again
 
 

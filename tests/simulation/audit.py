@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,10 +17,12 @@ from tests.simulation.values import Field, Fields, Path
 from ptb_s3 import Keyring
 from ptb_s3._engine.repository import Repository
 from ptb_s3._format import entities as _state
-from ptb_s3._format.committed import Base, MovedError, OpenedHead, Reader, overlay
+from ptb_s3._format.committed import Base, overlay
 from ptb_s3._format.container import HEAD, Header
 from ptb_s3._format.entities import Entities, Kind
 from ptb_s3._format.head import Head, due
+from ptb_s3._format.openers import OpenedHead
+from ptb_s3._format.reader import Reader, TornReadError
 from ptb_s3._storage.contract import Fetched, MemoryStore
 from ptb_s3._values.loading import load_all
 from ptb_s3.errors import DamagedObjectError, PersistenceError
@@ -189,7 +191,7 @@ class Audit:
             # S3 takes a first commit again above a delete marker, and a bot may not list versions.
             raise Excused("a new store was begun where an outsider had deleted one meanwhile")
         if self.there is None and head.revision == FIRST_TRIED and not _kept(head):
-            # See `Trial.creating`: to the storage, it is an object like any that is new.
+            # See `Probe.creating`: to the storage, it is an object like any that is new.
             raise Excused("a head was deleted while it was tried whether it can be created again")
         if self.there is None:
             raise Violation("what an outsider has put in the place of head was overwritten unseen")
@@ -276,10 +278,10 @@ class Audit:
             return  # blobs come after the first head
         try:
             base = self._reader.assemble(found, bytes)
-        except (MovedError, PersistenceError) as error:
+        except (TornReadError, PersistenceError) as error:
             if self._excuses.spoiled:
                 return
-            fault = error.fault if isinstance(error, MovedError) else error
+            fault = error.fault if isinstance(error, TornReadError) else error
             if self._excuses.branched and isinstance(fault, DamagedObjectError):
                 # Whoever was on the branch that was given up has written it, and is to mend it.
                 self._excuses.spoiled.add(fault.object_name)
@@ -309,7 +311,7 @@ class Audit:
         try:
             opened = OpenedHead(*self._reader.open_head(fetched.body), len(fetched.body))
             base = self._reader.build(opened, fetched.etag, {kind: blob})
-        except (MovedError, PersistenceError):
+        except (TornReadError, PersistenceError):
             return False
         return base.entities[kind] == self.commits[self.there].state[kind]
 
@@ -368,7 +370,7 @@ class Audit:
         parts: list[tuple[Path, object]] = list(values.parts_of(value))
         return {(kind.value, name, path): part for path, part in parts}
 
-    def fields(self, state: State, words: tuple[str, ...]) -> Fields:
+    def fields(self, state: Mapping[Kind, Entities], words: tuple[str, ...]) -> Fields:
         """Return all fields of a state, whose values refer to these words."""
         fields: Fields = {}
         with self._with(words):

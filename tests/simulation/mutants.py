@@ -8,19 +8,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from ptb_s3._engine import compaction, rebase, repository, staging
-from ptb_s3._engine.commit import Committer
-from ptb_s3._engine.rebase import Rebased, Resolution
+from ptb_s3._engine import compaction, rebase, rewriting, staging, unmerged
+from ptb_s3._engine.loading import Loader
+from ptb_s3._engine.merging import Merger
+from ptb_s3._engine.rebase import Rebased
 from ptb_s3._engine.repository import Repository
 from ptb_s3._engine.run import Run
 from ptb_s3._engine.settling import Settler
 from ptb_s3._engine.staging import Staged
 from ptb_s3._format import head, head_pages
-from ptb_s3._format.committed import Base, Blob, Opening, Reader, ref_of
+from ptb_s3._format.committed import Base, Blob, Stored, ref_of
 from ptb_s3._format.container import HEAD, Header
 from ptb_s3._format.delivered import Delivered, Range
-from ptb_s3._format.entities import Kind
+from ptb_s3._format.entities import Kind, Resolution
 from ptb_s3._format.head import Head, Ref
+from ptb_s3._format.openers import BlobOpener
+from ptb_s3._format.reader import Reader
 from ptb_s3._format.sealer import Sealer
 from ptb_s3._history import recovery
 from ptb_s3._history.history import History
@@ -79,7 +82,8 @@ def _without_tombstones(part: Any, changes: Any, revision: int, ref: Ref | None)
 
 
 def _words_at_once(self: Repository) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((*self._begun.words, *self.staged.words)))
+    vocabulary = self.staged.vocabulary
+    return tuple(dict.fromkeys((*vocabulary.known, *vocabulary.suggested)))
 
 
 def _copy_is_another(*_: Any) -> None:
@@ -88,8 +92,8 @@ def _copy_is_another(*_: Any) -> None:
 
 def _one_for_all(entities: Any, ours: Any, theirs: Any, resolve: Any) -> Rebased:
     rebased = _REBASE(entities, ours, theirs, resolve)
-    if rebased.left_out:
-        raise rebased.left_out[0].fault
+    if rebased.unmerged:
+        raise rebased.unmerged[0].fault
     return rebased
 
 
@@ -119,11 +123,13 @@ def _unchecked(*_: Any) -> None:
 async def _compact_ahead(self: Repository, kind: Kind) -> None:
     base = self.base
     entities = {**base.entities, kind: self.staged.entities(kind)}
-    ahead = Base(base.identity, base.head, base.etag, base.objects, base.blobs, entities)
+    ahead = Base(base.identity, base.head, base.etag, blobs=base.blobs, entities=entities)
     await self._compactor.compact(ahead, kind)
+    if kind in ahead.blobs:
+        base.note_blob(kind, ahead.blobs[kind])
 
 
-async def _fetch_older(self: Repository, _: Any) -> dict[str, Fetched | None]:
+async def _fetch_older(self: Loader, _: Any) -> dict[str, Fetched | None]:
     found: dict[str, Fetched | None] = {HEAD: await self._context.store.get(HEAD)}
     for kind in Kind:
         versions = [version async for version in self._context.store.versions(kind)]
@@ -135,13 +141,13 @@ async def _fetch_older(self: Repository, _: Any) -> dict[str, Fetched | None]:
 
 
 def _place_any(
-    _: Reader, base: Base, kind: Kind, __: Any, fetched: Fetched | None, opening: Opening | None
+    _: Reader, base: Base, kind: Kind, __: Any, fetched: Fetched | None, opener: BlobOpener | None
 ) -> None:
     if fetched is not None:
-        opening = opening or _._opened(kind, fetched.body)
-        header, base.entities[kind] = opening.result(base.identity.store)
+        opener = opener or _._opened(kind, fetched.body)
+        header, entities = opener.result(base.identity.store)
         ref = ref_of(header, fetched.version_id, 1)
-        base.blobs[kind] = Blob(fetched.etag, ref)
+        base.lay_blob(kind, entities, Stored(header, 1), Blob(fetched.etag, ref))
 
 
 def _takes_any_branch(self: Head, kind: Kind, blob: Header) -> bool:
@@ -225,7 +231,7 @@ _OPEN: Callable[..., Any] = S3Persistence._open
 
 
 def _entities_seen(self: Staged, kind: Kind) -> Any:
-    self.overtaken[kind].clear()
+    self._overtaken[kind].clear()
     return _ENTITIES(self, kind)
 
 
@@ -240,7 +246,7 @@ def _not_salvaged(self: GroupCommit) -> None:
     """Wait for a commit that never began."""
 
 
-def _no_transaction(self: Committer, value: bool) -> None:  # noqa: FBT001 - a property's
+def _no_transaction(self: Merger, value: bool) -> None:  # noqa: FBT001 - a property's
     """Merge what an update changed with what others have changed since."""
 
 
@@ -252,7 +258,7 @@ def _held_never(_: GroupCommit) -> bool:
     return False
 
 
-def _is_transactional(_: Committer) -> bool:
+def _is_transactional(_: Merger) -> bool:
     return False
 
 
@@ -275,7 +281,7 @@ MUTANTS: Mapping[str, Mutant] = {
         "together", (Repository, "compact", _compact_ahead)
     ),
     "take an older blob": _mutant(
-        "", (Repository, "_fetch_all", _fetch_older), (Reader, "_place_blob", _place_any)
+        "", (Loader, "_fetch_all", _fetch_older), (Reader, "_place_blob", _place_any)
     ),
     # A
     "merge pages past what a reader takes": _mutant(
@@ -285,7 +291,10 @@ MUTANTS: Mapping[str, Mutant] = {
         "pages", (head_pages, "_may_be_merged", _any_pages), (Sealer, "_check_head", _unchecked)
     ),
     "merge two values past the limit of one": _mutant(
-        "huge", (rebase, "resolved", _size_unseen), (staging, "resolved", _size_unseen)
+        "huge",
+        (rebase, "resolved", _size_unseen),
+        (staging, "resolved", _size_unseen),
+        (unmerged, "resolved", _size_unseen),
     ),
     "mix two branches": _mutant("outsiders", (Head, "takes", _takes_any_branch)),
     # B
@@ -299,7 +308,7 @@ MUTANTS: Mapping[str, Mutant] = {
         "getters", (Staged, "entities", _entities_seen)
     ),
     "merge what an update counted": _mutant(
-        "deliver", (Committer, "transactional", property(_is_transactional, _no_transaction))
+        "deliver", (Merger, "transactional", property(_is_transactional, _no_transaction))
     ),
     "let one side's lists and sets win": _mutant(
         "nested sets", (ThreeWayMerge, "_combine_elements", _whole_lists)
@@ -316,14 +325,14 @@ MUTANTS: Mapping[str, Mutant] = {
         "cancel", (GroupCommit, "_salvage", _not_salvaged)
     ),
     "take a copy for another commit": _mutant(
-        "outsiders", (Settler, "_go_on_with_copy", _copy_is_another)
+        "outsiders", (Settler, "_take_copy", _copy_is_another)
     ),
     "forget which updates were delivered": _mutant(
         "deliver", (Delivered, "adding", _forget_updates)
     ),
     "bring back what was put back": _mutant("outsiders", (recovery, "_newest_first", _by_time)),
     "write memory over what others have committed": _mutant(
-        "outsiders", (repository, "nothing_newer", _newer_unseen)
+        "outsiders", (rewriting, "nothing_newer", _newer_unseen)
     ),
     "restore a revision of another branch": _mutant("outsiders", (History, "_is_it", _any_branch)),
     # What once survived

@@ -15,7 +15,7 @@ from tests.simulation.model import Model, Violation, Write
 from tests.simulation.storage import Line, Weather
 
 from ptb_s3 import Keyring
-from ptb_s3._engine.commit import Occasion
+from ptb_s3._engine.head_builder import Operation
 from ptb_s3._engine.repository import Repository
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Kind
@@ -169,7 +169,7 @@ class Outsider:
                 self._audit.blame(Violation("a repair loses what the versions hold"))
             await repository.mend()
             self._audit.repairing = repository, found.header.commit
-            await repository.commit(publish=True, occasion=Occasion())
+            await repository.commit(publish=True, operation=Operation())
         except PersistenceError:  # a bot was first, or nothing opens: then as below
             return False
         finally:
@@ -229,7 +229,7 @@ class Outsider:
             return
         target.begin_from(source.base)
         await target.mend()
-        await target.commit(publish=True, occasion=Occasion())
+        await target.commit(publish=True, operation=Operation())
         await again.load()
         if again.base.entities != source.base.entities:
             self._audit.blame(Violation("a copy is another state"))

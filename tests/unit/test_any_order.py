@@ -16,8 +16,8 @@ from tests.unit.test_repository import USER, committed
 from tests.unit.test_thinning import silent
 
 from ptb_s3._engine.repository import Repository
-from ptb_s3._format.committed import Reader
 from ptb_s3._format.container import HEAD
+from ptb_s3._format.reader import Reader
 from ptb_s3._history.history import History, newest_store
 from ptb_s3._history.prune import carry_out, plan_prune, plan_purge
 from ptb_s3._history.retention import Policy

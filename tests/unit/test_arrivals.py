@@ -18,8 +18,8 @@ from tests.support import BOT_ID, KEY, StoreAround, make_persistence, settled, s
 
 from ptb_s3 import Keyring
 from ptb_s3._engine.repository import Repository
-from ptb_s3._format.committed import Opening
 from ptb_s3._format.entities import Entries, Kind
+from ptb_s3._format.openers import BlobOpener
 from ptb_s3._storage.contract import Fetched, Into, MemoryStore
 from ptb_s3._values.serializer import PickleSerializer
 from ptb_s3.errors import DamagedObjectError, PersistenceError, StorageUnavailableError
@@ -334,14 +334,14 @@ async def test_nothing_holds_what_was_opened(
     saved: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No cycle does: what is loaded is out of the collector's sight."""
-    openings: list[weakref.ref[Opening]] = []
-    init = Opening.__init__
+    openings: list[weakref.ref[BlobOpener]] = []
+    init = BlobOpener.__init__
 
-    def note(self: Opening, *args: Any) -> None:
+    def note(self: BlobOpener, *args: Any) -> None:
         openings.append(weakref.ref(self))
         init(self, *args)
 
-    monkeypatch.setattr(Opening, "__init__", note)
+    monkeypatch.setattr(BlobOpener, "__init__", note)
     gc.collect()
     gc.disable()
     try:

@@ -9,9 +9,9 @@ from tests.support import KEY, opened
 from tests.unit.test_repository import USER, committed
 
 from ptb_s3._engine.repository import Repository
-from ptb_s3._format.committed import Reader
 from ptb_s3._format.entities import Kind
 from ptb_s3._format.erasure import Erasures, subjects
+from ptb_s3._format.reader import Reader
 from ptb_s3._keys.keyring import Keyring
 from ptb_s3._storage.contract import MemoryStore
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from tests.support import BOT_ID, KEY, StoreAround, make_persistence, state_of, update
 
-from ptb_s3._format.committed import Reader
 from ptb_s3._format.head import Conditions, Head
+from ptb_s3._format.reader import Reader
 from ptb_s3._keys.keyring import Keyring
 from ptb_s3._storage.contract import MemoryStore, PreconditionFailed, Written
 from ptb_s3.errors import NoConditionalPutError, StorageUnavailableError

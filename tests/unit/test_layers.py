@@ -52,8 +52,13 @@ DOORS = {
 PURE = (
     "_format",
     "_arguments",
+    "_engine.attempts",
+    "_engine.overtaken",
     "_engine.rebase",
+    "_engine.recovered_base",
     "_engine.staging",
+    "_engine.unmerged",
+    "_engine.vocabulary",
     "_history.order",
     "_keys.keyring",
     "_storage.lifecycle",

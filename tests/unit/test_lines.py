@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 from tests.support import opened
 
-from ptb_s3._engine.rebase import Resolution
 from ptb_s3._engine.repository import Repository
 from ptb_s3._format import head as _head
 from ptb_s3._format.container import HEAD, read_header
-from ptb_s3._format.entities import Kind
+from ptb_s3._format.entities import Kind, Resolution
 from ptb_s3._storage.contract import Call, Fault, MemoryStore, ProcessKilled
 from ptb_s3.errors import DamagedObjectError, HeadLostError, StorageUnavailableError
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ptb_s3._engine.loop_locks import Joined, LoopLock, running
+from ptb_s3._engine.loop_locks import LoopLock, SingleFlight, running
 
 # One lock for each loop ---------------------------------------------------------------------------
 
@@ -106,7 +106,7 @@ class Runs:
 
 async def test_whoever_asks_meanwhile_waits_for_the_same_run() -> None:
     """One run, one result, and all of them go on in the same tick."""
-    runs, joined = Runs(), Joined[int]()
+    runs, joined = Runs(), SingleFlight[int]()
     calls = [asyncio.create_task(joined(runs)) for _ in range(3)]
     await asyncio.sleep(0)
     assert (joined.waiting, joined.under_way) == (3, True)
@@ -119,7 +119,7 @@ async def test_whoever_asks_meanwhile_waits_for_the_same_run() -> None:
 
 async def test_a_caller_that_gives_up_does_not_throw_the_run_away() -> None:
     """Neither for the others, nor for who comes later."""
-    runs, joined = Runs(), Joined[int]()
+    runs, joined = Runs(), SingleFlight[int]()
     first = asyncio.create_task(joined(runs))
     await asyncio.sleep(0)
     first.cancel()
@@ -132,7 +132,7 @@ async def test_a_caller_that_gives_up_does_not_throw_the_run_away() -> None:
 
 async def test_a_run_that_hangs_is_begun_anew_when_all_have_given_up() -> None:
     """After a while; whoever joined in between gets the new one's result, too."""
-    runs, joined = Runs(), Joined[int](patience=0)
+    runs, joined = Runs(), SingleFlight[int](patience=0)
     first = asyncio.create_task(joined(runs))
     await asyncio.sleep(0)
     first.cancel()
@@ -148,7 +148,7 @@ async def test_a_failure_is_everybodys_and_the_next_one_begins_anew() -> None:
     """Each waiter raises it; and one that nobody waits for leaves no complaint of asyncio's."""
     complaints: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, about: complaints.append(about))
-    joined = Joined[int]()
+    joined = SingleFlight[int]()
 
     over = asyncio.Semaphore(0)
 

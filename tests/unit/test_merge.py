@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from telegram import User
 
 from ptb_s3 import PickleSerializer, merge_values
-from ptb_s3._engine.rebase import Resolution
-from ptb_s3._format.entities import Kind
+from ptb_s3._format.entities import Kind, Resolution
 from ptb_s3._values.merge import Merger
 from ptb_s3.errors import ConflictError
 

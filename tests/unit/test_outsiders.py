@@ -8,10 +8,9 @@ from typing import Any, cast
 import pytest
 from tests import support
 
-from ptb_s3._engine.rebase import Resolution, Resolve
 from ptb_s3._engine.repository import Repository
 from ptb_s3._format.container import HEAD, read_header
-from ptb_s3._format.entities import Entities, Kind
+from ptb_s3._format.entities import Entities, Kind, Resolution, Resolve
 from ptb_s3._storage.contract import Call, Fault, MemoryStore
 from ptb_s3.errors import (
     ConflictError,

@@ -9,10 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support import BOT_ID, KEY
 
-from ptb_s3._engine.rebase import Resolution
 from ptb_s3._engine.repository import Repository
 from ptb_s3._format import container, entities, head_pages
-from ptb_s3._format.entities import MAX_ENTRIES, Kind, fault_of
+from ptb_s3._format.entities import MAX_ENTRIES, Kind, Resolution, fault_of
 from ptb_s3._format.head import Head, follow
 from ptb_s3._format.head_pages import decode, encode
 from ptb_s3._format.key_source import SealingKey

@@ -21,7 +21,7 @@ from tests.support import (
 from tests.unit.test_lines import ours_wins
 
 from ptb_s3 import Keyring
-from ptb_s3._engine.commit import Occasion
+from ptb_s3._engine.head_builder import Operation
 from ptb_s3._engine.repository import Repository
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Kind
@@ -73,7 +73,7 @@ async def repaired(store: MemoryStore, keys: Keyring | None = None) -> tuple[Rep
     repository = Repository(store, keys or Keyring(KEY))
     found = (await repository.recover()).found
     await repository.mend()
-    await repository.commit(publish=True, occasion=Occasion())
+    await repository.commit(publish=True, operation=Operation())
     return await opened(store, keys), found
 
 
@@ -278,7 +278,7 @@ async def test_whoever_commits_meanwhile_is_not_overwritten() -> None:
     bot.stage(USER, 2, b"meanwhile")
     await bot.commit()
     with pytest.raises(ConflictError):
-        await repository.commit(occasion=Occasion())
+        await repository.commit(operation=Operation())
     assert users(await opened(store)) == {1: b"6", 2: b"meanwhile"}
 
 

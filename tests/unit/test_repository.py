@@ -12,12 +12,12 @@ from tests.support import BOT_ID, KEY, OTHER_KEY, opened
 
 from ptb_s3._engine import compaction as _compaction
 from ptb_s3._engine import settling
-from ptb_s3._engine.context import LOAD_TRIES
+from ptb_s3._engine.reading import LOAD_TRIES
 from ptb_s3._engine.repository import Repository
-from ptb_s3._format.committed import Reader
 from ptb_s3._format.container import read_header
 from ptb_s3._format.entities import Kind
 from ptb_s3._format.head import COMPACTION_SLACK
+from ptb_s3._format.reader import Reader
 from ptb_s3._keys.keyring import Keyring
 from ptb_s3._storage.contract import Call, Fault, MemoryStore, PreconditionFailed
 from ptb_s3.errors import (

@@ -22,11 +22,12 @@ from tests.support import (
 from ptb_s3 import Keyring
 from ptb_s3._engine.repository import Repository
 from ptb_s3._format import head as _head
-from ptb_s3._format.committed import Identity, Reader
+from ptb_s3._format.committed import Identity
 from ptb_s3._format.container import read_header
 from ptb_s3._format.entities import Kind
 from ptb_s3._format.head import Head, Line, Writer
 from ptb_s3._format.key_source import KeySource, Sealed, SealingKey
+from ptb_s3._format.reader import Reader
 from ptb_s3._format.sealer import Sealer
 from ptb_s3._history.verify import verify_current, verify_history
 from ptb_s3._storage.contract import MemoryStore

@@ -12,10 +12,9 @@ import pytest
 from tests.support import BOT_ID, KEY, StoreAround
 
 from ptb_s3._engine import run as _run
-from ptb_s3._engine.rebase import Resolution, Resolve
 from ptb_s3._engine.repository import Repository
 from ptb_s3._engine.run import Run
-from ptb_s3._format.entities import Kind
+from ptb_s3._format.entities import Kind, Resolution, Resolve
 from ptb_s3._keys.keyring import Keyring
 from ptb_s3._storage.contract import MemoryStore, Written
 from ptb_s3.errors import StorageUnavailableError

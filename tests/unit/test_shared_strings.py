@@ -18,10 +18,10 @@ from telegram.ext import ExtBot
 from tests.support import KEY, Persistence, make_persistence, settled, state_of, update
 
 from ptb_s3 import Keyring, PickleSerializer
-from ptb_s3._format.committed import Reader
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Kind
 from ptb_s3._format.head import Head, follow
+from ptb_s3._format.reader import Reader
 from ptb_s3._format.words import MAX_WORDS, is_bare, spell_out
 from ptb_s3._storage.contract import MemoryStore
 from ptb_s3._values.loading import load_all

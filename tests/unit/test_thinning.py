@@ -13,8 +13,8 @@ from tests.unit.test_erasure import MALLORY, erased, with_mallory
 from tests.unit.test_history import expected, with_history
 from tests.unit.test_repository import USER, committed
 
-from ptb_s3._format.committed import Reader
 from ptb_s3._format.entities import Kind
+from ptb_s3._format.reader import Reader
 from ptb_s3._history.prune import Plan, carry_out, plan_prune, plan_purge
 from ptb_s3._history.retention import Policy
 from ptb_s3._keys.keyring import Keyring

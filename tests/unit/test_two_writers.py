@@ -22,7 +22,7 @@ from tests.support import (
 )
 
 from ptb_s3 import Keyring, PickleSerializer, merge_values
-from ptb_s3._engine.commit import COMPANY
+from ptb_s3._engine.active_writers import ACTIVE_FOR
 from ptb_s3._engine.repository import Repository
 from ptb_s3._engine.staging import Staged
 from ptb_s3._format.committed import Base, Identity
@@ -146,7 +146,7 @@ async def test_a_drop_wins_over_what_cannot_be_loaded_here() -> None:
     await state_of(other)
     await update(one, {"user_data": {1: {"o": Shopper()}}})
     await other.drop_user_data(1)
-    assert (await other.opened()).repository.stuck == []
+    assert (await other.opened()).repository.unmerged_kinds == []
     assert other.stats.overridden == 1
     assert await users(store) == {2: {"a": 1}}
 
@@ -220,7 +220,7 @@ async def test_what_cannot_be_merged_is_a_conflict_and_is_kept() -> None:
         await update(other, {"user_data": {1: {"n": 5}, 2: {"n": 2}}})
     repository = (await other.opened()).repository
     assert repository.take_faults() == []
-    assert repository.stuck == [Kind.USER_DATA]
+    assert repository.unmerged_kinds == [Kind.USER_DATA]
     assert await users(store) == {1: {"n": 1}, 2: {"n": 2}}
     faults.clear()
     await update(other, {"bot_data": {"b": 1}})
@@ -244,7 +244,7 @@ async def test_what_cannot_be_merged_when_it_is_saved_is_told_once() -> None:
         for _ in range(3):
             await update(other, {"user_data": {1: {"n": number}}, "bot_data": {"n": number}})
     assert await users(store) == {1: {"n": 1}, 2: {"n": 6}}
-    assert (await other.opened()).repository.stuck == [Kind.USER_DATA]
+    assert (await other.opened()).repository.unmerged_kinds == [Kind.USER_DATA]
 
 
 async def test_what_is_dropped_does_not_come_back_with_what_could_not_be_merged() -> None:
@@ -263,7 +263,7 @@ async def test_what_is_dropped_does_not_come_back_with_what_could_not_be_merged(
         await update(other, {"user_data": {1: {"n": 5}}, "conversations": {"talk": {(1,): 5}}})
     await other.drop_user_data(1)
     await other.update_conversation("talk", (1,), None)
-    assert (await other.opened()).repository.stuck == []
+    assert (await other.opened()).repository.unmerged_kinds == []
     faults.clear()
     await update(other, {"bot_data": {"b": 1}})
     fresh = make_persistence(store)
@@ -538,7 +538,7 @@ async def test_auto_looks_once_a_second_while_another_is_about() -> None:
         await lookout.look(100.0 + tick * AUTO_INTERVAL / 4)
         counts["looks"] += head_reads(store) - before
     assert counts["looks"] == 10
-    times[0] += COMPANY + timedelta(seconds=1)
+    times[0] += ACTIVE_FOR + timedelta(seconds=1)
     before = head_reads(store)
     await lookout.look(1000.0)
     assert head_reads(store) == before
@@ -552,7 +552,7 @@ async def test_a_store_that_was_just_committed_to_may_have_a_writer() -> None:
     await old.commit()
     lookout, new, times = await _poller(store, "auto")
     company = [new.in_company]
-    times[0] += COMPANY + timedelta(seconds=1)
+    times[0] += ACTIVE_FOR + timedelta(seconds=1)
     company.append(new.in_company)
     assert company == [True, False]
     before = head_reads(store)

@@ -7,8 +7,8 @@ import pytest
 from tests.vectors import reference
 
 from ptb_s3 import errors
-from ptb_s3._format.committed import Reader
 from ptb_s3._format.entities import Kind
+from ptb_s3._format.reader import Reader
 from ptb_s3._keys.keyring import Key, Keyring
 
 FOLDER = Path(reference.__file__).parent

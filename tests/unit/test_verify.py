@@ -7,7 +7,7 @@ from tests.support import KEY, OTHER_KEY, opened
 from tests.unit.test_history import with_history
 from tests.unit.test_repository import USER, committed
 
-from ptb_s3._format.committed import Reader
+from ptb_s3._format.reader import Reader
 from ptb_s3._history.verify import Report, verify_current, verify_history
 from ptb_s3._keys.keyring import Keyring
 from ptb_s3._storage.contract import Fault, MemoryStore

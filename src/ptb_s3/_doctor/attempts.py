@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 
 from ptb_s3._doctor.evidence import Older, Past, Race, Verdict
 from ptb_s3._doctor.past import look_back
-from ptb_s3._doctor.scratch import NO_ETAG, Scratch
+from ptb_s3._doctor.scratch import Scratch
 from ptb_s3._format.container import HEAD
 from ptb_s3._storage.answers import Answer, Question, means_denied
+from ptb_s3._storage.conditional import NO_ETAG
 from ptb_s3._storage.contract import Fetched, PreconditionFailed, Store, Written
 from ptb_s3._storage.s3 import S3Store
 from ptb_s3.errors import AccessDeniedError, NoHistoryError, StorageError, StorageUnavailableError

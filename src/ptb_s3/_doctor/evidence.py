@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
+from ptb_s3._storage.conditional import let_two_win
+
 NOTHING_ELSE = "If-None-Match"
 """The condition that there is no object yet."""
 SAME_AS_SEEN = "If-Match"
@@ -52,7 +54,7 @@ class Race(NamedTuple):
     @property
     def verdict(self) -> Verdict:
         """What that shows."""
-        if self.winners > 1 or (self.winners and not self.kept):
+        if let_two_win(self.winners, kept=self.kept):
             return Verdict.BROKEN
         return Verdict.PROVEN if self.winners and not self.undecided else Verdict.OPEN
 

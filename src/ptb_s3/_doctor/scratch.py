@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 
 from ptb_s3._doctor.evidence import NOTHING_ELSE, SAME_AS_SEEN, Latency, Left, Race
 from ptb_s3._storage.answers import Answer
+from ptb_s3._storage.conditional import NO_ETAG, form_of, has_other_form
 from ptb_s3._storage.contract import PreconditionFailed, Written
 from ptb_s3._storage.s3 import S3Store
 from ptb_s3.errors import (
@@ -25,8 +26,6 @@ _VERSIONS = 12
 """Enough for three pages of a list, of five each, the last one of two."""
 
 _UNVERSIONED = "null"
-NO_ETAG = f'"{"0" * 32}"'
-"""Of the form that S3's have, and no object's."""
 
 
 class Scratch:
@@ -72,7 +71,7 @@ class Scratch:
         """
         name, body = self.name + aside, self._body()
         written = await self._written(name, body, if_match)
-        if written is None and if_match is not None and not self.unquoted:
+        if written is None and has_other_form(if_match, self.unquoted):
             self.unquoted = True
             written = await self._written(name, body, if_match)
             self.unquoted = written is not None
@@ -306,8 +305,8 @@ class Scratch:
 
     async def _put(self, store: S3Store, name: str, body: bytes, if_match: str | None) -> Written:
         ids = self._known.setdefault(name, {})
-        if if_match is not None and self.unquoted:
-            if_match = if_match.strip('"')
+        if if_match is not None:
+            if_match = form_of(if_match, self.unquoted)
         written = await store.put(name, body, if_match=if_match)
         ids[written.version_id or _UNVERSIONED] = body
         return written

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from ptb_s3._doctor.findings import Check, Finding, ok
-from ptb_s3._format.committed import Reader
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Kind
+from ptb_s3._format.reader import Reader
 from ptb_s3._keys.keyring import Keyring
 from ptb_s3._storage.contract import Store
 from ptb_s3.errors import MissingObjectError

@@ -1,54 +1,59 @@
-"""Write a kind's blob anew: when it pays, and how it is settled whose blob is there then.
+"""Compaction: write a kind's blob anew, so that its differential can be emptied.
 
-A blob holds only committed state, and its revision only grows. It is off the commit path: a crash
-before a head refers to it loses nothing, since any blob between the one that head refers to and
-head itself gives the same state.
+A blob holds only committed state, and its revision only grows. So it is off the commit path: a
+crash before a head refers to it loses nothing, since any blob between the one that head refers to
+and head itself is a base for the differential (the range rule; see `_format.reader`).
+
+It is a conditional PUT, too, so that no older blob replaces a newer one:
+
+===============================  ==================================================================
+lies there, when the PUT was     what follows
+refused or got no answer
+===============================  ==================================================================
+the object seen before           the failure is raised; the state is as safe as before
+one that we sent                 it was taken, by this or an earlier try
+another writer's, to our head    it will do as well
+another writer's, newer than     `ConflictError`: a commit that has not been seen here yet
+our head
+nothing, or none that will do    replaced, if head is still ours: all of it is in memory
+===============================  ==================================================================
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterable
 from itertools import islice
-from typing import NamedTuple
 
-import msgspec
-
+from ptb_s3._engine.blob_places import BlobPlaces, PlacedObject
+from ptb_s3._engine.conditional_writer import ConditionalWriter, Undecided
 from ptb_s3._engine.context import EngineContext
 from ptb_s3._engine.loop_locks import LoopLock
-from ptb_s3._format import container
 from ptb_s3._format import head as _head
-from ptb_s3._format.committed import Base, Blob, ref_of
-from ptb_s3._format.container import HEAD, MAX_PREAMBLE
+from ptb_s3._format.committed import Base, Blob
 from ptb_s3._format.entities import Entities, Kind
 from ptb_s3._format.head import Head, Ref
 from ptb_s3._format.sealer import Mark
-from ptb_s3._storage.contract import PreconditionFailed, Written
 from ptb_s3._storage.threads import Offload
-from ptb_s3.errors import (
-    ConflictError,
-    DamagedObjectError,
-    ForeignStoreError,
-    StorageUnavailableError,
-)
+from ptb_s3.errors import StorageUnavailableError
 
-# Each further try follows a change of the object behind our back.
+# Tries at a blob: each but the first follows a change of the object, or of head, behind our back.
 TRIES = 3
 
-# Entities that are copied in one tick of the loop: about 1 ms.
+# Entities that are copied in one iteration of the event loop: about 1 ms.
 COPIED_AT_ONCE = 5_000
-# How many times their size in a blob the values of bots take unpacked, or less.
+# Upper bound of the compression ratio of bots' values: bytes unpacked for one byte in a blob.
 _RATIO = 4
-
-_LOGGER = logging.getLogger("ptb_s3")
 
 
 def due(base: Base, sealing: str, *, alone: bool) -> list[Kind]:
-    """Return the kinds whose blobs should be written anew: it pays, or their key is retired.
+    """Return the kinds whose blobs should be written anew.
+
+    That is where it pays (`_format.head.due`), where the blob's key is retired, and where the
+    object there is no base for head.
 
     Args:
-        base: What is committed.
+        base: The base.
         sealing: Id of the key that seals.
         alone: Whether no other writer has been met lately. Two of them, in the middle of a
             rotation, would each take the other's key for the retired one.
@@ -64,49 +69,42 @@ def due(base: Base, sealing: str, *, alone: bool) -> list[Kind]:
 
 
 def by_size(base: Base, kinds: Iterable[Kind]) -> list[tuple[int, Kind]]:
-    """Return kinds, each after about how many bytes have to be packed for its blob."""
+    """Return kinds, smallest first, each behind about how many bytes are packed for its blob."""
     return sorted((_unpacked(base, kind), kind) for kind in kinds)
 
 
 def _unpacked(base: Base, kind: Kind) -> int:
-    # Not added up where it can be told: a million values take a tenth of a second, on the loop.
+    # Estimated where there is a blob: to add up a million values holds the event loop for 0.1 s.
     blob = base.blobs.get(kind)
     return blob.ref.size * _RATIO if blob else sum(map(len, base.entities[kind].values()))
 
 
-class _Found(NamedTuple):
-    """What lies in a blob's place.
-
-    Attributes:
-        etag: Its ETag; None: nothing is there.
-        blob: The same, if the differential can build on it; None: it cannot.
-    """
-
-    etag: str | None
-    blob: Blob | None
-
-
 class Compactor:
-    """Writes blobs, one at a time.
+    """Writer of blobs, one at a time.
 
     Args:
-        context: What it works with.
-        offload: Makes them, which would hold up the event loop.
+        context: Store, reader and sealer.
+        offload: Seals blobs outside the event loop, which that would hold up.
     """
 
     def __init__(self, context: EngineContext, offload: Offload) -> None:
-        self._store = context.store
-        self._conditional = context.conditional_store
-        self._reader = context.reader
         self._sealer = context.sealer
         self._offload = offload
-        self._undecided: dict[str, Ref] = {}
+        self._undecided = Undecided[Ref]()
+        self._writer = ConditionalWriter(context.conditional_store)
+        self._places = BlobPlaces(context, offload, self._undecided)
         self._one_at_a_time = LoopLock()
 
     async def compact(self, base: Base, kind: Kind) -> int:
-        """Write a kind's blob anew, and note it in the base; return the bytes sent.
+        """Write a kind's blob anew, and note it in the base.
+
+        Returns the bytes sent.
 
         Where another writer has just done so, theirs is noted, and will do as well.
+
+        Args:
+            base: The base, which may go on to other heads meanwhile.
+            kind: The kind.
 
         Raises:
             ConflictError: Another writer has written it, from a commit that we have not seen yet.
@@ -121,115 +119,83 @@ class Compactor:
                 writer, commit = head.writers[-1].writer, self._sealer.new_commit()
                 mark = Mark(head.revision, head.line, writer, commit)
                 ref, body = await self._offload(self._sealer.blob, base.identity, kind, mark, parts)
-                self._undecided[ref.commit] = ref
+                self._undecided.remember(ref.commit, ref)
                 blob = await self._put(base, kind, ref, body)
                 sent += len(body)
                 if base.head.has(mark.revision, mark.line, mark.writer):
-                    _note(base, kind, blob)
+                    base.note_blob(kind, blob)
                     break
                 # The store was rolled back meanwhile, and what was just written is of a branch that
                 # was given up.
             return sent
 
     async def _put(self, base: Base, kind: Kind, ref: Ref, body: bytes) -> Blob:
-        """Replace a blob, unless there is a newer one; return the one that is there then."""
+        """Replace a blob unless there is a newer one, and return the one that is there then."""
         known = base.blobs.get(kind)
         etag = known.etag if known is not None else None
-        if known is not None and etag is None:  # another writer's, at which nobody has looked
-            etag, known = await self._look(base, kind)
+        if known is not None and etag is None:  # another writer's, which nobody has looked at
+            etag, known = await self._places.look(base, kind)
             if known is None:
-                await self._check_head(base, kind)
+                await self._places.check_head(base, kind)
         if known is not None and known.ref.revision > ref.revision:
             return known
         for _ in range(TRIES):
             named = base.head.parts[kind].ref
             if named is not None and named.revision > ref.revision:
                 break  # head has gone on meanwhile, and needs a newer one
-            try:
-                written = await self._conditional.put(kind, body, if_match=etag)
-                return self._written(ref.commit, written)
-            except (PreconditionFailed, StorageUnavailableError) as failure:
-                found = await self._look(base, kind)
-                if found.etag == etag:
-                    raise _refused(kind, failure) from None
-            if found.blob is not None:
-                return found.blob
-            await self._check_head(base, kind)
-            etag = found.etag
+            place = _BlobTarget(self._places, base, kind, etag)
+            written = await self._writer.swap(kind, body, if_match=etag, target=place)
+            if written is not None:
+                return self._places.taken(ref.commit, written)
+            if place.found.blob is not None:
+                return place.found.blob
+            await self._places.check_head(base, kind)
+            etag = place.found.etag
         raise StorageUnavailableError(f"Object {kind.value!r} changes faster than it can be read.")
 
-    async def _look(self, base: Base, kind: Kind) -> _Found:
-        """Learn whose blob is there now: ours, from this or an earlier try, or another writer's.
 
-        Raises:
-            ConflictError: Another writer has made it of a commit that was not seen here yet.
-        """
-        fetched = await self._store.get(kind, first_bytes=MAX_PREAMBLE)
-        if fetched is None:
-            return _Found(None, None)
-        try:
-            header, _ = container.read_header(kind, fetched.body)
-            if header.commit in self._undecided:
-                blob = self._written(header.commit, Written(fetched.etag, fetched.version_id))
-                # One that was sent before head was put back is of a branch that was given up.
-                return _Found(fetched.etag, blob if base.head.takes(kind, header) else None)
-            return await self._read(base, kind)
-        except (DamagedObjectError, ForeignStoreError):
-            return _Found(fetched.etag, None)
+class _BlobTarget:
+    """Target of a compaction: the object in a blob's place, as it was seen.
 
-    async def _read(self, base: Base, kind: Kind) -> _Found:
-        """Open another writer's blob: head is to refer to nothing that nobody can read."""
-        fetched = await self._store.get(kind)
-        if fetched is None:
-            return _Found(None, None)
-        store = base.identity.store
-        header, _ = await self._offload(self._reader.open_blob, kind, fetched.body, store)
-        # Newer than head is what stayed when head alone was put back, too.
-        if header.revision > base.head.revision and not await self._is_current(base):
-            raise ConflictError(
-                f"Another writer has written object {kind.value!r} from a commit that has not been "
-                "seen here yet. Nothing was overwritten."
-            )
-        if base.head.takes(kind, header):  # which may have gone on meanwhile
-            ref = ref_of(header, fetched.version_id, len(fetched.body))
-            return _Found(fetched.etag, Blob(fetched.etag, ref))
-        return _Found(fetched.etag, None)
+    Args:
+        places: Reads it.
+        base: The base.
+        kind: The blob's kind.
+        etag: ETag of the object that is to be replaced; None: there is none.
 
-    async def _check_head(self, base: Base, kind: Kind) -> None:
-        """Make sure that what is in memory is the current state before it replaces what is no blob.
+    Attributes:
+        found: The object that lies there after a put without a clear answer.
+    """
 
-        Raises:
-            ConflictError: It is not.
-        """
-        if not await self._is_current(base):
-            raise ConflictError(
-                f"Object {kind.value!r} is gone, damaged or of another state, and head has changed "
-                "as well, so that it was left as it is. Nothing was overwritten."
-            )
-        _LOGGER.warning(
-            "Object %r was gone, damaged or of another state than head. All of it is in memory, "
-            "and it is written anew.",
-            kind.value,
+    def __init__(self, places: BlobPlaces, base: Base, kind: Kind, etag: str | None) -> None:
+        self.found = PlacedObject(etag, None)
+        self._places = places
+        self._base = base
+        self._kind = kind
+        self._etag = etag
+
+    async def settle(self, failure: StorageUnavailableError | None) -> bool:  # noqa: ARG002
+        """Learn whose blob is there now, and tell whether it is another object than before."""
+        self.found = await self._places.look(self._base, self._kind)
+        return self.found.etag != self._etag
+
+    async def refused(self) -> None:
+        """Raise the error for a refusal of a condition that holds: it is no conflict."""
+        raise StorageUnavailableError(
+            f"The storage refused a conditional write of object {self._kind.value!r} that it "
+            "should have taken. The state is as safe as before; try again."
         )
 
-    async def _is_current(self, base: Base) -> bool:
-        fetched = await self._store.get(HEAD, unless=base.etag)
-        return fetched is not None and fetched.etag == base.etag
-
-    def _written(self, commit: str, written: Written) -> Blob:
-        ref = self._undecided.pop(commit)
-        return Blob(written.etag, msgspec.structs.replace(ref, version_id=written.version_id))
-
-
-def _note(base: Base, kind: Kind, blob: Blob) -> None:
-    known = base.blobs.get(kind)  # head may have gone on meanwhile
-    if known is None or known.ref.revision <= blob.ref.revision:
-        base.blobs[kind] = blob
-    base.misplaced.discard(kind)
+    def interrupted(self) -> None:
+        """Leave it undecided: a later look finds it by its commit id."""
 
 
 async def _snapshot(base: Base, kind: Kind) -> tuple[Head, list[Entities]]:
-    """Copy a kind's committed entities, in parts; return which state that is, and the parts."""
+    """Copy a kind's committed entities, in parts between which the event loop goes on.
+
+    Returns:
+        The head whose state they are, and the parts.
+    """
     for _ in range(TRIES):
         head, parts = base.head, list[Entities]()
         entries = iter(base.entities[kind].items())
@@ -239,14 +205,5 @@ async def _snapshot(base: Base, kind: Kind) -> tuple[Head, list[Entities]]:
                 return head, parts
             parts.append(part)
             await asyncio.sleep(0)
-        # Something was committed meanwhile, and the copy is of neither state.
+        # A commit came in between, and the copy is of neither state.
     return base.head, [dict(base.entities[kind])]
-
-
-def _refused(kind: Kind, failure: Exception) -> Exception:
-    if not isinstance(failure, PreconditionFailed):
-        return failure
-    return StorageUnavailableError(
-        f"The storage refused a conditional write of object {kind.value!r} that it should have "
-        "taken. The state is as safe as before; try again."
-    )

@@ -1,4 +1,7 @@
-"""What the engine works with: all effects come in from outside, and so do the counters."""
+"""Engine context: clock, randomness, threads and network, injected.
+
+The engine imports none of them, so that all of it runs in a seeded simulation (`tests/simulation`).
+"""
 
 from __future__ import annotations
 
@@ -6,33 +9,29 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from ptb_s3._engine.rebase import Resolve
-from ptb_s3._format.committed import Reader
 from ptb_s3._format.container import HEAD
+from ptb_s3._format.entities import Resolve
+from ptb_s3._format.reader import Reader
 from ptb_s3._format.sealer import Sealer
 from ptb_s3._storage.conditional import ConditionalStore
 from ptb_s3._storage.contract import Store
 from ptb_s3._storage.threads import Offload
 from ptb_s3.errors import DeletedStateError
 
-# Another writer may commit and compact between two of our reads; so often is the whole read again.
-LOAD_TRIES = 4
-LOAD_PAUSE = 0.2  # seconds, times the number of the try
-
 
 @dataclass(slots=True)
 class Counters:
-    """What happened so far in this process.
+    """Counters of this process, for metrics and logs.
 
     Attributes:
-        bytes_sent: Bytes of objects that the storage took.
+        bytes_sent: Bytes of objects that the storage has taken.
         commits: Commits that are known to be durable.
         compactions: Blobs written.
-        conflicts: Times that another writer had committed before us.
-        merged: Entities that had changed on both sides then.
-        overridden: Changes of others in them that ours have won over.
-        failures: Commits that failed otherwise.
-        committed_at: When the last durable commit was made or, after a load, when it was loaded.
+        conflicts: Commits of other writers that were met before ours.
+        merged: Entities that had changed on both sides then, and were merged.
+        overridden: Changes of others in these entities that ours have won over.
+        failures: Commits that failed, other than by a conflict.
+        committed_at: Time of the last durable commit or, after a load, of the load; None before.
     """
 
     bytes_sent: int = 0
@@ -47,23 +46,25 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class EngineContext:
-    """What the engine works with: all effects come in from outside.
+    """Bundle of what the engine works with, so that every effect comes from outside.
 
     Attributes:
-        store: Where the objects lie.
-        conditional_store: The same, to write to.
+        store: Where the objects lie: all reads, and the writes that probe it.
+        conditional_store: The same store, for all other writes.
         reader: Opens objects.
-        sealer: Makes them.
+        sealer: Seals objects.
         clock: Gives the time, with time zone.
         randomness: Returns as many random bytes as it is asked for.
         pause: Waits for so many seconds.
-        offload: Runs what would hold up the event loop.
-        counters: What happened so far.
-        resolve: Merges what another writer has changed as well; None: such a commit is refused.
+        offload: Runs a function in a thread, where it would hold up the event loop.
+        counters: Counters of this process.
+        resolve: Merges values that another writer has changed as well; None: such a commit is
+            refused. Bots have one, and commands have none.
         single_writer: Whether the user vouches that there is no other writer.
-        begin_anew: Id of the deleted head, or of its delete marker, above which a new store may be
-            begun.
-        rewrites_lost: Whether what is in memory may be written in place of what is lost.
+        begin_anew: Version id of the deleted head, or of its delete marker, above which a new store
+            may be begun; None: nothing that was deleted may be replaced.
+        rewrites_lost: Whether memory may be written in place of a current state that is lost
+            (``PTB_S3_ON_LOSS=rewrite``).
     """
 
     store: Store
@@ -84,7 +85,7 @@ class EngineContext:
         """Refuse to begin a new store where one was deleted.
 
         Raises:
-            DeletedStateError: There was one, and it is not the one to be replaced.
+            DeletedStateError: There was one, and it is not the one to be replaced (`begin_anew`).
         """
         remains = await self.store.remains(HEAD)
         if remains is None or self.begin_anew in (remains.version_id, remains.marker):

@@ -1,129 +1,151 @@
-"""The objects of one load, opened while they arrive.
+"""Loads: the committed state from the current objects, or the newest one from the versions.
 
-What has come is opened in a thread, while more comes, and values are made of it on the event loop,
-where classes of the bot's own expect to be made. None of it is handed on before its end is there,
-and authentic (FORMAT.md, section 4).
+A load changes nothing in the store. All objects are requested at once; where they do not fit
+together, since another writer was at work, all are read again.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple
 
-from ptb_s3._format.committed import Arrived, HeadOpening, OpenedHead, Opening, Reader
-from ptb_s3._format.entities import Entries, Kind
-from ptb_s3._storage.contract import Into
-from ptb_s3._storage.threads import Offload
+from ptb_s3._engine.context import EngineContext
+from ptb_s3._engine.reading import LOAD_PAUSE, LOAD_TRIES, build_base, fetch_head
+from ptb_s3._engine.streamed_load import Preloader, StreamedLoad
+from ptb_s3._format.committed import Base
+from ptb_s3._format.container import HEAD
+from ptb_s3._format.entities import Kind
+from ptb_s3._format.openers import Streamed
+from ptb_s3._format.reader import TornReadError
+from ptb_s3._history.current import Current, read_current
+from ptb_s3._history.order import put_back
+from ptb_s3._history.recovery import Found, find_newest
+from ptb_s3._storage.contract import Fetched
+from ptb_s3.errors import NothingThereError
 
-# Bytes that are worth a thread: it takes about 1 ms to open them.
-_BATCH = 128 * 1024
-
-
-class Ahead(Protocol):
-    """Makes values of what has arrived, before it is known to be the state. Must not raise."""
-
-    def begin(self, words: tuple[str, ...]) -> None:
-        """Begin anew.
-
-        Args:
-            words: Those of the head, to which values may refer.
-        """
-        ...
-
-    def make(self, kind: Kind, entries: Entries) -> None:
-        """Make the values of some entities."""
-        ...
+_LOGGER = logging.getLogger("ptb_s3")
 
 
-class Arrivals:
-    """The objects of one load.
+class Recovery(NamedTuple):
+    """Recovered state, and the objects that it goes on top of.
 
-    They are opened one piece after another, whosever it is: so no more than one thread is taken,
-    and keys are asked for one at a time.
-
-    Args:
-        reader: Opens them.
-        offload: Runs that, which would hold up the event loop.
-        ahead: Makes values of what is opened; None: nobody does.
+    Attributes:
+        current: The current objects by name, each looked at by itself.
+        found: The newest state that the versions give.
     """
 
-    def __init__(self, reader: Reader, offload: Offload, ahead: Ahead | None) -> None:
-        self._reader = reader
-        self._offload = offload
-        self._ahead = ahead
-        self._head: OpenedHead | None = None
-        self._openings: dict[Kind, Opening] = {}
-        self._waiting: list[tuple[Opening, bytes]] = []
-        self._decoded: deque[tuple[Kind, Entries]] = deque()
-        self._work: asyncio.Task[None] | None = None
-        self._one_at_a_time = asyncio.Lock()
+    current: dict[str, Current]
+    found: Found
 
-    def into(self, kind: Kind) -> Into:
-        """Return the sink of a kind's blob; each attempt to read the blob opens it anew."""
-        # Without `self`: a cycle would hold the state when everybody else has let go of it.
-        decoded = None if self._ahead is None else partial(_note, self._decoded, kind)
 
-        def begin(size: int) -> Callable[[bytes], None]:
-            opening = self._openings[kind] = self._reader.opening(kind, size, decoded)
-            return partial(self._take, opening)
+class Loader:
+    """Loader of states.
 
-        return begin
+    Args:
+        context: Store, reader and threads.
+    """
 
-    async def take_head(self, opening: HeadOpening) -> None:
-        """Open the head. From then on, values are made, since now it is known whose they are.
+    def __init__(self, context: EngineContext) -> None:
+        self._context = context
+
+    async def load(self, preloader: Preloader | None) -> Base:
+        """Read the committed state from the current objects.
+
+        Args:
+            preloader: Makes values of it while it arrives; None: nobody does.
 
         Raises:
-            PersistenceError: It cannot be opened.
+            NothingThereError: There is none, and this reader knows no bot to begin one for.
+            DeletedStateError: There is none, but there was one.
+            PersistenceError: It cannot be read.
         """
-        async with self._one_at_a_time:
-            self._head = await self._offload(opening.result)
-        if self._ahead is not None:
-            self._ahead.begin(self._head.head.words)
+        context = self._context
+        for number in range(1, LOAD_TRIES + 1):
+            streamed = StreamedLoad(context.reader, context.offload, preloader)
+            objects = await self._fetch_all(streamed)
+            opened = await streamed.opened()
+            try:
+                build, last = partial(self._assemble, opened), number == LOAD_TRIES
+                base = await build_base(context, objects, build, last=last)
+                break
+            except NothingThereError:
+                await context.require_new()
+                raise
+            except TornReadError as torn:
+                if number == LOAD_TRIES:
+                    raise torn.fault from None
+            await context.pause(LOAD_PAUSE * number)
+        if not base.head.revision:
+            await context.require_new()
+        _warn_of_put_back(base, objects)
+        return base
 
-    async def opened(self) -> Arrived:
-        """Return what has arrived, all of it opened but for the ends of blobs."""
-        if self._work is not None:
-            await self._work
-        await self._open_waiting()
-        return Arrived(self._head, self._openings)
+    async def recover(self, store_id: str | None, advance: Callable[[int], None]) -> Recovery:
+        """Find the newest state that the versions give, whatever the current objects hold.
 
-    def _take(self, opening: Opening, piece: bytes) -> None:
-        self._waiting.append((opening, piece))
-        if self._worthwhile and self._idle:
-            self._work = asyncio.create_task(self._open_on())
+        Args:
+            store_id: Id of the store whose state it is to be; None: the newest one's.
+            advance: Called with the number of versions that have been listed.
 
-    @property
-    def _idle(self) -> bool:
-        work = self._work
-        if work is None:
-            return True
-        # One that has failed stays: `opened` is to raise what it raised.
-        return work.done() and not work.cancelled() and work.exception() is None
+        Raises:
+            NothingThereError: No version opens.
+        """
+        context = self._context
+        current = await read_current(context.store, context.reader, context.offload)
+        found = await find_newest(
+            context.store,
+            context.reader.for_history,
+            current,
+            context.offload,
+            store_id=store_id,
+            advance=advance,
+        )
+        return Recovery(current, found)
 
-    @property
-    def _worthwhile(self) -> bool:
-        return sum(len(piece) for _, piece in self._waiting) >= _BATCH
+    def _assemble(
+        self, opened: Streamed, objects: Mapping[str, Fetched | None], others: Collection[Kind]
+    ) -> Base:
+        """Put a base together, without the openers of kinds whose objects are others by now."""
+        blobs = {kind: opener for kind, opener in opened.blobs.items() if kind not in others}
+        given = Streamed(opened.head, blobs)
+        return self._context.reader.assemble(objects, self._context.randomness, given)
 
-    async def _open_on(self) -> None:
-        while self._worthwhile:
-            await self._open_waiting()
+    async def _fetch_all(self, streamed: StreamedLoad) -> dict[str, Fetched | None]:
+        """Fetch head and all blobs at once, and open each while it arrives."""
+        names, get = [HEAD, *Kind], self._context.store.get
+        blobs = (get(kind, into=streamed.into(kind)) for kind in Kind)
 
-    async def _open_waiting(self) -> None:
-        pieces, self._waiting = self._waiting, []
-        async with self._one_at_a_time:
-            await self._offload(_open, pieces)
-        while self._head is not None and self._ahead is not None and self._decoded:
-            self._ahead.make(*self._decoded.popleft())
-            await asyncio.sleep(0)  # and take in what has come meanwhile
+        async def get_head() -> Fetched | None:
+            fetched, opener = await fetch_head(self._context)
+            if opener is not None:
+                await streamed.take_head(opener)
+            return fetched
+
+        answers = await asyncio.gather(get_head(), *blobs, return_exceptions=True)
+        found: dict[str, Fetched | None] = {}
+        for name, answer in zip(names, answers, strict=True):
+            if isinstance(answer, BaseException):
+                raise answer
+            found[name] = answer
+        return found
 
 
-def _note(decoded: deque[tuple[Kind, Entries]], kind: Kind, entries: Entries) -> None:
-    decoded.append((kind, entries))
-
-
-def _open(pieces: list[tuple[Opening, bytes]]) -> None:
-    for opening, piece in pieces:
-        opening.feed(piece)
+def _warn_of_put_back(base: Base, objects: Mapping[str, Fetched | None]) -> None:
+    """Log at a start that objects are older than their place: it costs no request to know."""
+    names = [
+        str(name)
+        for name, stored in base.objects.items()
+        if (found := objects.get(name)) is not None
+        and found.modified is not None
+        and put_back(stored.header, found.modified)
+    ]
+    if names:
+        _LOGGER.warning(
+            "Written long before the storage took them: %s. They were copied, or put back to an "
+            "older state. If nobody did that on purpose, whoever can write to the bucket may have; "
+            "ptb-s3 history lists what else there is.",
+            ", ".join(names),
+        )

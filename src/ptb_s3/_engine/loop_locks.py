@@ -1,7 +1,8 @@
 """Locks and tasks that outlive an event loop, as with `asyncio.run` for each invocation.
 
-What asyncio gives belongs to one loop. A lock that somebody has waited for refuses every other one,
-and a task of a loop that was closed is never done.
+A serverless host runs each update in a loop of its own. An asyncio primitive belongs to one loop: a
+lock that a task has waited for refuses every other loop, and a task of a loop that was closed is
+never done.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _T = TypeVar("_T")
 class LoopLock:
     """Mutex among the tasks of whichever event loop runs: one `asyncio.Lock` for each loop.
 
-    Whatever a loop held when it was closed is free for the next one.
+    Invariant: a lock that a loop held when it was closed is free for the next loop.
     """
 
     def __init__(self) -> None:
@@ -26,8 +27,9 @@ class LoopLock:
     def here(self) -> asyncio.Lock:
         """Return the running loop's lock: ``async with lock.here(): …``.
 
-        The caller keeps it for as long as it holds it. So a task that a closed loop left behind
-        releases its own lock, whenever it is collected, and not the one that is held by then.
+        A caller releases the very lock that it has acquired, and asks for no other meanwhile. So a
+        task that a closed loop left behind releases its own lock, whenever the garbage collector
+        ends it, and not the one that is held by then.
         """
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
@@ -35,18 +37,18 @@ class LoopLock:
         return self._lock
 
 
-class Joined(Generic[_T]):
-    """Single flight: whoever asks while a run is under way waits for that one.
+class SingleFlight(Generic[_T]):
+    """Single flight: callers that come while a run is under way share it, and its result.
 
-    A caller that is cancelled gives up waiting, and the run goes on for those who come later. Where
-    they all have given up, the next one waits a while longer, and then begins anew: what hangs is
-    not to keep everybody.
+    A caller that is cancelled stops waiting, and the run goes on for those that come later. Where
+    all have been cancelled, the next caller gives the run `patience` seconds more and then begins
+    another: a run that hangs is not to keep every caller.
 
     Args:
-        patience: Seconds that a run has to end for the first who comes after all have given up.
+        patience: Seconds that a run has to end for the first caller after all were cancelled.
 
     Attributes:
-        waiting: How many wait for a run.
+        waiting: Number of callers that wait.
     """
 
     def __init__(self, patience: float = 5.0) -> None:
@@ -56,11 +58,18 @@ class Joined(Generic[_T]):
 
     @property
     def under_way(self) -> bool:
-        """Whether there is a run that has not ended."""
+        """Return whether there is a run that has not ended."""
         return running(self._run) is not None
 
     async def __call__(self, begin: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
-        """Wait for the run that is under way or, if there is none, for one that begins now."""
+        """Wait for the run that is under way or, if there is none, for one that begins now.
+
+        Args:
+            begin: Makes the coroutine of a run.
+
+        Returns:
+            The run's result; what it raised is raised.
+        """
         run, given_up = running(self._run), not self.waiting
         self.waiting += 1
         try:
@@ -69,7 +78,7 @@ class Joined(Generic[_T]):
                 run.cancel()
             while True:
                 run = run or running(self._run) or self._begin(begin)
-                await asyncio.wait([run])  # which leaves it alone if we are cancelled
+                await asyncio.wait([run])  # unlike `await run`, it is not cancelled with us
                 if not run.cancelled():
                     return run.result()
                 run = None
@@ -83,12 +92,15 @@ class Joined(Generic[_T]):
 
     def _forget(self, run: asyncio.Task[_T]) -> None:
         if self._run is run:
-            self._run = None  # or what it returned, or the locals of its failure, would stay
+            self._run = None  # or its result, or the locals of its failure, would stay in memory
         if not run.cancelled():
-            run.exception()  # seen, even if everybody has given up
+            run.exception()  # retrieved, or asyncio logs it where all callers were cancelled
 
 
 def running(task: asyncio.Task[_T] | None) -> asyncio.Task[_T] | None:
-    """Return a task that is under way on the running loop; None where it is done, or of another."""
+    """Return a task that is under way on the running loop.
+
+    None where it is done, or of another loop.
+    """
     here = task is not None and task.get_loop() is asyncio.get_running_loop()
     return task if here and task is not None and not task.done() else None

@@ -1,59 +1,46 @@
-"""What another writer has committed, and how our changes go on top of it. Pure.
+"""Rebase: our changes on top of another writer's commit, entity by entity. Pure.
 
-As git does: take their changes to what we did not touch, keep ours where they touched nothing, and
-have the rest resolved, one entity at a time, against the state that both had in common.
+As `git rebase` does, and against the same common base::
+
+    common base        revision 7, which both had
+      +-- theirs       revision 8, committed
+      |     +-- ours   on top of theirs: to be revision 9
+      +-- ours         as it was staged, on revision 7
+
+=========  =========  =========================================================================
+ours       theirs     on top of theirs
+=========  =========  =========================================================================
+unchanged  changed    theirs; the caller's object is overtaken
+changed    unchanged  ours
+changed    changed    `Resolve` merges the three; where that gives theirs, nothing is left to commit
+changed    changed    it cannot be merged: theirs stays, ours is `Unmerged`; all others go on
+=========  =========  =========================================================================
+
+Their changes are read off the heads: each entry of the differential bears the revision of its last
+change. A kind that they have compacted past our base lacks such entries: its blob is read, and the
+two states are compared.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from ptb_s3._format import entities as _state
 from ptb_s3._format.committed import Base, Blob
-from ptb_s3._format.entities import Changes, Entities, EntityKey, Kind
+from ptb_s3._format.entities import Changes, Entities, EntityKey, Kind, Resolution, Resolve
 from ptb_s3._format.head import Head, Part
 from ptb_s3.errors import ConflictError
 
 
-class Resolution(NamedTuple):
-    """What becomes of an entity that two sides changed.
-
-    Attributes:
-        value: Its bytes; None: it is deleted.
-        overridden: How many changes of theirs ours has won over.
-        contested: Whether both sides changed the same thing, and neither fields nor ``merge=``
-            settled it: also where they changed it to the same value, as two counters do.
-    """
-
-    value: bytes | None
-    overridden: int = 0
-    contested: bool = False
-
-
-class Resolve(Protocol):
-    """Decides what becomes of an entity that two sides changed; raises where it cannot."""
-
-    def __call__(
-        self,
-        kind: Kind,
-        key: EntityKey,
-        base: bytes | None,
-        ours: bytes | None,
-        theirs: bytes | None,
-    ) -> Resolution:
-        """Merge two values against the one that both had in common; None: there is none."""
-        ...
-
-
-class LeftOut(NamedTuple):
-    """An entity whose changes on two sides cannot be merged: theirs stays.
+class Unmerged(NamedTuple):
+    """Entity whose changes on two sides cannot be merged: theirs stays.
 
     Attributes:
         kind: Its kind.
         key: Its key.
-        ours: What we had made of it.
-        fault: Why they cannot be merged.
+        ours: Its bytes on our side; None: deleted.
+        fault: The error that its merge raised, for whoever saves it.
     """
 
     kind: Kind
@@ -63,25 +50,29 @@ class LeftOut(NamedTuple):
 
 
 class Rebased(NamedTuple):
-    """Our changes, on top of theirs.
+    """Result of a rebase.
 
     Attributes:
-        changes: What is left to commit.
-        merged: How many entities had changed on both sides.
-        overridden: How many changes of theirs ours have won over.
-        contested: How many of the entities both sides changed in the same place, unsettled.
-        left_out: What cannot be merged.
+        changes: Our changes that are left to commit.
+        merged: Number of entities that had changed on both sides, and were merged.
+        overridden: Number of changes of theirs that ours have won over.
+        contested: Number of merged entities in which both sides changed the same thing; see
+            `Resolution`.
+        unmerged: Entities that cannot be merged.
     """
 
     changes: Changes
     merged: int = 0
     overridden: int = 0
     contested: int = 0
-    left_out: tuple[LeftOut, ...] = ()
+    unmerged: tuple[Unmerged, ...] = ()
 
 
 def compacted(base: Base, head: Head) -> list[Kind]:
-    """Return the kinds whose blobs were written anew past our base: of these, head lacks a part."""
+    """Return the kinds compacted past our base, whose blobs have to be read again.
+
+    Their differential begins after our revision, so that some of the changes are in the blob alone.
+    """
     return [
         kind
         for kind, part in head.parts.items()
@@ -90,12 +81,12 @@ def compacted(base: Base, head: Head) -> list[Kind]:
 
 
 def changes_since(base: Base, theirs: Base, whole: list[Kind]) -> Changes:
-    """Return what became of the committed entities since a base.
+    """Return the changes that others have committed since a base.
 
     Args:
-        base: What we know of.
+        base: The base.
         theirs: Their head and, of some kinds, all entities.
-        whole: These kinds.
+        whole: The kinds of which `theirs` has all entities.
     """
     return {
         kind: _state.difference(base.entities[kind], theirs.entities[kind])
@@ -108,24 +99,24 @@ def changes_since(base: Base, theirs: Base, whole: list[Kind]) -> Changes:
 def rebase(
     entities: Mapping[Kind, Entities], ours: Changes, theirs: Changes, resolve: Resolve
 ) -> Rebased:
-    """Put our changes on top of theirs.
+    """Return our changes on top of theirs.
 
     Args:
         entities: The state that both had in common.
-        ours: What we changed in it.
-        theirs: What they did.
-        resolve: Decides about entities that both changed.
+        ours: Our changes to it.
+        theirs: Their changes to it.
+        resolve: Merges entities that both changed.
     """
     changes: Changes = {kind: dict(changed) for kind, changed in ours.items()}
     settled: list[Resolution] = []
-    left_out: list[LeftOut] = []
+    unmerged: list[Unmerged] = []
     for kind, changed in ours.items():
         for key in changed.keys() & theirs.get(kind, {}).keys():
             before, other = entities[kind].get(key), theirs[kind][key]
             try:
                 resolution = resolved(resolve, kind, key, (before, changed[key], other))
             except ConflictError as fault:
-                left_out.append(LeftOut(kind, key, changed[key], fault))
+                unmerged.append(Unmerged(kind, key, changed[key], fault))
                 del changes[kind][key]
                 continue
             settled.append(resolution)
@@ -138,7 +129,7 @@ def rebase(
         len(settled),
         sum(resolution.overridden for resolution in settled),
         sum(resolution.contested for resolution in settled),
-        tuple(left_out),
+        tuple(unmerged),
     )
 
 
@@ -148,16 +139,17 @@ def resolved(
     key: EntityKey,
     sides: tuple[bytes | None, bytes | None, bytes | None],
 ) -> Resolution:
-    """Have an entity merged, and see that the outcome can be written.
+    """Merge an entity, and check that the outcome can be written.
 
     Args:
         resolve: Merges it.
         kind: Its kind.
         key: Its key.
-        sides: What both had in common, ours, and theirs.
+        sides: Its bytes in the common base, ours, and theirs; None: there is no entity.
 
     Raises:
-        ConflictError: It cannot be merged, or not be written then.
+        ConflictError: It cannot be merged, or is too large to be written once merged. Its
+            attributes name kind and key.
     """
     try:
         resolution = resolve(kind, key, *sides)
@@ -177,17 +169,21 @@ def resolved(
 
 
 def blobs_after(base: Base, theirs: Base) -> dict[Kind, Blob]:
-    """Return the newest blobs that are known of: those that we read, wrote, or that head names.
+    """Return the newest blob known of each kind: read, written here, or named by their head.
 
-    One of ours that their head does not refer to yet is waiting for the next head. Whoever has
-    written another one since, has written a newer one; and any that is newer will do.
+    A blob of ours that their head does not refer to yet waits for the next head. Any blob written
+    since is newer, and a newer one is a base as well (the range rule; see `_format.reader`).
+
+    Args:
+        base: Our base.
+        theirs: Theirs, with the blobs that were read for it.
     """
     blobs = dict(base.blobs)
     for kind, part in theirs.head.parts.items():
         known = blobs.get(kind)
         if part.ref is not None and (known is None or known.ref.revision < part.ref.revision):
             blobs[kind] = Blob(None, part.ref)
-    return blobs | theirs.blobs
+    return {**blobs, **theirs.blobs}
 
 
 def _newer(entities: Entities, part: Part, revision: int) -> dict[EntityKey, bytes | None]:

@@ -1,94 +1,158 @@
-"""What is committed, what is staged to follow, and what the caller has not seen of it yet. Pure.
+"""Staged state: the base, what is to follow it, and what the caller has not seen of it. Pure.
 
-The caller keeps objects of its own, made from the bytes that it got here, and hands in what they
-have become. Where another writer has changed an entity since, those objects are *overtaken*: a
-value made from one is no successor of what is committed, and is merged with it first.
+A bot's values exist up to four times, and each may differ from the next::
+
+    caller's object       made from the bytes that it last saw      `Staged.seen`
+         |  stage()
+         v
+    staged                the state as the next commit has it       `Staged.get`
+         |  commit (one conditional PUT of head)
+         v
+    undecided             sent, and the outcome is unknown          `_engine.attempts`
+         |  settle
+         v
+    base                  committed, as far as this process knows   `Staged.base`
+
+========== ======================================================================================
+term       meaning
+========== ======================================================================================
+dirty      Staged, and not known to be committed. May equal the base: changed and changed back.
+overtaken  The caller's object is made from other bytes than `get` gives: another writer has changed
+           the entity since, or what was staged was taken back. A value made from it is no
+           successor of what is there. So `stage` merges it first, with the bytes last seen as the
+           common base.
+undecided  Sent. It stays dirty until head shows the outcome; if it turns out to be committed,
+           `advance` moves it to the base.
+unmerged   It could not be merged with another writer's change, which stays; see `unmerged`.
+========== ======================================================================================
+
+Rule: all of it is changed by the methods of `Staged`, since each change of the base or of what is
+dirty may make the caller's objects overtaken. The properties are views to look at.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from types import MappingProxyType
 
 from ptb_s3._engine import rebase as _rebase
-from ptb_s3._engine.rebase import Rebased, Resolution, Resolve, resolved
+from ptb_s3._engine.overtaken import Overtaken
+from ptb_s3._engine.rebase import Rebased, resolved
+from ptb_s3._engine.unmerged import UnmergedChange, UnmergedChanges
+from ptb_s3._engine.vocabulary import Vocabulary
 from ptb_s3._format import entities as _state
 from ptb_s3._format.committed import Base
-from ptb_s3._format.entities import Changes, Entities, EntityKey, Kind
-from ptb_s3._format.words import spell_out, spell_out_all
+from ptb_s3._format.entities import Changes, Entities, EntityKey, Kind, Resolution, Resolve
+from ptb_s3._format.words import spell_out_all
 from ptb_s3.errors import ConflictError, OvertakenError
 
-
-class Stuck(NamedTuple):
-    """A change of ours that could not be merged with one of theirs, which stays.
-
-    Attributes:
-        common: What both were made from.
-        ours: What we made of it.
-    """
-
-    common: bytes | None
-    ours: bytes | None
+ReadOnlyChanges = Mapping[Kind, Mapping[EntityKey, bytes | None]]
+"""Changes to look at; see `_format.entities.Changes`."""
 
 
 def _nothing() -> Changes:
     return {kind: {} for kind in Kind}
 
 
-@dataclass(slots=True)
 class Staged:
-    """The state as the next commit will have it.
+    """Working copy on top of a base: the state as the next commit will have it.
+
+    Args:
+        base: The committed state, as far as this process knows.
 
     Attributes:
-        base: What is committed, as far as this process knows.
-        dirty: What is staged, and not known to be committed.
-        overtaken: The bytes, as the caller last saw them, of entities that are others by now.
-        updates: Ids of the updates whose effects are staged.
-        words: Words to go with the next commit, if there is one.
-        stuck: Changes that cannot be merged with what others have committed; see `retry`.
+        base: The same.
+        vocabulary: The words that values refer to.
+        unmerged: Changes that cannot be merged with what others have committed.
         discarded: How often what was staged has been taken back.
     """
 
-    base: Base
-    dirty: Changes = field(default_factory=_nothing)
-    overtaken: Changes = field(default_factory=_nothing)
-    updates: list[int] = field(default_factory=list)
-    words: tuple[str, ...] = ()
-    stuck: dict[tuple[Kind, EntityKey], Stuck] = field(default_factory=dict)
-    discarded: int = 0
+    def __init__(self, base: Base) -> None:
+        self.base = base
+        self.vocabulary = Vocabulary(base.head.words)
+        self.unmerged = UnmergedChanges()
+        self.discarded = 0
+        self._dirty: Changes = _nothing()
+        self._overtaken = Overtaken()
+        self._updates: list[int] = []
+
+    # Looking ------------------------------------------------------------------------------------
+
+    @property
+    def dirty(self) -> ReadOnlyChanges:
+        """Return what is staged, and not known to be committed."""
+        return {kind: MappingProxyType(entities) for kind, entities in self._dirty.items()}
+
+    @property
+    def overtaken(self) -> ReadOnlyChanges:
+        """Return the overtaken entities, with the bytes that the caller's objects are made from."""
+        return self._overtaken.view()
+
+    @property
+    def updates(self) -> tuple[int, ...]:
+        """Return the ids of the updates whose effects are staged."""
+        return tuple(self._updates)
 
     @property
     def clean(self) -> bool:
-        """Whether there is nothing to commit."""
-        return not any(self.dirty.values()) and not self.updates
+        """Return whether there is nothing to commit."""
+        return not any(self._dirty.values()) and not self._updates
 
     def get(self, kind: Kind, key: EntityKey) -> bytes | None:
-        """Return one entity; None where there is none."""
-        dirty = self.dirty[kind]
+        """Return one entity as it is staged, or None where there is none."""
+        dirty = self._dirty[kind]
         return dirty[key] if key in dirty else self.base.entities[kind].get(key)
 
     def entities(self, kind: Kind) -> Entities:
-        """Return a kind's entities."""
+        """Return a kind's entities as they are staged, in a dict of the caller's own."""
         entities = dict(self.base.entities[kind])
-        _state.apply(entities, self.dirty[kind])
+        _state.apply(entities, self._dirty[kind])
         return entities
 
+    def changes(self, sent: Mapping[Kind, Collection[EntityKey]]) -> Changes:
+        """Return what is staged and differs from the base, or from what may yet arrive there.
+
+        Args:
+            sent: Keys of what undecided attempts have changed. Of these, what equals the base goes
+                as well: if the attempt takes effect, it is a change.
+        """
+        changes: Changes = {}
+        for kind, dirty in self._dirty.items():
+            base, in_flight = self.base.entities[kind], sent.get(kind, ())
+            changed = {k: v for k, v in dirty.items() if v != base.get(k) or k in in_flight}
+            if changed:
+                changes[kind] = changed
+        return changes
+
+    # What the caller has seen -------------------------------------------------------------------
+
     def seen(self, kind: Kind, key: EntityKey) -> bytes | None:
-        """Return the bytes of an entity as the caller last saw it; None: it saw none."""
-        overtaken = self.overtaken[kind]
+        """Return the bytes of an entity as the caller last saw it, or None if it saw none."""
+        overtaken = self._overtaken[kind]
         return overtaken[key] if key in overtaken else self.get(kind, key)
 
     def catch_up(self, kind: Kind, keys: Iterable[EntityKey] | None = None) -> None:
-        """Note that the caller has seen entities of a kind as they are now, or are not there now.
+        """Note that the caller has seen entities of a kind as they are now, or that there are none.
 
         Args:
             kind: The kind.
-            keys: Which of them; None: all.
+            keys: Keys of the entities; None: all of the kind.
         """
-        overtaken = self.overtaken[kind]
-        for key in list(overtaken if keys is None else keys):
-            overtaken.pop(key, None)
+        self._overtaken.catch_up(kind, keys)
+
+    def note_seen(self, kind: Kind, key: EntityKey, seen: bytes | None) -> None:
+        """Note that the caller's object of an entity was made from these bytes.
+
+        What is staged of it next is merged against them.
+
+        Args:
+            kind: The entity's kind.
+            key: Its key.
+            seen: The bytes; None: there was no entity.
+        """
+        self._overtaken.note(kind, key, seen)
+
+    # Staging ------------------------------------------------------------------------------------
 
     def stage(
         self,
@@ -99,163 +163,191 @@ class Staged:
         *,
         transactional: bool = False,
     ) -> Resolution | None:
-        """Note what an entity has become (None: deleted), to go with the next commit.
+        """Stage an entity, merged where it was overtaken, to go with the next commit.
 
         Args:
             kind: The entity's kind.
             key: Its key.
-            value: Its bytes, as the caller has made them from what it saw.
-            resolve: Merges them with what the caller did not see.
+            value: Its bytes, as the caller has made them from what it saw; None: deleted.
+            resolve: Merges them with what the caller did not see; None: nothing is merged.
             transactional: Whether the caller would rather make them again from what is there now.
 
         Returns:
-            What has become of it where both have changed it, to be counted.
+            The outcome where both sides have changed it, to be counted; None elsewhere.
 
         Raises:
-            OvertakenError: It is transactional, and the two changed the same thing.
-            ConflictError: They cannot be merged. The same ones are refused once.
+            OvertakenError: It is transactional, and both sides changed the same thing.
+            ConflictError: They cannot be merged. The same change is refused once.
         """
-        overtaken, now, given = self.overtaken[kind], self.get(kind, key), value
+        given, now = value, self.get(kind, key)
         merged: Resolution | None = None
-        if key in overtaken and resolve is not None:
-            change = self._change(kind, key, given, resolve)
-            try:
-                resolution = resolved(resolve, kind, key, (*change, now))
-            except ConflictError:
-                overtaken[key] = given
-                if self.stuck.get((kind, key)) == change:
-                    return None
-                self.stuck[kind, key] = change
-                raise
+        if key in self._overtaken[kind] and resolve is not None:
+            seen = UnmergedChange(self._overtaken[kind][key], given)
+            change = self.unmerged.joined(kind, key, seen, resolve)
+            resolution = self._resolution(kind, key, change, given, resolve)
+            if resolution is None:
+                return None
             if transactional and resolution.contested:
                 raise overtaken_error()
             value = resolution.value
-            self.stuck.pop((kind, key), None)
+            self.unmerged.forget(kind, key)
             merged = resolution if change.ours != change.common else None
         if value == given:
-            overtaken.pop(key, None)
+            self._overtaken.forget(kind, key)
         else:
-            overtaken[key] = given
+            self._overtaken.note(kind, key, given)
         if value != now:
-            self.dirty[kind][key] = value
+            self._dirty[kind][key] = value
         return merged
 
-    def _change(self, kind: Kind, key: EntityKey, given: bytes | None, resolve: Resolve) -> Stuck:
-        """Return what the caller has changed, with what was stuck before on the same entity.
+    def _resolution(
+        self,
+        kind: Kind,
+        key: EntityKey,
+        change: UnmergedChange,
+        given: bytes | None,
+        resolve: Resolve,
+    ) -> Resolution | None:
+        """Merge a change with what is there, or return None if the caller knows that it cannot be.
 
         Raises:
-            ConflictError: The two cannot be merged.
+            ConflictError: They cannot be merged. The change is kept.
         """
-        seen, before = self.overtaken[kind][key], self.stuck.get((kind, key))
-        if before is None:
-            return Stuck(seen, given)
-        return Stuck(before.common, resolved(resolve, kind, key, (seen, given, before.ours)).value)
+        try:
+            return resolved(resolve, kind, key, (*change, self.get(kind, key)))
+        except ConflictError:
+            self._overtaken.note(kind, key, given)
+            if self.unmerged.note(kind, key, change):
+                raise
+            return None
 
-    def retry(self, resolve: Resolve) -> None:
-        """Stage what is stuck where it can be merged with what is there by now."""
-        for (kind, key), change in list(self.stuck.items()):
-            try:
-                value = resolved(resolve, kind, key, (*change, self.get(kind, key))).value
-            except ConflictError:
-                continue  # it was told
-            del self.stuck[kind, key]
-            self._move({}, {**self.dirty, kind: {**self.dirty[kind], key: value}})
+    def stage_only(self, changes: Changes) -> None:
+        """Stage these changes and nothing else, for a caller that holds no objects.
+
+        Nothing counts as overtaken by it: commands make no values, and a start makes them after.
+        """
+        self._dirty = {kind: dict(changes.get(kind, {})) for kind in Kind}
 
     def drop(self, kind: Kind, key: EntityKey) -> None:
-        """Note that an entity is deleted, whatever others have made of it."""
-        self.overtaken[kind].pop(key, None)
-        self.stuck.pop((kind, key), None)
+        """Stage the deletion of an entity, whatever others have made of it."""
+        self._overtaken.forget(kind, key)
+        self.unmerged.forget(kind, key)
         if self.get(kind, key) is not None:
             if not _state.is_key(kind, key):  # 5.0 and True find 5 and 1, and no reader takes them
                 key = next(known for known in self.entities(kind) if known == key)
-            self.dirty[kind][key] = None
+            self._dirty[kind][key] = None
+
+    def unstage(self, kind: Kind, key: EntityKey) -> None:
+        """Take back what is staged of one entity, whose caller has made its object as it was."""
+        self._dirty[kind].pop(key, None)
+
+    def restage(self, kind: Kind, key: EntityKey, value: bytes | None) -> None:
+        """Stage again what was staged before a drop that is taken back (see `unstage`)."""
+        self._dirty[kind][key] = value
+
+    def note_update(self, update: int) -> None:
+        """Stage the id of an update, whose effects go with the next commit."""
+        self._updates.append(update)
 
     def discard(self) -> None:
         """Take back all that is staged: from now on, the caller's objects are overtaken."""
         self.discarded += 1
-        self.updates = []
-        self.stuck = {}
+        self._updates = []
+        self.unmerged.clear()
         self._move({}, _nothing())
 
-    def changes(self, sent: Mapping[Kind, Collection[EntityKey]]) -> Changes:
-        """Return what is staged and differs from the base, or from what may yet arrive there.
+    def forget(self) -> None:
+        """Forget what is staged, where all of it equals the base: it was changed back."""
+        self._dirty = _nothing()
+
+    def retry(self, resolve: Resolve) -> None:
+        """Stage what is unmerged where it can be merged with what is there by now."""
+        for (kind, key), change in self.unmerged.items():
+            try:
+                value = resolved(resolve, kind, key, (*change, self.get(kind, key))).value
+            except ConflictError:
+                continue  # `stage` or the commit that left it out has raised it
+            self.unmerged.forget(kind, key)
+            self._move({}, {**self._dirty, kind: {**self._dirty[kind], key: value}})
+
+    # Following what is committed ----------------------------------------------------------------
+
+    def advance(self, changes: Changes, updates: Collection[int] = ()) -> None:
+        """Move to the base what this process has committed.
+
+        What is still staged looks the same to the caller as before. The rest is `_move`d.
 
         Args:
-            sent: Keys of what attempts of unknown outcome have changed.
+            changes: The changes of the attempt that took effect.
+            updates: Ids of the updates that it delivered.
         """
-        changes: Changes = {}
-        for kind, dirty in self.dirty.items():
-            base, in_flight = self.base.entities[kind], sent.get(kind, ())
-            changed = {k: v for k, v in dirty.items() if v != base.get(k) or k in in_flight}
-            if changed:
-                changes[kind] = changed
-        return changes
-
-    def forget(self) -> None:
-        """Forget what is staged, where all of it is what is committed: it was changed back."""
-        self.dirty = _nothing()
-
-    def advance(self, changes: Changes) -> None:
-        """Take over what is committed now, by ourselves.
-
-        What is still staged looks the same to the caller as before. What is not is moved with care.
-        """
+        self._updates = [one for one in self._updates if one not in updates]
         gone: Changes = {
-            kind: {key: entities[key] for key in entities.keys() - self.dirty[kind].keys()}
+            kind: {key: entities[key] for key in entities.keys() - self._dirty[kind].keys()}
             for kind, entities in changes.items()
         }
-        if any(gone.values()):  # not as a rule, and to look at all that is staged takes a while
-            self._move(gone, self.dirty)
+        if any(gone.values()):  # rarely, and to go through all that is staged takes a while
+            self._move(gone, self._dirty)
         for kind, entities in changes.items():
-            base, dirty = self.base.entities[kind], self.dirty[kind]
-            _state.apply(base, entities)
-            self.dirty[kind] = {k: v for k, v in dirty.items() if v != base.get(k)}
+            self.base.apply(kind, entities)
+            base, dirty = self.base.entities[kind], self._dirty[kind]
+            self._dirty[kind] = {k: v for k, v in dirty.items() if v != base.get(k)}
 
     def rebase(self, theirs: Changes, resolve: Resolve) -> Rebased:
-        """Work out what is staged on top of what another writer has committed; change nothing."""
-        return _rebase.rebase(self.base.entities, self.dirty, theirs, resolve)
+        """Return what is staged on top of what another writer has committed.
+
+        It changes nothing: the merge of a value may raise whatever it likes.
+
+        Args:
+            theirs: Their changes since the base.
+            resolve: Merges entities that both sides changed.
+        """
+        return _rebase.rebase(self.base.entities, self._dirty, theirs, resolve)
 
     def take_over(self, theirs: Changes, rebased: Rebased) -> None:
-        """Take over what another writer has committed, and what is staged on top of it."""
-        for kind, key, ours, _ in rebased.left_out:
-            self.stuck[kind, key] = Stuck(self.base.entities[kind].get(key), ours)
+        """Move to the base what another writer has committed, and stage ours on top of it.
+
+        Args:
+            theirs: Their changes.
+            rebased: Ours, as `rebase` gave them.
+        """
+        for kind, key, ours, _ in rebased.unmerged:
+            common = self.base.entities[kind].get(key)
+            self.unmerged.note(kind, key, UnmergedChange(common, ours))
         self._move(theirs, rebased.changes)
 
     def spell_out(self, words: Sequence[str]) -> None:
-        """Have no value refer to words: those that follow are others."""
+        """Have no value refer to these words, since the heads that follow have others."""
         for kind, entities in self.base.entities.items():
-            spelled = spell_out_all({kind: {**entities}}, words)
-            _state.apply(entities, spelled[kind])
-        self.dirty = spell_out_all(self.dirty, words)
-        self.overtaken = spell_out_all(self.overtaken, words)
-        self.words = ()
-        self.stuck = {
-            entity: Stuck(*(v if v is None else spell_out(v, words) for v in change))
-            for entity, change in self.stuck.items()
-        }
+            self.base.apply(kind, spell_out_all({kind: {**entities}}, words)[kind])
+        self._dirty = spell_out_all(self._dirty, words)
+        self._overtaken.spell_out(words)
+        self.unmerged.spell_out(words)
+        self.vocabulary.forget_suggested()
 
     def _move(self, changes: Changes, dirty: Changes) -> None:
-        """Change what is committed, and what is staged; note what the caller has not seen of it."""
+        """Change the base and what is dirty, and note the entities that are overtaken by it.
+
+        Args:
+            changes: What has been committed.
+            dirty: What is staged from now on.
+        """
         touched = {
             (kind, key)
-            for part in (changes, self.dirty, dirty)
+            for part in (changes, self._dirty, dirty)
             for kind, entities in part.items()
             for key in entities
         }
         before = {entity: self.get(*entity) for entity in touched}
         for kind, entities in changes.items():
-            _state.apply(self.base.entities[kind], entities)
-        self.dirty = dirty
+            self.base.apply(kind, entities)
+        self._dirty = dirty
         for (kind, key), value in before.items():
-            now, overtaken = self.get(kind, key), self.overtaken[kind]
-            if now != value:
-                overtaken.setdefault(key, value)
-            if key in overtaken and overtaken[key] == now:
-                del overtaken[key]
+            self._overtaken.note_change(kind, key, value, self.get(kind, key))
 
 
 def overtaken_error() -> OvertakenError:
-    """Return the error for what was made from what others have changed since."""
+    """Return the error for values that were made from what others have changed since."""
     return OvertakenError(
         "Another instance has changed what an update changed here as well, since it was read. All "
         "that the update changed was taken back; process it again, on what is there now."

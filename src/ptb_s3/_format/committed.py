@@ -1,38 +1,42 @@
-"""The base: what is committed, as far as this process knows, put together from objects. Pure.
+"""Base: the committed state of a store, as far as this process knows. Pure.
 
-DESIGN's rules of reading bind here: what makes a new store, which blob a head can build on, and
-whose objects they are.
+Rule: whoever has a base may look at all of it, and only the methods of `Base` change it. Each of
+them is one event:
+
+==================================  ==============================================
+event                               method
+==================================  ==============================================
+a load opens the objects            `Base.lay_blob`, `Base.lay_differential`
+a commit of ours took effect        `Base.advance`, and `Base.apply` for its changes
+another writer's commit is taken    `Base.take_over`, and `Base.apply` for its changes
+the same head is another object     `Base.take_copy`
+a blob was written, or found        `Base.note_blob`
+an object is no base for the head   `Base.misplace`, and `Base.note_rewritten` once it is replaced
+the state is written over a loss    `Base.note_current`, `Base.continue_from`
+==================================  ==============================================
+
+The entities are not copied with each commit (there may be a million), which is why a base changes
+in place rather than being replaced by the next one.
 """
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping
+from collections.abc import Set as AbstractSet
 from types import MappingProxyType
 from typing import NamedTuple
 
-from ptb_s3._format import container, head_pages
 from ptb_s3._format import entities as _state
-from ptb_s3._format.container import HEAD, Header
-from ptb_s3._format.entities import Entities, Entries, Kind
+from ptb_s3._format.container import Header
+from ptb_s3._format.entities import Entities, EntityKey, Kind
 from ptb_s3._format.head import Head, Part, Ref
-from ptb_s3._format.key_source import KeySource, for_history
-from ptb_s3._storage.contract import Fetched
-from ptb_s3.errors import (
-    DamagedObjectError,
-    ForeignStoreError,
-    MissingObjectError,
-    NothingThereError,
-    SettingsError,
-)
 
 
 class Identity(NamedTuple):
-    """Identity of a store, which each of its objects bears.
+    """Identity of a store, which the header of each of its objects names.
 
     Attributes:
-        store: Store id.
+        store: Store id: a random UUID, drawn with the first commit.
         serializer: Id of the serializer of its values.
     """
 
@@ -41,361 +45,221 @@ class Identity(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """An object that was read: its header, and the bytes of all of it."""
+    """Header and size of an object that was read.
+
+    Attributes:
+        header: Its header, authenticated.
+        size: Bytes of the whole object.
+    """
 
     header: Header
     size: int
 
 
 class Blob(NamedTuple):
-    """A kind's newest blob that we know of.
+    """Newest blob of a kind that this process knows of.
 
     Attributes:
-        etag: What to hand back to replace it; None where another writer made it, and nobody has
-            looked yet.
-        ref: What the next head says of it.
+        etag: ETag to replace it by; None where another writer made it, and its object has not been
+            looked at since.
+        ref: Reference that the next head is to have to it.
     """
 
     etag: str | None
     ref: Ref
 
 
-@dataclass(slots=True)
 class Base:
     """Snapshot of the last commit that this process has seen.
 
-    Attributes:
-        identity: Whose it is.
-        head: The last head seen; at revision 0 in a new store.
-        etag: Its ETag; None in a new store.
-        objects: Header and size of each object, by name, as they were when they were read.
-        blobs: Current blob of each kind that has one.
-        entities: The committed state.
-        misplaced: Kinds whose current object is no base: what head names is.
+    Invariant: `entities` is the state of `head`, and any blob in `blobs` is one that `head` takes,
+    but for those of kinds in `misplaced`.
+
+    Args:
+        identity: Store and serializer.
+        head: The head; at revision 0 in a new store.
+        etag: ETag of its object; None in a new store.
+        objects: Header and size of each object that was read, by name.
+        blobs: Blob of each kind that has one.
+        entities: The state; None: empty. These very dicts are kept, and changed.
     """
 
-    identity: Identity
-    head: Head
-    etag: str | None = None
-    objects: dict[str, Stored] = field(default_factory=dict)
-    blobs: dict[Kind, Blob] = field(default_factory=dict)
-    entities: dict[Kind, Entities] = field(default_factory=lambda: {kind: {} for kind in Kind})
-    misplaced: set[Kind] = field(default_factory=set)
+    __slots__ = (
+        *("_blobs", "_entities", "_etag", "_head", "_identity", "_misplaced", "_objects", "_view"),
+    )
+
+    def __init__(
+        self,
+        identity: Identity,
+        head: Head,
+        etag: str | None = None,
+        objects: Mapping[str, Stored] | None = None,
+        *,
+        blobs: Mapping[Kind, Blob] | None = None,
+        entities: Mapping[Kind, Entities] | None = None,
+    ) -> None:
+        self._identity = identity
+        self._head = head
+        self._etag = etag
+        self._objects = dict(objects or {})
+        self._blobs = dict(blobs or {})
+        self._entities = {kind: {} for kind in Kind} if entities is None else dict(entities)
+        self._view = MappingProxyType(self._entities)  # made once: it is asked for per entity
+        self._misplaced: set[Kind] = set()
+
+    @property
+    def identity(self) -> Identity:
+        """Return the store and its serializer."""
+        return self._identity
+
+    @property
+    def head(self) -> Head:
+        """Return the last head seen, at revision 0 in a new store."""
+        return self._head
+
+    @property
+    def etag(self) -> str | None:
+        """Return the ETag that the next head is to replace, or None in a new store."""
+        return self._etag
+
+    @property
+    def objects(self) -> Mapping[str, Stored]:
+        """Return header and size of each object, by name, as of when it was read."""
+        return MappingProxyType(self._objects)
+
+    @property
+    def blobs(self) -> Mapping[Kind, Blob]:
+        """Return the newest known blob of each kind that has one."""
+        return MappingProxyType(self._blobs)
+
+    @property
+    def entities(self) -> Mapping[Kind, Entities]:
+        """Return the committed entities by kind: the base's own dicts, not to be changed."""
+        return self._view
+
+    @property
+    def misplaced(self) -> AbstractSet[Kind]:
+        """Return the kinds whose current object is no base for `head`, and is to be rewritten."""
+        return frozenset(self._misplaced)
 
     @property
     def unpublished(self) -> bool:
-        """Whether a blob was written that the head does not refer to yet."""
-        return any(blob.ref != self.head.parts[kind].ref for kind, blob in self.blobs.items())
+        """Return whether a blob was written that `head` does not refer to yet."""
+        return any(blob.ref != self._head.parts[kind].ref for kind, blob in self._blobs.items())
 
+    # Reading ------------------------------------------------------------------------------------
 
-class MovedError(Exception):
-    """Objects that were read one after another do not fit together.
-
-    Attributes:
-        fault: What it is if it stays so.
-        kind: The kind whose current blob is no base; None: it is about something else.
-        ref: The blob that head names for that kind, which is one; None: it needs none.
-        final: Whether it stays so: no commit since could have made it one.
-    """
-
-    def __init__(
-        self,
-        fault: DamagedObjectError,
-        kind: Kind | None = None,
-        ref: Ref | None = None,
-        *,
-        final: bool = False,
-    ) -> None:
-        self.fault = fault
-        self.kind = kind
-        self.ref = ref
-        self.final = final
-        super().__init__(fault)
-
-
-class Opening:
-    """A blob that is opened while it arrives.
-
-    Args:
-        kind: Whose blob it is.
-        size: Bytes that it is said to have.
-        keys: Opens it.
-        decoded: Told what is in each page. It is authentic, but not known to be all, or current,
-            before `result` has returned.
-
-    Attributes:
-        size: The same.
-    """
-
-    def __init__(
-        self,
-        kind: Kind,
-        size: int,
-        keys: KeySource,
-        decoded: Callable[[Entries], None] | None = None,
-    ) -> None:
-        self.size = size
-        self._decoded = decoded
-        self._unsealer = container.Unsealer(kind, size, keys)
-        self._decoder = _state.BlobDecoder(kind)
-        self._fault: Exception | None = None
-        self._result: tuple[Header, Entities] | None = None
-
-    def feed(self, data: bytes) -> None:
-        """Open what is complete with these further bytes. What is wrong with it, `result` says."""
-        if self._fault is None:
-            try:
-                self._unsealer.feed(data)
-                self._decode()
-            except Exception as fault:  # noqa: BLE001 - to be raised in its turn
-                self._fault = fault
-
-    def result(self, store: str) -> tuple[Header, Entities]:
-        """Authenticate the end; return what it is, if it is a blob of the given store.
-
-        Raises:
-            PersistenceError: It is not, or it cannot be opened.
-        """
-        header = self._unsealer.header
-        if header is not None and header.store != store:
-            raise ForeignStoreError(
-                f"Object {header.object!r} belongs to store {header.store}, and head to {store}. "
-                "Nothing was changed. ptb-s3 repair says what can be brought back, and does it."
-            )
-        if self._fault is not None:
-            raise self._fault
-        if self._result is None:  # it is asked again where another object did not fit
-            try:
-                header = self._unsealer.finish()
-                self._decode()
-                self._result = header, self._decoder.finish(header.entities)
-            except DamagedObjectError as fault:
-                self._fault = fault
-                raise
-        return self._result
-
-    def _decode(self) -> None:
-        for page in self._unsealer.pages():
-            entries = self._decoder.add(page)
-            if self._decoded is not None:
-                self._decoded(entries)
-
-
-class HeadOpening:
-    """A head that is opened while it arrives: garbage in its place is refused at its first bytes.
-
-    Args:
-        size: Bytes that it is said to have.
-        reader: Opens it.
-
-    Attributes:
-        size: The same.
-    """
-
-    def __init__(self, size: int, reader: Reader) -> None:
-        self.size = size
-        self._reader = reader
-        self._unsealer = container.Unsealer(HEAD, size, reader.keys)
-
-    def feed(self, data: bytes) -> None:
-        """Authenticate what is complete with these further bytes.
-
-        Raises:
-            PersistenceError: It is none, or cannot be opened. No more of it is worth reading.
-        """
-        self._unsealer.feed(data)
-
-    def result(self) -> OpenedHead:
-        """Authenticate the end, and decode it.
-
-        Raises:
-            PersistenceError: It is none, or not one that this reader takes.
-        """
-        header = self._unsealer.finish()
-        return OpenedHead(
-            header, self._reader.decode_head(header, self._unsealer.pages()), self.size
-        )
-
-
-class OpenedHead(NamedTuple):
-    """A head that was read: its header, what it says, and its bytes."""
-
-    header: Header
-    head: Head
-    size: int
-
-
-class Arrived(NamedTuple):
-    """Objects of a store that were opened while they arrived.
-
-    Attributes:
-        head: The head, if there is one.
-        blobs: The blobs, but for their ends.
-    """
-
-    head: OpenedHead | None
-    blobs: Mapping[Kind, Opening]
-
-
-NOTHING_YET = Arrived(None, MappingProxyType({}))
-
-
-@dataclass(frozen=True, slots=True)
-class Reader:
-    """Opens the objects of one bot.
-
-    Attributes:
-        keys: Opens them.
-        bot: Id of the bot whose state they must be; None: any bot's.
-        serializer: Id of the serializer that must have made the values; None: any.
-    """
-
-    keys: KeySource
-    bot: int | None = None
-    serializer: str | None = None
-
-    @property
-    def for_history(self) -> Reader:
-        """The same for versions that are not current, which more keys may open."""
-        return replace(self, keys=for_history(self.keys))
-
-    def assemble(
-        self,
-        objects: Mapping[str, Fetched | None],
-        randomness: Callable[[int], bytes],
-        arrived: Arrived = NOTHING_YET,
-    ) -> Base:
-        """Put a base together from the six objects (None: definitely not there).
+    def lay_blob(self, kind: Kind, entities: Entities, stored: Stored, blob: Blob) -> None:
+        """Begin a kind with the entities of a blob that the head takes.
 
         Args:
-            objects: The objects. A blob that was opened while it arrived has no body.
-            randomness: Returns as many random bytes as it is asked for.
-            arrived: What was opened already.
-
-        Raises:
-            MovedError: They do not fit together; read them again before believing it.
-            PersistenceError: They cannot be read.
+            kind: The kind.
+            entities: All entities of the blob; kept, and changed from now on.
+            stored: Its header and size.
+            blob: Its ETag and reference.
         """
-        fetched = objects[HEAD]
-        if fetched is None:
-            left = [str(name) for name, blob in objects.items() if blob is not None]
-            if left:
-                reason = f"it is gone, while {', '.join(left)} remain"
-                raise MovedError(MissingObjectError(HEAD, reason))
-            if self.bot is None or self.serializer is None:
-                raise no_state()
-            store = str(uuid.UUID(bytes=randomness(16), version=4))
-            return Base(Identity(store, self.serializer), Head(revision=0, commit="", bot=self.bot))
-        opened = arrived.head or OpenedHead(*self.open_head(fetched.body), len(fetched.body))
-        return self.build(opened, fetched.etag, objects, arrived)
+        self._entities[kind] = entities
+        self._objects[kind] = stored
+        self._blobs[kind] = blob
 
-    def build(
+    def lay_differential(self, kind: Kind) -> None:
+        """Lay the head's differential of a kind over its entities."""
+        overlay(self._entities[kind], self._head.parts[kind])
+
+    def misplace(self, kinds: Collection[Kind]) -> None:
+        """Note that the current objects of kinds are not the blobs that were read.
+
+        Whatever lies there has another ETag than the version that was read in its place, so the
+        next compaction looks at it first.
+        """
+        for kind in self._blobs.keys() & set(kinds):
+            self._blobs[kind] = self._blobs[kind]._replace(etag=None)
+        self._misplaced.update(kinds)
+
+    # Committing ---------------------------------------------------------------------------------
+
+    def apply(self, kind: Kind, changes: Mapping[EntityKey, bytes | None]) -> None:
+        """Lay committed changes over the entities of a kind.
+
+        None is a deletion.
+        """
+        _state.apply(self._entities[kind], changes)
+
+    def advance(self, head: Head, etag: str | None) -> None:
+        """Go on to the head that a commit of this process has made.
+
+        Args:
+            head: That head.
+            etag: ETag of the object that the next head is to replace; see `Settler.settle`.
+        """
+        self._head, self._etag = head, etag
+
+    def take_over(self, theirs: Base, blobs: Mapping[Kind, Blob]) -> None:
+        """Go on to the head that another writer has committed.
+
+        Its entities come by `apply`.
+
+        Args:
+            theirs: The base of that head.
+            blobs: The newest blobs known, theirs and ours; see `rebase.blobs_after`.
+        """
+        self._identity, self._head, self._etag = theirs.identity, theirs.head, theirs.etag
+        self._blobs = dict(blobs)
+        self._misplaced |= theirs.misplaced
+
+    def take_copy(self, etag: str) -> None:
+        """Go on from the same head where it is another object by now, such as a copy."""
+        self._etag = etag
+
+    # Blobs --------------------------------------------------------------------------------------
+
+    def note_blob(self, kind: Kind, blob: Blob) -> None:
+        """Note the blob that lies in a kind's place, unless a newer one is known by now."""
+        known = self._blobs.get(kind)  # a commit may have taken over another writer's meanwhile
+        if known is None or known.ref.revision <= blob.ref.revision:
+            self._blobs[kind] = blob
+        self.note_rewritten(kind)
+
+    def note_rewritten(self, kind: Kind) -> None:
+        """Note that the current object of a kind is a base for the head again."""
+        self._misplaced.discard(kind)
+
+    # Writing over a loss ------------------------------------------------------------------------
+
+    def note_current(
         self,
-        opened: OpenedHead,
-        etag: str,
-        blobs: Mapping[str, Fetched | None],
-        arrived: Arrived = NOTHING_YET,
-    ) -> Base:
-        """Lay an opened head over the blobs of the kinds that are given.
-
-        Raises:
-            MovedError: They do not fit together.
-        """
-        header, head, size = opened
-        base = Base(Identity(header.store, header.serializer), head, etag)
-        base.objects[HEAD] = Stored(header, size)
-        for kind, part in head.parts.items():
-            if kind in blobs:
-                self._place_blob(base, kind, part, blobs[kind], arrived.blobs.get(kind))
-                overlay(base.entities[kind], part)
-        return base
-
-    def open_head(self, body: bytes) -> tuple[Header, Head]:
-        """Open a head, of whatever revision."""
-        header, pages = container.open_sealed(HEAD, body, self.keys)
-        return header, self.decode_head(header, pages)
-
-    def opening_head(self, size: int) -> HeadOpening:
-        """Begin to open a head, which is about to arrive; see `HeadOpening`."""
-        return HeadOpening(size, self)
-
-    def decode_head(self, header: Header, pages: Iterator[bytes]) -> Head:
-        """Decode the pages of an authenticated head, and see that it is of this bot."""
-        head = head_pages.decode(
-            pages, revision=header.revision, commit=header.commit, count=header.entities
-        )
-        if header.line != head.line:
-            raise DamagedObjectError(HEAD, "its record and its header name two lines")
-        if self.bot not in (None, head.bot):
-            raise ForeignStoreError(
-                "The state in this place belongs to another bot. Give each bot a prefix of its own "
-                "(PTB_S3_PREFIX), or use the token of the bot that wrote it. Nothing was changed."
-            )
-        if self.serializer not in (None, header.serializer):
-            raise SettingsError(
-                f"The state was written with serializer {header.serializer!r}, and this one is "
-                f"{self.serializer!r}. Pass the serializer= that wrote it. Nothing was changed."
-            )
-        return head
-
-    def open(self, name: str, body: bytes) -> tuple[Header, Head | Entities]:
-        """Open any object, of whatever store and revision."""
-        if name == HEAD:
-            return self.open_head(body)
-        header, pages = container.open_sealed(name, body, self.keys)
-        return header, _state.decode_blob(Kind(name), pages, header.entities)
-
-    def open_blob(self, kind: Kind, body: bytes, store: str) -> tuple[Header, Entities]:
-        """Open a blob of the given store, of whatever revision."""
-        return self._opened(kind, body).result(store)
-
-    def opening(
-        self, kind: Kind, size: int, decoded: Callable[[Entries], None] | None = None
-    ) -> Opening:
-        """Begin to open a blob, which is about to arrive; see `Opening`."""
-        return Opening(kind, size, self.keys, decoded)
-
-    def _opened(self, kind: Kind, body: bytes) -> Opening:
-        opening = self.opening(kind, len(body))
-        opening.feed(body)
-        return opening
-
-    def _place_blob(
-        self, base: Base, kind: Kind, part: Part, fetched: Fetched | None, opening: Opening | None
+        etag: str | None,
+        blobs: Mapping[Kind, Blob],
+        objects: Mapping[str, Stored],
+        misplaced: Collection[Kind],
     ) -> None:
-        if fetched is None:
-            if part.ref is not None:
-                reason = "it is gone, while head refers to it"
-                raise MovedError(MissingObjectError(kind, reason))
-            return
-        opening = opening or self._opened(kind, fetched.body)
-        header, entities = opening.result(base.identity.store)
-        if not base.head.takes(kind, header):
-            oldest = part.ref.revision if part.ref else 1
-            reason = (
-                f"it holds revision {header.revision} of line {header.line}, and head needs one "
-                f"from {oldest} to {base.head.revision} of its own lines"
-            )
-            fault = DamagedObjectError(kind, reason)
-            if header.revision < oldest:
-                raise MovedError(fault)  # no writer's doing: a blob's revision only grows
-            within = header.revision <= base.head.revision
-            raise MovedError(fault, kind, part.ref, final=within)
-        base.objects[kind] = Stored(header, opening.size)
-        base.entities[kind] = entities
-        base.blobs[kind] = Blob(fetched.etag, ref_of(header, fetched.version_id, opening.size))
+        """Note the objects that lie there now, to be replaced by this state.
+
+        Args:
+            etag: ETag of the current head; None: there is none.
+            blobs: Current objects of all kinds: blobs that will do, and others by their ETags.
+            objects: Header and size of those that will do.
+            misplaced: Kinds whose objects will not.
+        """
+        self._etag = etag
+        self._blobs = dict(blobs)
+        self._objects.update(objects)
+        self._misplaced.update(misplaced)
+
+    def continue_from(self, head: Head) -> None:
+        """Have the next commit follow this head, of the same state but a higher revision."""
+        self._head = head
 
 
 def ref_of(header: Header, version_id: str | None, size: int) -> Ref:
-    """Return what a head says of a blob that was read."""
+    """Return the reference that a head has to a blob that was read.
+
+    Args:
+        header: The blob's header.
+        version_id: Id of its version; None in a bucket without versioning.
+        size: Bytes of the whole object.
+    """
     return Ref(header.revision, version_id, size, header.entities, header.key, header.commit)
-
-
-def no_state() -> NothingThereError:
-    """Return the error for a place where no bot has saved any state."""
-    return NothingThereError(
-        "There is no state here: no bot has saved any. Check PTB_S3_BUCKET and PTB_S3_PREFIX."
-    )
 
 
 def overlay(entities: Entities, part: Part) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from enum import StrEnum
 from types import GenericAlias
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, NamedTuple, Protocol, TypeVar, cast
 
 import msgspec
 
@@ -37,6 +37,51 @@ Entries = list[tuple[EntityKey, bytes]]
 
 # What became of entities: new bytes, or None for a deletion (a tombstone).
 Changes = dict[Kind, dict[EntityKey, bytes | None]]
+
+
+class Resolution(NamedTuple):
+    """Outcome of a merge of one entity that two sides changed.
+
+    Attributes:
+        value: Its bytes; None: it is deleted.
+        overridden: Number of changes of theirs that ours has won over.
+        contested: Whether both sides changed the same thing, and neither fields nor ``merge=``
+            settled it: also where they changed it to the same value, as two counters do.
+    """
+
+    value: bytes | None
+    overridden: int = 0
+    contested: bool = False
+
+
+class Resolve(Protocol):
+    """Merge function of entities that two sides changed, given to the engine from above.
+
+    The engine sees bytes only: values are the caller's, and so is how to merge them.
+    """
+
+    def __call__(
+        self,
+        kind: Kind,
+        key: EntityKey,
+        base: bytes | None,
+        ours: bytes | None,
+        theirs: bytes | None,
+    ) -> Resolution:
+        """Merge two values of an entity against the one that both had in common.
+
+        Args:
+            kind: The entity's kind.
+            key: Its key.
+            base: Its bytes in the common base; None: there was no entity.
+            ours: Its bytes on our side; None: deleted.
+            theirs: Its bytes on their side; None: deleted.
+
+        Raises:
+            ConflictError: They cannot be merged.
+        """
+        ...
+
 
 KEY_TYPES: Mapping[Kind, object] = {
     Kind.USER_DATA: int,

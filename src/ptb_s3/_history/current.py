@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ptb_s3._format.committed import Reader
 from ptb_s3._format.container import Header
 from ptb_s3._format.entities import Entities
 from ptb_s3._format.head import Head
+from ptb_s3._format.reader import Reader
 from ptb_s3._history.scan import NAMES, peek
 from ptb_s3._storage.contract import Fetched, Store
 from ptb_s3._storage.threads import Offload

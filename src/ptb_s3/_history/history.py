@@ -12,10 +12,11 @@ from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from ptb_s3._format.committed import Reader, overlay
+from ptb_s3._format.committed import overlay
 from ptb_s3._format.container import HEAD, Header
 from ptb_s3._format.entities import Entities, Kind
 from ptb_s3._format.head import Head, Part, Ref
+from ptb_s3._format.reader import Reader
 from ptb_s3._history.listing import by_age, is_kept, listed, read_commit, read_commits
 from ptb_s3._history.order import RESOLUTION, Commit, in_order, moments
 from ptb_s3._storage.contract import Fetched, Store, Version

@@ -15,11 +15,11 @@ from datetime import tzinfo
 from functools import partial
 from typing import NamedTuple
 
-from ptb_s3._format.committed import Reader
 from ptb_s3._format.container import HEAD, Header
 from ptb_s3._format.entities import Kind
 from ptb_s3._format.erasure import subjects
 from ptb_s3._format.head import Head
+from ptb_s3._format.reader import Reader
 from ptb_s3._history.history import restorable
 from ptb_s3._history.listing import is_kept, read_commits, require_gone
 from ptb_s3._history.object_lock import locked_until, locks

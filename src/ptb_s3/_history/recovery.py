@@ -12,11 +12,12 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ptb_s3._format.committed import Reader, overlay
+from ptb_s3._format.committed import overlay
 from ptb_s3._format.container import HEAD, Header
 from ptb_s3._format.entities import Entities, Kind
 from ptb_s3._format.erasure import Erasures
 from ptb_s3._format.head import MAX_RESTORED, Head, Part
+from ptb_s3._format.reader import Reader
 from ptb_s3._history.current import Current
 from ptb_s3._history.history import History
 from ptb_s3._history.listing import by_age, read_commits

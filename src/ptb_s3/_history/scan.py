@@ -11,10 +11,10 @@ from contextlib import aclosing
 from typing import NamedTuple
 
 from ptb_s3._format import container
-from ptb_s3._format.committed import Reader
 from ptb_s3._format.container import HEAD, Header
 from ptb_s3._format.entities import Entities, Kind
 from ptb_s3._format.head import Head
+from ptb_s3._format.reader import Reader
 from ptb_s3._history.listing import ahead, listed
 from ptb_s3._storage.contract import Fetched, Store, Version
 from ptb_s3.errors import (

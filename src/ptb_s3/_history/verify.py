@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from ptb_s3._format.committed import Base, MovedError, Reader
+from ptb_s3._format.committed import Base
 from ptb_s3._format.container import HEAD, Header
 from ptb_s3._format.entities import Kind
 from ptb_s3._format.head import Head
+from ptb_s3._format.reader import Reader, TornReadError
 from ptb_s3._history.history import restorable
 from ptb_s3._history.listing import still_listed
 from ptb_s3._history.order import put_back
@@ -153,7 +154,7 @@ async def find_put_back(store: Store, base: Base) -> list[PutBack]:
 async def _misfit(reader: Reader, objects: dict[str, Fetched | None]) -> Finding | None:
     try:
         await asyncio.to_thread(reader.assemble, objects, bytes)
-    except MovedError as moved:
+    except TornReadError as moved:
         fault = moved.fault
     except ForeignStoreError as error:
         return Finding(HEAD, None, None, error)

@@ -366,7 +366,7 @@ class GroupCommit:
             _LOGGER.error("Not saved, as is told at flush: %s", fault)
         if faults:
             raise faults[0]
-        if stuck := self.repository.stuck:
+        if stuck := self.repository.unmerged_kinds:
             raise ConflictError(
                 "Everything is saved but what could not be merged with another writer's changes, "
                 f"as the error handlers were told: of {', '.join(stuck)}. It is lost when the bot "

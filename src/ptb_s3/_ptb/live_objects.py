@@ -195,7 +195,7 @@ class LiveObjects:
             PersistenceError: That cannot be loaded either.
         """
         value = self._load(kind, key, seen)
-        self._staged.overtaken[kind][key] = seen
+        self._staged.note_seen(kind, key, seen)
         return value
 
     def _load(self, kind: Kind, key: EntityKey, data: bytes | None) -> object | None:

@@ -1,12 +1,33 @@
-"""Conditional PUT, or the nearest thing to it, on storage that has none."""
+"""Conditional PUT, or the nearest thing to it, on storage that has none.
+
+Rule: this module alone says which answers to a condition are right, which forms a condition has,
+and which two writes make two winners. The engine's probe and ptb-s3 doctor go by it.
+
+===========================================  ==============  =======================================
+condition                                    right answer    the other one means
+===========================================  ==============  =======================================
+If-Match of the ETag just read               taken           nothing can be saved; maybe the other
+                                                             form is taken (`has_other_form`)
+If-None-Match where there is no object       taken           no state can be begun
+If-Match of another ETag (`NO_ETAG`, an      refused         two writers overwrite each other
+outdated one), or where there is no object
+If-None-Match where there is an object       refused         two writers create head twice
+===========================================  ==============  =======================================
+
+A refusal is right only if the object, when it is read, is another one than the condition names. And
+it may be the refusal of a second try whose first one took effect: see `_engine.conditional_writer`.
+"""
 
 from __future__ import annotations
 
 from ptb_s3._storage.contract import PreconditionFailed, Store, Written
 from ptb_s3.errors import NoConditionalPutError
 
-# An ETag that no object has: a PUT on this condition must be refused.
-NO_ETAG = '"00000000000000000000000000000000"'
+# An ETag of the form that S3's have, and of no object: a PUT on this condition must be refused.
+NO_ETAG = f'"{"0" * 32}"'
+# Times in a row that a storage does the wrong thing, after which it is no chance: refuses a
+# condition that holds, with a read before each, or takes one that does not.
+PATIENCE = 2
 
 
 class ConditionalStore:
@@ -36,6 +57,27 @@ class ConditionalStore:
         if (found and found.etag) != if_match:
             raise PreconditionFailed(name)
         return await self._store.overwrite(name, body)
+
+
+def has_other_form(if_match: str | None, unquoted: bool) -> bool:  # noqa: FBT001 - as `form_of`
+    """Tell whether a condition that holds, and was refused, can be given in another form.
+
+    Args:
+        if_match: The condition: an ETag; None: that there is no object.
+        unquoted: Whether it was given without its quotation marks already.
+    """
+    return if_match is not None and not unquoted
+
+
+def let_two_win(winners: int, *, kept: bool) -> bool:
+    """Tell whether a storage has let two writes win that had the same condition.
+
+    Args:
+        winners: Number of them that it has acknowledged.
+        kept: Whether what lies there is what an acknowledged one wrote. If not, a write took effect
+            that was refused, or whose condition did not hold any more.
+    """
+    return winners > 1 or (winners > 0 and not kept)
 
 
 def form_of(etag: str, unquoted: bool) -> str:  # noqa: FBT001 - as `ConditionalStore.unquoted`

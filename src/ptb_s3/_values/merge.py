@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from ptb_s3._engine.rebase import Resolution
-from ptb_s3._format.entities import EntityKey, Kind
+from ptb_s3._format.entities import EntityKey, Kind, Resolution
 from ptb_s3._values.canonical_form import essence
 from ptb_s3._values.equality import alike, essence_by
 from ptb_s3._values.loading import load_all

@@ -14,9 +14,9 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 import typer
 
 from ptb_s3._engine.repository import Repository
-from ptb_s3._format.committed import Reader, no_state
 from ptb_s3._format.container import HEAD, MAX_PREAMBLE, read_header
 from ptb_s3._format.entities import EntityKey, Kind, is_key
+from ptb_s3._format.reader import Reader, no_state
 from ptb_s3._history.history import History
 from ptb_s3._keys.keyring import Keyring
 from ptb_s3._storage.s3 import S3Store

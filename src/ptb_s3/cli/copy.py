@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ptb_s3._engine.commit import Occasion
+from ptb_s3._engine.head_builder import Operation
 from ptb_s3._engine.repository import Repository
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Kind
@@ -110,7 +110,7 @@ async def _write(other: Place, source: Repository) -> Repository:
             advance(len(written), len(Kind) + 1)
 
         await repository.mend(done)
-        await repository.commit(publish=True, occasion=Occasion())
+        await repository.commit(publish=True, operation=Operation())
         done(HEAD)
     again = await other.load()
     if again.base.entities != source.base.entities:

@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from ptb_s3._format.committed import Base, Reader
+from ptb_s3._format.committed import Base
 from ptb_s3._format.entities import Kind
 from ptb_s3._format.erasure import subjects
+from ptb_s3._format.reader import Reader
 from ptb_s3._history.object_lock import locked_until
 from ptb_s3._history.prune import Plan, carry_out, plan_purge
 from ptb_s3._storage.bucket_config import Bucket, Versioning

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ptb_s3._format.committed import Reader
+from ptb_s3._format.reader import Reader
 from ptb_s3._history.object_lock import locked_until
 from ptb_s3._history.prune import Plan, carry_out, plan_prune
 from ptb_s3._history.retention import Policy

@@ -6,8 +6,9 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from ptb_s3._engine.commit import Occasion
-from ptb_s3._engine.repository import Recovery, Repository
+from ptb_s3._engine.head_builder import Operation
+from ptb_s3._engine.loading import Recovery
+from ptb_s3._engine.repository import Repository
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Kind
 from ptb_s3._history.current import Current
@@ -119,7 +120,7 @@ def begin_anew(
             raise ConflictError(
                 f"There is a state here, at revision {repository.revision}. Nothing was changed."
             )
-        await repository.commit(occasion=Occasion())
+        await repository.commit(operation=Operation())
 
     run(work)
     _output.result("Began a new, empty state, as revision 1.")
@@ -177,7 +178,7 @@ async def _commit(repository: Repository, steps: int) -> None:
             advance(len(written), steps)
 
         await repository.mend(done)
-        await repository.commit(publish=True, occasion=Occasion())
+        await repository.commit(publish=True, operation=Operation())
         done(HEAD)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, NamedTuple, cast
 
 import typer
 
-from ptb_s3._engine.commit import Occasion
+from ptb_s3._engine.head_builder import Operation
 from ptb_s3._engine.repository import Repository
 from ptb_s3._format.container import Header
 from ptb_s3._format.entities import Changes, Entities, EntityKey, Kind
@@ -91,7 +91,7 @@ def restore(
             in_steps("ptb-s3 history says whether the restore was committed."),
             undisturbed("Nothing was restored: run the same command again."),
         ):
-            await repository.commit_only(changes, Occasion() if fault else None)
+            await repository.commit_only(changes, Operation() if fault else None)
         return before, snapshot.header, changes, repository.revision
 
     before, header, changes, made = run(work)

@@ -9,9 +9,10 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from ptb_s3._format.committed import Base, Reader
+from ptb_s3._format.committed import Base
 from ptb_s3._format.container import HEAD, Changed, Header
 from ptb_s3._format.entities import Kind
+from ptb_s3._format.reader import Reader
 from ptb_s3._history.history import History, newest_store
 from ptb_s3._history.order import Commit
 from ptb_s3._history.verify import PutBack, find_put_back

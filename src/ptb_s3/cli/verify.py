@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ptb_s3._format.committed import Reader, no_state
+from ptb_s3._format.reader import Reader, no_state
 from ptb_s3._history.verify import Finding, PutBack, Report, verify_current, verify_history
 from ptb_s3.cli import _output
 from ptb_s3.cli._opened import Json, Place, moment, run

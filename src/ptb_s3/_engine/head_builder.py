@@ -1,0 +1,98 @@
+"""Heads to be committed: built on the base from what is staged, sealed, and remembered."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+from ptb_s3._engine.attempts import Attempt, Attempts
+from ptb_s3._engine.context import EngineContext
+from ptb_s3._engine.run import Run
+from ptb_s3._engine.staging import Staged
+from ptb_s3._format import head as _head
+from ptb_s3._format.entities import Changes
+from ptb_s3._format.erasure import SECRET_BYTES, Erasures
+from ptb_s3._format.head import Conditions
+
+
+class Operation(NamedTuple):
+    """Operation that a commit carries out: it commits even if nothing has changed.
+
+    Its changes were worked out on the base as it was: so where another writer was first, the commit
+    is refused rather than rebased.
+
+    Attributes:
+        restored: Restore request to record in head; None: it is no restore.
+        erased: Id of the user or chat whose erasure to record in head; None: it is none.
+    """
+
+    restored: str | None = None
+    erased: int | None = None
+
+
+class HeadBuilder:
+    """Builder of the next head.
+
+    Args:
+        context: Seals it.
+        staged: The base, and what is staged.
+        run: Gives the writer id.
+        attempts: Remembers each head as an attempt.
+    """
+
+    def __init__(
+        self, context: EngineContext, staged: Staged, run: Run, attempts: Attempts
+    ) -> None:
+        self._context = context
+        self._staged = staged
+        self._run = run
+        self._attempts = attempts
+
+    async def seal(
+        self, changes: Changes, operation: Operation | None, conditions: Conditions | None
+    ) -> tuple[Attempt, bytes]:
+        """Build, seal and remember a head that commits changes.
+
+        It is remembered until its outcome is known, even if the storage refuses it: it may have
+        been sent twice, and refused the second time alone.
+
+        Args:
+            changes: The changes, none of which the base has.
+            operation: Operation to record; None: none.
+            conditions: What the storage makes of conditional PUT, to be recorded.
+
+        Returns:
+            The attempt, and the object to send.
+
+        Raises:
+            UnreadableError: No reader would take it.
+        """
+        base, updates = self._staged.base, self._staged.updates
+        operation = operation or Operation()
+        follow = partial(
+            _head.follow,
+            base.head,
+            changes,
+            commit=self._context.sealer.new_commit(),
+            writer=self._run.writer,
+            begins_line=self._run.begins_line,
+            own=self._attempts.own,
+            refs={kind: blob.ref for kind, blob in base.blobs.items()},
+            restored=operation.restored,
+            erasures=self._erasures_with(operation.erased),
+            conditions=conditions,
+            updates=updates,
+            words=self._staged.vocabulary.suggested,
+        )
+        identity, sealer = base.identity, self._context.sealer
+        head, body = await self._context.offload(lambda: sealer.head(identity, follow()))
+        attempt = Attempt(head, changes, updates)
+        self._attempts.remember(attempt)
+        return attempt, body
+
+    def _erasures_with(self, subject: int | None) -> Erasures | None:
+        head = self._staged.base.head
+        if subject is None:
+            return head.erasures
+        erasures = head.erasures or Erasures(self._context.randomness(SECRET_BYTES), {})
+        return erasures.adding(subject, head.revision + 1)

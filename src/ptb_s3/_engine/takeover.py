@@ -1,0 +1,195 @@
+"""Takeover of another writer's head: it becomes the base, and what is staged goes on top of it.
+
+=====================================  ==========================================================
+their head, to ours                    what follows
+=====================================  ==========================================================
+follows it (same branch)               takeover: their changes since ours, and a rebase
+is an older one of our line            `HeadLostError`: it was put back, and nobody committed since
+is another of the same revision        `NoConditionalPutError`: two writers have won
+comes after an older one, on a branch  takeover of the whole state: the store was rolled back, and
+of its own                             others went on; ours of the old branch is not in it
+is of another store                    `HeadLostError`
+=====================================  ==========================================================
+"""
+
+from __future__ import annotations
+
+import logging
+
+from ptb_s3._engine import rebase as _rebase
+from ptb_s3._engine.active_writers import ActiveWriters
+from ptb_s3._engine.attempts import Attempts
+from ptb_s3._engine.context import EngineContext
+from ptb_s3._engine.head_loss import HeadLoss
+from ptb_s3._engine.merging import Merger
+from ptb_s3._engine.reading import build_base
+from ptb_s3._engine.run import Run
+from ptb_s3._engine.staging import Staged
+from ptb_s3._format.committed import Base
+from ptb_s3._format.entities import Changes, Kind
+from ptb_s3._format.head import Head
+from ptb_s3._format.openers import OpenedHead
+from ptb_s3._history.order import put_back
+from ptb_s3._storage.conditional import two_winners
+from ptb_s3._storage.contract import Fetched
+from ptb_s3.errors import ConflictError
+
+_LOGGER = logging.getLogger("ptb_s3")
+
+
+class Takeover:
+    """Follower of other writers' commits.
+
+    Args:
+        context: Store, reader and counters.
+        staged: The base, and what is staged on it.
+        run: This writer; renewed where its id or its line could be shared with another.
+        attempts: Attempts to commit, which a takeover decides.
+        merger: Puts what is staged on top.
+        others: Told of each takeover.
+        loss: Knows whether head was lost.
+    """
+
+    def __init__(
+        self,
+        context: EngineContext,
+        staged: Staged,
+        run: Run,
+        attempts: Attempts,
+        *,
+        merger: Merger,
+        others: ActiveWriters,
+        loss: HeadLoss,
+    ) -> None:
+        self._context = context
+        self._staged = staged
+        self._run = run
+        self._attempts = attempts
+        self._merger = merger
+        self._others = others
+        self._loss = loss
+
+    async def follow(
+        self, opened: OpenedHead, fetched: Fetched, *, rebase: bool, last: bool
+    ) -> None:
+        """Make another writer's commit the new base, and put what is staged on top of it.
+
+        Args:
+            opened: Their head.
+            fetched: Its object.
+            rebase: Whether to; if not, it is a conflict.
+            last: Whether objects that do not fit together are not going to be read again.
+
+        Raises:
+            TornReadError: Objects do not fit together.
+            ConflictError: We cannot go on from there.
+            NoConditionalPutError: Two writers have won with one revision.
+        """
+        head, base = opened.head, self._staged.base
+        self._note(opened, fetched)
+        if base.etag and opened.header.store != base.identity.store:
+            raise self._loss.error(f"it is of another store, {opened.header.store}")
+        descends = head.follows(base.head)
+        if not descends:
+            self._refuse_unless_gone_on(head)
+        if self._context.resolve is None or not rebase:
+            raise conflict(
+                f"the store is at revision {head.revision}, and this process has seen "
+                f"{base.head.revision}",
+                "Do it again, on what is there now.",
+            )
+        whole = _rebase.compacted(base, head) if descends else list(Kind)
+        theirs = await self._read(opened, fetched.etag, whole, last=last)
+        if descends:
+            changes = await self._context.offload(_rebase.changes_since, base, theirs, whole)
+        else:
+            self._leave_branch(head)
+            # Without a pause from here to the takeover: what is staged from now on has other words.
+            changes = _rebase.changes_since(base, theirs, whole)
+        self._take_over(theirs, changes)
+
+    def _note(self, opened: OpenedHead, fetched: Fetched) -> None:
+        """Note that another writer has committed, and whether it may be a clone of this one."""
+        if fetched.modified is not None and put_back(opened.header, fetched.modified):
+            self._run.renew()  # from behind others, maybe; see `Settler.take_copy`
+        writer, own = self._run.writer, self._attempts.own
+        if any(w.writer == writer and w.commit != own for w in opened.head.writers):
+            self._run.renew()  # a clone of this process, such as of a snapshot, goes by the same id
+        self._others.note()
+        self._context.counters.conflicts += 1
+
+    def _refuse_unless_gone_on(self, head: Head) -> None:
+        """Refuse a head that does not follow ours, unless somebody has gone on from an older one.
+
+        Raises:
+            ConflictError: It is an older one that was put back.
+            NoConditionalPutError: Two writers have won with one revision.
+        """
+        known = self._staged.base.head
+        if head.precedes(known):
+            raise self._loss.error(
+                f"it is that of revision {head.revision} again, after revision {known.revision} "
+                "was committed"
+            )
+        same_line = head.line_at(known.revision) == known.line
+        replaced = head.revision == known.revision and known.commit == self._attempts.own
+        if same_line or (replaced and not self._loss.lost):
+            raise two_winners(known.revision)
+
+    async def _read(self, opened: OpenedHead, etag: str, whole: list[Kind], *, last: bool) -> Base:
+        """Read the blobs of some kinds, and return the base of their head with these alone."""
+        blobs: dict[str, Fetched | None] = {
+            kind: await self._context.store.get(kind) for kind in whole
+        }
+        build = self._context.reader.build
+        return await build_base(
+            self._context, blobs, lambda given, _: build(opened, etag, given), last=last
+        )
+
+    def _leave_branch(self, head: Head) -> None:
+        """Go over to a branch on which others have gone on from an older head."""
+        _LOGGER.warning(
+            "The store was put back to an older state, and others have committed revision %d on "
+            "top of that: what was committed up to revision %d is not in it. Its versions are in "
+            "the bucket's history. Going on from there, with what is unsaved here on top.",
+            head.revision,
+            self._staged.base.head.revision,
+        )
+        words = self._staged.vocabulary.known
+        if head.words[: len(words)] != words:
+            self._staged.spell_out(words)
+        self._run.renew()
+
+    def _take_over(self, theirs: Base, changes: Changes) -> None:
+        """Go on to their head. Its words come first: the values to be merged refer to them."""
+        base, head, staged = self._staged.base, theirs.head, self._staged
+        with staged.vocabulary.learning(head.words):
+            on_top = self._merger.work_out(changes, head)
+        descends = head.follows(base.head)
+        base.take_over(theirs, _rebase.blobs_after(base, theirs) if descends else theirs.blobs)
+        self._attempts.decide()
+        self._loss.note_found()
+        rebased = on_top.rebased
+        self._merger.put_on_top(changes, on_top)
+        self._context.counters.merged += rebased.merged
+        self._context.counters.overridden += rebased.overridden
+        _LOGGER.debug(
+            "Took over revision %d of another writer: %d entities; merged %d, overrode %d changes",
+            head.revision,
+            sum(map(len, changes.values())),
+            rebased.merged,
+            rebased.overridden,
+        )
+
+
+def conflict(found: str, remedy: str) -> ConflictError:
+    """Return the error for a commit of another writer that we cannot go on from.
+
+    Args:
+        found: What it has committed, as a clause.
+        remedy: What to do, as a sentence.
+    """
+    return ConflictError(
+        f"Another writer has committed: {found}. Nothing was overwritten; what changed here is "
+        f"kept in memory. {remedy}"
+    )
