@@ -16,15 +16,15 @@ from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast, overload
 
 from telegram import Bot
 from telegram.ext import BasePersistence, ContextTypes, PersistenceInput
 
 from ptb_s3 import _arguments
-from ptb_s3._engine.context import Counters
 from ptb_s3._engine.loop_locks import Joined, running
 from ptb_s3._engine.repository import Repository
+from ptb_s3._engine.stats import Stats
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import BOT_DATA_KEY, MANY_ALIKE, Entities, EntityKey, Kind, counted
 from ptb_s3._format.key_source import KeySource
@@ -69,33 +69,6 @@ _Saved = Coroutine[Any, Any, None]
 CLOSE_RESERVE = 0.25
 
 _LOGGER = logging.getLogger("ptb_s3")
-
-
-class Stats(NamedTuple):
-    """What a persistence has done since it was made.
-
-    Attributes:
-        revision: The last one known to be committed; 0 before the first commit.
-        age: Seconds since the last durable commit or, before one, since the state was loaded; None
-            while it is not loaded.
-        bytes_sent: Bytes of objects that the storage took.
-        commits: Commits known to be durable.
-        compactions: Blobs written anew.
-        conflicts: Times that another writer had committed before us.
-        merged: Entities that had changed on both sides then.
-        overridden: Changes of others in them that ours have won over.
-        failures: Commits that failed for other reasons; what they held goes with a later one.
-    """
-
-    revision: int
-    age: float | None
-    bytes_sent: int
-    commits: int
-    compactions: int
-    conflicts: int
-    merged: int
-    overridden: int
-    failures: int
 
 
 class S3Persistence(BasePersistence[UD, CD, BD]):
@@ -304,7 +277,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         self._repository: Repository | None = None
         self._ahead: ValuesAhead | None = None
         self._commits: GroupCommit | None = None
-        self._counters = Counters()
+        self._counters = Stats()
         self._workers = Worker("ptb-s3-commit"), Worker("ptb-s3-blob")
         self._loading = Joined[GroupCommit]()
         # A start: PTB asks each getter once, before anything else. The next one reads anew.
@@ -420,18 +393,8 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
     @property
     def stats(self) -> Stats:
         """:class:`ptb_s3.Stats`: What this persistence has done since it was made."""
-        counters, at = self._counters, self._counters.committed_at
-        return Stats(
-            revision=self._commits.repository.revision if self._commits else 0,
-            age=None if at is None else (datetime.now(UTC) - at).total_seconds(),
-            bytes_sent=counters.bytes_sent,
-            commits=counters.commits,
-            compactions=counters.compactions,
-            conflicts=counters.conflicts,
-            merged=counters.merged,
-            overridden=counters.overridden,
-            failures=counters.failures,
-        )
+        revision = self._commits.repository.revision if self._commits else 0
+        return self._counters.snapshot(revision, datetime.now(UTC))
 
     def set_bot(self, bot: Bot) -> None:
         """Set the bot, as the application does that is built with this persistence.

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import pytest
 from telegram.ext import PersistenceInput
 
-from ptb_s3._engine.context import Counters
+from ptb_s3._engine.stats import Stats
 from ptb_s3._format.committed import Base, Reader
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import BOT_DATA_KEY, Kind
@@ -48,7 +48,7 @@ class S3TrackingPersistence(S3Persistence[Data, Data, Data]):
         [("uuid", time.time(), {"uuid4": "callback_data"})],
         {"query_id": "keyboard_id"},
     )
-    counters: ClassVar[list[Counters]] = []
+    counters: ClassVar[list[Stats]] = []
     loads: ClassVar[int] = 0
 
     def __init__(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ptb_s3._engine.rebase import Resolve
+from ptb_s3._engine.stats import Stats
 from ptb_s3._format.committed import Reader
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.sealer import Sealer
@@ -18,31 +19,6 @@ from ptb_s3.errors import DeletedStateError
 # Another writer may commit and compact between two of our reads; so often is the whole read again.
 LOAD_TRIES = 4
 LOAD_PAUSE = 0.2  # seconds, times the number of the try
-
-
-@dataclass(slots=True)
-class Counters:
-    """What happened so far in this process.
-
-    Attributes:
-        bytes_sent: Bytes of objects that the storage took.
-        commits: Commits that are known to be durable.
-        compactions: Blobs written.
-        conflicts: Times that another writer had committed before us.
-        merged: Entities that had changed on both sides then.
-        overridden: Changes of others in them that ours have won over.
-        failures: Commits that failed otherwise.
-        committed_at: When the last durable commit was made or, after a load, when it was loaded.
-    """
-
-    bytes_sent: int = 0
-    commits: int = 0
-    compactions: int = 0
-    conflicts: int = 0
-    merged: int = 0
-    overridden: int = 0
-    failures: int = 0
-    committed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +50,7 @@ class EngineContext:
     randomness: Callable[[int], bytes]
     pause: Callable[[float], Awaitable[None]]
     offload: Offload
-    counters: Counters
+    counters: Stats
     resolve: Resolve | None
     single_writer: bool
     begin_anew: str | None = None

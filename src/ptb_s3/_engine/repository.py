@@ -18,13 +18,14 @@ from typing import NamedTuple
 from ptb_s3._engine import compaction
 from ptb_s3._engine.commit import Committer, Occasion
 from ptb_s3._engine.compaction import Compactor
-from ptb_s3._engine.context import LOAD_PAUSE, LOAD_TRIES, Counters, EngineContext
+from ptb_s3._engine.context import LOAD_PAUSE, LOAD_TRIES, EngineContext
 from ptb_s3._engine.loading import Ahead, Arrivals
 from ptb_s3._engine.mending import base_of, continued, is_lost, nothing_newer, place, transplanted
 from ptb_s3._engine.rebase import Resolve
 from ptb_s3._engine.run import Run, notice_resumes
 from ptb_s3._engine.settling import build_base, fetch_head
 from ptb_s3._engine.staging import Staged
+from ptb_s3._engine.stats import Stats
 from ptb_s3._format import entities as _state
 from ptb_s3._format.committed import Arrived, Base, MovedError, Reader
 from ptb_s3._format.container import HEAD
@@ -99,13 +100,13 @@ class Repository:
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         offload: Offload = asyncio.to_thread,
         offload_blobs: Offload | None = None,
-        counters: Counters | None = None,
+        counters: Stats | None = None,
         resolve: Resolve | None = None,
         single_writer: bool = False,
         begin_anew: str | None = None,
         rewrites_lost: bool = False,
     ) -> None:
-        self.counters = counters or Counters()
+        self.counters = counters or Stats()
         conditional_store, reader = ConditionalStore(store), Reader(keys, bot, serializer)
         sealer = Sealer(keys, level=level, clock=clock, randomness=randomness)
         self._context = EngineContext(
