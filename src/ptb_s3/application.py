@@ -15,10 +15,10 @@ from telegram.ext import Application
 
 from ptb_s3._engine.loop_locks import LoopLock
 from ptb_s3._format.entities import BOT_DATA_KEY, EntityKey, Kind
-from ptb_s3._ptb.calls import SHARED
+from ptb_s3._ptb.commit_group import SHARED
 from ptb_s3._ptb.group_commit import GroupCommit
 from ptb_s3._ptb.internals import Internals, Marks, is_initialized, settled_states, will_read
-from ptb_s3._ptb.run_end import Ending, unsaved
+from ptb_s3._ptb.shutdown_sequence import Ending, unsaved
 from ptb_s3._values.callback_data import CallbackData
 from ptb_s3._values.sameness import alike
 from ptb_s3._values.saved_forms import DIVISIBLE, rebuilt, rest_of, unsaved_in

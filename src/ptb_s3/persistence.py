@@ -28,13 +28,13 @@ from ptb_s3._engine.stats import Stats
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import BOT_DATA_KEY, MANY_ALIKE, Entities, EntityKey, Kind, counted
 from ptb_s3._format.key_source import KeySource
-from ptb_s3._ptb.calls import SHARED
+from ptb_s3._ptb.commit_group import SHARED
 from ptb_s3._ptb.group_commit import GroupCommit
 from ptb_s3._ptb.internals import bot_id, can_tell, is_initialized, saving_application
 from ptb_s3._ptb.live_objects import Sync
 from ptb_s3._ptb.preload import ValuesAhead, values_ahead
-from ptb_s3._ptb.save_watch import Asked
-from ptb_s3._ptb.shutdown import Stop
+from ptb_s3._ptb.save_watchdog import Asked
+from ptb_s3._ptb.shutdown_deadline import Stop
 from ptb_s3._storage.contract import Store
 from ptb_s3._storage.s3 import S3Store
 from ptb_s3._storage.threads import Worker

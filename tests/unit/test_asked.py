@@ -13,7 +13,7 @@ from tests.integration.bots import App, persistence_of, remembering, say
 from tests.unit.deliveries import message
 from tests.unit.test_persistent_application import application
 
-from ptb_s3._ptb.save_watch import INTERVALS, Asked
+from ptb_s3._ptb.save_watchdog import INTERVALS, Asked
 from ptb_s3._storage.contract import MemoryStore
 from ptb_s3.serverless import deliver
 

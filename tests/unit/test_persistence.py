@@ -14,7 +14,7 @@ from tests.support import make_persistence, settled, state_of, update
 
 from ptb_s3 import Key, Keyring, S3Persistence
 from ptb_s3._format.entities import Kind
-from ptb_s3._ptb import background
+from ptb_s3._ptb import background_compaction
 from ptb_s3._storage.contract import Call, Fault, MemoryStore
 from ptb_s3.errors import (
     SerializationError,
@@ -376,7 +376,9 @@ def _no_blobs(call: Call) -> Fault | None:
 
 async def test_flush_writes_blobs_and_is_idempotent(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a flush what pays lies in blobs; a second flush finds nothing to do."""
-    monkeypatch.setattr(background.Blobs, "write_due", lambda _: None)  # no time for it before
+    monkeypatch.setattr(
+        background_compaction.Blobs, "write_due", lambda _: None
+    )  # no time for it before
     store = MemoryStore()
     persistence = make_persistence(store)
     await state_of(persistence)

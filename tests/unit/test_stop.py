@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from ptb_s3._ptb import shutdown
-from ptb_s3._ptb.shutdown import Stop
+from ptb_s3._ptb import shutdown_deadline
+from ptb_s3._ptb.shutdown_deadline import Stop
 
 
 class Bot:
@@ -88,7 +88,7 @@ async def test_what_is_under_way_is_bounded_by_a_stop_that_begins_meanwhile(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """PTB waits for a commit of the last interval before it shuts anything down."""
-    monkeypatch.setattr(shutdown, "LOOK", 0)
+    monkeypatch.setattr(shutdown_deadline, "LOOK", 0)
     bot = Bot()
     stop = bot.stop(seconds=0.01)
     bot.fetching = False

@@ -15,12 +15,12 @@ from typing import Any
 from ptb_s3._engine.loop_locks import running
 from ptb_s3._engine.repository import Repository
 from ptb_s3._format.entities import EntityKey, Kind, counted
-from ptb_s3._ptb.background import Blobs
-from ptb_s3._ptb.calls import Call, Group, Update, in_parts, together
-from ptb_s3._ptb.intake import Said, Staging
+from ptb_s3._ptb.background_compaction import Blobs
+from ptb_s3._ptb.change_capture import Said, Staging
+from ptb_s3._ptb.commit_group import Call, Group, Update, in_parts, together
 from ptb_s3._ptb.live_objects import LiveObjects, Poller, Sync
-from ptb_s3._ptb.save_watch import Asked
-from ptb_s3._ptb.shutdown import Stop
+from ptb_s3._ptb.save_watchdog import Asked
+from ptb_s3._ptb.shutdown_deadline import Stop
 from ptb_s3._values.saved_forms import Unsaved
 from ptb_s3._values.serializer import Serializer
 from ptb_s3.errors import ConflictError, OvertakenError, PersistenceError, StorageUnavailableError

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from ptb_s3._engine.repository import Repository
 from ptb_s3._format.entities import EntityKey, Kind
-from ptb_s3._ptb.calls import Update
+from ptb_s3._ptb.commit_group import Update
 from ptb_s3._values import serializer as _codec
 from ptb_s3._values.sameness import alike
 from ptb_s3._values.saved_forms import DIVISIBLE, Forms, Refusal, Unsaved
