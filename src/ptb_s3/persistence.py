@@ -31,7 +31,7 @@ from ptb_s3._format.key_source import KeySource
 from ptb_s3._ptb.commit_group import SHARED
 from ptb_s3._ptb.group_commit import GroupCommit
 from ptb_s3._ptb.internals import bot_id, can_tell, is_initialized, saving_application
-from ptb_s3._ptb.live_objects import Sync
+from ptb_s3._ptb.poller import Sync
 from ptb_s3._ptb.preload import ValuesAhead, values_ahead
 from ptb_s3._ptb.save_watchdog import Asked
 from ptb_s3._ptb.shutdown_deadline import Stop

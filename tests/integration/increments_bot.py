@@ -31,7 +31,7 @@ from tests.integration.bots import PREFIX, App, Context, Json, make_application,
 from tests.support import KEY, Persistence
 
 from ptb_s3 import Keyring, S3Persistence, merge_values
-from ptb_s3._ptb.live_objects import Sync
+from ptb_s3._ptb.poller import Sync
 from ptb_s3.errors import ConflictError, StorageUnavailableError
 
 SUM, RUNS = "sum", "runs"

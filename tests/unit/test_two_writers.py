@@ -28,8 +28,8 @@ from ptb_s3._engine.staging import Staged
 from ptb_s3._format.committed import Base, Identity
 from ptb_s3._format.entities import Kind
 from ptb_s3._format.head import Head
-from ptb_s3._ptb import live_objects
-from ptb_s3._ptb.live_objects import AUTO_INTERVAL, Poller
+from ptb_s3._ptb import poller
+from ptb_s3._ptb.poller import AUTO_INTERVAL, Poller
 from ptb_s3._storage.contract import Fault, MemoryStore
 from ptb_s3._values.merge import Merger
 from ptb_s3.errors import ConflictError, StorageUnavailableError
@@ -594,7 +594,7 @@ async def test_a_look_does_not_wait_for_a_silent_storage(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An update is not held up for as long as a commit may take."""
-    monkeypatch.setattr(live_objects, "PATIENCE", 0.01)
+    monkeypatch.setattr(poller, "PATIENCE", 0.01)
     store = MemoryStore()
     lookout, repository, _ = await _poller(store, 0)
 

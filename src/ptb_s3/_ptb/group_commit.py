@@ -18,7 +18,8 @@ from ptb_s3._format.entities import EntityKey, Kind, counted
 from ptb_s3._ptb.background_compaction import Blobs
 from ptb_s3._ptb.change_capture import Said, Staging
 from ptb_s3._ptb.commit_group import Call, Group, Update, in_parts, together
-from ptb_s3._ptb.live_objects import LiveObjects, Poller, Sync
+from ptb_s3._ptb.live_objects import LiveObjects
+from ptb_s3._ptb.poller import Poller, Sync
 from ptb_s3._ptb.save_watchdog import Asked
 from ptb_s3._ptb.shutdown_deadline import Stop
 from ptb_s3._values.saved_forms import Unsaved

@@ -6,12 +6,10 @@ what was last seen of it holds changes that nobody has saved yet: it is left alo
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
-from ptb_s3._engine.repository import Repository
 from ptb_s3._engine.staging import Staged
 from ptb_s3._format.entities import EntityKey, Kind
 from ptb_s3._ptb import refresh as _refresh
@@ -22,63 +20,7 @@ from ptb_s3._values.saved_forms import DIVISIBLE, Forms, Unsaved, fill
 from ptb_s3._values.serializer import Serializer
 from ptb_s3.errors import PersistenceError
 
-# "auto", seconds between two looks, or None for no look at all.
-Sync: TypeAlias = Literal["auto"] | float | None
-
-# Seconds between two looks at head, while another writer is about.
-AUTO_INTERVAL = 1.0
-# Seconds for which an update waits at most for a look, and that are let go by after a failure: a
-# storage which is silent is not to hold up every update.
-PATIENCE = 2.0
-PAUSE = 10.0
-
 _LOGGER = logging.getLogger("ptb_s3")
-
-
-class Poller:
-    """Looks for commits of other writers, as often as `sync=` says.
-
-    Args:
-        repository: Where they would be.
-        sync: How often.
-    """
-
-    def __init__(self, repository: Repository, sync: Sync) -> None:
-        self._repository = repository
-        self._sync = sync
-        self._looked: float | None = None
-        self._failed = False
-
-    def looked(self, now: float) -> None:
-        """Note that somebody else is looking at this very moment."""
-        self._looked = now
-
-    async def look(self, now: float) -> None:
-        """Take over what there is, if it is time to; a storage that does not answer is no failure.
-
-        What handlers then work with may be older than it could be. What they make of it is merged
-        when it is committed, as if they had been quicker.
-
-        Args:
-            now: Seconds on a clock that runs evenly.
-        """
-        if self._sync is None or (self._sync == "auto" and not self._repository.in_company):
-            return
-        interval = AUTO_INTERVAL if self._sync == "auto" else self._sync
-        if self._looked is not None and now - self._looked < interval:
-            return
-        self._looked = now
-        try:
-            async with asyncio.timeout(PATIENCE):
-                await self._repository.sync()
-        except (PersistenceError, TimeoutError) as error:
-            if not self._failed:  # once: as often as it is asked would fill the log
-                why = str(error) or f"The storage gave no answer within {PATIENCE} s."
-                _LOGGER.warning("Could not look for commits of other writers. %s", why)
-            self._failed = True
-            self._looked = now + PAUSE
-        else:
-            self._failed = False
 
 
 class LiveObjects:
