@@ -21,11 +21,14 @@ from weakref import WeakKeyDictionary
 
 from telegram import Update
 
-from ptb_s3._ptb.delivery import Delivery, Host, prepare
-from ptb_s3._ptb.internals import renew_lock
-from ptb_s3._ptb.transaction import App, OnConflict
+from ptb_s3._ptb.application_state import App, renew_lock
+from ptb_s3._ptb.delivery import Delivery
+from ptb_s3._ptb.flush import CLOSE_RESERVE
+from ptb_s3._ptb.host import Host, prepare
+from ptb_s3._ptb.state_loader import loader_of
+from ptb_s3._ptb.transaction import OnConflict
 from ptb_s3.errors import SettingsError, StorageUnavailableError, UpdateFormatError
-from ptb_s3.persistence import CLOSE_RESERVE, S3Persistence
+from ptb_s3.persistence import S3Persistence
 
 __all__ = ["begin", "close", "deliver"]
 
@@ -90,7 +93,7 @@ async def deliver(
     )
     try:
         async with limit, _host_of(application, persistence) as host, host.turn:
-            return await delivery.run(persistence, host)
+            return await delivery.run(loader_of(persistence), host)
     except TimeoutError:
         if not limit.expired():
             raise
@@ -108,7 +111,7 @@ async def begin(application: App) -> None:
     persistence = _persistence_of(application)
     async with _host_of(application, persistence) as host, host.turn:
         if not host.ready:
-            await prepare(application, persistence, host)
+            await prepare(application, loader_of(persistence), host)
 
 
 async def close(application: App) -> None:

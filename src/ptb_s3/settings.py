@@ -1,10 +1,11 @@
-"""Settings from the environment and ``.env``: the only reader, and writer, of ``os.environ``.
+"""Read settings from the environment and ``.env``; nothing else touches ``os.environ``.
 
 A value that cannot be used is a `SettingsError`, with one line for each fault: which variable, what
-is wrong with it, what to do. No message holds a value, since one of them is the key.
+is wrong with it, what to do. No text shows a value, since one of them is the key. Defaults and
+faults of options are those of `ptb_s3._options`, so that code and environment are checked alike.
 
-Credentials are not settings of ours: they come from the AWS chain. What ``.env`` holds of ``AWS_*``
-is put into the environment for that chain to find.
+Credentials are not settings of ours: they come from the AWS chain. ``AWS_*`` variables in ``.env``
+are put into the environment, where that chain looks for them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import os
 import traceback
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
@@ -28,8 +29,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from ptb_s3._arguments import restore_fault
 from ptb_s3._keys.keyring import Key, Keyring
+from ptb_s3._options import WANTED, AddressingStyle, OnLoss, Options, Sync, option_fault
 from ptb_s3._storage.place import prefix_fault
 from ptb_s3.errors import KeyFormatError, SettingsError
 
@@ -49,18 +50,17 @@ __all__ = [
 
 ENV_PREFIX = "PTB_S3_"
 ENV_FILE = ".env"
-ENV_FILE_ENCODING = (
-    "utf-8-sig"  # UTF-8, with the mark that Windows editors put in front of it or not
-)
+# UTF-8, with or without the byte order mark that Windows editors put in front of it.
+ENV_FILE_ENCODING = "utf-8-sig"
 
-# One identity: taking one of them from .env and another from the environment makes none that works.
+# One identity: one of them from .env and another from the environment make none that works.
 _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 _Settings = TypeVar("_Settings", bound=BaseSettings)
 
 
 class KeySettings(BaseSettings):
-    """The keys alone: enough to make or list keys, before there is a bucket."""
+    """Settings of the keys alone: enough to make or list keys, before there is a bucket."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX,
@@ -85,7 +85,7 @@ class KeySettings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _drop_empty(cls, values: dict[str, Any]) -> dict[str, Any]:
-        # Compose files and CI pass on what nobody has set as empty. Only `sync` has a use for it.
+        # Compose files and CI pass on an unset variable as empty. Only `sync` has a use for that.
         return {k: v for k, v in values.items() if k == "sync" or not _is_blank(v)}
 
     @field_validator("key")
@@ -120,7 +120,7 @@ class KeySettings(BaseSettings):
 
 
 class Settings(KeySettings):
-    """Everything that `S3Persistence.from_env` goes by. Made by `load_settings`."""
+    """Settings that `S3Persistence.from_env` takes from variables, made by `load_settings`."""
 
     bucket: str = Field(description="Bucket that the state lies in: its name alone.")
     prefix: str = Field(
@@ -133,30 +133,29 @@ class Settings(KeySettings):
     region: str | None = Field(
         default=None, description="Region of the bucket, where the AWS chain does not give it."
     )
-    addressing_style: Literal["auto", "path", "virtual"] = Field(
-        default="auto",
+    addressing_style: AddressingStyle = Field(
+        default=Options.addressing_style,
         description="Bucket in the `path` or in front of the host (`virtual`); `auto` finds out.",
     )
     update_interval: float = Field(
-        default=60,
-        gt=0,
+        default=Options.update_interval,
         allow_inf_nan=False,
         description="Seconds between commits, more than 0: what a crash may cost at most.",
     )
     compression_level: int = Field(
-        default=3, ge=1, le=19, description="Level of zstd compression, from 1 to 19."
+        default=Options.compression_level,
+        description="Level of zstd compression, from 1 to 19.",
     )
-    sync: Literal["auto"] | float | None = Field(
-        default="auto",
+    sync: Sync = Field(
+        default=Options.sync,
         description="Seconds between looks for other instances' commits; `auto`: 1, if any.",
     )
     single_writer: bool = Field(
-        default=False,
+        default=Options.single_writer,
         description="`true` vouches for a single instance: for storage without conditional PUT.",
     )
     flush_timeout: float = Field(
-        default=8,
-        gt=0,
+        default=Options.flush_timeout,
         allow_inf_nan=False,
         description="Seconds that a stop may take, all told; hosts kill 5 to 30 s after SIGTERM.",
     )
@@ -164,8 +163,8 @@ class Settings(KeySettings):
         default=None,
         description="Revision, time or version id to go back to at the next start, once.",
     )
-    on_loss: Literal["wait", "rewrite"] = Field(
-        default="wait",
+    on_loss: OnLoss = Field(
+        default=Options.on_loss,
         description="`rewrite`: a running bot writes its memory in place of what was deleted.",
     )
     begin_anew: str | None = Field(
@@ -195,12 +194,12 @@ class Settings(KeySettings):
             raise ValueError(fault)
         return prefix
 
-    @field_validator("restore")
+    @field_validator("update_interval", "compression_level", "sync", "flush_timeout", "restore")
     @classmethod
-    def _check_restore(cls, request: str | None) -> str | None:
-        if request is not None and (fault := restore_fault(request)):
+    def _check_option(cls, value: object, info: ValidationInfo) -> object:
+        if fault := option_fault(info.field_name or "", value):
             raise ValueError(fault)
-        return request
+        return value
 
     @field_validator("endpoint_url")
     @classmethod
@@ -217,15 +216,18 @@ class Settings(KeySettings):
     @classmethod
     def _parse_sync(cls, sync: object) -> object:
         text = sync.strip().lower() if isinstance(sync, str) else sync
-        if text in ("", "none"):
-            return None
-        if text in ("auto", None) or _is_duration(text):
-            return text
-        raise ValueError('is not understood. Give "auto", a number of seconds, or "none".')
+        return None if text in ("", "none") else text
+
+    def options(self) -> dict[str, Any]:
+        """Return the arguments of `S3Persistence` that these settings stand for, by name."""
+        own = set(type(self).model_fields) - set(KeySettings.model_fields)
+        given = {name: getattr(self, name) for name in own}
+        given["region_name"] = given.pop("region")
+        return {"keyring": self.keyring(), **given}
 
 
 def load_settings(env_file: str | Path | None = ENV_FILE) -> Settings:
-    """Read the settings from the environment and a file of variables; the environment wins.
+    """Read the settings from the environment and a file of variables. The environment wins.
 
     ``AWS_*`` variables that only the file has are put into ``os.environ``, where the AWS chain
     looks for them; of the three that make up credentials, all or none. Those that are empty are
@@ -397,7 +399,7 @@ def _line(fault: ErrorDetails) -> str:
     if fault["type"] == "value_error":  # one of our own validators
         error = fault["ctx"]["error"]
         return str(error) if isinstance(error, KeyFormatError) else f"{_variable(name)} {error}"
-    return f"{_variable(name)} {_WANTED.get(name, 'cannot be used as it is.')}"
+    return f"{_variable(name)} {WANTED.get(name, 'cannot be used as it is.')}"
 
 
 def _variable(name: str) -> str:
@@ -413,18 +415,13 @@ def _all_parsed(keys: Iterable[SecretStr]) -> list[Key]:
 
 
 def _written(default: object) -> str:
-    return str(default).lower() if isinstance(default, bool) else str(default or "")
+    if isinstance(default, bool):
+        return str(default).lower()
+    return f"{default:g}" if isinstance(default, float) else str(default or "")
 
 
 def _is_blank(value: object) -> bool:
     return isinstance(value, str) and not value.strip()
-
-
-def _is_duration(value: object) -> bool:
-    try:
-        return 0 <= float(value) < float("inf")  # type: ignore[arg-type] # what it cannot take is caught
-    except (TypeError, ValueError):
-        return False
 
 
 def _is_http_url(text: str) -> bool:
@@ -441,16 +438,4 @@ _MISSING = {
         "is not set. Make a key with `ptb-s3 keys new`, put it there, and keep a copy elsewhere: "
         "without it, nobody can read the state again."
     ),
-}
-
-_WANTED = {
-    "update_interval": (
-        "is not a number of seconds above 0. Give one, such as 60; at 0, "
-        "python-telegram-bot would save without a pause."
-    ),
-    "compression_level": "is not a whole number from 1 to 19. Give one, such as 3.",
-    "addressing_style": "is neither `auto`, nor `path`, nor `virtual`. Give one of them.",
-    "on_loss": "is neither `wait` nor `rewrite`. Give one of them.",
-    "single_writer": "is neither `true` nor `false`. Give one of them.",
-    "flush_timeout": "is not a number of seconds above 0. Give one, such as 8.",
 }

@@ -64,8 +64,10 @@ class S3TrackingPersistence(S3Persistence[Data, Data, Data]):
             update_interval=update_interval or _SHORTEST_INTERVAL,
             trusted=("tests.ext.test_basepersistence",),
         )
-        self._store = self._memory = MemoryStore()
-        S3TrackingPersistence.counters.append(self._counters)
+        self._loader.store = self._memory = MemoryStore()
+        self._load = self._loader.load
+        self._loader.load = self._load_seeded  # type: ignore[method-assign]  # to sow before it
+        S3TrackingPersistence.counters.append(self._loader.stats)
         self._seed = _Seed()
         if fill_data:
             self._seed.fill(self.CALLBACK_DATA)
@@ -132,24 +134,24 @@ class S3TrackingPersistence(S3Persistence[Data, Data, Data]):
     def _committed(self) -> Base:
         objects: dict[str, Fetched | None] = dict.fromkeys([HEAD, *Kind])
         objects |= {name: Fetched(body, "", None) for name, body in self._memory.current().items()}
-        reader = Reader(self._keyring, self._bot_id(), self._serializer.id)
+        reader = Reader(self._keyring, self._loader.bot_id, self._serializer.id)
         return reader.assemble(objects, os.urandom)
 
-    async def _load(self, *, start: bool = True) -> GroupCommit:
+    async def _load_seeded(self, *, start: bool = True) -> GroupCommit:
         if not self._seed.is_sown:
             self._seed.is_sown = True
             await self._sow()
         S3TrackingPersistence.loads += 1
-        return await super()._load(start=start)
+        return await self._load(start=start)
 
     async def _sow(self) -> None:
         """Commit the seed from a repository of its own, which is then thrown away."""
-        repository = (await super()._load()).repository
+        repository = (await self._load()).repository
         for kind, values in self._seed.entities().items():
             for key, value in values.items():
                 repository.stage(kind, key, serializer.dump(self._serializer, value))
         await repository.commit()
-        self._counters.commits = 0
+        self._loader.stats.commits = 0
 
     # What it counts -----------------------------------------------------------------------------
 

@@ -30,8 +30,7 @@ from telegram.ext import MessageHandler, filters
 from tests.integration.bots import PREFIX, App, Context, Json, make_application, say
 from tests.support import KEY, Persistence
 
-from ptb_s3 import Keyring, S3Persistence, merge_values
-from ptb_s3._ptb.poller import Sync
+from ptb_s3 import Keyring, S3Persistence, Sync, merge_values
 from ptb_s3.errors import ConflictError, StorageUnavailableError
 
 SUM, RUNS = "sum", "runs"

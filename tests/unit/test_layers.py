@@ -16,9 +16,10 @@ SOURCE = Path(ptb_s3.__file__).parent
 # From the rim to the core, as in DESIGN's section 11: a room imports only what stands below it.
 ROOMS = (
     ("cli",),
-    ("serverless", "application", "persistence", "settings", "_arguments"),
+    ("testing", "serverless", "application", "persistence", "settings"),
     ("_doctor",),
     ("_ptb",),
+    ("_options",),
     ("_transfer",),
     ("_values",),
     ("_engine",),
@@ -48,7 +49,7 @@ DOORS = {
 """Modules that alone import a library."""
 PURE = (
     "_format",
-    "_arguments",
+    "_options",
     "_engine.rebase",
     "_engine.staging",
     "_history.order",

@@ -1,4 +1,15 @@
-"""What PTB hands over, on its way to bytes: what of it is a change, and what can be written."""
+"""Capture changes: turn the values that PTB hands over into staged bytes, without the no-ops.
+
+PTB hands over every user who was *looked at*, and bot_data in each interval, changed or not. A
+value is a change only if its bytes differ from those that PTB has last seen of the entity, and
+three cases make that harder than one comparison:
+
+* Equal values may have different bytes: which strings are one object is part of a pickle, so a copy
+  of a fresh object need not be written as the bytes that it was loaded from (`note_unchanged`).
+* Sets have no order where their elements lead back to the set (`_is_seen`).
+* Part of a value may be refused. The rest is staged, and the refusal is reported once, and again
+  only when the refused part is another.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +19,7 @@ from typing import TypeAlias
 
 from ptb_s3._engine.repository import Repository
 from ptb_s3._format.entities import EntityKey, Kind
-from ptb_s3._ptb.commit_group import Update
+from ptb_s3._ptb.commit_group import Submission
 from ptb_s3._values import serializer as _codec
 from ptb_s3._values.sameness import alike
 from ptb_s3._values.saved_forms import DIVISIBLE, Forms, Refusal, Unsaved
@@ -16,19 +27,19 @@ from ptb_s3._values.serializer import PickleSerializer, Serializer
 from ptb_s3._values.sets import may_make_sets
 from ptb_s3.errors import OvertakenError, PersistenceError, SerializationError
 
-# Marks of what was refused and said, by entity and part.
-Said: TypeAlias = Mapping[tuple[Kind, EntityKey], dict[object, bytes]]
+Reported: TypeAlias = Mapping[tuple[Kind, EntityKey], dict[object, bytes]]
+"""Outlines of what was refused and reported, by entity and then by top-level key or part."""
 
 
-class Staging:
-    """Serialises entities and stages those that have changed.
+class ChangeCapture:
+    """Change detector between PTB's values and the repository: stages entities that have changed.
 
-    What cannot be saved is said once, and again only when the value is another.
+    A fault is that of its entity alone: all others are staged.
 
     Args:
-        repository: Where they are staged.
-        serializer: Turns values into bytes.
-        unsaved: Top-level keys that are never saved.
+        repository: Repository that changes are staged in.
+        serializer: Serializer of the values.
+        unsaved: Top-level keys that are never saved, by kind.
     """
 
     def __init__(
@@ -37,34 +48,38 @@ class Staging:
         self._repository = repository
         self._serializer = serializer
         self._forms = Forms(serializer, repository.staged.seen, unsaved)
-        # What was said of entities: marks of what was refused, by top-level key or part.
-        self._said: dict[tuple[Kind, EntityKey], dict[object, bytes]] = {}
-        # What fresh objects are written as, where those are not the bytes they were made from.
+        self._reported: dict[tuple[Kind, EntityKey], dict[object, bytes]] = {}
+        # Of entities that nobody has changed: the bytes last seen, and those that their live
+        # objects are written as, where the two differ.
         self._alike: dict[tuple[Kind, EntityKey], tuple[bytes | None, bytes]] = {}
 
     @property
-    def said(self) -> Said:
-        """What was said of entities so far, to be set again where it is to be said once more."""
-        return self._said.copy()
+    def reported(self) -> Reported:
+        """Return the refusals that were reported so far.
 
-    @said.setter
-    def said(self, said: Said) -> None:
-        self._said = dict(said)
+        To set it to an earlier value has what was refused since be reported once more, as where the
+        update that caused it is taken back.
+        """
+        return self._reported.copy()
+
+    @reported.setter
+    def reported(self, reported: Reported) -> None:
+        self._reported = dict(reported)
 
     def note_unchanged(
         self, kind: Kind, values: Mapping[EntityKey, object], *, loaded: bool = False
     ) -> None:
-        """Note what PTB's copies of objects are written as while nobody has changed them.
+        """Note the bytes that copies of these objects are written as while nobody changes them.
 
-        Those may be other bytes than the ones they were made from: which strings are one and the
-        same object, for one, is part of a pickle. So an idle bot, whose bot_data PTB sends in every
-        interval, would make a commit after each start.
+        They may differ from the bytes that the objects were made from, as the module says. Without
+        this, an idle bot, whose bot_data PTB hands over in every interval, would make a commit
+        after each start.
 
         Args:
-            kind: Whose entities they are.
-            values: The objects as they were just made, or as a type makes them for what never was.
-            loaded: Whether they were made from what was saved. What it holds of keys that are never
-                saved is to go, and so is a change.
+            kind: Kind of the entities.
+            values: Objects that were just made, or that a type makes for an entity that never was.
+            loaded: Whether they were made from saved bytes. If these hold keys that are never saved
+                by now, the keys have to go, so it is a change.
         """
         for key, value in values.items():
             seen = self._repository.staged.seen(kind, key)
@@ -74,37 +89,42 @@ class Staging:
                     continue
                 shell = value if form is None else form.value
                 data = _codec.dump(self._serializer, deepcopy(shell))
-            except Exception:  # noqa: BLE001, S112 - said by PTB's own copy, or when it is saved
+            except Exception:  # noqa: BLE001, S112 - raised again when it is copied or saved
                 continue
             if data != seen:
                 self._alike[kind, key] = seen, data
 
-    def stage(self, update: Update) -> None:
-        """Serialise and stage what a call hands over; a fault is that of its entity alone."""
-        kind, values = update.kind, update.values
-        for key in self._gone(kind, values) if update.whole else update.dropped:
+    def stage(self, submission: Submission) -> None:
+        """Serialise the values of a submission, and stage those that have changed.
+
+        Args:
+            submission: Submission of one call. Faults are added to its `faults`, one for each
+                entity or top-level key that could not be staged, and nothing is raised.
+        """
+        kind, values = submission.kind, submission.values
+        for key in self._gone(kind, values) if submission.whole else submission.dropped:
             try:
                 self._repository.staged.drop(kind, key)
                 self.forget(kind, key)
             except Exception as error:  # noqa: BLE001 - a key's own code may raise anything
-                update.faults.append(_fault(kind, key, error))
+                submission.faults.append(_fault(kind, key, error))
         for key, value in values.items():
             try:
-                self._stage_value(update, key, value)
+                self._stage_value(submission, key, value)
             except OvertakenError:
-                pass  # all is taken back, as the commit says
+                pass  # the commit takes the whole update back, and says so
             except Exception as error:  # noqa: BLE001 - see `_fault`
-                update.faults.append(_fault(kind, key, error))
+                submission.faults.append(_fault(kind, key, error))
 
     def forget(self, kind: Kind, key: EntityKey) -> None:
-        """Forget what was said of an entity that is gone."""
-        self._said.pop((kind, key), None)
+        """Forget what was reported of an entity that is gone."""
+        self._reported.pop((kind, key), None)
         self._forms.forget(kind, key)
 
-    def _stage_value(self, update: Update, key: EntityKey, value: object) -> None:
-        kind, form = update.kind, self._forms.of(update.kind, key, value)
-        if form.refusals or self._said:
-            update.faults.extend(self._unsaid(kind, key, form.refusals))
+    def _stage_value(self, submission: Submission, key: EntityKey, value: object) -> None:
+        kind, form = submission.kind, self._forms.of(submission.kind, key, value)
+        if form.refusals or self._reported:
+            submission.faults.extend(self._unreported(kind, key, form.refusals))
         data = form.data
         if data is None:
             return
@@ -115,24 +135,25 @@ class Staging:
         if not self._is_seen(kind, key, form.value, data):
             self._repository.stage(kind, key, data)
 
-    def _unsaid(
+    def _unreported(
         self, kind: Kind, key: EntityKey, refusals: Mapping[object, Refusal]
     ) -> list[SerializationError]:
-        """Return what is to be said of what cannot be saved, and note that it is."""
-        said = self._said.pop((kind, key), {})
+        """Return the errors of refusals that were not reported yet, and note that they are."""
+        reported = self._reported.pop((kind, key), {})
         if refusals:
-            self._said[kind, key] = {part: refusal.mark for part, refusal in refusals.items()}
+            self._reported[kind, key] = {part: refusal.mark for part, refusal in refusals.items()}
         return [
             refusal.fault(kind, key)
             for part, refusal in refusals.items()
-            if said.get(part) != refusal.mark
+            if reported.get(part) != refusal.mark
         ]
 
     def _is_seen(self, kind: Kind, key: EntityKey, value: object, data: bytes) -> bool:
-        """Tell whether these are but other bytes of what was seen: of sets that have no order.
+        """Tell whether these are merely other bytes of the value last seen.
 
-        As where elements lead back to the set. To write them again is no change, and each copy has
-        bytes of its own. Those of a change have another length as a rule, which costs no look.
+        As of a set whose elements lead back to it, so that it has no order to be written in: each
+        copy has bytes of its own. A change mostly alters the length, so that comparing lengths
+        saves loading the value.
         """
         seen = self._repository.staged.seen(kind, key)
         if seen is None or data == seen or len(data) != len(seen):
@@ -145,18 +166,18 @@ class Staging:
             return False
 
     def _gone(self, kind: Kind, values: Mapping[EntityKey, object]) -> list[EntityKey]:
-        """Return what is not among all values any more, and was, as far as PTB has seen."""
+        """Return the keys of entities that PTB has seen and that are not among all values now."""
         staged = self._repository.staged
-        # What others have deleted as well: if it comes back, PTB is not to be taken to have it.
+        # Including those that others have deleted: should one come back, PTB does not have it.
         known = staged.entities(kind).keys() | staged.overtaken[kind].keys()
         return [key for key in known - values.keys() if staged.seen(kind, key) is not None]
 
 
 def _fault(kind: Kind, key: EntityKey, error: Exception) -> PersistenceError:
-    """Return what to say of an entity that could not be staged, for whatever reason."""
+    """Return the error to report of an entity that could not be staged, for whatever reason."""
     if isinstance(error, SerializationError):
         return error.locate(kind.value, key)
     if isinstance(error, PersistenceError):
         return error
-    # Without the error itself: its text may quote what is in the value.
+    # Without the error itself, whose text may quote the value.
     return SerializationError(f"to stage it raised {type(error).__name__}").locate(kind.value, key)

@@ -1,4 +1,21 @@
-"""The calls that share one commit: what they hand over, and which of them says what went wrong."""
+"""Group of PTB's calls that share one commit, and the routing of what goes wrong to these calls.
+
+PTB starts all ``update_*`` calls of an interval in one iteration of the event loop and awaits each.
+A call hands over its values at once (a `Submission`), and then waits for the commit (a `Waiter`).
+Each fault is to reach a caller once, and one that is alive:
+
+=============================================  ==================================================
+fault                                          told by
+=============================================  ==================================================
+a value of a call cannot be serialised         the call that handed it over
+an entity was left out, being unmergeable      the call that handed it over, else any shared call
+the whole commit failed                        the first shared call, and every call that is not
+a fault whose caller was cancelled             any shared call, else the next group or a flush
+=============================================  ==================================================
+
+A call is *shared* if an application makes it together with others of an interval: they end up with
+the same error handlers, which are to hear of a failure once.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +29,27 @@ from typing import Any, NamedTuple
 from ptb_s3._format.entities import EntityKey, Kind
 from ptb_s3.errors import PersistenceError, SerializationError
 
-# Values that are serialised before somebody looks at the clock; each takes some 10 us.
+# Values that are serialised between two looks at the clock. Each takes some 10 us, so a part takes
+# about a quarter of `group_writer.SLICE`.
 PART = 50
 
-# Whether an application makes its calls of an interval. Where those are overridden, what calls us
-# is no method of the application's.
-SHARED: ContextVar[bool] = ContextVar("ptb_s3_shared", default=False)
+IN_APPLICATION_SAVE: ContextVar[bool] = ContextVar("ptb_s3_in_application_save", default=False)
+"""Set while an application makes the calls of an interval.
+
+Where a subclass overrides ``update_*``, the frame that calls ours is no method of the application,
+so the frame alone does not tell.
+"""
 
 
-class Update(NamedTuple):
-    """What one of PTB's calls hands over, and where the faults in it are gathered.
+class Submission(NamedTuple):
+    """Values that one of PTB's calls hands over for the next commit.
 
     Attributes:
-        kind: Whose entities they are.
-        values: What entities have become.
-        dropped: Entities that were deleted.
-        whole: Whether `values` are all there are, so that every other entity was deleted.
-        faults: What could not be saved, and why.
+        kind: Kind of all its entities.
+        values: New values by entity key.
+        dropped: Keys of the entities that were deleted.
+        whole: Whether `values` are all entities of the kind, so that every other one was deleted.
+        faults: Collects why an entity of these could not be saved.
     """
 
     kind: Kind
@@ -38,23 +59,22 @@ class Update(NamedTuple):
     faults: list[PersistenceError]
 
 
-class Call:
-    """One that waits for a commit.
+class Waiter:
+    """Call of PTB that waits for a commit, and raises what it is told.
 
     Args:
-        loop: The event loop that runs.
-        faults: Where it is gathered what of its own could not be saved, and why.
-        entities: What it has handed over: keys of a kind.
-        shared: Whether it is one of those that an application makes together. Of what befalls them
-            all, one of these tells PTB's error handlers; any other call tells its own caller.
-        many: Whether it can tell of more than one fault.
+        loop: The running event loop.
+        faults: Faults of its own submissions, shared with these.
+        entities: Keys that it has handed over, by kind.
+        shared: Whether an application makes it together with others; see the module.
+        many: Whether its caller can be told of more than one fault.
 
     Attributes:
-        done: Done when the commit is.
+        done: Future that is done when the commit is.
         faults: As above.
         shared: As above.
-        left_out: What it is to tell besides: of entities that a commit has left out, and of what
-            nobody heard.
+        left_out: Faults that it is to tell besides its own: of entities that a commit has left out,
+            and of cancelled calls.
     """
 
     __slots__ = ("_entities", "_many", "done", "faults", "left_out", "shared")
@@ -77,18 +97,18 @@ class Call:
 
     @property
     def can_tell(self) -> bool:
-        """Whether its caller is there, and can be told of one more."""
+        """Return whether its caller is alive, and can be told of one more fault."""
         return not self.done.done() and (self._many or not (self.faults or self.left_out))
 
     def take_unheard(self) -> list[PersistenceError]:
-        """Return, once, what it can tell nobody any more, since it was cancelled."""
+        """Return, once, the faults that its caller never hears of, having been cancelled."""
         unheard = [*self.faults, *self.left_out]
         self.faults.clear()
         self.left_out.clear()
         return unheard
 
     def is_free(self, _: PersistenceError) -> bool:
-        """Tell whether it may tell of what is no other call's."""
+        """Tell whether it may tell of a fault that no other call has caused."""
         return self.shared
 
     def handed_over(self, fault: PersistenceError) -> bool:
@@ -97,105 +117,124 @@ class Call:
         return any(own == kind and key in keys for own, keys in self._entities)
 
 
-class Group:
-    """The calls that share a commit, and what became of it.
+class CommitGroup:
+    """Group of calls that share a commit: what they have handed over, and its outcome.
 
-    What a call hands over is here at once, and the call itself once it begins to wait.
+    A submission is in the group at once, its waiter only once the call is awaited. A group belongs
+    to the event loop that it was made on, which may be closed before the commit begins.
 
     Attributes:
-        task: The commit.
-        updates: What was handed over, and is not staged yet.
-        faulty: Faults in what was, by update.
-        failure: Why the commit failed.
-        loop: The event loop of all of them.
+        task: Task that commits it.
+        submissions: Submissions that are not staged yet, oldest first.
+        faulty: Non-empty lists of faults, one for each call whose values could not all be staged.
+        failure: Error that made the whole commit fail.
+        loop: Event loop of all its calls.
     """
 
     def __init__(self) -> None:
         self.task: asyncio.Task[None] | None = None
         self.loop = asyncio.get_running_loop()
-        self.updates: deque[Update] = deque()
+        self.submissions: deque[Submission] = deque()
         self.faulty: list[list[PersistenceError]] = []
         self.failure: BaseException | None = None
-        self._calls: deque[Call] = deque()
+        self._waiters: deque[Waiter] = deque()
         self._told = self._ended = False
 
     @property
     def is_here(self) -> bool:
-        """Whether its loop is the one that runs."""
+        """Return whether its event loop is the running one."""
         return self.loop is asyncio.get_running_loop()
 
     @property
     def is_lost(self) -> bool:
-        """Whether its commit is not going to happen any more."""
+        """Return whether its commit will not happen any more: cancelled, or of another loop."""
         return self.loop is not asyncio.get_running_loop() or self.task is None or self.task.done()
 
     @property
     def is_over(self) -> bool:
-        """Whether its loop is closed, so that nobody is left who could go on."""
+        """Return whether its event loop is closed, so that no caller is left to resume."""
         return self.loop.is_closed()
 
     def __len__(self) -> int:
-        """How many calls wait."""
-        return len(self._calls)
+        """Return the number of calls that wait."""
+        return len(self._waiters)
 
-    async def wait(self, call: Call) -> None:
-        """Wait until the commit is done."""
+    async def wait(self, waiter: Waiter) -> None:
+        """Wait until the commit is done, well or not.
+
+        Raises:
+            CancelledError: The call was cancelled. The commit goes on.
+        """
         if not self._ended:
-            self._calls.append(call)
-            await call.done
+            self._waiters.append(waiter)
+            await waiter.done
 
     def release(self, count: int | None = None) -> None:
-        """Let so many of those go on who wait for the commit; None: all, and who is yet to come."""
+        """Resume calls that wait.
+
+        Args:
+            count: How many. None: all of them, and from now on no call waits.
+        """
         self._ended = count is None
         for _ in range(len(self) if count is None else count):
-            done = self._calls.popleft().done
-            if not done.done():  # else it was cancelled
+            done = self._waiters.popleft().done
+            if not done.done():  # else the call was cancelled
                 done.set_result(None)
 
-    def failure_for(self, call: Call) -> BaseException | None:
-        """Return why the commit failed, if this call is to say so, now that it goes on.
+    def failure_for(self, waiter: Waiter) -> BaseException | None:
+        """Return the failure of the commit if this call, which resumes now, is to raise it.
 
-        Calls that were cancelled do not go on, so the first that is alive says it for those that
-        are made together.
+        A cancelled call never asks, so the first shared call that asks is one that is alive.
         """
-        if call.shared:
+        if waiter.shared:
             told, self._told = self._told, True
             return None if told else self.failure
         return self.failure
 
     def share_out(self, faults: Iterable[PersistenceError]) -> list[PersistenceError]:
-        """Have calls tell of entities that are not saved, each of its own; return what is left."""
+        """Assign faults to calls that can tell of them.
+
+        Args:
+            faults: Faults that no call has been told of yet.
+
+        Returns:
+            Those that no call can tell of, and all if the commit failed as a whole: then each call
+            tells of that failure.
+        """
         faults = [*faults, *self._untold()]
         if self.failure is not None:
-            return faults  # that is what these calls tell
-        left = [fault for fault in faults if not self._tell(fault, Call.handed_over)]
-        return [fault for fault in left if not self._tell(fault, Call.is_free)]
+            return faults
+        left = [fault for fault in faults if not self._tell(fault, Waiter.handed_over)]
+        return [fault for fault in left if not self._tell(fault, Waiter.is_free)]
 
     def _untold(self) -> Iterator[PersistenceError]:
-        """Iterate over the faults of calls that were cancelled, or have not begun to wait.
+        """Yield the faults of calls that were cancelled, or are not awaited yet.
 
-        Of the latter, some never will: what theirs are is told twice, then, rather than never.
+        Of the latter, some never will be: their faults are told twice, then, rather than never.
         """
-        for call in self._calls:
-            if call.done.cancelled():
-                yield from call.take_unheard()
-        waiting = {id(call.faults) for call in self._calls}
+        for waiter in self._waiters:
+            if waiter.done.cancelled():
+                yield from waiter.take_unheard()
+        waiting = {id(waiter.faults) for waiter in self._waiters}
         for faults in self.faulty:
             if id(faults) not in waiting:
                 yield from faults
 
     def _tell(
-        self, fault: PersistenceError, fits: Callable[[Call, PersistenceError], bool]
+        self, fault: PersistenceError, fits: Callable[[Waiter, PersistenceError], bool]
     ) -> bool:
-        for call in self._calls:
-            if call.can_tell and fits(call, fault):
-                call.left_out.append(fault)
+        for waiter in self._waiters:
+            if waiter.can_tell and fits(waiter, fault):
+                waiter.left_out.append(fault)
                 return True
         return False
 
 
-def together(faults: Sequence[PersistenceError]) -> PersistenceError:
-    """Return one of several faults of a call, which can raise no more; it has the others."""
+def combined(faults: Sequence[PersistenceError]) -> PersistenceError:
+    """Return one of several faults of a call, with the rest in its `others`.
+
+    A call can raise but one. A `SerializationError` goes first, since its text counts the others.
+    """
     first, *others = sorted(faults, key=lambda fault: not isinstance(fault, SerializationError))
     first.others = tuple(others)
     return first
@@ -203,9 +242,15 @@ def together(faults: Sequence[PersistenceError]) -> PersistenceError:
 
 def in_parts(
     kind: Kind, values: dict[EntityKey, Any], faults: list[PersistenceError]
-) -> Iterator[Update]:
-    """Cut many values into updates that share their list of faults, and empty the dict."""
+) -> Iterator[Submission]:
+    """Cut many values into submissions of `PART` values, and empty the dictionary.
+
+    Args:
+        kind: Kind of all values.
+        values: Values by entity key. Emptied, so that each part is the only owner of its values.
+        faults: Shared by all of these submissions.
+    """
     entries = iter(values.items())
     while part := dict(islice(entries, PART)):
-        yield Update(kind, part, (), whole=False, faults=faults)
+        yield Submission(kind, part, (), whole=False, faults=faults)
     values.clear()

@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Literal, TypeAlias
 
 from ptb_s3._engine.repository import Repository
+from ptb_s3._options import Sync
 from ptb_s3.errors import PersistenceError
-
-Sync: TypeAlias = Literal["auto"] | float | None
-"""Staleness that a reader accepts: "auto", seconds between two polls, or None for no poll at all."""
 
 # Seconds between two polls with "auto", while another writer is active. A conversation that moves
 # between two instances is seldom faster than a person types.
