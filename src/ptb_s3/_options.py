@@ -61,7 +61,7 @@ WANTED: Final = {
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Options:
-    """Options of an `S3Persistence`, checked; its docstring says what each one means.
+    """Checked options of an `S3Persistence`, whose docstring explains each.
 
     Without a repr: it would show what a user has given, in an error tracker for one.
 
@@ -128,7 +128,7 @@ class Options:
 
 
 def option_fault(name: str, value: Any) -> str | None:  # noqa: ANN401 - anybody's
-    """Return what is wrong with the value of an option, as the end of a sentence; None: nothing.
+    """Return the fault of an option's value as the end of a sentence, or None.
 
     Args:
         name: Name of the option, as `Options` has it.

@@ -238,7 +238,7 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         self._note_drop(Kind.CHAT_DATA, chat_id)
 
     def _note_drop(self, kind: Kind, key: int) -> None:
-        """Stage a drop; see `staged_drops`."""
+        """Stage a drop at once, for the reason that `staged_drops` gives."""
         commits = self._commits
         if commits is not None and _overrides(self.persistence, f"drop_{kind.value}"):
             return  # that method is called with the next save, and may do something else
@@ -251,7 +251,11 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
             self._drops.take_back(self._commits)
 
     async def update_persistence(self) -> None:
-        """Hand everything that has changed to the persistence; errors go to the error handlers."""
+        """Hand all changes to the persistence, and its errors to the error handlers.
+
+        Returns when all of it is durable, with a :class:`ptb_s3.S3Persistence`. Raises nothing for
+        storage's sake.
+        """
         if self.persistence is None:
             return
         await self._save()

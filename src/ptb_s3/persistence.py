@@ -27,7 +27,7 @@ from ptb_s3._engine.stats import Stats
 from ptb_s3._format.entities import BOT_DATA_KEY, EntityKey, Kind
 from ptb_s3._format.key_source import KeySource
 from ptb_s3._options import AddressingStyle, OnLoss, Options, Sync
-from ptb_s3._ptb.application_state import saving_application
+from ptb_s3._ptb.application_state import bot_id, saving_application
 from ptb_s3._ptb.commit_group import IN_APPLICATION_SAVE
 from ptb_s3._ptb.context_type_checks import check_types, unfit_type
 from ptb_s3._ptb.flush import Flush
@@ -223,9 +223,9 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         self._shutdown = ShutdownDeadline(lambda: self.flush_timeout, self._is_shut_down)
         self._loader = StateLoader(
             options,
-            store=self._new_store(options),
+            store=_new_store(options),
             serializer=self._serializer,
-            bot=bot,
+            bot_id=self._bot_id,
             cycle=self._cycle,
             shutdown=self._shutdown,
         )
@@ -234,17 +234,6 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         )
         self._flush = Flush(self._loader, self._cycle, self._shutdown)
         self._saving_code: CodeType | None = None
-
-    def _new_store(self, options: Options) -> Store:
-        return S3Store(
-            options.bucket,
-            options.prefix,
-            endpoint_url=options.endpoint_url,
-            region_name=options.region_name,
-            addressing_style=options.addressing_style,
-            session=options.session,
-            expected_bucket_owner=options.expected_bucket_owner,
-        )
 
     def _new_serializer(self, options: Options, bot: Callable[[], Bot | None]) -> Serializer:
         serializer = options.serializer or PickleSerializer(
@@ -255,6 +244,15 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         check_types(serializer, self.store_data, self.context_types)
         this = weakref.ref(self)
         return serializer.sharing(lambda: _words_of(this()))
+
+    def _bot_id(self) -> int:
+        bot = cast("Bot | None", self.bot)
+        if bot is None:
+            raise RuntimeError(
+                "S3Persistence has no bot yet: give it to ApplicationBuilder.persistence()."
+            )
+        # PTB sets the bot when it builds the application; it learns its own id in initialize().
+        return bot_id(bot)
 
     def _is_shut_down(self) -> bool:
         return self._cycle.is_shut_down
@@ -294,7 +292,9 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
 
     @classmethod
     def from_env(cls, env_file: str | Path | None = ".env", **given: Any) -> Any:  # noqa: D417 - all are
-        """Make a persistence from the ``PTB_S3_*`` variables; the rest as in the constructor.
+        """Make a persistence from the ``PTB_S3_*`` variables and a few arguments.
+
+        The arguments are those of the constructor that no text can express.
 
         Of a subclass, it makes an object of that, whose constructor takes what this one's does.
 
@@ -411,7 +411,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
     # a commit that failed once, however many calls it makes, and anybody else for each call.
 
     def update_user_data(self, user_id: int, data: UD) -> _Saved:
-        """Save a user's data; returns when it is durable.
+        """Save a user's data, and return when it is durable.
 
         Args:
             user_id (:obj:`int`): The user.
@@ -424,7 +424,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         return self._record(Kind.USER_DATA, {user_id: data})
 
     def update_chat_data(self, chat_id: int, data: CD) -> _Saved:
-        """Save a chat's data; otherwise as :meth:`update_user_data`.
+        """Save a chat's data, otherwise as :meth:`update_user_data`.
 
         Args:
             chat_id (:obj:`int`): The chat.
@@ -433,7 +433,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         return self._record(Kind.CHAT_DATA, {chat_id: data})
 
     def update_bot_data(self, data: BD) -> _Saved:
-        """Save the bot's data; otherwise as :meth:`update_user_data`.
+        """Save the bot's data, otherwise as :meth:`update_user_data`.
 
         Args:
             data (:obj:`dict` | :attr:`telegram.ext.ContextTypes.bot_data`): The data.
@@ -441,7 +441,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         return self._record(Kind.BOT_DATA, {BOT_DATA_KEY: data})
 
     def update_callback_data(self, data: CallbackData) -> _Saved:
-        """Save the arbitrary callback data; otherwise as :meth:`update_user_data`.
+        """Save the arbitrary callback data, otherwise as :meth:`update_user_data`.
 
         Args:
             data (:obj:`tuple`): As :meth:`get_callback_data` returns it.
@@ -455,7 +455,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
     def update_conversation(
         self, name: str, key: ConversationKey, new_state: object | None
     ) -> _Saved:
-        """Save a conversation's state; otherwise as :meth:`update_user_data`.
+        """Save a conversation's state, otherwise as :meth:`update_user_data`.
 
         Args:
             name (:obj:`str`): The handler's name.
@@ -468,7 +468,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         return self._record(Kind.CONVERSATIONS, {entity: new_state})
 
     def drop_user_data(self, user_id: int) -> _Saved:
-        """Delete a user's data; returns when that is durable.
+        """Delete a user's data, and return when that is durable.
 
         Args:
             user_id (:obj:`int`): The user.
@@ -476,7 +476,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         return self._record(Kind.USER_DATA, {}, dropped=[user_id])
 
     def drop_chat_data(self, chat_id: int) -> _Saved:
-        """Delete a chat's data; returns when that is durable.
+        """Delete a chat's data, and return when that is durable.
 
         Args:
             chat_id (:obj:`int`): The chat.
@@ -498,7 +498,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         await self._refresh(Kind.USER_DATA, user_id, user_data, self.context_types.user_data)
 
     async def refresh_chat_data(self, chat_id: int, chat_data: CD) -> None:
-        """Bring in changes to a chat's data; see :meth:`refresh_user_data`.
+        """Bring in changes to a chat's data, as :meth:`refresh_user_data`.
 
         Args:
             chat_id (:obj:`int`): The chat.
@@ -507,7 +507,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         await self._refresh(Kind.CHAT_DATA, chat_id, chat_data, self.context_types.chat_data)
 
     async def refresh_bot_data(self, bot_data: BD) -> None:
-        """Bring in changes to the bot's data; see :meth:`refresh_user_data`.
+        """Bring in changes to the bot's data, as :meth:`refresh_user_data`.
 
         Args:
             bot_data (:obj:`dict` | :attr:`telegram.ext.ContextTypes.bot_data`): The live data.
@@ -528,7 +528,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         await (await self._opened()).catch_up()
 
     async def commit(self) -> None:
-        """Commit what PTB has handed over and is not durable; return when it is.
+        """Commit what PTB has handed over, and return when it is durable.
 
         Changes to live objects are handed over by ``await application.update_persistence()``.
 
@@ -583,7 +583,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         *,
         whole: bool = False,
     ) -> _Saved:
-        """Hand changes over; return a coroutine that waits until they are durable."""
+        """Hand changes over, and return a coroutine that waits until they are durable."""
         # PTB makes thousands of these calls in one iteration of the loop, so each has to be short.
         commits, caller = self._loader.commits, sys._getframe(2)  # noqa: SLF001 - as above
         shared = caller.f_code is self._saving_code or self._is_of_application(caller)
@@ -623,6 +623,18 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             self._commits.note_update()
             await self._commits.look()
             self._commits.refresh(kind, key, live, pristine)
+
+
+def _new_store(options: Options) -> Store:
+    return S3Store(
+        options.bucket,
+        options.prefix,
+        endpoint_url=options.endpoint_url,
+        region_name=options.region_name,
+        addressing_style=options.addressing_style,
+        session=options.session,
+        expected_bucket_owner=options.expected_bucket_owner,
+    )
 
 
 def _show_options() -> None:

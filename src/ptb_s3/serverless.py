@@ -147,7 +147,7 @@ async def close(application: App) -> None:
 
 @asynccontextmanager
 async def _host_of(application: App, persistence: _Persistence) -> AsyncIterator[Host]:
-    """Give what there is to know; leave behind what belongs to a loop that may be closed."""
+    """Enter the host of an application, with its connections on the running loop."""
     host, loop = _hosts.setdefault(persistence, Host()), asyncio.get_running_loop()
     while not host.enter(loop):  # noqa: ASYNC110 - an event is of one loop
         await asyncio.sleep(LOOK)

@@ -1,4 +1,6 @@
-"""Read settings from the environment and ``.env``; nothing else touches ``os.environ``.
+"""Read settings from the environment and ``.env``.
+
+No other module reads or writes ``os.environ``.
 
 A value that cannot be used is a `SettingsError`, with one line for each fault: which variable, what
 is wrong with it, what to do. No text shows a value, since one of them is the key. Defaults and

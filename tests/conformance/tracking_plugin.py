@@ -134,7 +134,7 @@ class S3TrackingPersistence(S3Persistence[Data, Data, Data]):
     def _committed(self) -> Base:
         objects: dict[str, Fetched | None] = dict.fromkeys([HEAD, *Kind])
         objects |= {name: Fetched(body, "", None) for name, body in self._memory.current().items()}
-        reader = Reader(self._keyring, self._loader.bot_id, self._serializer.id)
+        reader = Reader(self._keyring, self._bot_id(), self._serializer.id)
         return reader.assemble(objects, os.urandom)
 
     async def _load_seeded(self, *, start: bool = True) -> GroupCommit:

@@ -139,7 +139,7 @@ async def test_a_getter_works_before_the_bot_is_initialised() -> None:
     await add(writer, "b")
     await app.initialize()
     assert app.user_data == {7: {"a": 1, "b": 1}}
-    assert persistence_of(app)._loader.bot_id == app.bot.id
+    assert persistence_of(app)._bot_id() == app.bot.id
 
 
 async def test_a_token_that_is_none_is_no_id() -> None:

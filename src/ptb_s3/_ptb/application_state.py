@@ -89,7 +89,7 @@ def bot_id(bot: Bot) -> int:
 
 
 def saving_application(frame: FrameType) -> App | None:
-    """Return the application whose method runs in a frame; None if it is no application's.
+    """Return the application whose method runs in a frame, or None.
 
     PTB makes all calls of an interval in one method of `Application`, and passes the application
     to none of them.

@@ -71,7 +71,10 @@ def settle(states: Conversation, key: Any) -> object:  # noqa: ANN401 - a conver
 
 
 def set_state(states: Conversation, key: Any, state: object | None) -> None:  # noqa: ANN401 - a conversation's key
-    """Set the state of a conversation without marking it to be saved; None or `END` ends it."""
+    """Set the state of a conversation without marking it to be saved.
+
+    None and `END` end it.
+    """
     if state is None or state == ConversationHandler.END:
         states.data.pop(key, None)
     else:
@@ -95,7 +98,7 @@ def _is_over(step: PendingState) -> bool:
 
 
 def _outcome(step: PendingState) -> object | None:
-    """Return the state that a step which is over leads to; None if the conversation has ended."""
+    """Return the state that a finished step leads to, or None if the conversation ends."""
     whole = step.done() and not step.task.cancelled()
     state = step.resolve() if whole and step.task.exception() is None else step.old_state
     return None if state == ConversationHandler.END else state

@@ -38,7 +38,7 @@ CopyFailures: TypeAlias = Mapping[tuple[Kind, EntityKey], CopyFailure]
 
 
 class Copies:
-    """Copier of one save's values; what it cannot copy is marked for the next save.
+    """Copier of one save's values, which marks for the next save those that it cannot copy.
 
     Args:
         failed_before: Failures of the last save, which were reported then.
@@ -67,7 +67,7 @@ class Copies:
         self._report = report
 
     def of(self, kind: Kind, items: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
-        """Return copies of values, by key; without those that cannot be copied at all.
+        """Return copies, by key, of the values that can be copied at least in part.
 
         Args:
             kind: Kind of the values.
@@ -135,7 +135,11 @@ class Copies:
 
 
 def _buttons(data: CallbackData) -> tuple[CallbackData, frozenset[Any]]:
-    """Copy callback data keyboard by keyboard; return also the ids of those with placeholders."""
+    """Copy callback data keyboard by keyboard.
+
+    Returns:
+        The copy, and the ids of the keyboards that have placeholders.
+    """
     keyboards, queries = data
     copied, failed = [], set()
     for uuid, time, buttons in keyboards:
@@ -177,7 +181,7 @@ def _copied_but(
 
 
 def _placeholder(value: dict[Any, Any], key: Any) -> Uncopied | None:  # noqa: ANN401 - a dictionary's
-    """Return a placeholder for a value that cannot be copied; None if it can be, or is absent."""
+    """Return a placeholder for a value that cannot be copied, or None."""
     try:
         deepcopy(dict.get(value, key))
     except Exception as error:  # noqa: BLE001 - objects' own code may raise anything

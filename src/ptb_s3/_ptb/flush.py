@@ -68,7 +68,7 @@ class Flush:
 
 
 async def _close_by(deadline: float, close: Callable[[], Awaitable[None]]) -> None:
-    """Close connections; those that do not close in time are left to the process's end."""
+    """Close connections until a deadline, and leave the rest to the process's end."""
     earliest = asyncio.get_running_loop().time() + CLOSE_RESERVE
     try:
         async with asyncio.timeout_at(max(deadline, earliest)):

@@ -116,7 +116,7 @@ class GroupCommit:
     def refresh(
         self, kind: Kind, key: EntityKey, live: object, pristine: Callable[[], object]
     ) -> None:
-        """Bring a live object up to date with its entity; see `LiveObjects.refresh`."""
+        """Bring a live object up to date with its entity, as `LiveObjects.refresh`."""
         overtaken = self.repository.staged.overtaken[kind]
         if key in overtaken:
             self.objects.refresh(kind, key, live, pristine)
@@ -136,12 +136,12 @@ class GroupCommit:
     def note_unchanged(
         self, kind: Kind, values: Mapping[EntityKey, object], *, loaded: bool = False
     ) -> None:
-        """Note the bytes of objects that nobody has changed; see `ChangeCapture`."""
+        """Note the bytes of unchanged objects, as `ChangeCapture.note_unchanged`."""
         self._capture.note_unchanged(kind, values, loaded=loaded)
 
     @property
     def reported(self) -> Reported:
-        """Return the refusals that were reported; see `ChangeCapture.reported`."""
+        """Return the refusals that were reported, as `ChangeCapture.reported`."""
         return self._capture.reported
 
     @reported.setter
@@ -205,7 +205,7 @@ class GroupCommit:
     def record_many(
         self, kind: Kind, values: dict[EntityKey, Any], heard: list[Exception] | None = None
     ) -> Coroutine[Any, Any, list[PersistenceError]]:
-        """Hand over many changed entities in one call; otherwise as `record`.
+        """Hand over many changed entities in one call, otherwise as `record`.
 
         Args:
             kind: Kind of all these entities.
@@ -238,7 +238,7 @@ class GroupCommit:
         return faults
 
     async def _outcome(self, group: CommitGroup, waiter: Waiter) -> BaseException | None:
-        """Wait for the commit; return its failure if this call is to raise it."""
+        """Wait for the commit, and return its failure if this call is to raise it."""
         try:
             await group.wait(waiter)
         except asyncio.CancelledError:
@@ -352,7 +352,7 @@ class GroupCommit:
         self._raise_left_out()
 
     async def _too_late(self, seconds: float) -> StorageUnavailableError:
-        """Cancel what hangs, since the client is closed next; return the error to raise."""
+        """Cancel what hangs, since the client is closed next, and return the error to raise."""
         self.compaction.cancel()
         committing = self._under_way()
         for task in committing:

@@ -121,7 +121,7 @@ class GroupWriter:
             group.faulty.append(submission.faults)
 
     def _explained(self, failure: BaseException) -> BaseException | None:
-        """Return the error that the calls of a group raise; None: they raise none.
+        """Return the error that the calls of a group raise, or None.
 
         * An update that was overtaken is processed again by whoever asked for the transaction.
         * PTB drops a `CancelledError` without a word; its error handlers should hear of this one.

@@ -44,7 +44,7 @@ class Host:
         self.unsavable: set[Entity] = set()
 
     def enter(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """Begin a call; return whether it may go on.
+        """Begin a call, and return whether it may go on.
 
         It may not while another thread is in the middle of one, on a loop that runs.
 
@@ -74,7 +74,7 @@ class Host:
 
 
 async def prepare(application: App, loader: StateLoader, host: Host) -> GroupCommit:
-    """Initialise the application, or bring its state up to date; save what is no update's.
+    """Initialise an application or bring its state up to date, and save what is no update's.
 
     Args:
         application: Application that is to process an update.

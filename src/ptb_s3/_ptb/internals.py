@@ -136,7 +136,7 @@ class Internals:
         return persistence is not None and bool(getattr(persistence.store_data, kind))
 
     def settle(self) -> None:
-        """Settle the steps of marked conversations that are over; see `conversation_states`."""
+        """Settle the finished steps of marked conversations, as `conversation_states` explains."""
         for name, keys in self.marks().conversations.items():
             for key in keys:
                 settle(self.conversations[name], key)
@@ -162,7 +162,10 @@ class Internals:
             cache.load_persistence_data(data)
 
     def put_state(self, name: str, key: Any, state: object | None) -> None:  # noqa: ANN401 - a conversation's key
-        """Set the live state of a conversation, if its handler is registered; None ends it."""
+        """Set the live state of a conversation, if its handler is registered.
+
+        None ends the conversation.
+        """
         if (states := self.conversations.get(name)) is not None:
             set_state(states, key, state)
 

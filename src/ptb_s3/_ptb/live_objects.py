@@ -35,7 +35,7 @@ _LOGGER = logging.getLogger("ptb_s3")
 
 
 class LiveObjects:
-    """View of PTB's live objects against the staged state; see the module for its terms.
+    """View of PTB's live objects against the staged state, in the terms of the module.
 
     Args:
         staged: Staged state: what there is *now*, and what of it has been *seen*.
@@ -71,7 +71,7 @@ class LiveObjects:
         return self._staged.get(kind, key) is not None
 
     def seen(self, kind: Kind, key: EntityKey) -> bytes | None:
-        """Return the bytes of an entity as it was last seen; None if it did not exist then."""
+        """Return the bytes of an entity as it was last seen, or None if it did not exist."""
         return self._staged.seen(kind, key)
 
     def unseen(self, kind: Kind, key: EntityKey) -> bool:
@@ -94,7 +94,11 @@ class LiveObjects:
         return self._same(kind, key, live, pristine) is True
 
     def changed(self, kind: Kind, key: EntityKey, live: object, pristine: object) -> bool:
-        """Tell whether a live object holds changes that can be saved; arguments as `untouched`."""
+        """Tell whether a live object holds changes that can be saved.
+
+        Takes the arguments of `untouched`, and is no opposite of it: both are false for an object
+        of which nothing can be saved.
+        """
         return self._same(kind, key, live, pristine) is False
 
     def _same(self, kind: Kind, key: EntityKey, live: object, pristine: object) -> bool | None:
@@ -141,7 +145,7 @@ class LiveObjects:
         return value
 
     def fetch_all(self, kind: Kind) -> dict[EntityKey, object]:
-        """Load all entities of a kind as they are now, by key; otherwise as `fetch`."""
+        """Load all entities of a kind as they are now, by key, otherwise as `fetch`."""
         values = _codec.load_all(self._serializer, kind, self._staged.entities(kind).items())
         self._staged.catch_up(kind)
         return values

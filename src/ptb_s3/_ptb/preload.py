@@ -71,7 +71,7 @@ class _CollectorPause:
 
 
 class Preload:
-    """Cache of values that were unpickled before the load was complete; each is taken once.
+    """Cache of values that were unpickled before the load was complete, each taken once.
 
     Implements `ptb_s3._engine.loading.Ahead`.
 
@@ -94,7 +94,7 @@ class Preload:
         self._sources: dict[Kind, dict[EntityKey, bytes]] = {}
 
     def begin(self, words: tuple[str, ...]) -> None:
-        """Begin anew, with the words of the head that has arrived; see `Ahead.begin`."""
+        """Begin anew with the words of the head that has arrived, as `Ahead.begin`."""
         self._arrived()
         if isinstance(self._serializer, PickleSerializer):
             self._serializer = self._serializer.sharing(lambda: words)
@@ -102,7 +102,7 @@ class Preload:
         self._sources = {kind: {} for kind in self._kinds}
 
     def make(self, kind: Kind, entries: Entries) -> None:
-        """Unpickle entities that have arrived; see `Ahead.make`.
+        """Unpickle entities that have arrived, as `Ahead.make`.
 
         If one of them does not load, none of these entities is kept: the getter that asks for them
         loads them again, and raises the error.

@@ -60,7 +60,7 @@ class Refusal(NamedTuple):
 
 
 def become(live: Any, fresh: Any, essence: Essence = essence) -> None:  # noqa: ANN401 - objects are anybody's
-    """Change an object in place to the value of a fresh one; parts that are the same stay.
+    """Change an object in place to the value of a fresh one, keeping parts that are the same.
 
     Args:
         live: Object to change.

@@ -47,7 +47,7 @@ class ShutdownDeadline:
 
     @property
     def application(self) -> _App | None:
-        """Return the application that saves; None while none is known."""
+        """Return the application that saves, or None while none is known."""
         return None if self._application is None else self._application()
 
     @application.setter
@@ -56,7 +56,7 @@ class ShutdownDeadline:
             self._application, self._ran = weakref.ref(application), False
 
     def check(self, *, begins: bool = False) -> float | None:
-        """Return the deadline, on the loop's clock; None while no shutdown is under way.
+        """Return the deadline on the loop's clock, or None while no shutdown is under way.
 
         The first check that finds a shutdown begins its time.
 

@@ -16,7 +16,7 @@ BROKEN_OFF = 1
 
 
 class ShutdownSequence:
-    """State machine of one bot's end: running, saving, stopping; broken off by a second signal.
+    """State machine of one bot's end: running, saving, stopping, or broken off.
 
     Args:
         save: Saves everything; does not raise.

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Protocol
 
-from telegram import Bot
 from telegram.ext import PersistenceInput
 
 from ptb_s3._engine.loop_locks import Joined
@@ -20,7 +19,6 @@ from ptb_s3._engine.stats import Stats
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import MANY_ALIKE, counted
 from ptb_s3._options import Options
-from ptb_s3._ptb.application_state import bot_id
 from ptb_s3._ptb.group_commit import GroupCommit
 from ptb_s3._ptb.preload import Preload, preloading
 from ptb_s3._ptb.save_watchdog import SaveWatchdog
@@ -61,7 +59,7 @@ class StateLoader:
         options: Options of the persistence.
         store: Store that the state lies in.
         serializer: Serializer of its values.
-        bot: Returns the bot; None while none is set.
+        bot_id: Returns the bot's id, which the state is bound to.
         cycle: Says whether a start has to read anew.
         shutdown: Bounds commits while the bot is being stopped.
 
@@ -80,7 +78,7 @@ class StateLoader:
         *,
         store: Store,
         serializer: Serializer,
-        bot: Callable[[], Bot | None],
+        bot_id: Callable[[], int],
         cycle: StartCycle,
         shutdown: ShutdownDeadline,
     ) -> None:
@@ -92,7 +90,7 @@ class StateLoader:
         self.workers = Worker("ptb-s3-commit"), Worker("ptb-s3-blob")
         self._options = options
         self._serializer = serializer
-        self._bot = bot
+        self._bot_id = bot_id
         self._cycle = cycle
         self._shutdown = shutdown
         self._watchdog = SaveWatchdog(options.update_interval)
@@ -106,23 +104,8 @@ class StateLoader:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """Return the words of the store; none before it is loaded."""
+        """Return the words of the store, of which there are none before it is loaded."""
         return self.repository.words if self.repository else ()
-
-    @property
-    def bot_id(self) -> int:
-        """Return the bot's id.
-
-        Raises:
-            RuntimeError: The persistence has no bot yet.
-        """
-        bot = self._bot()
-        if bot is None:
-            raise RuntimeError(
-                "S3Persistence has no bot yet: give it to ApplicationBuilder.persistence()."
-            )
-        # PTB sets the bot when it builds the application; it learns its own id in initialize().
-        return bot_id(bot)
 
     async def opened(self) -> GroupCommit:
         """Return the group commit, loaded. After a flush, it goes on from what is in memory.
@@ -177,7 +160,7 @@ class StateLoader:
         return self.commits
 
     async def _load_preloading(self, repository: Repository, *, start: bool) -> Preload | None:
-        """Load the state and, at a start, make values of it while it arrives; return these."""
+        """Load the state and, at a start, return values made while it arrives."""
         stores = self._options.store_data or PersistenceInput()
         wanted = [kind for kind in MANY_ALIKE if getattr(stores, kind)]
         with preloading(self._serializer, wanted) if start else nullcontext() as preload:
@@ -238,7 +221,7 @@ class StateLoader:
         return Repository(
             self.store,
             options.keyring,
-            bot=self.bot_id,
+            bot=self._bot_id(),
             serializer=self._serializer.id,
             level=options.compression_level,
             counters=self.stats,

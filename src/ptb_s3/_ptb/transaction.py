@@ -44,7 +44,7 @@ class StagesDrops(Protocol):
 
 
 def entity_of(fault: PersistenceError) -> Entity:
-    """Return the kind and the key that a fault is about; both None if it is about no one entity."""
+    """Return the kind and key of the entity that a fault is about, each None if there is none."""
     return getattr(fault, "kind", None), getattr(fault, "key", None)
 
 

@@ -29,7 +29,10 @@ def has_unsaved(internals: Internals, commits: GroupCommit) -> bool:
 
 
 def describe_unsaved(internals: Internals, commits: GroupCommit) -> str:
-    """Return how many entities of each kind have unsaved changes, as text; empty if none has.
+    """Describe how many entities of each kind have unsaved changes.
+
+    Returns:
+        Text for a log, with no ids in it. Empty if nothing is unsaved.
 
     Args:
         internals: Application that is looked at.
