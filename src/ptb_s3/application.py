@@ -180,10 +180,10 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         """Bring in what other instances have committed, then do as `Application.process_update`."""
         commits = self._commits
         if commits is not None:
-            await commits.look()
+            await commits.peers.look()
             if self.persistence and self.persistence.store_data.bot_data:
                 pristine = self.context_types.bot_data
-                commits.refresh(Kind.BOT_DATA, BOT_DATA_KEY, self.bot_data, pristine)
+                commits.peers.refresh(Kind.BOT_DATA, BOT_DATA_KEY, self.bot_data, pristine)
             bring_in(self._internals, commits.objects)
         await super().process_update(update)
 

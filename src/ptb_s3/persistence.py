@@ -525,7 +525,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         Raises:
             PersistenceError: It cannot be read or, with what is unsaved here, merged.
         """
-        await (await self._opened()).catch_up()
+        await (await self._opened()).peers.catch_up()
 
     async def commit(self) -> None:
         """Commit what PTB has handed over, and return when it is durable.
@@ -621,8 +621,8 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
     ) -> None:
         if self._commits is not None:
             self._commits.note_update()
-            await self._commits.look()
-            self._commits.refresh(kind, key, live, pristine)
+            await self._commits.peers.look()
+            self._commits.peers.refresh(kind, key, live, pristine)
 
 
 def _new_store(options: Options) -> Store:

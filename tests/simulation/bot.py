@@ -120,12 +120,12 @@ class Bot:
         if not self._mended:
             return
         commits = await self.persistence._opened()
-        await commits.look()
+        await commits.peers.look()
         self._bring_in(commits)
 
     def _bring_in(self, commits: Any) -> None:
         types: Any = self.persistence.context_types
-        commits.refresh(Kind.BOT_DATA, 0, self._bot_data, types.bot_data)
+        commits.peers.refresh(Kind.BOT_DATA, 0, self._bot_data, types.bot_data)
         cache = SimpleNamespace(load_persistence_data=self._load_keyboards)
         application: Any = SimpleNamespace(
             _user_data=self._live["user_data"],
@@ -496,7 +496,7 @@ class Bot:
         if not (await self.save() and await self.flush()):
             return False
         commits = await self.persistence._opened()
-        await commits.catch_up()
+        await commits.peers.catch_up()
         for kind in ("user_data", "chat_data"):
             for key, data in list(self._live[kind].items()):
                 await getattr(self.persistence, f"refresh_{kind}")(key, data)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 from ptb_s3._engine.loop_locks import running
@@ -29,7 +29,7 @@ from ptb_s3._ptb.commit_group import CommitGroup, Submission, Waiter, combined, 
 from ptb_s3._ptb.commit_report import CommitReport
 from ptb_s3._ptb.group_writer import GroupWriter
 from ptb_s3._ptb.live_objects import LiveObjects
-from ptb_s3._ptb.poller import Poller
+from ptb_s3._ptb.peers import Peers
 from ptb_s3._ptb.save_watchdog import SaveWatchdog
 from ptb_s3._ptb.shutdown_deadline import ShutdownDeadline
 from ptb_s3._values.saved_forms import Unsaved
@@ -59,6 +59,7 @@ class GroupCommit:
     Attributes:
         repository: As above.
         objects: Live objects of PTB, compared with what was last seen of them.
+        peers: Other writers, whose commits are taken over.
         shutdown: As above.
         compaction: Writes blobs in the background.
         report: Collects what could not be saved.
@@ -80,8 +81,8 @@ class GroupCommit:
         self.compaction = BackgroundCompaction(repository, serializer)
         self.report = CommitReport()
         self._watchdog = watchdog
-        self._poller = Poller(repository, sync)
         self._capture = ChangeCapture(repository, serializer, unsaved)
+        self.peers = Peers(repository, self.objects, self._capture, sync)
         self._writer = GroupWriter(
             repository,
             capture=self._capture,
@@ -92,36 +93,6 @@ class GroupCommit:
         )
         self._group: CommitGroup | None = None
         self._committing: set[asyncio.Task[None]] = set()
-
-    # What others have committed -----------------------------------------------------------------
-
-    async def look(self) -> None:
-        """Take over the commits of other writers, if a poll is due.
-
-        Not while an update is a transaction: it works on one state from beginning to end.
-        """
-        if self.repository.transactional:
-            return
-        await self._poller.look(asyncio.get_running_loop().time())
-
-    async def catch_up(self) -> None:
-        """Take over the commits of other writers now.
-
-        Raises:
-            PersistenceError: They cannot be read or, with what is staged, merged.
-        """
-        self._poller.looked(asyncio.get_running_loop().time())
-        await self.repository.sync()
-
-    def refresh(
-        self, kind: Kind, key: EntityKey, live: object, pristine: Callable[[], object]
-    ) -> None:
-        """Bring a live object up to date with its entity, as `LiveObjects.refresh`."""
-        overtaken = self.repository.staged.overtaken[kind]
-        if key in overtaken:
-            self.objects.refresh(kind, key, live, pristine)
-            if key not in overtaken:
-                self.note_unchanged(kind, {key: live})
 
     def note_update(self) -> None:
         """Note that an update is processed, after which somebody should ask for a save.

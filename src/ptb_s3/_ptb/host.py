@@ -113,12 +113,12 @@ async def bring_up_to_date(application: App, commits: GroupCommit, host: Host) -
     Raises:
         PersistenceError: It cannot be read or, with what is unsaved, merged.
     """
-    await commits.catch_up()
+    await commits.peers.catch_up()
     await _save_others(application, commits, host)
     internals = Internals(application)
     if internals.stores(Kind.BOT_DATA):
         pristine = application.context_types.bot_data
-        commits.refresh(Kind.BOT_DATA, BOT_DATA_KEY, application.bot_data, pristine)
+        commits.peers.refresh(Kind.BOT_DATA, BOT_DATA_KEY, application.bot_data, pristine)
     bring_in(internals, commits.objects)
 
 
