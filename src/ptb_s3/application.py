@@ -67,29 +67,42 @@ def _logging_unsaved(
 
 
 class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
-    """PTB's `Application`, mended where what it does to a persistence loses data.
+    """Application that closes the gaps through which PTB's own loses data on its way to be saved.
 
-    * A value that cannot be copied is named to the error handlers, once, and all others are saved;
-      it goes with the first save that can copy it. PTB's own ends its updates of the persistence
-      then, for good and without a word. With a :class:`ptb_s3.S3Persistence`, only the top-level
-      keys in question are left out of a dictionary, and what is in its `unsaved` is not copied.
-    * A user or chat that is dropped and comes back within one interval is dropped and saved. PTB's
-      own drops it alone.
-    * A group that becomes a supergroup keeps its data, though Telegram says so twice. PTB's own
-      replaces it by nothing then.
-    * The end of the bot begins with a save: at the first stop signal, `stop_running`, `stop` and
-      `shutdown`, before anything else of it can fail; what changes after that is saved when `stop`
+    * **Values that cannot be copied.** The error handlers are told of each once, and all others are
+      saved; it goes with the first save that can copy it. PTB's own ends its updates of the
+      persistence then, for good and without a word. With a :class:`ptb_s3.S3Persistence`, only the
+      top-level keys in question are left out of a dictionary, and what is in its `unsaved` is not
+      copied.
+    * **Drops.** A user or chat that is dropped and comes back within one interval is dropped and
+      saved. PTB's own only drops it.
+    * **Migrations.** A group that becomes a supergroup keeps its data, though Telegram says so
+      twice. PTB's own then replaces the data with nothing.
+    * **The end.** It begins with a save: at the first stop signal, `stop_running`, `stop` and
+      `shutdown`, before anything else of it can fail. What changes after that is saved when `stop`
       is done, and by `shutdown`. A second signal ends the process with status 1, and the log says
       what is unsaved. PTB's own saves last, or not at all.
-    * Before each update, what other instances of the bot have committed is brought in: users and
-      chats that came or went, states of conversations, and buttons with data; as often as the
-      persistence's `sync` says.
+    * **Other instances.** Before each update, what they have committed is brought in: users and
+      chats that came or went, states of conversations, and buttons with data, as often as the
+      persistence's `sync` says. This needs a :class:`ptb_s3.S3Persistence`; all else works with
+      any persistence.
 
-    Use it with ``ApplicationBuilder().application_class(PersistentApplication)``, and any
-    persistence; the last one takes a :class:`ptb_s3.S3Persistence`.
+    Example:
+        .. code:: python
+
+            application = (
+                ApplicationBuilder()
+                .application_class(PersistentApplication)
+                .token(token)
+                .persistence(S3Persistence.from_env())
+                .build()
+            )
+
+    Args:
+        **arguments: Those of :class:`telegram.ext.Application`, which the builder gives.
 
     Raises:
-        SettingsError: This version of PTB has changed within, so that it cannot be mended.
+        SettingsError: This version of PTB has renamed a private attribute that is needed for it.
     """
 
     def __init__(self, **arguments: Any) -> None:  # noqa: ANN401 - those of `Application`
@@ -193,16 +206,16 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         old_chat_id: int | None = None,
         new_chat_id: int | None = None,
     ) -> None:
-        """Move a chat's data to another chat, where there is some to be moved.
+        """Move a chat's data to another chat, if there is any.
 
-        Otherwise as `Application.migrate_chat_data`. Where a group becomes a supergroup, both chats
+        Otherwise as `Application.migrate_chat_data`. When a group becomes a supergroup, both chats
         get a message of it, and handlers call this for each. The second call finds nothing left in
         the old chat, and leaves the new one's data as it is.
 
         Args:
-            message (:class:`telegram.Message`, optional): A message that says so.
-            old_chat_id (:obj:`int`, optional): The old chat, in the place of a message.
-            new_chat_id (:obj:`int`, optional): The new chat, likewise.
+            message (:class:`telegram.Message`, optional): Message that tells of the migration.
+            old_chat_id (:obj:`int`, optional): Id of the old chat, in the place of a message.
+            new_chat_id (:obj:`int`, optional): Id of the new chat, likewise.
 
         Raises:
             ValueError: As `Application.migrate_chat_data` does.
@@ -217,7 +230,7 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         if not moves or (old != new and self._has_chat_data(cast("int", old))):
             super().migrate_chat_data(message, old_chat_id, new_chat_id)
         elif old != new and old in self.chat_data:
-            self.drop_chat_data(cast("int", old))  # an empty one, as PTB makes them by itself
+            self.drop_chat_data(cast("int", old))  # empty, as PTB makes one for each chat it sees
 
     def _has_chat_data(self, chat_id: int) -> bool:
         if chat_id not in self.chat_data:

@@ -351,8 +351,15 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
     async def get_user_data(self) -> dict[int, UD]:
         """Return the data of all users, as fresh objects.
 
+        PTB calls this, and the getters below, once when an application starts. The first of them
+        loads the state. Called later, they return objects whose changes are not saved.
+
         Returns:
-            dict[:obj:`int`, :obj:`dict` | :attr:`telegram.ext.ContextTypes.user_data`]
+            dict[:obj:`int`, :obj:`dict` | :attr:`telegram.ext.ContextTypes.user_data`]: The data,
+            by user id.
+
+        Raises:
+            PersistenceError: The state, or a value, cannot be read. Nothing was changed.
         """
         return cast("dict[int, UD]", await self._values(Kind.USER_DATA))
 
@@ -360,7 +367,11 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         """Return the data of all chats, as fresh objects.
 
         Returns:
-            dict[:obj:`int`, :obj:`dict` | :attr:`telegram.ext.ContextTypes.chat_data`]
+            dict[:obj:`int`, :obj:`dict` | :attr:`telegram.ext.ContextTypes.chat_data`]: The data,
+            by chat id.
+
+        Raises:
+            PersistenceError: As for :meth:`get_user_data`.
         """
         return cast("dict[int, CD]", await self._values(Kind.CHAT_DATA))
 
@@ -368,10 +379,11 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         """Return the bot's data or, if none was ever saved, an empty object of its type.
 
         Returns:
-            :obj:`dict` | :attr:`telegram.ext.ContextTypes.bot_data`
+            :obj:`dict` | :attr:`telegram.ext.ContextTypes.bot_data`: The data.
 
         Raises:
             SettingsError: The application that starts wants bot data of another type.
+            PersistenceError: As for :meth:`get_user_data`.
         """
         application = saving_application(sys._getframe(1))  # noqa: SLF001 - as in `_record`
         values = await self._values(Kind.BOT_DATA)
@@ -388,7 +400,11 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
 
         Returns:
             tuple[list[tuple[:obj:`str`, :obj:`float`, dict[:obj:`str`, :class:`object`]]],
-            dict[:obj:`str`, :obj:`str`]] | :obj:`None`
+            dict[:obj:`str`, :obj:`str`]] | :obj:`None`: Keyboards as (uuid, time of last use, data
+            by button), and the keyboard's uuid by callback query.
+
+        Raises:
+            PersistenceError: As for :meth:`get_user_data`.
         """
         values = await self._values(Kind.CALLBACK_DATA)
         return callback_data.join(cast("dict[tuple[str, str], Any]", values)) if values else None
@@ -400,26 +416,35 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             name (:obj:`str`): The handler's name.
 
         Returns:
-            :obj:`dict`: The states by key.
+            :obj:`dict`: The states by key. Empty for a handler that has none.
+
+        Raises:
+            PersistenceError: As for :meth:`get_user_data`.
         """
         values = await self._values(Kind.CONVERSATIONS, name)
         return {cast("Any", key)[1]: value for key, value in values.items()}
 
     # What PTB writes every interval -------------------------------------------------------------
 
-    # Plain functions that return coroutines: so it is seen who calls, since an application hears of
-    # a commit that failed once, however many calls it makes, and anybody else for each call.
+    # Plain functions that return coroutines, so that the caller's frame can be seen: an application
+    # hears of a failed commit once, however many calls it makes, and anybody else for each call.
 
     def update_user_data(self, user_id: int, data: UD) -> _Saved:
         """Save a user's data, and return when it is durable.
+
+        All calls of ``update_*`` and ``drop_*`` that are made before the event loop runs on are one
+        commit. Data that was not changed costs no request.
 
         Args:
             user_id (:obj:`int`): The user.
             data (:obj:`dict` | :attr:`telegram.ext.ContextTypes.user_data`): The data.
 
         Raises:
-            SerializationError: It cannot be saved; its last good value stays.
-            PersistenceError: The commit failed; it is made up for by the next one.
+            SerializationError: The data cannot be saved. Its last good value stays; of a
+                dictionary, only the top-level keys in question are left out.
+            ConflictError: It cannot be merged with what another instance has committed.
+            PersistenceError: The commit failed. The data is kept in memory, and goes with the next
+                one.
         """
         return self._record(Kind.USER_DATA, {user_id: data})
 
@@ -449,7 +474,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         try:
             values = callback_data.split(data)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it
-            return _raise(error)  # from what is awaited: PTB makes its calls where none may raise
+            return _raise(error)  # when awaited: PTB does not expect an error of the call itself
         return self._record(Kind.CALLBACK_DATA, values, whole=True)
 
     def update_conversation(

@@ -1,6 +1,4 @@
-"""Read settings from the environment and ``.env``.
-
-No other module reads or writes ``os.environ``.
+"""Settings of a bot, as ``PTB_S3_*`` variables of the environment and of ``.env`` give them.
 
 A value that cannot be used is a `SettingsError`, with one line for each fault: which variable, what
 is wrong with it, what to do. No text shows a value, since one of them is the key. Defaults and
@@ -12,15 +10,11 @@ are put into the environment, where that chain looks for them.
 
 from __future__ import annotations
 
-import difflib
-import os
 import traceback
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 from urllib.parse import urlsplit
 
-from dotenv import dotenv_values
 from pydantic import (
     Field,
     SecretStr,
@@ -31,13 +25,24 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from ptb_s3._environment import (
+    ENV_FILE,
+    ENV_PREFIX,
+    aws_variables,
+    is_blank,
+    only_in_file,
+    prepare_for_aws,
+    read_file,
+    refuse_unknown,
+    without_variables,
+)
 from ptb_s3._keys.keyring import Key, Keyring
 from ptb_s3._options import WANTED, AddressingStyle, OnLoss, Options, Sync, option_fault
 from ptb_s3._storage.place import prefix_fault
 from ptb_s3.errors import KeyFormatError, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable
 
     from pydantic_core import ErrorDetails
 
@@ -49,14 +54,6 @@ __all__ = [
     "load_settings",
     "load_settings_of",
 ]
-
-ENV_PREFIX = "PTB_S3_"
-ENV_FILE = ".env"
-# UTF-8, with or without the byte order mark that Windows editors put in front of it.
-ENV_FILE_ENCODING = "utf-8-sig"
-
-# One identity: one of them from .env and another from the environment make none that works.
-_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 _Settings = TypeVar("_Settings", bound=BaseSettings)
 
@@ -88,7 +85,7 @@ class KeySettings(BaseSettings):
     @classmethod
     def _drop_empty(cls, values: dict[str, Any]) -> dict[str, Any]:
         # Compose files and CI pass on an unset variable as empty. Only `sync` has a use for that.
-        return {k: v for k, v in values.items() if k == "sync" or not _is_blank(v)}
+        return {k: v for k, v in values.items() if k == "sync" or not is_blank(v)}
 
     @field_validator("key")
     @classmethod
@@ -99,7 +96,7 @@ class KeySettings(BaseSettings):
     @field_validator("retired_keys", "history_keys", mode="before")
     @classmethod
     def _split(cls, keys: object) -> object:
-        return [k for k in keys.split(",") if not _is_blank(k)] if isinstance(keys, str) else keys
+        return [k for k in keys.split(",") if not is_blank(k)] if isinstance(keys, str) else keys
 
     @field_validator("retired_keys", "history_keys")
     @classmethod
@@ -231,22 +228,25 @@ class Settings(KeySettings):
 def load_settings(env_file: str | Path | None = ENV_FILE) -> Settings:
     """Read the settings from the environment and a file of variables. The environment wins.
 
-    ``AWS_*`` variables that only the file has are put into ``os.environ``, where the AWS chain
-    looks for them; of the three that make up credentials, all or none. Those that are empty are
-    taken out of it, and line ends are dropped.
+    ``AWS_*`` variables that only the file has are put into the process's environment, where the
+    AWS chain looks for them; of the three that make up credentials, all or none. Those that are
+    empty are taken out of it, and line ends are dropped.
 
     Args:
         env_file: The file. It need not exist if it is the default, ``.env`` in the working
             directory. None: read the environment alone.
 
     Raises:
-        SettingsError: A variable is missing, wrong, or none of ours; all such faults are named.
+        SettingsError: A variable is missing, wrong, or none of ours. All such faults are named.
     """
     return _load(Settings, env_file)
 
 
 def load_settings_of(env_file: str | Path) -> tuple[Settings, dict[str, str]]:
-    """Read the settings of a file alone: those of the environment are another place's.
+    """Read the settings of a file alone, since those of the environment are another place's.
+
+    Args:
+        env_file: File of variables.
 
     Returns:
         The settings, and the file's ``AWS_*`` variables.
@@ -254,22 +254,8 @@ def load_settings_of(env_file: str | Path) -> tuple[Settings, dict[str, str]]:
     Raises:
         SettingsError: As `load_settings`.
     """
-    with _without_ours():
-        settings = _load(Settings, env_file)
-        return settings, {n: v for n, v in os.environ.items() if n.startswith("AWS_")}
-
-
-@contextmanager
-def _without_ours() -> Iterator[None]:
-    """Have none of our variables, nor the AWS chain's, in the environment for a while."""
-    ours = (ENV_PREFIX, "AWS_")
-    kept = {name: os.environ.pop(name) for name in [*os.environ] if name.startswith(ours)}
-    try:
-        yield
-    finally:
-        for name in [name for name in os.environ if name.startswith(ours)]:
-            del os.environ[name]
-        os.environ.update(kept)
+    with without_variables():
+        return _load(Settings, env_file), aws_variables()
 
 
 def load_keyring(env_file: str | Path | None = ENV_FILE) -> Keyring:
@@ -287,8 +273,8 @@ def load_keyring(env_file: str | Path | None = ENV_FILE) -> Keyring:
 def describe() -> list[tuple[str, str, str]]:
     """Return variable name, default and description of each setting, in the order of the model.
 
-    The default reads as one would write it; it is ``"required"`` where there is none, and empty
-    where the default is not to set it.
+    The default is text as one would write it in ``.env``: ``"required"`` if there is none, and
+    empty if the default is not to set the variable.
     """
     return [
         (
@@ -304,95 +290,29 @@ def _load(model: type[_Settings], env_file: str | Path | None) -> _Settings:
     try:
         return _validated(model, env_file)
     except BaseException as error:
-        # Their locals are what was put in, keys and credentials included.
+        # Their locals are the values, keys and credentials included.
         traceback.clear_frames(error.__traceback__)
         raise
 
 
 def _validated(model: type[_Settings], env_file: str | Path | None) -> _Settings:
-    in_file = _read(env_file)
-    _refuse_unknown({*in_file, *os.environ})
-    # Not for pydantic to read: of a pipe, such as a decrypting program's, there is one reading.
-    given: dict[str, Any] = {
-        name[len(ENV_PREFIX) :].lower(): value
-        for name, value in in_file.items()
-        if name.upper().startswith(ENV_PREFIX) and name not in os.environ
-    }
+    # Read once, and not by pydantic: a pipe, such as a decrypting program's, can be read but once.
+    in_file = read_file(env_file)
+    refuse_unknown(in_file, {name for name, _, _ in describe()})
+    given: dict[str, Any] = {**only_in_file(in_file)}
     try:
         settings = model(**given)
     except ValidationError as error:
         faults = error.errors(include_input=False, include_url=False)
     else:
-        _tidy_aws()
-        _pass_on_aws(in_file)
+        prepare_for_aws(in_file)
         return settings
-    # Out here, the new error has no context: the old one holds what was put in.
+    # Out here, the new error has no context: the old one holds the values.
     raise SettingsError("\n".join(dict.fromkeys(_line(fault) for fault in faults)))
 
 
-def _read(env_file: str | Path | None) -> dict[str, str]:
-    """Return the variables that a file sets."""
-    if env_file is None:
-        return {}
-    if not Path(env_file).exists() or Path(env_file).is_dir():
-        if str(env_file) == ENV_FILE:
-            return {}
-        raise SettingsError(f"{env_file}: there is no such file.")
-    try:
-        values = dotenv_values(env_file, encoding=ENV_FILE_ENCODING)
-    except UnicodeDecodeError:
-        reason = "it is not UTF-8 text. Save it as UTF-8"
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-    else:
-        return {name: value for name, value in values.items() if value is not None}
-    raise SettingsError(f"{env_file}: cannot be read: {reason}.")
-
-
-def _refuse_unknown(names: Iterable[str]) -> None:
-    known = {name for name, _, _ in describe()}
-    unknown = sorted(n for n in names if n.upper().startswith(ENV_PREFIX) and n not in known)
-    if unknown:
-        raise SettingsError(
-            "\n".join(f"{name} is not a setting. {_suggestion(name, known)}" for name in unknown)
-        )
-
-
-def _suggestion(name: str, known: Iterable[str]) -> str:
-    # Without the prefixes, which all of them share, and with what people put ours in front of.
-    ours = {candidate.removeprefix(ENV_PREFIX): candidate for candidate in sorted(known)}
-    theirs = {candidate.removeprefix("AWS_"): candidate for candidate in _CREDENTIALS}
-    stem = name.upper().removeprefix(ENV_PREFIX)
-    near = difflib.get_close_matches(stem, [*ours, *theirs], n=1)
-    if near:
-        return f"Did you mean {(theirs | ours)[near[0]]}?"
-    return f"There are: {', '.join(ours.values())}."
-
-
-def _pass_on_aws(in_file: Mapping[str, str]) -> None:
-    skipped = _CREDENTIALS if any(name in os.environ for name in _CREDENTIALS) else ()
-    for name, value in in_file.items():
-        if name.startswith("AWS_") and value.strip() and name not in skipped:
-            os.environ.setdefault(name, value.strip())
-    if "AWS_REGION" in os.environ:  # what other SDKs read, and hosts set; botocore does not
-        os.environ.setdefault("AWS_DEFAULT_REGION", os.environ["AWS_REGION"])
-
-
-def _tidy_aws() -> None:
-    """Drop what compose files and CI pass on as empty, and line ends, as for our own variables.
-
-    An empty ``AWS_CA_BUNDLE`` or ``REQUESTS_CA_BUNDLE`` turns verification off in botocore, an
-    empty ``AWS_PROFILE`` is a profile that does not exist.
-    """
-    for name, value in [*os.environ.items()]:
-        if name.startswith("AWS_") or name == "REQUESTS_CA_BUNDLE":
-            if _is_blank(value):
-                del os.environ[name]
-            elif value != value.strip():
-                os.environ[name] = value.strip()
-
-
 def _line(fault: ErrorDetails) -> str:
+    """Return the line of an error that names a variable, and says what to do about its value."""
     if not fault["loc"]:  # of all keys together
         return f"{_variable('history_keys')}: {fault['ctx']['error']}"
     name = str(fault["loc"][0])
@@ -420,10 +340,6 @@ def _written(default: object) -> str:
     if isinstance(default, bool):
         return str(default).lower()
     return f"{default:g}" if isinstance(default, float) else str(default or "")
-
-
-def _is_blank(value: object) -> bool:
-    return isinstance(value, str) and not value.strip()
 
 
 def _is_http_url(text: str) -> bool:
