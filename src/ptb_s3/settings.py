@@ -84,18 +84,23 @@ class KeySettings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _drop_empty(cls, values: dict[str, Any]) -> dict[str, Any]:
-        # Compose files and CI pass on an unset variable as empty. Only `sync` has a use for that.
+        """Take an empty variable for one that is not set, as compose files and CI pass it on.
+
+        Except for `sync`, where empty is one way to write none.
+        """
         return {k: v for k, v in values.items() if k == "sync" or not is_blank(v)}
 
     @field_validator("key")
     @classmethod
     def _check_key(cls, key: SecretStr) -> SecretStr:
+        """Refuse a key that does not parse, without showing any of it."""
         Key.parse(key.get_secret_value(), label=_variable("key"))
         return key
 
     @field_validator("retired_keys", "history_keys", mode="before")
     @classmethod
     def _split(cls, keys: object) -> object:
+        """Split keys at commas, and skip empty ones, as after a trailing comma."""
         return [k for k in keys.split(",") if not is_blank(k)] if isinstance(keys, str) else keys
 
     @field_validator("retired_keys", "history_keys")
@@ -103,6 +108,7 @@ class KeySettings(BaseSettings):
     def _check_more_keys(
         cls, keys: tuple[SecretStr, ...], info: ValidationInfo
     ) -> tuple[SecretStr, ...]:
+        """Refuse further keys that do not parse, named by their number."""
         for number, key in enumerate(keys, start=1):
             label = f"{_variable(info.field_name or '')}: key {number}"
             Key.parse(key.get_secret_value(), label=label)
@@ -110,11 +116,12 @@ class KeySettings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
+        """Refuse keys that contradict each other, such as a sealing key among the history keys."""
         self.keyring()
         return self
 
     def keyring(self) -> Keyring:
-        """Return the keys, ready to seal and open with."""
+        """Return the keyring of these keys."""
         return Keyring(_parsed(self.key), *map(_all_parsed, (self.retired_keys, self.history_keys)))
 
 
@@ -177,6 +184,7 @@ class Settings(KeySettings):
     @field_validator("bucket")
     @classmethod
     def _check_bucket(cls, bucket: str) -> str:
+        """Refuse a URL or ARN in place of a name, which botocore's own error would not tell."""
         if bucket.startswith("arn:") and ":::" not in bucket:
             return bucket  # an access point: its name may hold a slash
         if ":" in bucket or "/" in bucket:
@@ -189,6 +197,7 @@ class Settings(KeySettings):
     @field_validator("prefix")
     @classmethod
     def _check_prefix(cls, prefix: str) -> str:
+        """Refuse a prefix under which objects would not be found again everywhere."""
         if fault := prefix_fault(prefix):
             raise ValueError(fault)
         return prefix
@@ -196,6 +205,7 @@ class Settings(KeySettings):
     @field_validator("update_interval", "compression_level", "sync", "flush_timeout", "restore")
     @classmethod
     def _check_option(cls, value: object, info: ValidationInfo) -> object:
+        """Refuse what `Options` would refuse, in the name of the variable."""
         if fault := option_fault(info.field_name or "", value):
             raise ValueError(fault)
         return value
@@ -203,6 +213,7 @@ class Settings(KeySettings):
     @field_validator("endpoint_url")
     @classmethod
     def _check_endpoint_url(cls, url: str | None) -> str | None:
+        """Refuse what is no URL of a service, and one with credentials in it."""
         if url is None or _is_http_url(url):
             return url
         raise ValueError(
@@ -214,6 +225,7 @@ class Settings(KeySettings):
     @field_validator("sync", mode="before")
     @classmethod
     def _parse_sync(cls, sync: object) -> object:
+        """Take "none", or nothing, for None."""
         text = sync.strip().lower() if isinstance(sync, str) else sync
         return None if text in ("", "none") else text
 
@@ -287,15 +299,19 @@ def describe() -> list[tuple[str, str, str]]:
 
 
 def _load(model: type[_Settings], env_file: str | Path | None) -> _Settings:
+    """Read and validate settings, and leave no value in the frames of an error.
+
+    An error tracker would send them.
+    """
     try:
         return _validated(model, env_file)
     except BaseException as error:
-        # Their locals are the values, keys and credentials included.
         traceback.clear_frames(error.__traceback__)
         raise
 
 
 def _validated(model: type[_Settings], env_file: str | Path | None) -> _Settings:
+    """Validate the variables, and pass on those of the AWS chain only if they are all good."""
     # Read once, and not by pydantic: a pipe, such as a decrypting program's, can be read but once.
     in_file = read_file(env_file)
     refuse_unknown(in_file, {name for name, _, _ in describe()})
