@@ -644,10 +644,11 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
     async def _refresh(
         self, kind: Kind, key: EntityKey, live: object, pristine: Callable[[], object]
     ) -> None:
-        if self._commits is not None:
-            self._commits.note_update()
-            await self._commits.peers.look()
-            self._commits.peers.refresh(kind, key, live, pristine)
+        loader = self._loader  # whose group commit is another one after a load
+        if loader.commits is not None:
+            loader.commits.note_update()
+            await loader.commits.peers.look()
+            loader.commits.peers.refresh(kind, key, live, pristine)
 
 
 def _new_store(options: Options) -> Store:
