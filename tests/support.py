@@ -113,7 +113,7 @@ def make_persistence(
     """Make a persistence on a given store, in the place of S3."""
     options.setdefault("keyring", Keyring(KEY))
     persistence = S3Persistence("bucket", **options)
-    persistence._store = store
+    persistence._loader.store = store
     persistence.bot = cast("ExtBot[None]", _Bot(bot))
     return persistence
 
@@ -161,8 +161,9 @@ async def update(persistence: Persistence, state: dict[str, Any]) -> None:
 
 async def settled(persistence: Persistence) -> None:
     """Wait until a blob that is being written in the background is written."""
-    if persistence._commits is not None and persistence._commits.compaction is not None:
-        await persistence._commits.compaction
+    commits = persistence._commits
+    if commits is not None and commits.compaction.task is not None:
+        await commits.compaction.task
 
 
 def changes(**kinds: dict[Any, bytes | None]) -> Changes:

@@ -1,60 +1,52 @@
 """`S3Persistence`: PTB's interface to a bot's state on S3-compatible storage.
 
-Here stands what PTB calls, and which entities it is about. How an interval's calls become one
-commit is `_ptb.group_commit`'s; how that is made safe is `_engine.repository`'s; what a value
-becomes is `_values.serializer`'s.
+This module has what PTB and a bot's own code call, and says which entities each call is about. What
+follows from a call is elsewhere:
+
+* `ptb_s3._ptb.state_loader` loads the state on first use, `state_reader` answers getters;
+* `ptb_s3._ptb.group_commit` makes one commit of an interval's calls, `flush` ends them;
+* `ptb_s3._engine.repository` makes a commit safe;
+* `ptb_s3._values.serializer` makes bytes of values.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import sys
 import weakref
 from collections.abc import Callable, Collection, Coroutine, Hashable, Mapping, Sequence
-from contextlib import nullcontext
 from datetime import UTC, datetime
+from inspect import signature
 from pathlib import Path
 from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, get_overloads, overload
 
 from telegram import Bot
 from telegram.ext import BasePersistence, ContextTypes, PersistenceInput
 
-from ptb_s3 import _arguments
-from ptb_s3._engine.context import Counters
-from ptb_s3._engine.loop_locks import SingleFlight, running
-from ptb_s3._engine.repository import Repository
-from ptb_s3._format.container import HEAD
-from ptb_s3._format.entities import BOT_DATA_KEY, MANY_ALIKE, Entities, EntityKey, Kind, counted
+from ptb_s3._engine.stats import Stats
+from ptb_s3._format.entities import BOT_DATA_KEY, EntityKey, Kind
 from ptb_s3._format.key_source import KeySource
-from ptb_s3._ptb.calls import SHARED
+from ptb_s3._options import AddressingStyle, OnLoss, Options, Sync
+from ptb_s3._ptb.application_state import bot_id, saving_application
+from ptb_s3._ptb.commit_group import IN_APPLICATION_SAVE
+from ptb_s3._ptb.context_type_checks import check_types, unfit_type
+from ptb_s3._ptb.flush import Flush
 from ptb_s3._ptb.group_commit import GroupCommit
-from ptb_s3._ptb.internals import bot_id, can_tell, is_initialized, saving_application
-from ptb_s3._ptb.live_objects import Sync
-from ptb_s3._ptb.preload import ValuesAhead, values_ahead
-from ptb_s3._ptb.save_watch import Asked
-from ptb_s3._ptb.shutdown import Stop
+from ptb_s3._ptb.shutdown_deadline import ShutdownDeadline
+from ptb_s3._ptb.start_cycle import StartCycle
+from ptb_s3._ptb.state_loader import StateLoader
+from ptb_s3._ptb.state_reader import StateReader
 from ptb_s3._storage.contract import Store
 from ptb_s3._storage.s3 import S3Store
-from ptb_s3._storage.threads import Worker
 from ptb_s3._values import callback_data
 from ptb_s3._values.callback_data import CallbackData
-from ptb_s3._values.loading import load_all
-from ptb_s3._values.merge import Merge, Merger
+from ptb_s3._values.merge import Merge
 from ptb_s3._values.serializer import PickleSerializer, Serializer
-from ptb_s3.errors import (
-    DamagedObjectError,
-    DeletedStateError,
-    NothingThereError,
-    PersistenceError,
-    RestorePointError,
-    SerializationError,
-    SettingsError,
-)
 
 if TYPE_CHECKING:
     import aioboto3
+
+__all__ = ["ConversationKey", "S3Persistence"]
 
 UD = TypeVar("UD")
 CD = TypeVar("CD")
@@ -65,109 +57,89 @@ ConversationKey = tuple[int | str, ...]
 _Dict = dict[Any, Any]
 _Saved = Coroutine[Any, Any, None]
 
-# Seconds that connections have to close at the end of a stop whose time is up.
-CLOSE_RESERVE = 0.25
-
-_LOGGER = logging.getLogger("ptb_s3")
-
-
-class Stats(NamedTuple):
-    """What a persistence has done since it was made.
-
-    Attributes:
-        revision: The last one known to be committed; 0 before the first commit.
-        age: Seconds since the last durable commit or, before one, since the state was loaded; None
-            while it is not loaded.
-        bytes_sent: Bytes of objects that the storage took.
-        commits: Commits known to be durable.
-        compactions: Blobs written anew.
-        conflicts: Times that another writer had committed before us.
-        merged: Entities that had changed on both sides then.
-        overridden: Changes of others in them that ours have won over.
-        failures: Commits that failed for other reasons; what they held goes with a later one.
-    """
-
-    revision: int
-    age: float | None
-    bytes_sent: int
-    commits: int
-    compactions: int
-    conflicts: int
-    merged: int
-    overridden: int
-    failures: int
-
 
 class S3Persistence(BasePersistence[UD, CD, BD]):
-    """Keep a bot's state encrypted on S3-compatible storage.
+    """Persistence of a bot's state, encrypted, on S3-compatible storage.
 
     The state lives in memory; what changed is written in one atomic PUT whenever PTB updates its
-    persistence. Nothing is opened before the first ``get_*``; a state that cannot be read raises
-    there, before the bot starts, and changes nothing.
+    persistence. Nothing is opened before the first ``get_*``. A state that cannot be read raises
+    there, before the bot starts, and changes nothing in the bucket.
+
+    Example:
+        .. code:: python
+
+            persistence = S3Persistence("my-bucket", keyring=Keyring(Key.parse(text)))
+            application = ApplicationBuilder().token(token).persistence(persistence).build()
+
+        :meth:`from_env` takes most of the arguments from environment variables. In tests, use
+        :func:`ptb_s3.testing.memory_persistence`, which needs no server.
 
     Note:
         The bucket must exist. Turn on its versioning to be able to go back.
 
     Args:
         bucket (:obj:`str`): Name of the bucket.
-        prefix (:obj:`str`, optional): Put in front of the names of the six objects, as it is. Give
-            each bot one of its own, such as ``"shop-bot/"``.
-        keyring (:class:`ptb_s3.Keyring`): The key that seals, and retired keys that only open. Any
+        prefix (:obj:`str`, optional): Prefix of the names of the six objects, taken as it is. Give
+            each bot one of its own, such as ``"shop-bot/"``. Defaults to ``""``.
+        keyring (:class:`ptb_s3.Keyring`): Key that seals, and retired keys that only open. Any
             object with the methods of :class:`ptb_s3.KeySource` will do.
         endpoint_url (:obj:`str`, optional): Address of the S3 API. Defaults to that of AWS.
-        region_name (:obj:`str`, optional): The bucket's region. Defaults to AWS's own settings.
-        addressing_style (:obj:`str`, optional): Where requests have the bucket's name: in the
+        region_name (:obj:`str`, optional): Region of the bucket. Defaults to AWS's own settings.
+        addressing_style (:obj:`str`, optional): Place of the bucket's name in requests: in the
             ``"path"``, in front of the endpoint's host (``"virtual"``), or ``"auto"`` (the
-            default): where the AWS configuration says, else where the storage takes it.
-        session (:class:`aioboto3.Session`, optional): Where credentials come from. Defaults to the
-            AWS chain.
-        store_data (:class:`telegram.ext.PersistenceInput`, optional): Which kinds are saved. Kinds
+            default): as the AWS configuration says, else as the storage takes it.
+        session (:class:`aioboto3.Session`, optional): Source of credentials. Defaults to the AWS
+            chain.
+        store_data (:class:`telegram.ext.PersistenceInput`, optional): Kinds that are saved. Kinds
             switched off are carried along untouched. By default, all are saved.
-        update_interval (:obj:`int` | :obj:`float`, optional): Seconds between two updates: a crash
-            loses at most what changed since the last one. Defaults to ``60``.
-        context_types (:class:`telegram.ext.ContextTypes`, optional): As given to the application,
-            where it uses types of its own for its data.
+        update_interval (:obj:`int` | :obj:`float`, optional): Seconds between two updates of the
+            persistence, above 0: a crash loses at most what changed since the last one. Defaults to
+            ``60``.
+        context_types (:class:`telegram.ext.ContextTypes`, optional): Types of the data, as given to
+            the application, where it uses types of its own.
         trusted (Sequence[:obj:`str`], optional): Modules whose classes may be saved and loaded,
-            their submodules included. Defaults to ``__main__`` and what is the own of the module
-            that makes the persistence: its top-level package or, where it is a single file, the
-            modules and packages in its folder; never libraries. Classes of ``__main__`` are saved
-            under the name that other processes import it by.
+            their submodules included. Defaults to ``__main__`` and the modules that belong to the
+            one that makes the persistence: its top-level package or, where it is a single file, the
+            modules and packages in its folder. Libraries are never among them. Classes of
+            ``__main__`` are saved under the name that other processes import it by.
         aliases (Mapping[:obj:`str`, :obj:`type`], optional): Classes that were renamed since they
             were saved, by their old full names.
-        serializer (:class:`ptb_s3.Serializer`, optional): Turns values into bytes and back.
-            Defaults to the allow-listed pickle, to which `trusted` and `aliases` belong.
+        serializer (:class:`ptb_s3.Serializer`, optional): Serializer of values. Defaults to
+            :class:`ptb_s3.PickleSerializer`, the allow-listed pickle, to which `trusted` and
+            `aliases` belong.
         unsaved (Mapping[:obj:`str`, Collection], optional): Top-level keys that stay in memory and
             are never saved, by kind: ``{"bot_data": ["client"]}``. The kinds are ``user_data``,
             ``chat_data`` and ``bot_data``.
-        merge (Callable, optional): Called as ``merge(kind, key, base, ours, theirs)`` for an entity
-            in which another instance of the bot and this one have changed the same thing, and
-            returns what it is to be; each of the three is :obj:`None` where there is no such
-            entity. See :func:`ptb_s3.merge_values`. By default, ours wins.
-        sync (:obj:`str` | :obj:`float`, optional): How often to look, before an update is
-            processed, for what other instances have committed: ``"auto"`` (the default) once a
-            second while one has been at work within the last ten minutes, else never; a number of
-            seconds; or :obj:`None` for never. What is committed is merged in all cases.
+        merge (:obj:`ptb_s3.Merge`, optional): Function that is called as ``merge(kind, key, base,
+            ours, theirs)`` for an entity in which another instance of the bot and this one have
+            changed the same thing, and returns the value to save. Each of the three is :obj:`None`
+            where the entity does not exist. See :func:`ptb_s3.merge_values`. By default, ours wins.
+        sync (:obj:`ptb_s3.Sync`, optional): How often to look, before an update is processed, for
+            commits of other instances: ``"auto"`` (the default) once a second while one was active
+            within the last ten minutes, else never; a number of seconds; or :obj:`None` for never.
+            Commits are merged in all cases.
         single_writer (:obj:`bool`, optional): Vouches that there is never more than one instance of
             the bot, not even during a deploy. Needed on storage without conditional PUT, which
             could not tell them apart; changes nothing on others. Defaults to :obj:`False`.
-        compression_level (:obj:`int`, optional): zstd's, from 1 to 19. Defaults to ``3``.
-        flush_timeout (:obj:`float`, optional): Seconds that a stop may take, all told: the updates
-            that PTB makes then, and :meth:`flush`. Defaults to ``8``, since hosts kill after 10.
-        restore (:obj:`str`, optional): A revision, a time (ISO 8601) or the version id of a head to
-            go back to at start-up; the same request is carried out once.
+        compression_level (:obj:`int`, optional): Level of zstd, from 1 to 19. Defaults to ``3``.
+        flush_timeout (:obj:`float`, optional): Seconds that a stop of the bot may take, all told:
+            the updates that PTB makes then, and :meth:`flush`. Defaults to ``8``, since hosts kill
+            after 10.
+        restore (:obj:`str`, optional): Revision, time (ISO 8601) or version id of a head to go back
+            to at start-up. The same request is carried out once.
         begin_anew (:obj:`str`, optional): Version id of a deleted head, as
             :class:`ptb_s3.errors.DeletedStateError` names it, to begin a new state above. Another
             deletion has another id. By default, a bot whose state was deleted does not start.
         on_loss (:obj:`str`, optional): What a running bot does whose state was deleted or garbled:
             ``"wait"`` (the default), which keeps everything in memory until it is repaired; or
             ``"rewrite"``, which writes what is in memory in its place, unless anything newer is
-            left. Where no version is left to tell, it takes `single_writer` as well.
+            left. Where no version is left to tell, that takes `single_writer` as well.
         expected_bucket_owner (:obj:`str`, optional): Id of the AWS account that owns the bucket.
 
     Attributes:
-        flush_timeout (:obj:`float`): Seconds that :meth:`flush` may take.
-        store_data (:class:`telegram.ext.PersistenceInput`): Which kinds are saved.
-        context_types (:class:`telegram.ext.ContextTypes`): The types of the data.
+        flush_timeout (:obj:`float`): Seconds that a stop of the bot may take.
+        store_data (:class:`telegram.ext.PersistenceInput`): Kinds that are saved.
+        context_types (:class:`telegram.ext.ContextTypes`): Types of the data.
         unsaved (Mapping[:obj:`str`, frozenset]): Top-level keys that are never saved, by kind.
 
     Raises:
@@ -183,7 +155,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         keyring: KeySource,
         endpoint_url: str | None = None,
         region_name: str | None = None,
-        addressing_style: Literal["auto", "path", "virtual"] = "auto",
+        addressing_style: AddressingStyle = "auto",
         session: aioboto3.Session | None = None,
         store_data: PersistenceInput | None = None,
         update_interval: float = 60,
@@ -198,7 +170,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         flush_timeout: float = 8.0,
         restore: str | None = None,
         begin_anew: str | None = None,
-        on_loss: Literal["wait", "rewrite"] = "wait",
+        on_loss: OnLoss = "wait",
         expected_bucket_owner: str | None = None,
     ) -> None: ...
 
@@ -211,7 +183,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         keyring: KeySource,
         endpoint_url: str | None = None,
         region_name: str | None = None,
-        addressing_style: Literal["auto", "path", "virtual"] = "auto",
+        addressing_style: AddressingStyle = "auto",
         session: aioboto3.Session | None = None,
         store_data: PersistenceInput | None = None,
         update_interval: float = 60,
@@ -227,94 +199,63 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         flush_timeout: float = 8.0,
         restore: str | None = None,
         begin_anew: str | None = None,
-        on_loss: Literal["wait", "rewrite"] = "wait",
+        on_loss: OnLoss = "wait",
         expected_bucket_owner: str | None = None,
     ) -> None: ...
 
-    def __init__(
-        self,
-        bucket: str,
-        prefix: str = "",
-        *,
-        keyring: KeySource,
-        endpoint_url: str | None = None,
-        region_name: str | None = None,
-        addressing_style: Literal["auto", "path", "virtual"] = "auto",
-        session: aioboto3.Session | None = None,
-        store_data: PersistenceInput | None = None,
-        update_interval: float = 60,
-        context_types: ContextTypes[Any, UD, CD, BD] | None = None,
-        trusted: Sequence[str] | None = None,
-        aliases: Mapping[str, type] | None = None,
-        serializer: Serializer | None = None,
-        unsaved: Mapping[str, Collection[Hashable]] | None = None,
-        merge: Merge | None = None,
-        sync: Sync = "auto",
-        single_writer: bool = False,
-        compression_level: int = 3,
-        flush_timeout: float = 8.0,
-        restore: str | None = None,
-        begin_anew: str | None = None,
-        on_loss: Literal["wait", "rewrite"] = "wait",
-        expected_bucket_owner: str | None = None,
-    ) -> None:
-        _check(update_interval, compression_level, flush_timeout, sync)
-        if on_loss not in ("wait", "rewrite"):
-            raise SettingsError(f'on_loss is {on_loss!r}: give "wait" or "rewrite".')
-        _arguments.check_restore(restore)
-        super().__init__(store_data=store_data, update_interval=update_interval)
-        self.context_types: ContextTypes[Any, UD, CD, BD] = cast(
-            "ContextTypes[Any, UD, CD, BD]", context_types or ContextTypes()
+    def __init__(self, bucket: str, prefix: str = "", **given: Any) -> None:
+        # The overloads above are what users and type checkers see; `Options` has the defaults.
+        options = Options(bucket=bucket, prefix=prefix, **given)
+        super().__init__(store_data=options.store_data, update_interval=options.update_interval)
+        self.context_types: ContextTypes[Any, UD, CD, BD] = options.context_types or cast(
+            "ContextTypes[Any, UD, CD, BD]", ContextTypes()
         )
-        self._store: Store = S3Store(
-            bucket,
-            prefix,
-            endpoint_url=endpoint_url,
-            region_name=region_name,
-            addressing_style=addressing_style,
-            session=session,
-            expected_bucket_owner=expected_bucket_owner,
-        )
-        self._bucket, self._prefix = bucket, prefix
-        self._keyring = keyring
+        self.flush_timeout = options.flush_timeout
+        self.unsaved = options.unsaved_keys
         this = weakref.ref(self)  # a cycle would outlive the persistence, with all that it holds
-        self._serializer = serializer or PickleSerializer(
-            trusted=trusted, aliases=aliases, bot=lambda: getattr(this(), "bot", None)
+
+        def bot() -> Bot | None:
+            return getattr(this(), "bot", None)
+
+        self._keyring = options.keyring
+        self._serializer = self._new_serializer(options, bot)
+        self._cycle = StartCycle(bot)
+        self._shutdown = ShutdownDeadline(lambda: self.flush_timeout, self._is_shut_down)
+        self._loader = StateLoader(
+            options,
+            store=_new_store(options),
+            serializer=self._serializer,
+            bot_id=self._bot_id,
+            cycle=self._cycle,
+            shutdown=self._shutdown,
         )
-        if isinstance(self._serializer, PickleSerializer):
-            _check_types(self._serializer, self.store_data, self.context_types)
-            self._serializer = self._serializer.sharing(lambda: _words_of(this()))
-        _arguments.check_serializer(self._serializer)
-        self._level = compression_level
-        self.flush_timeout = flush_timeout
-        self._restore = restore
-        self._begin_anew = begin_anew
-        self._rewrites_lost = on_loss == "rewrite"
-        types = self.context_types
-        born = {
-            Kind.USER_DATA: types.user_data,
-            Kind.CHAT_DATA: types.chat_data,
-            Kind.BOT_DATA: types.bot_data,
-        }
-        _arguments.check_unsaved(unsaved or {}, {kind.value: made for kind, made in born.items()})
-        self.unsaved = {Kind(kind): frozenset(keys) for kind, keys in (unsaved or {}).items()}
-        self._resolve = Merger(self._serializer, merge, born)
-        self._sync: Sync = sync
-        self._single_writer = single_writer
-        self._repository: Repository | None = None
-        self._ahead: ValuesAhead | None = None
-        self._commits: GroupCommit | None = None
-        self._counters = Counters()
-        self._workers = Worker("ptb-s3-commit"), Worker("ptb-s3-blob")
-        self._loading = SingleFlight[GroupCommit]()
-        # A start: PTB asks each getter once, before anything else. The next one reads anew.
-        self._start_expected = True
-        self._answered: set[object] = set()
-        self._started = False
-        self._stop = Stop(lambda: self.flush_timeout, self._is_shut_down)
-        self._asked = Asked(update_interval)
-        self._flushes: set[asyncio.Task[Any] | None] = set()
+        self._reader = StateReader(
+            self._loader, self._cycle, self._serializer, self.context_types.bot_data
+        )
+        self._flush = Flush(self._loader, self._cycle, self._shutdown)
         self._saving_code: CodeType | None = None
+
+    def _new_serializer(self, options: Options, bot: Callable[[], Bot | None]) -> Serializer:
+        serializer = options.serializer or PickleSerializer(
+            trusted=options.trusted, aliases=options.aliases, bot=bot
+        )
+        if not isinstance(serializer, PickleSerializer):
+            return serializer
+        check_types(serializer, self.store_data, self.context_types)
+        this = weakref.ref(self)
+        return serializer.sharing(lambda: _words_of(this()))
+
+    def _bot_id(self) -> int:
+        bot = cast("Bot | None", self.bot)
+        if bot is None:
+            raise RuntimeError(
+                "S3Persistence has no bot yet: give it to ApplicationBuilder.persistence()."
+            )
+        # PTB sets the bot when it builds the application; it learns its own id in initialize().
+        return bot_id(bot)
+
+    def _is_shut_down(self) -> bool:
+        return self._cycle.is_shut_down
 
     # The first is for context types of one's own. Without, the constructor says what it makes.
 
@@ -350,88 +291,50 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
     ) -> _Made: ...
 
     @classmethod
-    def from_env(
-        cls,
-        env_file: str | Path | None = ".env",
-        *,
-        session: aioboto3.Session | None = None,
-        store_data: PersistenceInput | None = None,
-        context_types: ContextTypes[Any, Any, Any, Any] | None = None,
-        trusted: Sequence[str] | None = None,
-        aliases: Mapping[str, type] | None = None,
-        serializer: Serializer | None = None,
-        unsaved: Mapping[str, Collection[Hashable]] | None = None,
-        merge: Merge | None = None,
-    ) -> Any:
-        """Make a persistence from the ``PTB_S3_*`` variables; the rest as in the constructor.
+    def from_env(cls, env_file: str | Path | None = ".env", **given: Any) -> Any:  # noqa: D417 - all are
+        """Make a persistence from the ``PTB_S3_*`` variables and a few arguments.
+
+        The arguments are those of the constructor that no text can express.
 
         Of a subclass, it makes an object of that, whose constructor takes what this one's does.
 
         Args:
             env_file (:obj:`str` | :obj:`pathlib.Path`, optional): File of further variables, under
                 those of the process. ``AWS_*`` variables in it are put into the environment.
-            session (:class:`aioboto3.Session`, optional): Where credentials come from.
-            store_data (:class:`telegram.ext.PersistenceInput`, optional): Which kinds are saved.
+                Defaults to ``".env"``, which need not exist; :obj:`None` reads no file.
+            session (:class:`aioboto3.Session`, optional): Source of credentials.
+            store_data (:class:`telegram.ext.PersistenceInput`, optional): Kinds that are saved.
             context_types (:class:`telegram.ext.ContextTypes`, optional): Types of the data.
             trusted (Sequence[:obj:`str`], optional): Modules whose classes may be saved and loaded.
             aliases (Mapping[:obj:`str`, :obj:`type`], optional): Renamed classes.
-            serializer (:class:`ptb_s3.Serializer`, optional): Turns values into bytes and back.
+            serializer (:class:`ptb_s3.Serializer`, optional): Serializer of values.
             unsaved (Mapping[:obj:`str`, Collection], optional): Keys that are never saved, by kind.
-            merge (Callable, optional): Settles what two instances of the bot have changed.
+            merge (:obj:`ptb_s3.Merge`, optional): Settles what two instances have changed.
+
+        Returns:
+            :class:`ptb_s3.S3Persistence`: The persistence. Nothing is opened yet.
 
         Raises:
-            SettingsError: A variable is missing, unknown or unusable; names it, and shows no value.
+            SettingsError: A variable is missing, unknown or unusable. The text names all of them,
+                and shows no value.
         """
         # pydantic costs a third of a second to import, which `import ptb_s3` must not.
         from ptb_s3.settings import load_settings  # noqa: PLC0415 - see above
 
-        settings = load_settings(env_file)
-        return cls(
-            settings.bucket,
-            settings.prefix,
-            keyring=settings.keyring(),
-            endpoint_url=settings.endpoint_url,
-            region_name=settings.region,
-            addressing_style=settings.addressing_style,
-            session=session,
-            store_data=store_data,
-            update_interval=settings.update_interval,
-            context_types=context_types,
-            trusted=trusted,
-            aliases=aliases,
-            serializer=serializer,
-            unsaved=unsaved,
-            merge=merge,
-            sync=settings.sync,
-            single_writer=settings.single_writer,
-            compression_level=settings.compression_level,
-            flush_timeout=settings.flush_timeout,
-            restore=settings.restore,
-            begin_anew=settings.begin_anew,
-            on_loss=settings.on_loss,
-            expected_bucket_owner=settings.expected_bucket_owner,
-        )
+        options = load_settings(env_file).options()
+        return cls(options.pop("bucket"), options.pop("prefix"), **options, **given)
 
     def __repr__(self) -> str:
         if not hasattr(self, "_saving_code"):  # an argument was refused; a debugger may still look
             return f"<{type(self).__name__} refused>"
-        return f"{type(self).__name__}({self._store!r}, revision={self.stats.revision})"
+        return f"{type(self).__name__}({self._loader.store!r}, revision={self.stats.revision})"
 
     @property
     def stats(self) -> Stats:
         """:class:`ptb_s3.Stats`: What this persistence has done since it was made."""
-        counters, at = self._counters, self._counters.committed_at
-        return Stats(
-            revision=self._commits.repository.revision if self._commits else 0,
-            age=None if at is None else (datetime.now(UTC) - at).total_seconds(),
-            bytes_sent=counters.bytes_sent,
-            commits=counters.commits,
-            compactions=counters.compactions,
-            conflicts=counters.conflicts,
-            merged=counters.merged,
-            overridden=counters.overridden,
-            failures=counters.failures,
-        )
+        commits = self._loader.commits
+        revision = commits.repository.revision if commits else 0
+        return self._loader.stats.snapshot(revision, datetime.now(UTC))
 
     def set_bot(self, bot: Bot) -> None:
         """Set the bot, as the application does that is built with this persistence.
@@ -440,7 +343,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             bot (:class:`telegram.Bot`): The bot.
         """
         super().set_bot(bot)
-        self._answered.clear()  # another application's getters are those of a start
+        self._cycle.note_new_bot()
         self._saving_code = None
 
     # What PTB reads at start --------------------------------------------------------------------
@@ -448,8 +351,15 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
     async def get_user_data(self) -> dict[int, UD]:
         """Return the data of all users, as fresh objects.
 
+        PTB calls this, and the getters below, once when an application starts. The first of them
+        loads the state. Called later, they return objects whose changes are not saved.
+
         Returns:
-            dict[:obj:`int`, :obj:`dict` | :attr:`telegram.ext.ContextTypes.user_data`]
+            dict[:obj:`int`, :obj:`dict` | :attr:`telegram.ext.ContextTypes.user_data`]: The data,
+            by user id.
+
+        Raises:
+            PersistenceError: The state, or a value, cannot be read. Nothing was changed.
         """
         return cast("dict[int, UD]", await self._values(Kind.USER_DATA))
 
@@ -457,7 +367,11 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         """Return the data of all chats, as fresh objects.
 
         Returns:
-            dict[:obj:`int`, :obj:`dict` | :attr:`telegram.ext.ContextTypes.chat_data`]
+            dict[:obj:`int`, :obj:`dict` | :attr:`telegram.ext.ContextTypes.chat_data`]: The data,
+            by chat id.
+
+        Raises:
+            PersistenceError: As for :meth:`get_user_data`.
         """
         return cast("dict[int, CD]", await self._values(Kind.CHAT_DATA))
 
@@ -465,10 +379,11 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         """Return the bot's data or, if none was ever saved, an empty object of its type.
 
         Returns:
-            :obj:`dict` | :attr:`telegram.ext.ContextTypes.bot_data`
+            :obj:`dict` | :attr:`telegram.ext.ContextTypes.bot_data`: The data.
 
         Raises:
             SettingsError: The application that starts wants bot data of another type.
+            PersistenceError: As for :meth:`get_user_data`.
         """
         application = saving_application(sys._getframe(1))  # noqa: SLF001 - as in `_record`
         values = await self._values(Kind.BOT_DATA)
@@ -477,7 +392,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         wanted: type = application.context_types.bot_data if application else object
         if not isinstance(data, wanted):  # PTB would refuse it, and leave the connections open
             await self.close()
-            raise _unfit(type(data), wanted, saved=saved)
+            raise unfit_type(type(data), wanted, saved=saved)
         return data
 
     async def get_callback_data(self) -> CallbackData | None:
@@ -485,7 +400,11 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
 
         Returns:
             tuple[list[tuple[:obj:`str`, :obj:`float`, dict[:obj:`str`, :class:`object`]]],
-            dict[:obj:`str`, :obj:`str`]] | :obj:`None`
+            dict[:obj:`str`, :obj:`str`]] | :obj:`None`: Keyboards as (uuid, time of last use, data
+            by button), and the keyboard's uuid by callback query.
+
+        Raises:
+            PersistenceError: As for :meth:`get_user_data`.
         """
         values = await self._values(Kind.CALLBACK_DATA)
         return callback_data.join(cast("dict[tuple[str, str], Any]", values)) if values else None
@@ -497,31 +416,40 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             name (:obj:`str`): The handler's name.
 
         Returns:
-            :obj:`dict`: The states by key.
+            :obj:`dict`: The states by key. Empty for a handler that has none.
+
+        Raises:
+            PersistenceError: As for :meth:`get_user_data`.
         """
         values = await self._values(Kind.CONVERSATIONS, name)
         return {cast("Any", key)[1]: value for key, value in values.items()}
 
     # What PTB writes every interval -------------------------------------------------------------
 
-    # Plain functions that return coroutines: so it is seen who calls, since an application hears of
-    # a commit that failed once, however many calls it makes, and anybody else for each call.
+    # Plain functions that return coroutines, so that the caller's frame can be seen: an application
+    # hears of a failed commit once, however many calls it makes, and anybody else for each call.
 
     def update_user_data(self, user_id: int, data: UD) -> _Saved:
-        """Save a user's data; returns when it is durable.
+        """Save a user's data, and return when it is durable.
+
+        All calls of ``update_*`` and ``drop_*`` that are made before the event loop runs on are one
+        commit. Data that was not changed costs no request.
 
         Args:
             user_id (:obj:`int`): The user.
             data (:obj:`dict` | :attr:`telegram.ext.ContextTypes.user_data`): The data.
 
         Raises:
-            SerializationError: It cannot be saved; its last good value stays.
-            PersistenceError: The commit failed; it is made up for by the next one.
+            SerializationError: The data cannot be saved. Its last good value stays; of a
+                dictionary, only the top-level keys in question are left out.
+            ConflictError: It cannot be merged with what another instance has committed.
+            PersistenceError: The commit failed. The data is kept in memory, and goes with the next
+                one.
         """
         return self._record(Kind.USER_DATA, {user_id: data})
 
     def update_chat_data(self, chat_id: int, data: CD) -> _Saved:
-        """Save a chat's data; otherwise as :meth:`update_user_data`.
+        """Save a chat's data, otherwise as :meth:`update_user_data`.
 
         Args:
             chat_id (:obj:`int`): The chat.
@@ -530,7 +458,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         return self._record(Kind.CHAT_DATA, {chat_id: data})
 
     def update_bot_data(self, data: BD) -> _Saved:
-        """Save the bot's data; otherwise as :meth:`update_user_data`.
+        """Save the bot's data, otherwise as :meth:`update_user_data`.
 
         Args:
             data (:obj:`dict` | :attr:`telegram.ext.ContextTypes.bot_data`): The data.
@@ -538,7 +466,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         return self._record(Kind.BOT_DATA, {BOT_DATA_KEY: data})
 
     def update_callback_data(self, data: CallbackData) -> _Saved:
-        """Save the arbitrary callback data; otherwise as :meth:`update_user_data`.
+        """Save the arbitrary callback data, otherwise as :meth:`update_user_data`.
 
         Args:
             data (:obj:`tuple`): As :meth:`get_callback_data` returns it.
@@ -546,13 +474,13 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         try:
             values = callback_data.split(data)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it
-            return _raise(error)  # from what is awaited: PTB makes its calls where none may raise
+            return _raise(error)  # when awaited: PTB does not expect an error of the call itself
         return self._record(Kind.CALLBACK_DATA, values, whole=True)
 
     def update_conversation(
         self, name: str, key: ConversationKey, new_state: object | None
     ) -> _Saved:
-        """Save a conversation's state; otherwise as :meth:`update_user_data`.
+        """Save a conversation's state, otherwise as :meth:`update_user_data`.
 
         Args:
             name (:obj:`str`): The handler's name.
@@ -565,7 +493,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         return self._record(Kind.CONVERSATIONS, {entity: new_state})
 
     def drop_user_data(self, user_id: int) -> _Saved:
-        """Delete a user's data; returns when that is durable.
+        """Delete a user's data, and return when that is durable.
 
         Args:
             user_id (:obj:`int`): The user.
@@ -573,7 +501,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         return self._record(Kind.USER_DATA, {}, dropped=[user_id])
 
     def drop_chat_data(self, chat_id: int) -> _Saved:
-        """Delete a chat's data; returns when that is durable.
+        """Delete a chat's data, and return when that is durable.
 
         Args:
             chat_id (:obj:`int`): The chat.
@@ -595,7 +523,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         await self._refresh(Kind.USER_DATA, user_id, user_data, self.context_types.user_data)
 
     async def refresh_chat_data(self, chat_id: int, chat_data: CD) -> None:
-        """Bring in changes to a chat's data; see :meth:`refresh_user_data`.
+        """Bring in changes to a chat's data, as :meth:`refresh_user_data`.
 
         Args:
             chat_id (:obj:`int`): The chat.
@@ -604,268 +532,73 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         await self._refresh(Kind.CHAT_DATA, chat_id, chat_data, self.context_types.chat_data)
 
     async def refresh_bot_data(self, bot_data: BD) -> None:
-        """Bring in changes to the bot's data; see :meth:`refresh_user_data`.
+        """Bring in changes to the bot's data, as :meth:`refresh_user_data`.
 
         Args:
             bot_data (:obj:`dict` | :attr:`telegram.ext.ContextTypes.bot_data`): The live data.
         """
         await self._refresh(Kind.BOT_DATA, BOT_DATA_KEY, bot_data, self.context_types.bot_data)
 
-    # What code of one's own may ask for -----------------------------------------------------------
+    # What a bot's own code may call --------------------------------------------------------------
 
     async def catch_up(self) -> None:
         """Take over what other instances have committed, now.
 
-        Live objects get it when PTB refreshes them, or with a `PersistentApplication`.
+        Live objects get it when PTB refreshes them, or with a :class:`ptb_s3.PersistentApplication`
+        before the next update.
 
         Raises:
             PersistenceError: It cannot be read or, with what is unsaved here, merged.
         """
-        await (await self.opened()).catch_up()
+        await (await self._opened()).peers.catch_up()
 
     async def commit(self) -> None:
-        """Commit what was handed over and is not durable; return when it is.
+        """Commit what PTB has handed over, and return when it is durable.
+
+        Changes to live objects are handed over by ``await application.update_persistence()``.
 
         Raises:
-            PersistenceError: The commit failed; what is not durable is kept in memory.
+            PersistenceError: The commit failed. What is not durable is kept in memory.
         """
-        await (await self.opened()).repository.commit()
-
-    async def opened(self) -> GroupCommit:
-        """Return what takes changes, loaded: for the classes of this package.
-
-        After a flush, it goes on from what is in memory.
-
-        Raises:
-            PersistenceError: The state cannot be read.
-        """
-        return self._commits or await self._open()
-
-    @property
-    def open_already(self) -> GroupCommit | None:
-        """The same, unless nothing is loaded."""
-        return self._commits
+        await (await self._opened()).repository.commit()
 
     async def close(self) -> None:
-        """Close connections, whatever became of what was to be saved; they open again if needed."""
-        await self._store.close()
+        """Close connections, whatever is unsaved. They are opened again when they are needed."""
+        await self._loader.store.close()
 
     # What PTB calls at the end ------------------------------------------------------------------
 
     async def flush(self) -> None:
         """Commit what is left, write blobs if there is time, and close the connections.
 
-        All of a stop has `flush_timeout`: the updates that PTB makes before it flushes, too. When
-        the application starts again, everything is read again; until then, getters and updates go
-        on from what is in memory.
+        All of a stop has `flush_timeout`, the updates that PTB makes before it flushes included.
+        When the application starts again, everything is read again; until then, getters and updates
+        go on from what is in memory.
 
-        For a save in between, :meth:`commit` is the method: it leaves the connections open, where
-        the request after a flush opens new ones, which holds up the event loop for a tenth of a
-        second. A flush waits for requests that others have under way, and of several at once, the
-        last one closes the connections.
+        For a save in between, call :meth:`commit`: it leaves the connections open, where the
+        request after a flush opens new ones, which holds up the event loop for a tenth of a second.
+        A flush waits for requests that others have under way, and of several at once, the last one
+        closes the connections.
 
         Raises:
             ConflictError: An entity cannot be merged with what another instance has committed.
                 Everything else is saved.
-            PersistenceError: The commit failed; what is not durable is kept in memory, and another
+            PersistenceError: The commit failed. What is not durable is kept in memory, and another
                 flush tries again.
         """
-        if self._commits is None:
-            return
-        bot, seconds = self.bot, self.flush_timeout
-        deadline = self._stop.look() or asyncio.get_running_loop().time() + seconds
-        flush = asyncio.current_task()
-        self._flushes = {other for other in self._flushes if running(other)} | {flush}
-        try:
-            await self._commits.flush(deadline, seconds)
-            self._started = self._started and is_initialized(bot)
-        finally:
-            if not (can_tell(bot) and is_initialized(bot)):  # by hand, it begins no new start
-                self._start_expected = True
-                self._answered.clear()
-            self._stop.end()
-            self._flushes.discard(flush)
-            if not any(map(running, self._flushes)):
-                await self._close_by(deadline)
-
-    async def _close_by(self, deadline: float) -> None:
-        earliest = asyncio.get_running_loop().time() + CLOSE_RESERVE
-        try:
-            async with asyncio.timeout_at(max(deadline, earliest)):
-                await self.close()
-        except TimeoutError:
-            _LOGGER.warning(
-                "Closed connections in use, or left them open: requests did not end, or they did "
-                "not close, within flush_timeout."
-            )
-
-    def _is_shut_down(self) -> bool:
-        return self._started and not is_initialized(self.bot)
+        await self._flush.run(self.bot, self.flush_timeout, self.close)
 
     # Within -------------------------------------------------------------------------------------
 
-    async def _open(self, *, start: bool = False) -> GroupCommit:
-        """Load the state, if this is the first call, or the first of another start.
+    @property
+    def _commits(self) -> GroupCommit | None:
+        return self._loader.commits
 
-        All calls that wait for it go on in one tick of the loop, so that updates stay one group.
-        """
-        anew, commits = start and self._start_expected, self._commits
-        if commits is None or (anew and not commits.repository.dirty):
-            commits = await self._loading(lambda: self._load(start=start))
-        if start:
-            self._start_expected = False
-        return commits
-
-    async def _load(self, *, start: bool = True) -> GroupCommit:
-        """Load the state.
-
-        Args:
-            start: Whether values of all of it are asked for next, to be kept.
-        """
-        repository = self._new_repository()
-        wanted = [kind for kind in MANY_ALIKE if getattr(self.store_data, kind)]
-        before = self._repository
-        try:
-            with values_ahead(self._serializer, wanted) if start else nullcontext() as ahead:
-                await self._load_into(repository, ahead)
-            self._repository = repository
-            repository.require_conditions()
-            if self._restore is not None:
-                await repository.restore(self._restore)
-        except BaseException:
-            self._repository = before
-            await repository.close()
-            raise
-        if repository.revision:
-            self._say_loaded(repository)
-        else:
-            await self._say_new()
-        self._ahead = ahead
-        self._commits = GroupCommit(
-            repository,
-            self._serializer,
-            self._sync,
-            self._stop,
-            self.unsaved,
-            asked=self._asked,
-        )
-        self._start_expected = self._start_expected and not start
-        if not self._loading.waiting:
-            await repository.close()  # whoever asked for it has given up
-        return self._commits
-
-    async def _load_into(self, repository: Repository, ahead: ValuesAhead | None) -> None:
-        """Load the state; one that is lost, as of what is to be restored.
-
-        Not one that is sealed with a key which is not at hand: that may have carried out the very
-        request, and a key that is missing from the settings is no loss.
-        """
-        try:
-            await repository.load(ahead)
-        except (DamagedObjectError, DeletedStateError) as fault:
-            if self._restore is None:
-                raise
-            try:
-                restored = await repository.restore_lost(self._restore)
-            except RestorePointError:
-                raise
-            except NothingThereError:
-                restored = False
-            if not restored:
-                raise fault from None
-
-    def _say_loaded(self, repository: Repository) -> None:
-        held = counted(repository.base.entities) or "nothing"
-        place = self._bucket, self._prefix
-        _LOGGER.info("Loaded revision %d at s3://%s/%s: %s.", repository.revision, *place, held)
-
-    async def _say_new(self) -> None:
-        """Say that there is no state yet: with a prefix that was mistyped, there never is."""
-        try:
-            beside = await self._store.neighbours(HEAD)
-        except PersistenceError:
-            beside = []  # it is said for the user's sake alone
-        held = ", ".join(f"s3://{self._bucket}/{prefix}" for prefix in beside)
-        _LOGGER.log(
-            logging.WARNING if held else logging.INFO,
-            "Beginning a new state at s3://%s/%s: there is none yet.%s",
-            self._bucket,
-            self._prefix,
-            f" Beside it, there is one at {held}. If that is this bot's, stop it now, and mend "
-            "PTB_S3_PREFIX."
-            if held
-            else "",
-        )
-
-    def _new_repository(self) -> Repository:
-        commits, blobs = self._workers
-        return Repository(
-            self._store,
-            self._keyring,
-            bot=self._bot_id(),
-            serializer=self._serializer.id,
-            level=self._level,
-            counters=self._counters,
-            resolve=self._resolve,
-            single_writer=self._single_writer,
-            begin_anew=self._begin_anew,
-            rewrites_lost=self._rewrites_lost,
-            offload=commits,
-            offload_blobs=blobs,
-        )
-
-    def _bot_id(self) -> int:
-        # PTB sets the bot when it builds the application; it learns its own id in initialize().
-        bot = cast("Bot | None", self.bot)
-        if bot is None:
-            raise RuntimeError(
-                "S3Persistence has no bot yet: give it to ApplicationBuilder.persistence()."
-            )
-        return bot_id(bot)
+    async def _opened(self) -> GroupCommit:
+        return await self._loader.opened()
 
     async def _values(self, kind: Kind, name: str | None = None) -> dict[EntityKey, Any]:
-        """Return a kind's values, or those of one conversation, as fresh objects.
-
-        Only what a start is given becomes PTB's live objects. Whoever asks later gets objects of
-        no consequence: of the live ones, it stays known what they have not seen.
-        """
-        start = is_initialized(self.bot) and (kind, name) not in self._answered
-        try:
-            commits = await self._open(start=start)
-            staged = commits.repository.staged
-            entities = staged.entities(kind)
-            if name is not None:
-                own = cast("Any", entities).items()
-                entities = {key: data for key, data in own if key[0] == name}
-            values = self._made(kind, entities, lasting=start)
-        except BaseException:
-            if start and not self._loading.under_way:
-                await self.close()  # the bot does not start, and nobody else would
-            raise
-        if start:
-            self._begin_with(commits, kind, name, values)
-        return values
-
-    def _made(self, kind: Kind, entities: Entities, *, lasting: bool) -> dict[EntityKey, Any]:
-        """Make values, but for those that were made ahead; at a start, for as long as it runs."""
-        values = self._ahead.take(kind, entities) if lasting and self._ahead is not None else {}
-        left = [(key, data) for key, data in entities.items() if key not in values]
-        values.update(load_all(self._serializer, kind, left, lasting=lasting))
-        return values
-
-    def _begin_with(
-        self, commits: GroupCommit, kind: Kind, name: str | None, values: dict[EntityKey, Any]
-    ) -> None:
-        """Note what PTB's live objects begin as."""
-        staged = commits.repository.staged
-        overtaken = cast("Any", staged.overtaken[kind])
-        staged.catch_up(kind, [key for key in overtaken if name is None or key[0] == name])
-        self._answered.add((kind, name))
-        self._started = True
-        if kind is Kind.BOT_DATA:
-            values = values or {BOT_DATA_KEY: self.context_types.bot_data()}
-        if kind in (Kind.BOT_DATA, Kind.CALLBACK_DATA):  # PTB sends them in every interval
-            commits.note_unchanged(kind, values, loaded=True)
+        return await self._reader.values(kind, name)
 
     def _record(
         self,
@@ -875,11 +608,11 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         *,
         whole: bool = False,
     ) -> _Saved:
-        """Hand changes over; return what waits until they are durable."""
-        # PTB makes thousands of these calls in one tick of the loop, so each is to be short.
-        commits, caller = self._commits, sys._getframe(2)  # noqa: SLF001 - as above
+        """Hand changes over, and return a coroutine that waits until they are durable."""
+        # PTB makes thousands of these calls in one iteration of the loop, so each has to be short.
+        commits, caller = self._loader.commits, sys._getframe(2)  # noqa: SLF001 - as above
         shared = caller.f_code is self._saving_code or self._is_of_application(caller)
-        shared = shared or SHARED.get()
+        shared = shared or IN_APPLICATION_SAVE.get()
         if commits is not None:
             try:
                 return commits.record(kind, values, dropped=dropped, whole=whole, shared=shared)
@@ -888,12 +621,12 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         return self._recorded(kind, values, dropped, whole=whole, shared=shared)
 
     def _is_of_application(self, caller: FrameType) -> bool:
-        """Tell whether a caller is an application, which is noted."""
+        """Tell whether a frame is an application's, and remember its code, which is faster."""
         application = saving_application(caller)
         if application is None:
             return False
         self._saving_code = caller.f_code
-        self._stop.application = application
+        self._shutdown.application = application
         return True
 
     async def _recorded(
@@ -905,16 +638,46 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         whole: bool,
         shared: bool,
     ) -> None:
-        commits = await self.opened()
+        commits = await self._opened()
         await commits.record(kind, values, dropped=dropped, whole=whole, shared=shared)
 
     async def _refresh(
         self, kind: Kind, key: EntityKey, live: object, pristine: Callable[[], object]
     ) -> None:
-        if self._commits is not None:
-            self._commits.note_update()
-            await self._commits.look()
-            self._commits.refresh(kind, key, live, pristine)
+        loader = self._loader  # whose group commit is another one after a load
+        if loader.commits is not None:
+            loader.commits.note_update()
+            await loader.commits.peers.look()
+            loader.commits.peers.refresh(kind, key, live, pristine)
+
+
+def _new_store(options: Options) -> Store:
+    return S3Store(
+        options.bucket,
+        options.prefix,
+        endpoint_url=options.endpoint_url,
+        region_name=options.region_name,
+        addressing_style=options.addressing_style,
+        session=options.session,
+        expected_bucket_owner=options.expected_bucket_owner,
+    )
+
+
+def _show_options() -> None:
+    """Have `help` and `inspect.signature` show the overloads, which list each option."""
+    init: Any = S3Persistence.__init__
+    init.__signature__ = signature(get_overloads(init)[-1])
+    from_env: Any = vars(S3Persistence)["from_env"].__func__
+    overloads: list[Any] = [*get_overloads(from_env)]
+    shown = signature(overloads[0].__func__)
+    parameters = [
+        one.replace(default=None) if one.name == "context_types" else one
+        for one in shown.parameters.values()
+    ]
+    from_env.__signature__ = shown.replace(parameters=parameters)
+
+
+_show_options()
 
 
 async def _raise(error: Exception) -> None:
@@ -922,54 +685,5 @@ async def _raise(error: Exception) -> None:
 
 
 def _words_of(persistence: S3Persistence[Any, Any, Any] | None) -> tuple[str, ...]:
-    repository = persistence and persistence._repository  # noqa: SLF001 - of this module
-    return repository.words if repository else ()
-
-
-def _unfit(found: type, wanted: type, *, saved: bool) -> SettingsError:
-    remedy = "Give the same ContextTypes to the application and to S3Persistence(context_types=...)"
-    if saved:
-        remedy = (
-            "Start the bot with the type that it was saved with, have it make the new one of it "
-            "there, or set PTB_S3_PREFIX to another place to begin anew in"
-        )
-    return SettingsError(
-        f"The bot does not start: its {'saved ' if saved else ''}bot_data is of type "
-        f"{found.__name__}, and the application's context_types want {wanted.__name__}. {remedy}. "
-        "Nothing was changed."
-    )
-
-
-def _check_types(
-    serializer: PickleSerializer, stores: PersistenceInput, types: ContextTypes[Any, Any, Any, Any]
-) -> None:
-    """Refuse types of data that could not be saved: told now, and not when the first is lost."""
-    for kind in (Kind.USER_DATA, Kind.CHAT_DATA, Kind.BOT_DATA):
-        cls: object = getattr(types, kind)
-        if not isinstance(cls, type) or not getattr(stores, kind):
-            continue  # a function makes whatever it likes; that is seen when it is saved
-        try:
-            serializer.dumps(cls)
-        except SerializationError as error:
-            reason = error.reason
-        else:
-            continue
-        raise SettingsError(
-            f"The bot cannot start: objects of the type of {kind} in context_types could not be "
-            f"saved, since {reason}."
-        )
-
-
-def _check(update_interval: float, level: int, flush_timeout: float, sync: object) -> None:
-    if not update_interval > 0:
-        raise SettingsError(
-            f"update_interval is {update_interval}: PTB would update without a pause, at full "
-            "load. Give a number of seconds above 0."
-        )
-    if not 1 <= level <= 19:  # noqa: PLR2004 - zstd's levels that need no extra memory
-        raise SettingsError(f"compression_level is {level}: give a number from 1 to 19.")
-    if not flush_timeout > 0:
-        raise SettingsError(f"flush_timeout is {flush_timeout}: give a number of seconds above 0.")
-    seconds = isinstance(sync, (int, float)) and 0 <= sync < float("inf")
-    if not (sync is None or sync == "auto" or seconds):
-        raise SettingsError(f'sync is {sync!r}: give "auto", a number of seconds, or None.')
+    loader = getattr(persistence, "_loader", None)  # its serializer is made before it is
+    return loader.words if loader is not None else ()

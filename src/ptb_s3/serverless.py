@@ -1,10 +1,12 @@
-"""One call for each update, on hosts that may freeze or end the process as soon as it returns.
+"""Deliver updates one by one, on hosts that may freeze or end the process when a call returns.
+
+.. code:: python
 
     await deliver(application, event["body"])
 
 takes an update from Telegram to its durable effects: what other instances have committed is brought
-in, the update is processed, and what it changed is committed. Where others have changed the same
-meanwhile, all that it changed is taken back, and it is processed again on what there is now. It may
+in, the update is processed, and its changes are committed. If others have changed the same
+meanwhile, its changes are taken back, and it is processed again on the present state. `deliver` may
 be called on another event loop each time (`asyncio.run`), by several threads, after a freeze of any
 length, and again for an update that was delivered before.
 """
@@ -21,15 +23,19 @@ from weakref import WeakKeyDictionary
 
 from telegram import Update
 
-from ptb_s3._ptb.delivery import Delivery, Host, prepare
-from ptb_s3._ptb.internals import renew_lock
-from ptb_s3._ptb.transaction import App, OnConflict
+from ptb_s3._ptb.application_state import App, renew_lock
+from ptb_s3._ptb.delivery import Delivery
+from ptb_s3._ptb.flush import CLOSE_RESERVE
+from ptb_s3._ptb.host import Host, prepare
+from ptb_s3._ptb.state_loader import loader_of
+from ptb_s3._ptb.transaction import OnConflict
 from ptb_s3.errors import SettingsError, StorageUnavailableError, UpdateFormatError
-from ptb_s3.persistence import CLOSE_RESERVE, S3Persistence
+from ptb_s3.persistence import S3Persistence
 
 __all__ = ["begin", "close", "deliver"]
 
-# Seconds between two looks whether another thread, which has a loop of its own, is done.
+# Seconds between two looks whether another thread, which has an event loop of its own, is done. An
+# event of asyncio belongs to one loop, so there is none to wait for.
 LOOK = 0.005
 
 _Persistence: TypeAlias = S3Persistence[Any, Any, Any]
@@ -42,38 +48,58 @@ async def deliver(
     update: str | bytes | Mapping[str, Any],
     *,
     on_conflict: OnConflict = "retry",
-    timeout: float | None = None,  # noqa: ASYNC109 - what is not done by then is taken back
+    timeout: float | None = None,  # noqa: ASYNC109 - what is not committed by then is taken back
 ) -> bool:
     """Process one update, and return when its effects are durable.
 
     The application needs no `Updater` and no `JobQueue`. The first call initialises it, and calls
-    its `post_init`; where that raises, the next call does so again. Calls that come meanwhile wait
-    for their turn.
+    its `post_init`; if that raises, the next call does so again. Calls that come meanwhile wait for
+    their turn.
 
-    An update is a transaction: where others have changed what it changes since it was read, and
-    neither fields nor ``merge=`` settle that, all it changed is taken back, and it is processed
-    again on what there is by then. What it only *read* is not checked. What the bot has *sent*
-    cannot be taken back, and neither can what a handler commits itself.
+    An update is a transaction. If others have changed what it changes since it was read, and
+    neither fields nor ``merge=`` settle that, its changes are taken back, and it is processed again
+    on the present state. What it only *read* is not checked. What the bot has *sent* cannot be
+    taken back, and neither can what a handler commits itself.
+
+    Example:
+        .. code:: python
+
+            application = (
+                ApplicationBuilder()
+                .application_class(PersistentApplication)
+                .token(token)
+                .persistence(S3Persistence.from_env())
+                .updater(None)
+                .build()
+            )
+
+
+            def handler(event, context):
+                asyncio.run(deliver(application, event["body"]))
+                return {"statusCode": 200}
 
     Args:
-        application: The application, with an `S3Persistence`; best a `PersistentApplication`.
-        update: The update, as Telegram sends it: JSON, or the object that was made from it.
-        on_conflict: ``"retry"``: as above. ``"merge"``: for handlers that must not run twice; what
-            both have changed, ours wins, or what ``merge=`` says.
-        timeout: Seconds that all may take, waiting for its turn included. None: as long as handlers
-            and the first load take, and 20 s for everything else.
+        application: Application with an :class:`ptb_s3.S3Persistence`, preferably a
+            :class:`ptb_s3.PersistentApplication`.
+        update: Update as Telegram sends it: JSON, or the object that was made from it.
+        on_conflict: ``"retry"`` as above, or ``"merge"`` for handlers that must not run twice: of
+            what both have changed, ours wins, or what ``merge=`` returns. See
+            :obj:`ptb_s3.OnConflict`.
+        timeout: Seconds that the call may take, waiting for its turn included. None: any time for
+            handlers and for the first load, and 20 s for everything else.
 
     Returns:
         False if the update's effects had been committed before, so that it was not processed again.
 
     Raises:
-        UpdateFormatError: It is not an update. Answer 400: Telegram need not send it again.
-        SerializationError: A value cannot be saved. All else is, and the update is noted as
+        UpdateFormatError: This is not an update. Answer 400: Telegram need not send it again.
+        SerializationError: A value cannot be saved. Everything else is, and the update is noted as
             delivered: answer 200, since to send it again cannot help, and log this.
-        ConflictError: What it changes cannot be merged here, or others were first until the time
-            was up. Nothing of it stays. Answer 500: Telegram sends it again.
-        PersistenceError: The state cannot be read, or what changed is not durable. Nothing of the
-            update stays, unless that was on its way to the storage. Answer 500.
+        ConflictError: Its changes cannot be merged here, or others were first until the time was
+            up. Nothing of it stays. Answer 500: Telegram sends it again.
+        PersistenceError: The state cannot be read, or the changes are not durable. Nothing of the
+            update stays, unless it was on its way to the storage. Answer 500.
+        SettingsError: An argument cannot be used, or the application has no `S3Persistence`.
         TimeoutError: The time was up before it was processed. Nothing of it stays. Answer 500.
     """
     if on_conflict not in get_args(OnConflict):
@@ -90,7 +116,7 @@ async def deliver(
     )
     try:
         async with limit, _host_of(application, persistence) as host, host.turn:
-            return await delivery.run(persistence, host)
+            return await delivery.run(loader_of(persistence), host)
     except TimeoutError:
         if not limit.expired():
             raise
@@ -100,7 +126,10 @@ async def deliver(
 async def begin(application: App) -> None:
     """Initialise the application and load the state, ahead of the first update.
 
-    For hosts on which a start that fails is better seen before requests are sent there.
+    For hosts on which a failed start is better seen before requests are sent there.
+
+    Args:
+        application: Application with an :class:`ptb_s3.S3Persistence`.
 
     Raises:
         PersistenceError: The state cannot be read.
@@ -108,7 +137,7 @@ async def begin(application: App) -> None:
     persistence = _persistence_of(application)
     async with _host_of(application, persistence) as host, host.turn:
         if not host.ready:
-            await prepare(application, persistence, host)
+            await prepare(application, loader_of(persistence), host)
 
 
 async def close(application: App) -> None:
@@ -117,18 +146,21 @@ async def close(application: App) -> None:
     For hosts that say when they end the process, such as by SIGTERM. Takes little longer than the
     persistence's `flush_timeout`, whatever the storage does.
 
+    Args:
+        application: Application that updates were delivered to. Does nothing if none was.
+
     Raises:
-        PersistenceError: What changed is not durable.
+        PersistenceError: Changes are not durable.
     """
     persistence = _persistence_of(application)
     host = _hosts.get(persistence)
     if host is None or not host.begun:
         return
     try:
-        # With what a flush takes to close connections, or it would seem to have failed.
+        # Including the time in which a flush closes connections, or it would seem to have failed.
         limit = persistence.flush_timeout + 2 * CLOSE_RESERVE
         async with asyncio.timeout(limit), _host_of(application, persistence), host.turn:
-            host.begun = host.ready = False  # only now: an update may have had its turn before
+            host.begun = host.ready = False  # only now: an update may have had its turn just before
             await host.take_back()
             await application.shutdown()
     except TimeoutError:
@@ -137,14 +169,14 @@ async def close(application: App) -> None:
             "(flush_timeout). An update that was not answered is sent again by Telegram."
         ) from None
     finally:
-        with suppress(TimeoutError):  # a peer that never answers: the persistence has waited before
+        with suppress(TimeoutError):  # a peer that never answers, for which the flush has waited
             async with asyncio.timeout(CLOSE_RESERVE):
                 await persistence.close()
 
 
 @asynccontextmanager
 async def _host_of(application: App, persistence: _Persistence) -> AsyncIterator[Host]:
-    """Give what there is to know; leave behind what belongs to a loop that may be closed."""
+    """Enter the host of an application, with its connections on the running loop."""
     host, loop = _hosts.setdefault(persistence, Host()), asyncio.get_running_loop()
     while not host.enter(loop):  # noqa: ASYNC110 - an event is of one loop
         await asyncio.sleep(LOOK)
@@ -158,10 +190,11 @@ async def _host_of(application: App, persistence: _Persistence) -> AsyncIterator
 
 
 async def _move(application: App, host: Host) -> None:
+    """Replace what belongs to the old event loop, which may be closed: a lock, and connections."""
     if host.moved:  # else another call was first
         renew_lock(application)
         request = application.bot.request
-        with suppress(RuntimeError):  # its connections are of the other loop
+        with suppress(RuntimeError):  # its connections belong to the other loop
             await request.shutdown()
         await request.initialize()
         host.moved = False

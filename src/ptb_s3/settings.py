@@ -1,23 +1,20 @@
-"""Settings from the environment and ``.env``: the only reader, and writer, of ``os.environ``.
+"""Settings of a bot, as ``PTB_S3_*`` variables of the environment and of ``.env`` give them.
 
 A value that cannot be used is a `SettingsError`, with one line for each fault: which variable, what
-is wrong with it, what to do. No message holds a value, since one of them is the key.
+is wrong with it, what to do. No text shows a value, since one of them is the key. Defaults and
+faults of options are those of `ptb_s3._options`, so that code and environment are checked alike.
 
-Credentials are not settings of ours: they come from the AWS chain. What ``.env`` holds of ``AWS_*``
-is put into the environment for that chain to find.
+Credentials are not settings of ours: they come from the AWS chain. ``AWS_*`` variables in ``.env``
+are put into the environment, where that chain looks for them.
 """
 
 from __future__ import annotations
 
-import difflib
-import os
 import traceback
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 from urllib.parse import urlsplit
 
-from dotenv import dotenv_values
 from pydantic import (
     Field,
     SecretStr,
@@ -28,13 +25,24 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from ptb_s3._arguments import restore_fault
+from ptb_s3._environment import (
+    ENV_FILE,
+    ENV_PREFIX,
+    aws_variables,
+    is_blank,
+    only_in_file,
+    prepare_for_aws,
+    read_file,
+    refuse_unknown,
+    without_variables,
+)
 from ptb_s3._keys.keyring import Key, Keyring
+from ptb_s3._options import WANTED, AddressingStyle, OnLoss, Options, Sync, option_fault
 from ptb_s3._storage.place import prefix_fault
 from ptb_s3.errors import KeyFormatError, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable
 
     from pydantic_core import ErrorDetails
 
@@ -47,20 +55,11 @@ __all__ = [
     "load_settings_of",
 ]
 
-ENV_PREFIX = "PTB_S3_"
-ENV_FILE = ".env"
-ENV_FILE_ENCODING = (
-    "utf-8-sig"  # UTF-8, with the mark that Windows editors put in front of it or not
-)
-
-# One identity: taking one of them from .env and another from the environment makes none that works.
-_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-
 _Settings = TypeVar("_Settings", bound=BaseSettings)
 
 
 class KeySettings(BaseSettings):
-    """The keys alone: enough to make or list keys, before there is a bucket."""
+    """Settings of the keys alone: enough to make or list keys, before there is a bucket."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX,
@@ -85,25 +84,31 @@ class KeySettings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _drop_empty(cls, values: dict[str, Any]) -> dict[str, Any]:
-        # Compose files and CI pass on what nobody has set as empty. Only `sync` has a use for it.
-        return {k: v for k, v in values.items() if k == "sync" or not _is_blank(v)}
+        """Take an empty variable for one that is not set, as compose files and CI pass it on.
+
+        Except for `sync`, where empty is one way to write none.
+        """
+        return {k: v for k, v in values.items() if k == "sync" or not is_blank(v)}
 
     @field_validator("key")
     @classmethod
     def _check_key(cls, key: SecretStr) -> SecretStr:
+        """Refuse a key that does not parse, without showing any of it."""
         Key.parse(key.get_secret_value(), label=_variable("key"))
         return key
 
     @field_validator("retired_keys", "history_keys", mode="before")
     @classmethod
     def _split(cls, keys: object) -> object:
-        return [k for k in keys.split(",") if not _is_blank(k)] if isinstance(keys, str) else keys
+        """Split keys at commas, and skip empty ones, as after a trailing comma."""
+        return [k for k in keys.split(",") if not is_blank(k)] if isinstance(keys, str) else keys
 
     @field_validator("retired_keys", "history_keys")
     @classmethod
     def _check_more_keys(
         cls, keys: tuple[SecretStr, ...], info: ValidationInfo
     ) -> tuple[SecretStr, ...]:
+        """Refuse further keys that do not parse, named by their number."""
         for number, key in enumerate(keys, start=1):
             label = f"{_variable(info.field_name or '')}: key {number}"
             Key.parse(key.get_secret_value(), label=label)
@@ -111,16 +116,17 @@ class KeySettings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
+        """Refuse keys that contradict each other, such as a sealing key among the history keys."""
         self.keyring()
         return self
 
     def keyring(self) -> Keyring:
-        """Return the keys, ready to seal and open with."""
+        """Return the keyring of these keys."""
         return Keyring(_parsed(self.key), *map(_all_parsed, (self.retired_keys, self.history_keys)))
 
 
 class Settings(KeySettings):
-    """Everything that `S3Persistence.from_env` goes by. Made by `load_settings`."""
+    """Settings that `S3Persistence.from_env` takes from variables, made by `load_settings`."""
 
     bucket: str = Field(description="Bucket that the state lies in: its name alone.")
     prefix: str = Field(
@@ -133,30 +139,29 @@ class Settings(KeySettings):
     region: str | None = Field(
         default=None, description="Region of the bucket, where the AWS chain does not give it."
     )
-    addressing_style: Literal["auto", "path", "virtual"] = Field(
-        default="auto",
+    addressing_style: AddressingStyle = Field(
+        default=Options.addressing_style,
         description="Bucket in the `path` or in front of the host (`virtual`); `auto` finds out.",
     )
     update_interval: float = Field(
-        default=60,
-        gt=0,
+        default=Options.update_interval,
         allow_inf_nan=False,
         description="Seconds between commits, more than 0: what a crash may cost at most.",
     )
     compression_level: int = Field(
-        default=3, ge=1, le=19, description="Level of zstd compression, from 1 to 19."
+        default=Options.compression_level,
+        description="Level of zstd compression, from 1 to 19.",
     )
-    sync: Literal["auto"] | float | None = Field(
-        default="auto",
+    sync: Sync = Field(
+        default=Options.sync,
         description="Seconds between looks for other instances' commits; `auto`: 1, if any.",
     )
     single_writer: bool = Field(
-        default=False,
+        default=Options.single_writer,
         description="`true` vouches for a single instance: for storage without conditional PUT.",
     )
     flush_timeout: float = Field(
-        default=8,
-        gt=0,
+        default=Options.flush_timeout,
         allow_inf_nan=False,
         description="Seconds that a stop may take, all told; hosts kill 5 to 30 s after SIGTERM.",
     )
@@ -164,8 +169,8 @@ class Settings(KeySettings):
         default=None,
         description="Revision, time or version id to go back to at the next start, once.",
     )
-    on_loss: Literal["wait", "rewrite"] = Field(
-        default="wait",
+    on_loss: OnLoss = Field(
+        default=Options.on_loss,
         description="`rewrite`: a running bot writes its memory in place of what was deleted.",
     )
     begin_anew: str | None = Field(
@@ -179,6 +184,7 @@ class Settings(KeySettings):
     @field_validator("bucket")
     @classmethod
     def _check_bucket(cls, bucket: str) -> str:
+        """Refuse a URL or ARN in place of a name, which botocore's own error would not tell."""
         if bucket.startswith("arn:") and ":::" not in bucket:
             return bucket  # an access point: its name may hold a slash
         if ":" in bucket or "/" in bucket:
@@ -191,20 +197,23 @@ class Settings(KeySettings):
     @field_validator("prefix")
     @classmethod
     def _check_prefix(cls, prefix: str) -> str:
+        """Refuse a prefix under which objects would not be found again everywhere."""
         if fault := prefix_fault(prefix):
             raise ValueError(fault)
         return prefix
 
-    @field_validator("restore")
+    @field_validator("update_interval", "compression_level", "sync", "flush_timeout", "restore")
     @classmethod
-    def _check_restore(cls, request: str | None) -> str | None:
-        if request is not None and (fault := restore_fault(request)):
+    def _check_option(cls, value: object, info: ValidationInfo) -> object:
+        """Refuse what `Options` would refuse, in the name of the variable."""
+        if fault := option_fault(info.field_name or "", value):
             raise ValueError(fault)
-        return request
+        return value
 
     @field_validator("endpoint_url")
     @classmethod
     def _check_endpoint_url(cls, url: str | None) -> str | None:
+        """Refuse what is no URL of a service, and one with credentials in it."""
         if url is None or _is_http_url(url):
             return url
         raise ValueError(
@@ -216,33 +225,40 @@ class Settings(KeySettings):
     @field_validator("sync", mode="before")
     @classmethod
     def _parse_sync(cls, sync: object) -> object:
+        """Take "none", or nothing, for None."""
         text = sync.strip().lower() if isinstance(sync, str) else sync
-        if text in ("", "none"):
-            return None
-        if text in ("auto", None) or _is_duration(text):
-            return text
-        raise ValueError('is not understood. Give "auto", a number of seconds, or "none".')
+        return None if text in ("", "none") else text
+
+    def options(self) -> dict[str, Any]:
+        """Return the arguments of `S3Persistence` that these settings stand for, by name."""
+        own = set(type(self).model_fields) - set(KeySettings.model_fields)
+        given = {name: getattr(self, name) for name in own}
+        given["region_name"] = given.pop("region")
+        return {"keyring": self.keyring(), **given}
 
 
 def load_settings(env_file: str | Path | None = ENV_FILE) -> Settings:
-    """Read the settings from the environment and a file of variables; the environment wins.
+    """Read the settings from the environment and a file of variables. The environment wins.
 
-    ``AWS_*`` variables that only the file has are put into ``os.environ``, where the AWS chain
-    looks for them; of the three that make up credentials, all or none. Those that are empty are
-    taken out of it, and line ends are dropped.
+    ``AWS_*`` variables that only the file has are put into the process's environment, where the
+    AWS chain looks for them; of the three that make up credentials, all or none. Those that are
+    empty are taken out of it, and line ends are dropped.
 
     Args:
         env_file: The file. It need not exist if it is the default, ``.env`` in the working
             directory. None: read the environment alone.
 
     Raises:
-        SettingsError: A variable is missing, wrong, or none of ours; all such faults are named.
+        SettingsError: A variable is missing, wrong, or none of ours. All such faults are named.
     """
     return _load(Settings, env_file)
 
 
 def load_settings_of(env_file: str | Path) -> tuple[Settings, dict[str, str]]:
-    """Read the settings of a file alone: those of the environment are another place's.
+    """Read the settings of a file alone, since those of the environment are another place's.
+
+    Args:
+        env_file: File of variables.
 
     Returns:
         The settings, and the file's ``AWS_*`` variables.
@@ -250,22 +266,8 @@ def load_settings_of(env_file: str | Path) -> tuple[Settings, dict[str, str]]:
     Raises:
         SettingsError: As `load_settings`.
     """
-    with _without_ours():
-        settings = _load(Settings, env_file)
-        return settings, {n: v for n, v in os.environ.items() if n.startswith("AWS_")}
-
-
-@contextmanager
-def _without_ours() -> Iterator[None]:
-    """Have none of our variables, nor the AWS chain's, in the environment for a while."""
-    ours = (ENV_PREFIX, "AWS_")
-    kept = {name: os.environ.pop(name) for name in [*os.environ] if name.startswith(ours)}
-    try:
-        yield
-    finally:
-        for name in [name for name in os.environ if name.startswith(ours)]:
-            del os.environ[name]
-        os.environ.update(kept)
+    with without_variables():
+        return _load(Settings, env_file), aws_variables()
 
 
 def load_keyring(env_file: str | Path | None = ENV_FILE) -> Keyring:
@@ -283,8 +285,8 @@ def load_keyring(env_file: str | Path | None = ENV_FILE) -> Keyring:
 def describe() -> list[tuple[str, str, str]]:
     """Return variable name, default and description of each setting, in the order of the model.
 
-    The default reads as one would write it; it is ``"required"`` where there is none, and empty
-    where the default is not to set it.
+    The default is text as one would write it in ``.env``: ``"required"`` if there is none, and
+    empty if the default is not to set the variable.
     """
     return [
         (
@@ -297,98 +299,36 @@ def describe() -> list[tuple[str, str, str]]:
 
 
 def _load(model: type[_Settings], env_file: str | Path | None) -> _Settings:
+    """Read and validate settings, and leave no value in the frames of an error.
+
+    An error tracker would send them.
+    """
     try:
         return _validated(model, env_file)
     except BaseException as error:
-        # Their locals are what was put in, keys and credentials included.
         traceback.clear_frames(error.__traceback__)
         raise
 
 
 def _validated(model: type[_Settings], env_file: str | Path | None) -> _Settings:
-    in_file = _read(env_file)
-    _refuse_unknown({*in_file, *os.environ})
-    # Not for pydantic to read: of a pipe, such as a decrypting program's, there is one reading.
-    given: dict[str, Any] = {
-        name[len(ENV_PREFIX) :].lower(): value
-        for name, value in in_file.items()
-        if name.upper().startswith(ENV_PREFIX) and name not in os.environ
-    }
+    """Validate the variables, and pass on those of the AWS chain only if they are all good."""
+    # Read once, and not by pydantic: a pipe, such as a decrypting program's, can be read but once.
+    in_file = read_file(env_file)
+    refuse_unknown(in_file, {name for name, _, _ in describe()})
+    given: dict[str, Any] = {**only_in_file(in_file)}
     try:
         settings = model(**given)
     except ValidationError as error:
         faults = error.errors(include_input=False, include_url=False)
     else:
-        _tidy_aws()
-        _pass_on_aws(in_file)
+        prepare_for_aws(in_file)
         return settings
-    # Out here, the new error has no context: the old one holds what was put in.
+    # Out here, the new error has no context: the old one holds the values.
     raise SettingsError("\n".join(dict.fromkeys(_line(fault) for fault in faults)))
 
 
-def _read(env_file: str | Path | None) -> dict[str, str]:
-    """Return the variables that a file sets."""
-    if env_file is None:
-        return {}
-    if not Path(env_file).exists() or Path(env_file).is_dir():
-        if str(env_file) == ENV_FILE:
-            return {}
-        raise SettingsError(f"{env_file}: there is no such file.")
-    try:
-        values = dotenv_values(env_file, encoding=ENV_FILE_ENCODING)
-    except UnicodeDecodeError:
-        reason = "it is not UTF-8 text. Save it as UTF-8"
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-    else:
-        return {name: value for name, value in values.items() if value is not None}
-    raise SettingsError(f"{env_file}: cannot be read: {reason}.")
-
-
-def _refuse_unknown(names: Iterable[str]) -> None:
-    known = {name for name, _, _ in describe()}
-    unknown = sorted(n for n in names if n.upper().startswith(ENV_PREFIX) and n not in known)
-    if unknown:
-        raise SettingsError(
-            "\n".join(f"{name} is not a setting. {_suggestion(name, known)}" for name in unknown)
-        )
-
-
-def _suggestion(name: str, known: Iterable[str]) -> str:
-    # Without the prefixes, which all of them share, and with what people put ours in front of.
-    ours = {candidate.removeprefix(ENV_PREFIX): candidate for candidate in sorted(known)}
-    theirs = {candidate.removeprefix("AWS_"): candidate for candidate in _CREDENTIALS}
-    stem = name.upper().removeprefix(ENV_PREFIX)
-    near = difflib.get_close_matches(stem, [*ours, *theirs], n=1)
-    if near:
-        return f"Did you mean {(theirs | ours)[near[0]]}?"
-    return f"There are: {', '.join(ours.values())}."
-
-
-def _pass_on_aws(in_file: Mapping[str, str]) -> None:
-    skipped = _CREDENTIALS if any(name in os.environ for name in _CREDENTIALS) else ()
-    for name, value in in_file.items():
-        if name.startswith("AWS_") and value.strip() and name not in skipped:
-            os.environ.setdefault(name, value.strip())
-    if "AWS_REGION" in os.environ:  # what other SDKs read, and hosts set; botocore does not
-        os.environ.setdefault("AWS_DEFAULT_REGION", os.environ["AWS_REGION"])
-
-
-def _tidy_aws() -> None:
-    """Drop what compose files and CI pass on as empty, and line ends, as for our own variables.
-
-    An empty ``AWS_CA_BUNDLE`` or ``REQUESTS_CA_BUNDLE`` turns verification off in botocore, an
-    empty ``AWS_PROFILE`` is a profile that does not exist.
-    """
-    for name, value in [*os.environ.items()]:
-        if name.startswith("AWS_") or name == "REQUESTS_CA_BUNDLE":
-            if _is_blank(value):
-                del os.environ[name]
-            elif value != value.strip():
-                os.environ[name] = value.strip()
-
-
 def _line(fault: ErrorDetails) -> str:
+    """Return the line of an error that names a variable, and says what to do about its value."""
     if not fault["loc"]:  # of all keys together
         return f"{_variable('history_keys')}: {fault['ctx']['error']}"
     name = str(fault["loc"][0])
@@ -397,7 +337,7 @@ def _line(fault: ErrorDetails) -> str:
     if fault["type"] == "value_error":  # one of our own validators
         error = fault["ctx"]["error"]
         return str(error) if isinstance(error, KeyFormatError) else f"{_variable(name)} {error}"
-    return f"{_variable(name)} {_WANTED.get(name, 'cannot be used as it is.')}"
+    return f"{_variable(name)} {WANTED.get(name, 'cannot be used as it is.')}"
 
 
 def _variable(name: str) -> str:
@@ -413,18 +353,9 @@ def _all_parsed(keys: Iterable[SecretStr]) -> list[Key]:
 
 
 def _written(default: object) -> str:
-    return str(default).lower() if isinstance(default, bool) else str(default or "")
-
-
-def _is_blank(value: object) -> bool:
-    return isinstance(value, str) and not value.strip()
-
-
-def _is_duration(value: object) -> bool:
-    try:
-        return 0 <= float(value) < float("inf")  # type: ignore[arg-type] # what it cannot take is caught
-    except (TypeError, ValueError):
-        return False
+    if isinstance(default, bool):
+        return str(default).lower()
+    return f"{default:g}" if isinstance(default, float) else str(default or "")
 
 
 def _is_http_url(text: str) -> bool:
@@ -441,16 +372,4 @@ _MISSING = {
         "is not set. Make a key with `ptb-s3 keys new`, put it there, and keep a copy elsewhere: "
         "without it, nobody can read the state again."
     ),
-}
-
-_WANTED = {
-    "update_interval": (
-        "is not a number of seconds above 0. Give one, such as 60; at 0, "
-        "python-telegram-bot would save without a pause."
-    ),
-    "compression_level": "is not a whole number from 1 to 19. Give one, such as 3.",
-    "addressing_style": "is neither `auto`, nor `path`, nor `virtual`. Give one of them.",
-    "on_loss": "is neither `wait` nor `rewrite`. Give one of them.",
-    "single_writer": "is neither `true` nor `false`. Give one of them.",
-    "flush_timeout": "is not a number of seconds above 0. Give one, such as 8.",
 }

@@ -113,8 +113,8 @@ class OnS3:
             store_data=STORED,
             **options,
         )
-        self.store = CountingStore(self.persistence._store)
-        self.persistence._store = self.store
+        self.store = CountingStore(self.persistence._loader.store)
+        self.persistence._loader.store = self.store
         self.app = application(self.persistence)
 
     async def connect(self) -> None:
@@ -129,7 +129,7 @@ class OnS3:
 
     async def settle(self) -> bool:
         commits = self.persistence._commits
-        task = commits.compaction if commits is not None else None
+        task = commits.compaction.task if commits is not None else None
         if task is None or task.done():
             return False
         await task

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import pytest
 from telegram.ext import PersistenceInput
 
-from ptb_s3._engine.context import Counters
+from ptb_s3._engine.stats import Stats
 from ptb_s3._format.committed import Base
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import BOT_DATA_KEY, Kind
@@ -49,7 +49,7 @@ class S3TrackingPersistence(S3Persistence[Data, Data, Data]):
         [("uuid", time.time(), {"uuid4": "callback_data"})],
         {"query_id": "keyboard_id"},
     )
-    counters: ClassVar[list[Counters]] = []
+    counters: ClassVar[list[Stats]] = []
     loads: ClassVar[int] = 0
 
     def __init__(
@@ -65,8 +65,10 @@ class S3TrackingPersistence(S3Persistence[Data, Data, Data]):
             update_interval=update_interval or _SHORTEST_INTERVAL,
             trusted=("tests.ext.test_basepersistence",),
         )
-        self._store = self._memory = MemoryStore()
-        S3TrackingPersistence.counters.append(self._counters)
+        self._loader.store = self._memory = MemoryStore()
+        self._load = self._loader.load
+        self._loader.load = self._load_seeded  # type: ignore[method-assign]  # to sow before it
+        S3TrackingPersistence.counters.append(self._loader.stats)
         self._seed = _Seed()
         if fill_data:
             self._seed.fill(self.CALLBACK_DATA)
@@ -136,21 +138,21 @@ class S3TrackingPersistence(S3Persistence[Data, Data, Data]):
         reader = Reader(self._keyring, self._bot_id(), self._serializer.id)
         return reader.assemble(objects, os.urandom)
 
-    async def _load(self, *, start: bool = True) -> GroupCommit:
+    async def _load_seeded(self, *, start: bool = True) -> GroupCommit:
         if not self._seed.is_sown:
             self._seed.is_sown = True
             await self._sow()
         S3TrackingPersistence.loads += 1
-        return await super()._load(start=start)
+        return await self._load(start=start)
 
     async def _sow(self) -> None:
         """Commit the seed from a repository of its own, which is then thrown away."""
-        repository = (await super()._load()).repository
+        repository = (await self._load()).repository
         for kind, values in self._seed.entities().items():
             for key, value in values.items():
                 repository.stage(kind, key, serializer.dump(self._serializer, value))
         await repository.commit()
-        self._counters.commits = 0
+        self._loader.stats.commits = 0
 
     # What it counts -----------------------------------------------------------------------------
 

@@ -175,7 +175,7 @@ class Bots:
         app = make_application(persistence := self.persistence())
         await app.bot.initialize()
         users = await persistence.get_user_data()
-        await persistence._store.close()
+        await persistence._loader.store.close()
         return users
 
     async def versions(self, bucket: str | None = None) -> list[tuple[str, str, bool]]:

@@ -20,6 +20,7 @@ import traceback
 from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from random import Random
 from typing import Any, NoReturn
 
@@ -29,8 +30,7 @@ from telegram.ext import MessageHandler, filters
 from tests.integration.bots import PREFIX, App, Context, Json, make_application, say
 from tests.support import KEY, Persistence
 
-from ptb_s3 import Keyring, S3Persistence, merge_values
-from ptb_s3._ptb.live_objects import Sync
+from ptb_s3 import Keyring, S3Persistence, Sync, merge_values
 from ptb_s3.errors import ConflictError, StorageUnavailableError
 
 SUM, RUNS = "sum", "runs"
@@ -148,7 +148,8 @@ class CountingBot:
             self._acknowledge(counted, own)
 
     def _acknowledge(self, counted: dict[int, int], own: dict[int, int]) -> None:
-        stats = self._persistence.stats._asdict()
+        stats = asdict(self._persistence.stats)
+        del stats["committed_at"]  # no JSON has it
         self._report({"acknowledged": {"counted": counted, "own": own}, "stats": stats})
 
     async def _note_error(self, _: object, context: Context) -> None:

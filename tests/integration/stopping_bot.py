@@ -36,7 +36,8 @@ async def save_and_change(app: App, *, stops: bool) -> None:
     """Save once, then change something when the storage is silent."""
     app.bot_data["n"] = 1
     await app.update_persistence()
-    await (await persistence_of(app).opened()).settle(10)  # else a blob is what is under way
+    commits = await persistence_of(app)._opened()
+    await commits.compaction.settle(10)  # else a blob is what is under way
     print("ready", flush=True)  # noqa: T201 - whoever runs it waits for that
 
     async def change() -> None:

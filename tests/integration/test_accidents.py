@@ -328,12 +328,11 @@ async def test_a_mistyped_prefix(operator: Operator, caplog: pytest.LogCaptureFi
         await operator.state()
         assert "Beginning a new state" not in caplog.text
         store = operator.store("bto/")
-        persistence = make_persistence(store)
-        persistence._bucket, persistence._prefix = operator.bucket, "bto/"
+        persistence = make_persistence(store, prefix="bto/")
         await state_of(persistence)
         await store.close()
-    assert f"Beginning a new state at s3://{operator.bucket}/bto/: there is none" in caplog.text
-    assert f"there is one at s3://{operator.bucket}/{PREFIX}." in caplog.text
+    assert "Beginning a new state at s3://bucket/bto/: there is none" in caplog.text
+    assert f"there is one at s3://bucket/{PREFIX}." in caplog.text
 
 
 async def test_the_file_of_variables_after_the_command(

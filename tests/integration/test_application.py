@@ -449,7 +449,7 @@ class Gate(StoreAround):
 async def test_a_cancelled_update_loses_nothing(bots: Bots) -> None:
     """`update_persistence()` cancelled while its commit is under way: the commit goes on."""
     persistence = bots.persistence()
-    persistence._store = gate = Gate(persistence._store)
+    persistence._loader.store = gate = Gate(persistence._loader.store)
     async with bots.run(remembering(), persistence=persistence) as app:
         await say(app, "tea")
         update = asyncio.create_task(app.update_persistence())

@@ -97,7 +97,7 @@ async def refusal(
             pass
     assert type(caught.value) is error
     assert await bots.versions() == before
-    store: Any = persistence._store
+    store: Any = persistence._loader.store
     assert store._link is None
     return str(caught.value)
 
@@ -475,7 +475,7 @@ async def test_bot_data_of_another_type(stored: Bots, known: bool) -> None:  # n
         caught.value
     )
     assert await stored.versions() == before
-    store: Any = persistence._store
+    store: Any = persistence._loader.store
     assert store._link is None
 
 
@@ -544,5 +544,5 @@ async def test_class_gone_at_load(stored: Bots, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("interval", [0, 0.0, -1])
 def test_update_interval_of_0(interval: float) -> None:
     """An interval without a pause is refused when the persistence is made."""
-    with pytest.raises(SettingsError, match=r"without a pause, at full load\. Give a number"):
+    with pytest.raises(SettingsError, match=r"without a pause, at full load"):
         make_persistence(MemoryStore(), update_interval=interval)

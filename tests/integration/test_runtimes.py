@@ -82,5 +82,5 @@ async def counted(bots: Bots) -> Json:
     application = make_application(persistence := bots.persistence())
     await application.bot.initialize()
     data: Json = await persistence.get_bot_data()
-    await persistence._store.close()
+    await persistence._loader.store.close()
     return data

@@ -21,6 +21,7 @@ from tests.support import BOT_ID, Persistence
 
 from ptb_s3._format.entities import Kind
 from ptb_s3._ptb.internals import Internals
+from ptb_s3._ptb.takeover import bring_in
 from ptb_s3.errors import PersistenceError
 
 USERS, CHATS = range(1, 6), range(-3, 0)
@@ -99,7 +100,7 @@ class Bot:
         callback_data = await persistence.get_callback_data() or ([], {})
         self._keyboards = {uuid: (time, data) for uuid, time, data in callback_data[0]}
         self._states.update_no_track(await persistence.get_conversations(CONVERSATION))
-        (await persistence.opened()).faults = []
+        (await persistence._opened()).report.faults = []
         return self.fields()
 
     async def _give_up_a_start(self) -> None:
@@ -118,13 +119,13 @@ class Bot:
         """Do as `PersistentApplication` before an update, if this is one."""
         if not self._mended:
             return
-        commits = await self.persistence.opened()
-        await commits.look()
+        commits = await self.persistence._opened()
+        await commits.peers.look()
         self._bring_in(commits)
 
     def _bring_in(self, commits: Any) -> None:
         types: Any = self.persistence.context_types
-        commits.refresh(Kind.BOT_DATA, 0, self._bot_data, types.bot_data)
+        commits.peers.refresh(Kind.BOT_DATA, 0, self._bot_data, types.bot_data)
         cache = SimpleNamespace(load_persistence_data=self._load_keyboards)
         application: Any = SimpleNamespace(
             _user_data=self._live["user_data"],
@@ -140,7 +141,7 @@ class Bot:
             persistence=self.persistence,
             context_types=self.persistence.context_types,
         )
-        Internals(application).bring_in(commits.objects)
+        bring_in(Internals(application), commits.objects)
 
     def fields(self) -> Fields:
         """Return what its live objects hold."""
@@ -217,7 +218,7 @@ class Bot:
 
     async def _drop_all(self, kind: str, keys: Collection[Any]) -> None:
         if self._mended:
-            await self.persistence.opened()
+            await self.persistence._opened()
         for key in keys:
             seen = self._live[kind].pop(key, None)
             self._touched[kind].discard(key)
@@ -368,7 +369,7 @@ class Bot:
         persistence = self.persistence
         keyboards = [(uuid, time, data) for uuid, (time, data) in self._keyboards.items()]
         calls: list[Awaitable[None]] = [
-            (await persistence.opened()).join(),
+            (await persistence._opened()).join(),
             persistence.update_bot_data(copy.deepcopy(self._bot_data)),
             persistence.update_callback_data(copy.deepcopy((keyboards, {}))),
         ]
@@ -450,7 +451,7 @@ class Bot:
     def _refusals(self) -> list[PersistenceError]:
         """Return what was refused, as whoever asks for it is told, and this bot has not heard."""
         commits: Any = self.persistence._commits
-        told = [] if commits is None else commits.faults or []
+        told = [] if commits is None else commits.report.faults or []
         return [fault for fault in told if all(fault is not heard for heard in self._heard)]
 
     async def _flush_all(self) -> bool:
@@ -494,8 +495,8 @@ class Bot:
         """Save all, and bring in all, in fair weather: then it must hold what is committed."""
         if not (await self.save() and await self.flush()):
             return False
-        commits = await self.persistence.opened()
-        await commits.catch_up()
+        commits = await self.persistence._opened()
+        await commits.peers.catch_up()
         for kind in ("user_data", "chat_data"):
             for key, data in list(self._live[kind].items()):
                 await getattr(self.persistence, f"refresh_{kind}")(key, data)

@@ -31,11 +31,11 @@ from ptb_s3._history.order import Commit
 from ptb_s3._ptb import refresh
 from ptb_s3._ptb.group_commit import GroupCommit
 from ptb_s3._ptb.live_objects import LiveObjects
+from ptb_s3._ptb.state_loader import StateLoader
 from ptb_s3._storage.conditional import ConditionalStore
 from ptb_s3._storage.contract import Fetched, PreconditionFailed, Written
 from ptb_s3._values.three_way_merge import ThreeWayMerge
 from ptb_s3.errors import ConflictError
-from ptb_s3.persistence import S3Persistence
 
 
 class Mutant(NamedTuple):
@@ -227,7 +227,7 @@ def _init_with_id(self: Run, draw: Callable[[], str]) -> None:
 
 _RUN_INIT: Callable[..., None] = Run.__init__
 _ENTITIES: Callable[..., Any] = Staged.entities
-_OPEN: Callable[..., Any] = S3Persistence._open
+_OPEN: Callable[..., Any] = StateLoader.open
 
 
 def _entities_seen(self: Staged, kind: Kind) -> Any:
@@ -236,8 +236,8 @@ def _entities_seen(self: Staged, kind: Kind) -> Any:
 
 
 async def _open_anew(self: Any, *, start: bool = False) -> GroupCommit:
-    if self._commits is not None and self._commits.repository.dirty:
-        self._commits = None
+    if self.commits is not None and self.commits.repository.dirty:
+        self.commits = None
     opened: GroupCommit = await _OPEN(self, start=start)
     return opened
 
@@ -337,7 +337,7 @@ MUTANTS: Mapping[str, Mutant] = {
     "restore a revision of another branch": _mutant("outsiders", (History, "_is_it", _any_branch)),
     # What once survived
     "load anew after a flush, though something is dirty": _mutant(
-        "getters", (S3Persistence, "_open", _open_anew)
+        "getters", (StateLoader, "open", _open_anew)
     ),
     "build on an older blob that was put back": _mutant("outsiders", (Head, "takes", _takes_older)),
     "exchange keys beside another instance": _mutant("keys", (compaction, "due", _due_in_company)),

@@ -69,7 +69,7 @@ class Draws:
         self._own = own
 
     def __call__(self, count: int) -> bytes:
-        loaded = self.persistence is not None and self.persistence._repository is not None
+        loaded = self.persistence is not None and self.persistence._loader.repository is not None
         return self._own(count) if loaded else self._shared.randbytes(count)
 
 
@@ -265,7 +265,7 @@ class World:
         """See that in fair weather a bot saves all, and gets all that there is."""
         process = loop.current()
         assert process is not None
-        lines: Any = bot.persistence._store
+        lines: Any = bot.persistence._loader.store
         weather, lines.weather = lines.weather, Weather()
         process.cancels = lambda: None
         try:

@@ -215,7 +215,7 @@ async def test_a_changed_end_lets_nothing_through(saved: MemoryStore) -> None:
     for _ in range(2):
         with pytest.raises(DamagedObjectError, match="user_data"):
             await reader.get_user_data()
-    assert reader._ahead is None
+    assert reader._loader.preload is None
     with pytest.raises(DamagedObjectError, match="user_data"):
         await reader.get_chat_data()
 

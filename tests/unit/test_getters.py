@@ -263,7 +263,7 @@ async def test_a_load_under_way_is_joined() -> None:
     store.gate.set()
     assert len((await second)["user_data"]) == 100
     assert store.loads == 1
-    (await other.opened()).repository.suggest(["name", "lang"])
+    (await other._opened()).repository.suggest(["name", "lang"])
     await update(other, {"user_data": {50: {"name": "x"}}})
     await update(other, {"user_data": {1: {"name": "u", "lang": "de"}}})
     await update(persistence, {"user_data": {1: {"name": "n"}, 2: {"name": "m"}}})
@@ -291,12 +291,12 @@ async def test_a_load_that_nobody_waits_for_closes_its_connections() -> None:
     store = Slow(MemoryStore())
     persistence = make_persistence(store)
     await _given_up(persistence, store)
-    assert (store.closed, persistence.open_already) == (0, None)
+    assert (store.closed, persistence._commits) == (0, None)
     store.gate.set()
     for _ in range(20):
         await asyncio.sleep(0)
     assert store.closed == 1
-    assert persistence.open_already is not None
+    assert persistence._commits is not None
     assert await persistence.get_user_data() == {}
     assert store.loads == 1
 

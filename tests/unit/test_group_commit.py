@@ -91,7 +91,7 @@ async def test_an_applications_error_handlers_hear_of_it_once(cls: type[App] | N
 async def test_a_failure_whose_first_caller_was_cancelled_is_heard() -> None:
     """The next one that is alive says it, for calls that an application makes together, too."""
     store = MemoryStore()
-    commits = await (await loaded(store)).opened()
+    commits = await (await loaded(store))._opened()
     store.faults = _no_put
     first, *rest = [
         asyncio.create_task(commits.record(Kind.USER_DATA, {user: {}})) for user in (1, 2, 3)
@@ -240,7 +240,7 @@ async def test_what_was_left_out_is_told_to_whoever_handed_it_over(faults: Fault
 
 async def test_an_applications_call_tells_of_its_own_entity_first(faults: Faults) -> None:
     """And of another one's only where that is nobody's of the group."""
-    commits = await (await loaded(MemoryStore())).opened()
+    commits = await (await loaded(MemoryStore()))._opened()
     other, own = faults.add("user_data", 7), faults.add("user_data", 3)
     results: Any = await asyncio.gather(
         *(commits.record(Kind.USER_DATA, {user: {}}) for user in (1, 2, 3)), return_exceptions=True
@@ -274,7 +274,7 @@ async def test_error_handlers_hear_of_each_entity_left_out_once(
 async def test_what_nobody_was_told_is_told_with_the_next_commit(faults: Faults) -> None:
     """Of a commit that failed, and of a caller that was cancelled meanwhile."""
     store = MemoryStore(faults=_no_put)
-    commits = await (await loaded(store)).opened()
+    commits = await (await loaded(store))._opened()
     fault = faults.add("user_data", 1)
     with pytest.raises(StorageUnavailableError):
         await commits.record(Kind.USER_DATA, {1: {}})
@@ -284,16 +284,16 @@ async def test_what_nobody_was_told_is_told_with_the_next_commit(faults: Faults)
     assert caught.value is fault
     again = faults.add("user_data", 2)
     one = asyncio.create_task(commits.record(Kind.USER_DATA, {2: {}}))
-    release = commits._release
+    release = commits._writer._release
 
     async def cancel_and_release(group: Any) -> None:
         one.cancel()
         await release(group)
 
-    commits._release = cancel_and_release  # type: ignore[method-assign]  # at the last moment
+    commits._writer._release = cancel_and_release  # type: ignore[method-assign]  # at the last moment
     with pytest.raises(asyncio.CancelledError):
         await one
-    commits._release = release  # type: ignore[method-assign]  # as before
+    commits._writer._release = release  # type: ignore[method-assign]  # as before
     with pytest.raises(ConflictError) as caught:
         await commits.join()
     assert caught.value is again
@@ -305,7 +305,7 @@ async def test_what_nobody_was_told_is_told_with_the_next_commit(faults: Faults)
 async def test_a_refusal_whose_caller_was_cancelled_is_told(by: str, ticks: int) -> None:
     """Before the value was looked at, while the commit waits for it, or afterwards; and once."""
     persistence = await loaded(MemoryStore())
-    commits = await persistence.opened()
+    commits = await persistence._opened()
     call = asyncio.ensure_future(persistence.update_user_data(1, {"f": lambda: 1}))
     for _ in range(ticks):
         await asyncio.sleep(0)
@@ -516,7 +516,7 @@ def test_a_commit_has_a_time_of_its_own_where_there_is_no_application() -> None:
     """What takes changes needs nobody to tell it about stops."""
 
     async def save() -> None:
-        repository = (await (await loaded(MemoryStore())).opened()).repository
+        repository = (await (await loaded(MemoryStore()))._opened()).repository
         commits = GroupCommit(repository, make_persistence(MemoryStore())._serializer)
         await commits.record(Kind.USER_DATA, {1: {}})
         assert repository.revision == 1
@@ -530,11 +530,11 @@ async def test_a_flush_goes_on_where_somebody_else_gives_up_the_blobs() -> None:
     persistence = await loaded(store)
     await persistence.update_user_data(1, {"n": 1})
     await settled(persistence)
-    blobs = (await persistence.opened())._blobs
-    blobs.compaction = asyncio.create_task(asyncio.sleep(60))
+    blobs = (await persistence._opened()).compaction
+    blobs.task = asyncio.create_task(asyncio.sleep(60))
     flush = asyncio.create_task(persistence.flush())
-    while not blobs.compaction.done():
+    while not blobs.task.done():
         await asyncio.sleep(0)
-        blobs.give_up()
+        blobs.cancel()
     await flush
     assert await users(store) == {1: {"n": 1}}

@@ -33,14 +33,14 @@ async def test_a_late_blob_of_ours_does_not_replace_a_newer_one_that_head_has_na
     ours = make_persistence(late)
     await ours.get_user_data()
     await ours.update_user_data(1, {"n": 1})
-    repository = (await ours.opened()).repository
+    repository = (await ours._opened()).repository
     await late.taken.wait()  # the first blob is written in the background
 
     theirs = make_persistence(memory)
     await theirs.get_user_data()
     await theirs.update_user_data(2, {"n": 2})
     await settled(theirs)
-    await (await theirs.opened()).repository.compact(Kind.USER_DATA)
+    await (await theirs._opened()).repository.compact(Kind.USER_DATA)
     await theirs.update_user_data(3, {"n": 3})  # whose head names their blob
 
     await repository.sync()

@@ -558,7 +558,7 @@ async def test_a_refusal_in_a_call_that_tells_of_a_failed_commit_is_told(heard: 
     store = MemoryStore()
     persistence = make_persistence(store)
     await state_of(persistence)
-    commits = await persistence.opened()
+    commits = await persistence._opened()
     store.faults = lambda call: Fault.FAIL_BEFORE if call.operation == "put" else None
     with pytest.raises(StorageUnavailableError):
         await commits.record_many(Kind.USER_DATA, {1: {"bad": print, "good": 1}}, heard)

@@ -14,7 +14,7 @@ from tests.support import make_persistence, settled, state_of, update
 
 from ptb_s3 import Key, Keyring, S3Persistence
 from ptb_s3._format.entities import Kind
-from ptb_s3._ptb import background
+from ptb_s3._ptb import background_compaction
 from ptb_s3._storage.contract import Call, Fault, MemoryStore
 from ptb_s3.errors import (
     SerializationError,
@@ -27,13 +27,13 @@ from ptb_s3.errors import (
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"update_interval": 0}, "update_interval is 0: PTB would update without a pause"),
+        ({"update_interval": 0}, "would save without a pause, at full load"),
         ({"update_interval": -1}, "above 0"),
         ({"compression_level": 0}, "from 1 to 19"),
         ({"compression_level": 22}, "from 1 to 19"),
-        ({"flush_timeout": 0}, "flush_timeout is 0"),
-        ({"sync": -1}, 'give "auto", a number of seconds, or None'),
-        ({"sync": "always"}, "sync is 'always'"),
+        ({"flush_timeout": 0}, "flush_timeout= is not a number of seconds above 0"),
+        ({"sync": -1}, 'Give "auto", a number of seconds, or "none"'),
+        ({"sync": "always"}, "sync= is not understood"),
     ],
 )
 def test_an_argument_that_cannot_be_used_is_refused(options: dict[str, Any], text: str) -> None:
@@ -84,7 +84,7 @@ async def test_what_was_changed_back_before_it_was_saved_is_no_change() -> None:
     await asyncio.gather(*(persistence.update_user_data(1, {"n": n}) for n in (2, 1)))
     await settled(persistence)
     assert len(store.calls) == calls
-    assert not (await persistence.opened()).repository.dirty
+    assert not (await persistence._opened()).repository.dirty
 
 
 async def test_an_idle_bot_writes_nothing() -> None:
@@ -266,7 +266,7 @@ async def test_flush_ends_a_commit_that_hangs() -> None:
 
 async def test_an_interval_is_serialised_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between slices the loop does other work; what comes meanwhile belongs to the same commit."""
-    monkeypatch.setattr("ptb_s3._ptb.group_commit.SLICE", 0)
+    monkeypatch.setattr("ptb_s3._ptb.group_writer.SLICE", 0)
     store = MemoryStore()
     persistence = make_persistence(store)
     await state_of(persistence)
@@ -289,11 +289,11 @@ async def test_whoever_waits_for_the_loop_goes_on_between_two_slices(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A timer that fires resumes its task two ticks later; no second slice comes in between."""
-    monkeypatch.setattr("ptb_s3._ptb.group_commit.SLICE", 0)
+    monkeypatch.setattr("ptb_s3._ptb.group_writer.SLICE", 0)
     persistence = make_persistence(MemoryStore())
     await state_of(persistence)
-    commits = await persistence.opened()
-    loop, stage = asyncio.get_running_loop(), commits._staging.stage
+    commits = await persistence._opened()
+    loop, stage = asyncio.get_running_loop(), commits._capture.stage
     log: list[str] = []
 
     async def wait_for(timer: asyncio.Future[None]) -> None:
@@ -307,7 +307,7 @@ async def test_whoever_waits_for_the_loop_goes_on_between_two_slices(
 
     timers: list[asyncio.Future[None]] = [loop.create_future() for _ in range(20)]
     waiting = [asyncio.create_task(wait_for(timer)) for timer in timers]
-    monkeypatch.setattr(commits._staging, "stage", stage_one)
+    monkeypatch.setattr(commits._capture, "stage", stage_one)
     await update(persistence, {"user_data": {number: {} for number in range(20)}})
     await asyncio.gather(*waiting)
     assert log == ["staged", "resumed"] * 20
@@ -317,7 +317,7 @@ async def test_values_go_as_soon_as_they_are_serialised() -> None:
     """Of many that are handed over in one call, none is held until the commit is done."""
     persistence = make_persistence(MemoryStore())
     await state_of(persistence)
-    commits = await persistence.opened()
+    commits = await persistence._opened()
     values: dict[Any, Any] = {number: {number} for number in range(120)}
     alive = [weakref.ref(value) for value in values.values()]
     commit, left = commits.repository.commit, []
@@ -336,7 +336,7 @@ async def test_a_commit_given_up_while_it_serialises_keeps_all(
     monkeypatch: pytest.MonkeyPatch, ticks: int
 ) -> None:
     """What PTB has handed over is staged even if the commit is cancelled half-way there."""
-    monkeypatch.setattr("ptb_s3._ptb.group_commit.SLICE", 0)
+    monkeypatch.setattr("ptb_s3._ptb.group_writer.SLICE", 0)
     store = MemoryStore()
     persistence = make_persistence(store)
     await state_of(persistence)
@@ -376,7 +376,9 @@ def _no_blobs(call: Call) -> Fault | None:
 
 async def test_flush_writes_blobs_and_is_idempotent(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a flush what pays lies in blobs; a second flush finds nothing to do."""
-    monkeypatch.setattr(background.Blobs, "write_due", lambda _: None)  # no time for it before
+    monkeypatch.setattr(
+        background_compaction.BackgroundCompaction, "start", lambda _: None
+    )  # no time for it before
     store = MemoryStore()
     persistence = make_persistence(store)
     await state_of(persistence)

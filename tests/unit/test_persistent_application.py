@@ -36,7 +36,8 @@ from tests.support import KEY, make_persistence, state_of
 
 from ptb_s3 import Keyring, PersistentApplication, S3Persistence
 from ptb_s3._format.entities import Kind
-from ptb_s3._ptb.internals import Internals, tasks
+from ptb_s3._ptb.application_state import tasks
+from ptb_s3._ptb.internals import Internals
 from ptb_s3._storage.contract import Fault, MemoryStore
 from ptb_s3.errors import SerializationError, SettingsError, StorageUnavailableError
 
@@ -405,7 +406,7 @@ class Stripping(S3Persistence[Any, Any, Any]):
 
 def stripping(store: MemoryStore) -> App:
     persistence = Stripping("bucket", keyring=Keyring(KEY))
-    persistence._store = store
+    persistence._loader.store = store
     return application(store, remembering(), persistence=persistence)
 
 

@@ -57,7 +57,7 @@ async def test_an_update_is_known_again_after_many_others() -> None:
     app = application(store)
     first = message(number=10_000)
     assert await deliver(app, first)
-    repository = (await app.persistence.opened()).repository  # type: ignore[union-attr]
+    repository = (await app.persistence._opened()).repository  # type: ignore[union-attr]
     for number in range(10_001, 12_000):
         repository.note_delivered(number)
     await repository.commit()

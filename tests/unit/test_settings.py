@@ -177,7 +177,7 @@ def test_unreadable_env_file_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -
         raise PermissionError(13, "Permission denied")
 
     write_env()
-    monkeypatch.setattr("ptb_s3.settings.dotenv_values", denied)
+    monkeypatch.setattr("ptb_s3._environment.dotenv_values", denied)
     with pytest.raises(SettingsError, match=r"\.env: cannot be read: Permission denied"):
         load_settings()
 

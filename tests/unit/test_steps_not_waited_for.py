@@ -22,7 +22,7 @@ from tests.support import make_persistence
 from tests.unit.deliveries import message
 
 from ptb_s3 import PersistentApplication
-from ptb_s3._ptb.internals import tasks
+from ptb_s3._ptb.application_state import tasks
 from ptb_s3._storage.contract import MemoryStore
 from ptb_s3.serverless import deliver
 

@@ -60,7 +60,7 @@ def meanwhile(app: App, happening: Meanwhile, *, times: int = 1) -> None:
 
 def is_clean(app: App) -> bool:
     """Tell whether nothing is left to be saved."""
-    commits = app.persistence.open_already  # type: ignore[union-attr]
+    commits = app.persistence._commits  # type: ignore[union-attr]
     assert commits is not None
     marks = (
         app._user_ids_to_be_updated_in_persistence,
@@ -742,4 +742,4 @@ async def test_a_commit_of_a_handlers_own_that_is_overtaken_takes_all_back() -> 
     assert await deliver(app, message())
     assert await bot_data(store) == {"n": 6}
     assert (await users(store))[1] == {"n": 1}
-    assert Kind.USER_DATA not in app.persistence.open_already.repository.staged.changes({})  # type: ignore[union-attr]
+    assert Kind.USER_DATA not in app.persistence._commits.repository.staged.changes({})  # type: ignore[union-attr]

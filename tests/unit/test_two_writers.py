@@ -28,8 +28,8 @@ from ptb_s3._engine.staging import Staged
 from ptb_s3._format.committed import Base, Identity
 from ptb_s3._format.entities import Kind
 from ptb_s3._format.head import Head
-from ptb_s3._ptb import live_objects
-from ptb_s3._ptb.live_objects import AUTO_INTERVAL, Poller
+from ptb_s3._ptb import poller
+from ptb_s3._ptb.poller import AUTO_INTERVAL, Poller
 from ptb_s3._storage.contract import Fault, MemoryStore
 from ptb_s3._values.merge import Merger
 from ptb_s3.errors import ConflictError, StorageUnavailableError
@@ -146,7 +146,7 @@ async def test_a_drop_wins_over_what_cannot_be_loaded_here() -> None:
     await state_of(other)
     await update(one, {"user_data": {1: {"o": Shopper()}}})
     await other.drop_user_data(1)
-    assert (await other.opened()).repository.unmerged_kinds == []
+    assert (await other._opened()).repository.unmerged_kinds == []
     assert other.stats.overridden == 1
     assert await users(store) == {2: {"a": 1}}
 
@@ -218,7 +218,7 @@ async def test_what_cannot_be_merged_is_a_conflict_and_is_kept() -> None:
     refused = pytest.RaisesExc(ConflictError, match="merge= raised ValueError")
     with pytest.RaisesGroup(refused):  # the call that handed it over; the other one is saved
         await update(other, {"user_data": {1: {"n": 5}, 2: {"n": 2}}})
-    repository = (await other.opened()).repository
+    repository = (await other._opened()).repository
     assert repository.take_faults() == []
     assert repository.unmerged_kinds == [Kind.USER_DATA]
     assert await users(store) == {1: {"n": 1}, 2: {"n": 2}}
@@ -244,7 +244,7 @@ async def test_what_cannot_be_merged_when_it_is_saved_is_told_once() -> None:
         for _ in range(3):
             await update(other, {"user_data": {1: {"n": number}}, "bot_data": {"n": number}})
     assert await users(store) == {1: {"n": 1}, 2: {"n": 6}}
-    assert (await other.opened()).repository.unmerged_kinds == [Kind.USER_DATA]
+    assert (await other._opened()).repository.unmerged_kinds == [Kind.USER_DATA]
 
 
 async def test_what_is_dropped_does_not_come_back_with_what_could_not_be_merged() -> None:
@@ -263,7 +263,7 @@ async def test_what_is_dropped_does_not_come_back_with_what_could_not_be_merged(
         await update(other, {"user_data": {1: {"n": 5}}, "conversations": {"talk": {(1,): 5}}})
     await other.drop_user_data(1)
     await other.update_conversation("talk", (1,), None)
-    assert (await other.opened()).repository.unmerged_kinds == []
+    assert (await other._opened()).repository.unmerged_kinds == []
     faults.clear()
     await update(other, {"bot_data": {"b": 1}})
     fresh = make_persistence(store)
@@ -281,7 +281,7 @@ async def test_a_merge_that_ends_the_process_leaves_nothing_half_taken_over() ->
 
     one, other = await two(store, merge=end)
     await update(one, {"user_data": {1: {"n": 1}, 2: {"n": 2}}})
-    repository = (await other.opened()).repository
+    repository = (await other._opened()).repository
     repository.stage(USER, 1, PickleSerializer().dumps({"n": 5}))
     with pytest.raises(KeyboardInterrupt):
         await repository.commit()
@@ -594,7 +594,7 @@ async def test_a_look_does_not_wait_for_a_silent_storage(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An update is not held up for as long as a commit may take."""
-    monkeypatch.setattr(live_objects, "PATIENCE", 0.01)
+    monkeypatch.setattr(poller, "PATIENCE", 0.01)
     store = MemoryStore()
     lookout, repository, _ = await _poller(store, 0)
 

@@ -12,13 +12,18 @@ from ptb_s3 import (
     Key,
     Keyring,
     KeySource,
+    Merge,
+    OnConflict,
     PickleSerializer,
     S3Persistence,
-    Sealed,
+    SealedHeader,
     SealingKey,
     Serializer,
     Stats,
+    Sync,
 )
+from ptb_s3.serverless import deliver
+from ptb_s3.testing import MemoryPersistence, memory_persistence
 
 
 @dataclass
@@ -46,7 +51,7 @@ class Vault:
     def sealing_key(self) -> SealingKey:
         return Keyring(Key(bytes(32))).sealing_key()
 
-    def opening_key(self, header: Sealed) -> bytes:
+    def opening_key(self, header: SealedHeader) -> bytes:
         return Keyring(Key(bytes(32))).opening_key(header)
 
 
@@ -62,6 +67,15 @@ class Shout:
         return data.decode()
 
 
+def sum_up(kind: str, key: object, base: object, ours: object, theirs: object) -> object:
+    """A merge of one's own."""
+    return [kind, key, base, ours, theirs]
+
+
+async def deliver_with(app: Any, on_conflict: OnConflict) -> bool:
+    return await deliver(app, "{}", on_conflict=on_conflict)
+
+
 def plain() -> S3Persistence[dict[Any, Any], dict[Any, Any], dict[Any, Any]]:
     return S3Persistence("bucket", keyring=Keyring(Key.generate()))
 
@@ -69,6 +83,8 @@ def plain() -> S3Persistence[dict[Any, Any], dict[Any, Any], dict[Any, Any]]:
 def custom() -> S3Persistence[User, Chat, Shop]:
     source: KeySource = Vault()
     serializer: Serializer = Shout()
+    merge: Merge = sum_up
+    sync: Sync = 2.5
     context_types = ContextTypes(context=Context, user_data=User, chat_data=Chat, bot_data=Shop)
     return S3Persistence(
         "bucket",
@@ -84,6 +100,8 @@ def custom() -> S3Persistence[User, Chat, Shop]:
         aliases={"shop.Old": User},
         serializer=serializer,
         unsaved=None,
+        merge=merge,
+        sync=sync,
         compression_level=5,
         flush_timeout=4.5,
         restore="41",
@@ -147,6 +165,15 @@ def test_from_env_makes_what_it_is_called_on(monkeypatch: pytest.MonkeyPatch) ->
     subclass = Plain.from_env(None)
     assert_type(subclass, Plain)
     assert (type(plain), type(strict), type(subclass)) == (S3Persistence, Strict, Plain)
+
+
+def test_a_persistence_in_memory_is_one() -> None:
+    """What takes a persistence takes it, and a restart gives the same type."""
+    persistence = memory_persistence()
+    assert_type(persistence, MemoryPersistence[Any, Any, Any])
+    assert_type(persistence.restarted(), MemoryPersistence[Any, Any, Any])
+    one: S3Persistence[Any, Any, Any] = persistence
+    assert one.stats == Stats()
 
 
 def test_an_application_takes_it() -> None:

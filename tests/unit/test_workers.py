@@ -46,7 +46,7 @@ async def test_a_commit_does_not_wait_for_a_blob() -> None:
     persistence = make_persistence(MemoryStore())
     await state_of(persistence)
     release = threading.Event()
-    _, blobs = persistence._workers
+    _, blobs = persistence._loader.workers
     writing = asyncio.create_task(blobs(release.wait))
     try:
         async with asyncio.timeout(20):

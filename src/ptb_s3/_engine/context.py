@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from ptb_s3._engine.stats import Stats
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Resolve
 from ptb_s3._format.reader import Reader
@@ -17,31 +18,6 @@ from ptb_s3._storage.conditional import ConditionalStore
 from ptb_s3._storage.contract import Store
 from ptb_s3._storage.threads import Offload
 from ptb_s3.errors import DeletedStateError
-
-
-@dataclass(slots=True)
-class Counters:
-    """Counters of this process, for metrics and logs.
-
-    Attributes:
-        bytes_sent: Bytes of objects that the storage has taken.
-        commits: Commits that are known to be durable.
-        compactions: Blobs written.
-        conflicts: Commits of other writers that were met before ours.
-        merged: Entities that had changed on both sides then, and were merged.
-        overridden: Changes of others in these entities that ours have won over.
-        failures: Commits that failed, other than by a conflict.
-        committed_at: Time of the last durable commit or, after a load, of the load; None before.
-    """
-
-    bytes_sent: int = 0
-    commits: int = 0
-    compactions: int = 0
-    conflicts: int = 0
-    merged: int = 0
-    overridden: int = 0
-    failures: int = 0
-    committed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +51,7 @@ class EngineContext:
     randomness: Callable[[int], bytes]
     pause: Callable[[float], Awaitable[None]]
     offload: Offload
-    counters: Counters
+    counters: Stats
     resolve: Resolve | None
     single_writer: bool
     begin_anew: str | None = None

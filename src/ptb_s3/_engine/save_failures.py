@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple
 
-from ptb_s3._engine.context import Counters
+from ptb_s3._engine.stats import Stats
 
 _LOGGER = logging.getLogger("ptb_s3")
 
@@ -32,7 +32,7 @@ class SaveFailures:
         counters: Counts durable commits.
     """
 
-    def __init__(self, clock: Callable[[], datetime], counters: Counters) -> None:
+    def __init__(self, clock: Callable[[], datetime], counters: Stats) -> None:
         self._clock = clock
         self._counters = counters
         self._failing: _Failing | None = None

@@ -10,13 +10,14 @@ from datetime import UTC, datetime
 from ptb_s3._engine import compaction
 from ptb_s3._engine.commit import Committer
 from ptb_s3._engine.compaction import Compactor
-from ptb_s3._engine.context import Counters, EngineContext
+from ptb_s3._engine.context import EngineContext
 from ptb_s3._engine.failure_notes import noting_rotation, noting_unsaved
 from ptb_s3._engine.head_builder import Operation
 from ptb_s3._engine.loading import Loader
 from ptb_s3._engine.rewriting import prepare_rewrite
 from ptb_s3._engine.run import Run, notice_resumes
 from ptb_s3._engine.staging import Staged
+from ptb_s3._engine.stats import Stats
 from ptb_s3._engine.streamed_load import Preloader
 from ptb_s3._format.committed import Base
 from ptb_s3._format.entities import EntityKey, Kind, Resolve
@@ -54,7 +55,7 @@ class WorkingCopy:
         rewrites_lost: See `EngineContext`.
 
     Attributes:
-        counters: Counters of this process.
+        counters: Stats of this process.
     """
 
     def __init__(
@@ -70,13 +71,13 @@ class WorkingCopy:
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         offload: Offload = asyncio.to_thread,
         offload_blobs: Offload | None = None,
-        counters: Counters | None = None,
+        counters: Stats | None = None,
         resolve: Resolve | None = None,
         single_writer: bool = False,
         begin_anew: str | None = None,
         rewrites_lost: bool = False,
     ) -> None:
-        self.counters = counters or Counters()
+        self.counters = counters or Stats()
         conditional_store, reader = ConditionalStore(store), Reader(keys, bot, serializer)
         sealer = Sealer(keys, level=level, clock=clock, randomness=randomness)
         self._context = EngineContext(

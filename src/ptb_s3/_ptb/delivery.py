@@ -1,7 +1,7 @@
-"""One update on its way to its durable effects, tried until it commits or its time is up.
+"""Deliver one update: process it in a transaction, again and again until it commits or time is up.
 
-Between two updates nothing is unsaved: what somebody else has changed is saved before an update
-begins, and what an update has changed is committed or taken back before it ends.
+Between two updates nothing is unsaved. What somebody else has changed is saved before an update
+begins (`host.prepare`), and what an update has changed is committed, or taken back, before it ends.
 """
 
 from __future__ import annotations
@@ -9,17 +9,15 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-import threading
 from collections.abc import Callable
-from typing import Protocol
 
 from telegram import Update
 
-from ptb_s3._format.entities import BOT_DATA_KEY, Kind
+from ptb_s3._ptb.application_state import App
 from ptb_s3._ptb.group_commit import GroupCommit
-from ptb_s3._ptb.internals import Internals, will_read
-from ptb_s3._ptb.rollback import has_unsaved
-from ptb_s3._ptb.transaction import App, OnConflict, Transaction, entity_of
+from ptb_s3._ptb.host import Host, bring_up_to_date, prepare
+from ptb_s3._ptb.state_loader import StateLoader
+from ptb_s3._ptb.transaction import OnConflict, Transaction
 from ptb_s3.errors import (
     ConflictError,
     OvertakenError,
@@ -27,130 +25,28 @@ from ptb_s3.errors import (
     StorageUnavailableError,
 )
 
-# Seconds for which a call goes on by default, besides what handlers and the first load take. Hosts
-# give an update 30 s or more, and Telegram waits for longer than that.
+# Seconds that a call may take by default, besides handlers and the first load. Hosts give an update
+# 30 s or more, and Telegram waits for longer than that.
 PATIENCE = 20.0
-# Seconds that blobs written after a commit may hold up the answer. They make the next cold start
-# cheaper, and nothing is lost if they are not written.
+# Seconds that a compaction after the commit may delay the answer. It makes the next cold start
+# cheaper, and nothing is lost without it.
 BLOBS_PATIENCE = 5.0
-# Seconds: upper bound of the wait before the third try, doubled with each further one. The second
-# comes at once: two instances that take turns meet once each time.
+# Seconds: upper bound of the random wait before the third attempt, doubled with each further one.
+# The second comes at once: two instances that take turns conflict once each time.
 RETRY_PAUSE = 0.05
 MAX_RETRY_PAUSE = 1.0
 
 
-class Persistence(Protocol):
-    """As much of an `S3Persistence` as is needed here."""
-
-    @property
-    def open_already(self) -> GroupCommit | None: ...
-
-    async def opened(self) -> GroupCommit: ...
-
-
-class Host:
-    """What there is to know of an application between two calls.
-
-    Attributes:
-        loop: The event loop of the last call.
-        turn: Held by the call that is under way: one update at a time, so that it is known what
-            belongs to it.
-        moved: Whether there is something left to be put from the loop before on this one.
-        begun: Whether the application is initialised.
-        ready: Whether its `post_init` was carried out.
-        open: The update that is under way; of a call that broke off, if its loop is gone.
-        unsavable: Entities that cannot be saved for what others than updates have made of them.
-    """
-
-    def __init__(self) -> None:
-        self.loop: asyncio.AbstractEventLoop | None = None
-        self.turn = asyncio.Lock()
-        self.moved = False
-        self._calls = 0
-        self._entrance = threading.Lock()
-        self.begun = False
-        self.ready = False
-        self.open: Transaction | None = None
-        self.unsavable: set[tuple[str | None, object]] = set()
-
-    def enter(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """Begin a call; tell if that may be: not while another thread is in the middle of one."""
-        with self._entrance:
-            if self.loop is not loop:
-                if self._calls and self.loop is not None and self.loop.is_running():
-                    return False
-                self.moved = self.moved or self.loop is not None
-                self.loop, self.turn, self._calls = loop, asyncio.Lock(), 0
-            self._calls += 1
-            return True
-
-    def leave(self, loop: asyncio.AbstractEventLoop) -> None:
-        """End a call."""
-        with self._entrance:
-            if self.loop is loop:
-                self._calls -= 1
-
-    async def take_back(self) -> None:
-        """Take back the update that is under way, if there is one."""
-        if self.open is not None:
-            await self.open.take_back()
-            self.open = None
-
-
-async def prepare(application: App, persistence: Persistence, host: Host) -> GroupCommit:
-    """Initialise the application, or bring its state up to date; nothing is unsaved afterwards."""
-    fresh = persistence.open_already is None
-    if not host.begun:
-        if not fresh and will_read(application):
-            Internals(application).forget()
-        await application.initialize()
-        host.begun = True
-    if not host.ready:  # one that failed, as for the network's sake, is called again
-        if application.post_init is not None:
-            await application.post_init(application)
-        host.ready = True
-    await host.take_back()
-    commits = await persistence.opened()
-    if fresh:
-        await _save_others(application, commits, host)
-    else:
-        await commits.idle()  # a look would not wait for what is under way, and find less
-        await _refresh(application, commits, host)
-    return commits
-
-
-async def _refresh(application: App, commits: GroupCommit, host: Host) -> None:
-    """Bring in what others have committed."""
-    await commits.catch_up()
-    await _save_others(application, commits, host)
-    internals = Internals(application)
-    if internals.stores(Kind.BOT_DATA):
-        pristine = application.context_types.bot_data
-        commits.refresh(Kind.BOT_DATA, BOT_DATA_KEY, application.bot_data, pristine)
-    internals.bring_in(commits.objects)
-
-
-async def _save_others(application: App, commits: GroupCommit, host: Host) -> None:
-    """Save what is no update's, such as `post_init`'s: it is not to be taken back with one."""
-    host.unsavable = set()
-    unsaved = has_unsaved(application, Internals(application), commits.objects)
-    if unsaved or commits.repository.dirty:
-        faults = commits.faults = []
-        await application.update_persistence()
-        await commits.repository.commit()
-        host.unsavable = {entity_of(fault) for fault in faults}
-
-
 class Delivery:
-    """One update on its way to its durable effects.
+    """Retry loop of one update: each attempt is a transaction, until one commits.
 
     Args:
-        application: The application.
-        number: The update's id.
-        parse: Makes the update anew, as an object: processing changes it.
+        application: Application that processes the update.
+        number: Id of the update.
+        parse: Makes the update anew, as an object, for each attempt: processing changes it.
         on_conflict: As given to `deliver`.
-        limit: Ends it when its time is up. One without an end is given one, which handlers and the
-            first load do not count for.
+        limit: Timeout that surrounds `run`. One without a deadline is given one, to which the time
+            of handlers and of the first load does not count.
     """
 
     def __init__(
@@ -170,18 +66,26 @@ class Delivery:
         self._overtaken = 0
         self._in_handlers = False
 
-    async def run(self, persistence: Persistence, host: Host) -> bool:
-        """Do what `deliver` says, when it is its turn."""
+    async def run(self, loader: StateLoader, host: Host) -> bool:
+        """Deliver the update, as `deliver` specifies. The caller holds the host's turn.
+
+        Args:
+            loader: Loads the state of the application's persistence.
+            host: What is known of the application.
+
+        Returns:
+            False if the update's effects had been committed before.
+        """
         if host.ready:
             self._allow(PATIENCE)
-        commits = await prepare(self._application, persistence, host)
+        commits = await prepare(self._application, loader, host)
         self._allow(PATIENCE)
         faults = await self._commit(host, commits)
         if faults is None:
             return False
         left = self._left()
         self._end_limit()  # it is durable, and not to be answered as if it were not
-        await commits.settle(max(0.0, min(BLOBS_PATIENCE, left)))
+        await commits.compaction.settle(max(0.0, min(BLOBS_PATIENCE, left)))
         if faults:
             raise faults[0]
         return True
@@ -190,7 +94,7 @@ class Delivery:
         """Process the update until it commits.
 
         Returns:
-            What of it is not saved; None: all was committed before.
+            Why entities are not saved; None if the update was committed before.
         """
         while not commits.repository.has_delivered(self._number):
             try:
@@ -199,10 +103,10 @@ class Delivery:
                 if self._on_conflict == "merge":
                     raise
             self._overtaken += 1
-            if self._overtaken > 1:  # and look again: what was seen before a wait is old by now
+            if self._overtaken > 1:  # read after the wait: anything read before it is old by now
                 longest = min(RETRY_PAUSE * 2.0 ** (self._overtaken - 2), MAX_RETRY_PAUSE)
                 await asyncio.sleep(random.random() * longest)  # noqa: S311 - no secret
-                await _refresh(self._application, commits, host)
+                await bring_up_to_date(self._application, commits, host)
         return None
 
     async def _try(self, host: Host, commits: GroupCommit) -> list[PersistenceError]:
@@ -213,8 +117,8 @@ class Delivery:
             await self._process(transaction)
             faults = await transaction.save(host.unsavable)
         except GeneratorExit:
-            raise  # of a loop that is gone: nothing can be awaited, and the next call takes it back
-        except BaseException:  # out of time, for one: Telegram sends it again
+            raise  # the loop is gone: nothing can be awaited, and the next call takes it back
+        except BaseException:  # such as a timeout: Telegram sends the update again
             if host.open is transaction:
                 await host.take_back()
             raise
@@ -222,7 +126,7 @@ class Delivery:
         return faults
 
     async def _process(self, transaction: Transaction) -> None:
-        """Process the update; by default, that may take as long as it does."""
+        """Process the update. By default, handlers may take any time."""
         left = self._left()
         self._allow(math.inf)
         self._in_handlers = True
@@ -231,22 +135,22 @@ class Delivery:
         self._allow(left)
 
     def _allow(self, seconds: float) -> None:
-        """Have the time be up in so many seconds, unless the caller of `deliver` has said when."""
+        """Set the deadline to so many seconds from now, unless `deliver` was given one."""
         if self._patient:
             when = asyncio.get_running_loop().time() + seconds
             self._limit.reschedule(when if math.isfinite(seconds) else None)
 
     def _end_limit(self) -> None:
-        if not self._limit.expired():  # or a handler has gone on though it was cancelled
+        if not self._limit.expired():  # else a handler has gone on though it was cancelled
             self._limit.reschedule(None)
 
     def _left(self) -> float:
-        """Return the seconds until the time is up."""
+        """Return the seconds until the deadline."""
         when = self._limit.when()
         return math.inf if when is None else when - asyncio.get_running_loop().time()
 
     def failure(self) -> Exception:
-        """Return what to raise when the time is up."""
+        """Return the error to raise when the time is up."""
         number = self._number
         remedy = "Nothing of it stays: have it sent again, as Telegram does unless it is answered."
         if self._overtaken:

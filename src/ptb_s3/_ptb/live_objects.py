@@ -1,17 +1,26 @@
-"""The objects that PTB holds and handlers change: brought up to date in place.
+"""Compare the objects that PTB holds with what was last seen of them, and update them in place.
 
-Handlers may hold on to these objects, so they are not replaced by others. And one that differs from
-what was last seen of it holds changes that nobody has saved yet: it is left alone until they are.
+A *live object* is one that PTB holds and handlers change, such as ``application.user_data[1]``. A
+handler may keep a reference to it across an `await`, so it is changed in place and not replaced.
+Its entity has up to three states of bytes:
+
+==========  =======================================================================
+seen        what the live object was made from, or was last saved as
+now         what is committed or staged; differs from *seen* if *overtaken*, that is,
+            if another writer has committed the entity since it was last seen
+live        what the object would be serialised as at this moment
+==========  =======================================================================
+
+An object whose *live* differs from *seen* holds changes that nobody has saved yet. It is left
+alone, and merged with *now* when it is saved. Any other is changed to the value of *now*.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
-from ptb_s3._engine.repository import Repository
 from ptb_s3._engine.staging import Staged
 from ptb_s3._format.entities import EntityKey, Kind
 from ptb_s3._ptb import refresh as _refresh
@@ -23,82 +32,31 @@ from ptb_s3._values.partial_saves import DIVISIBLE, Forms, Unsaved
 from ptb_s3._values.serializer import Serializer
 from ptb_s3.errors import PersistenceError
 
-# "auto", seconds between two looks, or None for no look at all.
-Sync: TypeAlias = Literal["auto"] | float | None
-
-# Seconds between two looks at head, while another writer is about.
-AUTO_INTERVAL = 1.0
-# Seconds for which an update waits at most for a look, and that are let go by after a failure: a
-# storage which is silent is not to hold up every update.
-PATIENCE = 2.0
-PAUSE = 10.0
-
 _LOGGER = logging.getLogger("ptb_s3")
 
 
-class Poller:
-    """Looks for commits of other writers, as often as `sync=` says.
-
-    Args:
-        repository: Where they would be.
-        sync: How often.
-    """
-
-    def __init__(self, repository: Repository, sync: Sync) -> None:
-        self._repository = repository
-        self._sync = sync
-        self._looked: float | None = None
-        self._failed = False
-
-    def looked(self, now: float) -> None:
-        """Note that somebody else is looking at this very moment."""
-        self._looked = now
-
-    async def look(self, now: float) -> None:
-        """Take over what there is, if it is time to; a storage that does not answer is no failure.
-
-        What handlers then work with may be older than it could be. What they make of it is merged
-        when it is committed, as if they had been quicker.
-
-        Args:
-            now: Seconds on a clock that runs evenly.
-        """
-        if self._sync is None or (self._sync == "auto" and not self._repository.in_company):
-            return
-        interval = AUTO_INTERVAL if self._sync == "auto" else self._sync
-        if self._looked is not None and now - self._looked < interval:
-            return
-        self._looked = now
-        try:
-            async with asyncio.timeout(PATIENCE):
-                await self._repository.sync()
-        except (PersistenceError, TimeoutError) as error:
-            if not self._failed:  # once: as often as it is asked would fill the log
-                why = str(error) or f"The storage gave no answer within {PATIENCE} s."
-                _LOGGER.warning("Could not look for commits of other writers. %s", why)
-            self._failed = True
-            self._looked = now + PAUSE
-        else:
-            self._failed = False
-
-
 class LiveObjects:
-    """Compares live objects with what was last seen of them, and changes them.
+    """View of PTB's live objects against the staged state, in the terms of the module.
 
     Args:
-        staged: What there is, and what of it has not been seen.
-        serializer: Values to bytes and back.
-        unsaved: Top-level keys that are never saved.
+        staged: Staged state: what there is *now*, and what of it has been *seen*.
+        serializer: Serializer of the values.
+        unsaved: Top-level keys that are never saved, by kind.
+        held: Tells whether copies of live objects are on their way to be staged. An update brought
+            in meanwhile would count as seen by the copies, which would then overwrite it.
 
     Attributes:
-        held: Whether copies of live objects are on their way to be staged. What is brought in
-            meanwhile would count as seen by those who made the copies, and be overwritten by them.
+        held: As above.
     """
 
     def __init__(
-        self, staged: Staged, serializer: Serializer, unsaved: Unsaved | None = None
+        self,
+        staged: Staged,
+        serializer: Serializer,
+        unsaved: Unsaved | None = None,
+        held: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.held: Callable[[], bool] = lambda: False
+        self.held = held
         self._staged = staged
         self._serializer = serializer
         self._forms = Forms(serializer, staged.seen, unsaved)
@@ -106,44 +64,49 @@ class LiveObjects:
         self._told: set[Kind] = set()
 
     def overtaken(self, kind: Kind) -> list[EntityKey]:
-        """Return the entities of a kind that live objects are behind of."""
+        """Return the keys of the entities of a kind that were overtaken."""
         return list(self._staged.overtaken[kind])
 
     def exists(self, kind: Kind, key: EntityKey) -> bool:
-        """Tell whether there is such an entity now."""
+        """Tell whether an entity exists now."""
         return self._staged.get(kind, key) is not None
 
     def seen(self, kind: Kind, key: EntityKey) -> bytes | None:
-        """Return the bytes of an entity as it was last looked at; None: there was none."""
+        """Return the bytes of an entity as it was last seen, or None if it did not exist."""
         return self._staged.seen(kind, key)
 
     def unseen(self, kind: Kind, key: EntityKey) -> bool:
-        """Tell whether there was no such entity when it was last looked at."""
+        """Tell whether an entity did not exist when it was last seen."""
         return self._staged.seen(kind, key) is None
 
     def skip(self, kind: Kind, key: EntityKey) -> None:
-        """Count an entity as seen."""
+        """Count an entity as seen, without loading it."""
         self._staged.catch_up(kind, [key])
 
     def untouched(self, kind: Kind, key: EntityKey, live: object, pristine: object) -> bool:
-        """Tell whether a live object is what was last seen of it.
+        """Tell whether a live object is the same value as its entity when last seen.
 
         Args:
-            kind: The entity's kind.
+            kind: Kind of the entity.
             key: Its key.
-            live: The object.
-            pristine: What it was born as where there was no such entity.
+            live: Its live object.
+            pristine: Value that PTB makes of an entity that does not exist.
         """
         return self._same(kind, key, live, pristine) is True
 
     def changed(self, kind: Kind, key: EntityKey, live: object, pristine: object) -> bool:
-        """Tell whether a live object holds changes that can be saved; as `untouched`."""
+        """Tell whether a live object holds changes that can be saved.
+
+        Takes the arguments of `untouched`, and is no opposite of it: both are false for an object
+        of which nothing can be saved.
+        """
         return self._same(kind, key, live, pristine) is False
 
     def _same(self, kind: Kind, key: EntityKey, live: object, pristine: object) -> bool | None:
-        """Compare a live object with what was last seen of it; None: it cannot be saved.
+        """Compare the saved form of a live object with its entity when last seen.
 
-        Without what of it cannot be saved, or never is.
+        Returns:
+            Whether they are the same value. None if nothing of the object can be saved.
         """
         seen, form = self._staged.seen(kind, key), self._forms.of(kind, key, live)
         if form.data is None:
@@ -151,16 +114,16 @@ class LiveObjects:
         if form.data == seen:
             return True
         try:
-            # Other bytes may be the same value: written before there were words, for one.
+            # Other bytes may be the same value, as of one written before the store had words.
             value = pristine if seen is None else self._load(kind, key, seen)
         except PersistenceError:
-            return False  # what was seen of it does not load any more
+            return False  # the bytes last seen do not load any more
         return alike(form.value, value, self._essence)
 
     def kept(self, kind: Kind, key: EntityKey, live: object) -> list[tuple[Any, Any]]:
-        """Return the items of a live object that stay in it, whatever the entity becomes.
+        """Return the items of a live object that no update from outside may remove.
 
-        These are those that cannot be saved, or never are: nobody else has them.
+        These are those that cannot be saved, or never are: no other writer has them.
         """
         if kind not in DIVISIBLE or not isinstance(live, dict):
             return []
@@ -170,29 +133,39 @@ class LiveObjects:
         ]
 
     def fetch(self, kind: Kind, key: EntityKey) -> object | None:
-        """Return what an entity is now, as a fresh object, and count it as seen; None: it is gone.
+        """Load an entity as it is now, and count it as seen.
+
+        Returns:
+            A fresh object; None if the entity does not exist.
 
         Raises:
-            PersistenceError: It cannot be loaded; it stays unseen.
+            PersistenceError: It cannot be loaded. It is not counted as seen.
         """
         value = self._load(kind, key, self._staged.get(kind, key))
         self._staged.catch_up(kind, [key])
         return value
 
     def fetch_all(self, kind: Kind) -> dict[EntityKey, object]:
-        """Return what all entities of a kind are now; as `fetch`."""
+        """Load all entities of a kind as they are now, by key, otherwise as `fetch`."""
         values = load_all(self._serializer, kind, self._staged.entities(kind).items())
         self._staged.catch_up(kind)
         return values
 
     def go_back(self, kind: Kind, key: EntityKey, seen: bytes | None) -> object | None:
-        """Return what an entity was when its bytes were these, for the live object to be again.
+        """Load an entity from older bytes, since `fetch` has failed, and count these as seen.
 
-        For one that cannot be loaded as it is now: `fetch` has failed. What is made from it is
-        merged against these bytes.
+        A value that is made from the returned object is merged against these bytes.
+
+        Args:
+            kind: Kind of the entity.
+            key: Its key.
+            seen: Bytes to load; None: the entity did not exist.
+
+        Returns:
+            A fresh object; None for no bytes.
 
         Raises:
-            PersistenceError: That cannot be loaded either.
+            PersistenceError: These cannot be loaded either.
         """
         value = self._load(kind, key, seen)
         self._staged.note_seen(kind, key, seen)
@@ -206,16 +179,16 @@ class LiveObjects:
     def refresh(
         self, kind: Kind, key: EntityKey, live: object, pristine: Callable[[], object]
     ) -> None:
-        """Make a live object what the entity is now, unless it holds changes of its own.
+        """Make a live object the value that its entity has now, unless it holds unsaved changes.
 
-        What the object cannot become is not counted as seen. When the object is saved, it is merged
-        with that, rather than written over it.
+        If the object cannot become that value, the entity stays overtaken: what is saved of the
+        object is merged with it, rather than written over it. Raises nothing.
 
         Args:
-            kind: The entity's kind.
+            kind: Kind of the entity.
             key: Its key.
-            live: The object.
-            pristine: Makes what PTB gives to a user or chat that has no data.
+            live: Its live object.
+            pristine: Makes the value that PTB gives to a user or chat without data.
         """
         if key not in self._staged.overtaken[kind] or self.held():
             return
@@ -248,7 +221,7 @@ class LiveObjects:
             return False
 
     def _tell(self, kind: Kind, live: object, refusal: _refresh.Refusal) -> None:
-        if kind not in self._told:  # once: it would be said with every update
+        if kind not in self._told:  # once: a line with every update would fill the log
             self._told.add(kind)
             _LOGGER.warning(
                 "Left live objects of %s as they were: class %s cannot be brought up to date with "

@@ -1,7 +1,8 @@
-"""Values made of a state that is still arriving, so that a cold start waits for the longer alone.
+"""Unpickle values while the state is still arriving, so that the two overlap in a cold start.
 
-Whether they are the state's is known when it is there: they are taken for the values of the very
-objects of bytes that they were made from, and of no others.
+A value is made before it is known whether its bytes belong to the state: a blob may turn out to be
+too old, or a differential may replace the entity. So each is kept beside the bytes that it was made
+from, and is handed out only for the very same object of bytes.
 """
 
 from __future__ import annotations
@@ -16,28 +17,32 @@ from ptb_s3._values.loading import load_all, put_past_collector
 from ptb_s3._values.serializer import PickleSerializer, Serializer
 from ptb_s3.errors import PersistenceError
 
-# Seconds for which the collector stays paused after the last piece has arrived. Pieces of a state
-# come in milliseconds; a storage that hangs is not to keep a bot without a collector.
+# Seconds for which the collector stays paused after the last part has arrived. Parts of a state
+# come within milliseconds; a storage that hangs must not leave a bot without a collector.
 PAUSE = 0.25
 
 
 @contextmanager
-def values_ahead(serializer: Serializer, kinds: Collection[Kind]) -> Iterator[ValuesAhead]:
-    """Give a `ValuesAhead` for a load that happens inside the `with` block.
+def preloading(serializer: Serializer, kinds: Collection[Kind]) -> Iterator[Preload]:
+    """Give a `Preload` for a load that happens inside the body of a `with`.
 
     Python's cyclic collector is paused while the state arrives; `load_all` says why.
+
+    Args:
+        serializer: Serializer of the values.
+        kinds: Kinds whose values are asked for next.
     """
-    pause = _Pause(lambda: put_past_collector(ahead.count))
-    ahead = ValuesAhead(serializer, kinds, pause.renew)
+    pause = _CollectorPause(lambda: put_past_collector(preload.count))
+    preload = Preload(serializer, kinds, pause.renew)
     pause.renew()
     try:
-        yield ahead
+        yield preload
     finally:
         pause.end()
 
 
-class _Pause:
-    """Pause of the cyclic collector that ends by itself, unless it is renewed.
+class _CollectorPause:
+    """Pause of the cyclic collector that ends by itself unless it is renewed.
 
     Args:
         before_end: Called before the collector is on again.
@@ -49,7 +54,7 @@ class _Pause:
         self._paused = False
 
     def renew(self) -> None:
-        """Pause the collector for `PAUSE` seconds, unless it was off already."""
+        """Pause the collector for `PAUSE` seconds from now, unless it was off already."""
         if self._timer is not None:
             self._timer.cancel()
         self._paused = self._paused or gc.isenabled()
@@ -57,7 +62,7 @@ class _Pause:
         self._timer = asyncio.get_running_loop().call_later(PAUSE, self.end)
 
     def end(self) -> None:
-        """Have the collector go on."""
+        """Enable the collector again, if this has disabled it."""
         if self._timer is not None:
             self._timer.cancel()
         self._before_end()
@@ -66,13 +71,15 @@ class _Pause:
         self._paused = False
 
 
-class ValuesAhead:
-    """Unpickler of values while the rest of a load arrives.
+class Preload:
+    """Cache of values that were unpickled before the load was complete, each taken once.
+
+    Implements `ptb_s3._engine.loading.Ahead`.
 
     Args:
-        serializer: Makes them.
-        kinds: Of which kinds somebody is going to ask for them.
-        arrived: Called when a part of the state has arrived.
+        serializer: Serializer of the values.
+        kinds: Kinds whose values are asked for next.
+        arrived: Called whenever a part of the state has arrived.
     """
 
     def __init__(
@@ -88,7 +95,7 @@ class ValuesAhead:
         self._sources: dict[Kind, dict[EntityKey, bytes]] = {}
 
     def begin(self, words: tuple[str, ...]) -> None:
-        """See `Ahead.begin`."""
+        """Begin anew with the words of the head that has arrived, as `Ahead.begin`."""
         self._arrived()
         if isinstance(self._serializer, PickleSerializer):
             self._serializer = self._serializer.sharing(lambda: words)
@@ -96,7 +103,11 @@ class ValuesAhead:
         self._sources = {kind: {} for kind in self._kinds}
 
     def make(self, kind: Kind, entries: Entries) -> None:
-        """See `Ahead.make`. What does not load, says so to whoever asks for it."""
+        """Unpickle entities that have arrived, as `Ahead.make`.
+
+        If one of them does not load, none of these entities is kept: the getter that asks for them
+        loads them again, and raises the error.
+        """
         self._arrived()
         if kind in self._values:
             with suppress(PersistenceError):
@@ -105,11 +116,16 @@ class ValuesAhead:
 
     @property
     def count(self) -> int:
-        """Number of values that were made and not taken yet."""
+        """Return the number of values that were made and not taken yet."""
         return sum(map(len, self._values.values()))
 
     def take(self, kind: Kind, entities: Mapping[EntityKey, bytes]) -> dict[EntityKey, object]:
-        """Return, and forget, the values that were made of these very bytes."""
+        """Pop the values of a kind whose source bytes are these, compared by identity.
+
+        Args:
+            kind: Kind of the values. Its other values are dropped.
+            entities: Bytes of the loaded state, by entity key.
+        """
         values, sources = self._values.pop(kind, {}), self._sources.pop(kind, {})
         for key in [key for key, data in sources.items() if entities.get(key) is not data]:
             del values[key]

@@ -1,8 +1,12 @@
-"""Bring an object up to date in place, and touch nothing in it that is as it should be.
+"""Change an object in place to a new value, and leave alone each part that is the same already.
 
-A handler may hold a part of an object, such as a cart, while it waits for something, and go on to
-change that part. So a part that nobody else has changed stays the very same object, however deep
-it lies, and one that others have changed is changed in place where it can be.
+A handler may hold a part of an object, such as a cart, across an `await`, and go on to change that
+part. So a part that nobody else has changed stays the very same object, however deep it lies, and
+one that others have changed is changed in place where it can be:
+
+    live     {"cart": <list A>["tea"], "seen": <set B>{1}}        A, B: objects a handler may hold
+    fresh    {"cart": ["tea", "milk"], "seen": {1}}
+    result   {"cart": <list A>["tea", "milk"], "seen": <set B>{1}}
 """
 
 from __future__ import annotations
@@ -23,8 +27,8 @@ from ptb_s3._values.canonical_form import essence
 from ptb_s3._values.equality import SCALARS, Essence, alike, mark
 from ptb_s3.errors import PersistenceError
 
-# Makes a live object what a fresh one of its class is, which may lose parts to it.
 Way: TypeAlias = Callable[[Any, Any], None]
+"""Changes a live object to the value of a fresh one of its class, which may lose parts to it."""
 
 _ABSENT: Final = object()
 _CONTAINERS: Final = (
@@ -32,14 +36,14 @@ _CONTAINERS: Final = (
     *(collections.OrderedDict, collections.defaultdict, collections.Counter),
     *(collections.deque, collections.ChainMap),
 )
-# These have no attributes.
+# Containers whose objects have no attributes.
 _BARE: Final = frozenset({dict, list, set, bytearray, collections.deque})
-# These are values by themselves, or everybody's.
+# Never changed in place: values by themselves, or objects that everybody shares.
 _NEVER: Final = (Enum, TelegramObject, type, tuple, frozenset, types.ModuleType, types.FunctionType)
 
 
 class _Depth(Enum):
-    """How much of an object is looked at."""
+    """Depth to which the parts of an object are compared."""
 
     DIFFERENT = "parts that are not the same"
     ALL = "all parts, as what is one thing may stand in parts that are the same"
@@ -47,39 +51,45 @@ class _Depth(Enum):
 
 
 class Refusal(NamedTuple):
-    """What keeps an object from being brought up to date.
+    """Reason why an object cannot be changed in place.
 
     Attributes:
-        reason: A clause for a log, with no value in it.
+        reason: Clause for a log, with no value in it.
     """
 
     reason: str
 
 
 def become(live: Any, fresh: Any, essence: Essence = essence) -> None:  # noqa: ANN401 - objects are anybody's
-    """Make an object what a fresh one of its class is, in place; parts that are the same stay.
+    """Change an object in place to the value of a fresh one, keeping parts that are the same.
 
     Args:
-        live: The object.
-        fresh: What it is to be. Parts of it go over to the live one.
+        live: Object to change.
+        fresh: Object of the wanted value. Parts of it go over to the live one.
         essence: Gives the bytes by which parts are compared.
 
     Raises:
-        TypeError: One is of another class, or of one that cannot be changed in place.
+        TypeError: The two are of different classes, or of one that cannot be changed in place.
     """
     _Refresh(essence, _Depth.ALL).start(live, fresh)
 
 
 def way(old: Callable[[], object], new: Callable[[], object], essence: Essence) -> Way | Refusal:
-    """Return how to make an object what it is now, as tried on one that nobody has.
+    """Return how to change an object to a new value, as tried out on scratch objects.
 
-    Three are tried, each where the one before does not do: parts may stand in several places, and
-    a class may keep something where none gets at it.
+    Three depths are tried, one after another until one succeeds: a part may stand in several
+    places, and a class may keep state where no code gets at it.
 
     Args:
-        old: Makes an object such as the live one.
-        new: Makes what that is to become.
+        old: Makes an object of the live one's value.
+        new: Makes an object of the wanted value.
         essence: Gives the bytes by which values are compared.
+
+    Returns:
+        A function that changes a live object; a `Refusal` if no depth succeeds.
+
+    Raises:
+        PersistenceError: One of the two values cannot be made.
     """
     reason = "something is left of what it was"
     for depth in _Depth:
@@ -98,31 +108,34 @@ def way(old: Callable[[], object], new: Callable[[], object], essence: Essence) 
 
 
 class _RefusedError(TypeError):
-    """An object cannot be changed in place."""
+    """Refusal of an object that cannot be changed in place."""
 
 
 class _Refresh:
-    """Makes one live object what a fresh one is.
+    """Visitor of two objects in step: changes the live one, part by part, to the fresh one.
+
+    What was one object in two places stays one: each fresh part is placed once, and each live part
+    taken once.
 
     Args:
         essence: Gives the bytes by which parts are compared.
-        depth: How much is looked at.
+        depth: Depth to which parts are compared.
     """
 
     def __init__(self, essence: Essence, depth: _Depth) -> None:
         self._essence = essence
         self._deep = depth is not _Depth.NONE
         self._all = depth is _Depth.ALL
-        # What is there in the place of fresh parts, by their ids: what was one thing stays one.
+        # Objects that stand for fresh parts, by the ids of these.
         self._placed: dict[int, object] = {}
-        # Live parts that have become something, by their ids.
+        # Live parts that stand for a fresh one already, by their ids.
         self._taken: dict[int, object] = {}
 
     def start(self, live: object, fresh: object) -> None:
         """Change the live object.
 
         Raises:
-            TypeError: It cannot be.
+            TypeError: It cannot be changed in place.
         """
         if type(live) is not type(fresh):
             raise _RefusedError("it is an object of another class now")
@@ -132,7 +145,7 @@ class _Refresh:
         self._become(live, fresh)
 
     def _place(self, live: object, fresh: object) -> object:
-        """Return what is to be where a live part is, and a fresh one belongs."""
+        """Return the object that is to stand where a live part is and a fresh one is wanted."""
         if live is fresh or not self._deep:
             return fresh
         if type(fresh) in SCALARS:
@@ -188,7 +201,7 @@ class _Refresh:
         return entries
 
     def _fill(self, live: dict[Any, Any], entries: list[tuple[Any, Any]]) -> None:
-        """Give a dictionary these entries, in this order, by no code of its own class."""
+        """Give a dictionary these entries, in this order, without running code of its own class."""
         ordered = isinstance(live, collections.OrderedDict)
         cls: Any = collections.OrderedDict if ordered else dict
         kept = list(live)
@@ -199,7 +212,7 @@ class _Refresh:
                 cls.__setitem__(live, key, part)
 
     def _elements(self, live: list[Any], fresh: list[Any]) -> list[Any]:
-        """Return the parts of a list: those that are the same wherever they were before."""
+        """Return the parts of a list, reusing live ones that are the same wherever they were."""
         if not self._deep:
             return fresh
         marks, wanted = self._marks(live), self._marks(fresh)
@@ -227,7 +240,7 @@ class _Refresh:
     def _old(live: list[Any], used: set[int], index: int | None, place: int, size: int) -> object:
         if index is not None:
             return live[index]
-        # Changed where it stands, if none has come or gone.
+        # Taken for changed where it stands, if the list is as long as before.
         return live[place] if size == len(live) and place not in used else _ABSENT
 
     def _exchange(self, live: set[Any], fresh: set[Any]) -> None:
@@ -238,9 +251,10 @@ class _Refresh:
             set.add(live, self._place(own, one))
 
     def _matched(self, live: Collection[Any], fresh: Collection[Any]) -> list[Any]:
-        """Return for each fresh element the live one that is the same; `_ABSENT`: there is none.
+        """Return for each fresh element the live one that is the same, `_ABSENT` if there is none.
 
-        Where several are alike, which one is which would be a guess, and others may refer to them.
+        None is matched where several are alike: to tell which is which would be a guess, and other
+        objects may refer to them.
         """
         if not self._deep:
             return [_ABSENT] * len(fresh)
@@ -260,14 +274,14 @@ def _is(one: object, other: object) -> bool:
 
 
 def _same_bound(live: object, fresh: object) -> bool:
-    """Tell whether a deque holds as many as another: that cannot be changed."""
+    """Tell whether two deques have the same bound, which cannot be changed."""
     both = isinstance(live, collections.deque) and isinstance(fresh, collections.deque)
     return not both or getattr(live, "maxlen", None) == getattr(fresh, "maxlen", None)
 
 
 @cache
 def _changes(cls: type[Any]) -> bool:
-    """Tell whether all that an object of a class consists of can be set."""
+    """Tell whether everything that an object of a class consists of can be set."""
     if cls in _CONTAINERS:
         return True
     if issubclass(cls, _NEVER) or is_value_type(cls):
@@ -280,7 +294,7 @@ def _changes(cls: type[Any]) -> bool:
 
 @cache
 def _is_mutable(cls: type[Any]) -> bool:
-    """Tell whether a part of a class may be changed: others may know it by its hash."""
+    """Tell whether a part of this class may be changed: not if others may know it by its hash."""
     parameters = getattr(cls, "__dataclass_params__", None)
     by_identity = getattr(cls, "__hash__", None) in {None, object.__hash__}
     return by_identity and not getattr(parameters, "frozen", False)

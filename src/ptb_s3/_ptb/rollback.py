@@ -1,8 +1,8 @@
-"""What an update finds, and how live objects become that again where it is taken back.
+"""Roll live objects back to what is committed, when an update is taken back.
 
-An update begins when all is saved (see `has_unsaved`). So whatever differs from what is committed
-when it is taken back, is its own: what it has marked, the data of its user and chat, the bot's
-data, buttons, and all that was staged. What others have committed is brought in by the same way.
+An update begins when everything is saved (`host.prepare`). So whatever differs from the committed
+state when it is taken back is its own: what it has marked, the data of its user and chat, bot_data,
+buttons, and everything staged. What other writers have committed meanwhile comes in the same way.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from typing import Any, Final, cast
 from telegram import Update
 
 from ptb_s3._format.entities import BOT_DATA_KEY, EntityKey, Kind
-from ptb_s3._ptb.internals import App, Internals, Marks, left_alone
+from ptb_s3._ptb.conversation_states import states_in_memory
+from ptb_s3._ptb.internals import Internals, Marks
 from ptb_s3._ptb.live_objects import LiveObjects
 from ptb_s3._ptb.refresh import become
+from ptb_s3._ptb.takeover import left_alone
 from ptb_s3._values import callback_data
 from ptb_s3._values.copies import fill
 from ptb_s3.errors import PersistenceError
@@ -25,41 +27,20 @@ _KINDS: Final = (Kind.USER_DATA, Kind.CHAT_DATA)
 _UNKNOWN: Final = object()
 
 
-def has_unsaved(application: App, internals: Internals, objects: LiveObjects) -> bool:
-    """Tell whether live objects were changed, or marked, since they were saved last.
-
-    Args:
-        application: Whose objects they are.
-        internals: The same, from within.
-        objects: What was last seen of them.
-    """
-    marks = internals.marks()
-    if any(keys for each in marks for keys in each.values()):
-        return True
-    if internals.stores(Kind.BOT_DATA):
-        pristine = application.context_types.bot_data()
-        if objects.changed(Kind.BOT_DATA, BOT_DATA_KEY, application.bot_data, pristine):
-            return True
-    return any(objects.unseen(Kind.CALLBACK_DATA, key) for key in internals.buttons())
-
-
 class Rollback:
-    """Memento of what an update found.
+    """Memento of an application before an update, to which its live objects are reset.
 
     Args:
-        application: The application, in which nothing is unsaved.
-        internals: The same, from within.
-        objects: What is known of its live objects.
-        update: The update.
+        internals: Application in which nothing is unsaved.
+        objects: View of its live objects.
+        update: Update that is about to be processed.
 
     Attributes:
-        subjects: The bot's data, and that of the update's user and chat.
+        subjects: Entities that the update's handlers get: bot_data, and its user's and chat's data.
     """
 
-    def __init__(
-        self, application: App, internals: Internals, objects: LiveObjects, update: Update
-    ) -> None:
-        self._application = application
+    def __init__(self, internals: Internals, objects: LiveObjects, update: Update) -> None:
+        self._application = internals.application
         self._internals = internals
         self._objects = objects
         user, chat = update.effective_user, update.effective_chat
@@ -69,20 +50,20 @@ class Rollback:
         if chat is not None:
             self.subjects.append((Kind.CHAT_DATA, chat.id))
         self._seen = {entity: objects.seen(*entity) for entity in self.subjects}
-        self._in_memory = [(live, dict(live)) for live in internals.unsaved_conversations()]
+        self._in_memory = [(live, dict(live)) for live in states_in_memory(internals.application)]
         self._marks: list[Marks] = []
 
     def note_marks(self) -> None:
-        """Note what the update has marked, as that is about to be saved."""
+        """Keep the marks that the update has made, which a save is about to clear."""
         self._marks.append(self._internals.marks())
 
     def mark_again(self) -> None:
-        """Mark again what was marked: it may not have been handed over before it was cut short."""
+        """Restore all marks kept: a save that was cut short may not have handed everything over."""
         for marks in self._marks:
             self._internals.put_back(marks)
 
     def carry_out(self) -> None:
-        """Make live objects what is committed, where the update or others have changed them."""
+        """Reset live objects that the update or others have changed to the committed state."""
         self._marks.append(self._internals.take_marks())
         for kind in _KINDS:
             if self._internals.stores(kind):
@@ -106,7 +87,7 @@ class Rollback:
         if value is None:
             data.pop(key, None)
         elif value is not _UNKNOWN:
-            # To ask for it is PTB's own way to make an object that is not there.
+            # To ask for an id is PTB's own way to make its object.
             data[key] = self._made_anew(kind, key, data[key], lambda: self._fetch(kind, key))
 
     def _reset_bot_data(self) -> None:
@@ -124,10 +105,16 @@ class Rollback:
     def _made_anew(
         self, kind: Kind, key: EntityKey, live: object, make: Callable[[], object]
     ) -> object:
-        """Return a live object, made what it is to be; another one where it does not get there.
+        """Change a live object to a value, and return it or, failing that, a fresh object.
 
-        Code of the bot's may hold on to the object, so it is changed in place where it can be. What
-        of it is not saved stays.
+        Code of the bot's may hold a reference to the object, so it is changed in place where it can
+        be. Its items that are never saved stay.
+
+        Args:
+            kind: Kind of the entity.
+            key: Its key.
+            live: Its live object.
+            make: Makes a fresh object of the value.
         """
         kept = self._objects.kept(kind, key, live)
 
@@ -160,7 +147,7 @@ class Rollback:
             live.update(was)
 
     def _fetch(self, kind: Kind, key: EntityKey) -> object:
-        """Return what an entity is now or, where that cannot be loaded, what the update found."""
+        """Return an entity as committed or, if that does not load, as the update has found it."""
         with suppress(PersistenceError):
             return self._objects.fetch(kind, key)
         with suppress(PersistenceError, KeyError):

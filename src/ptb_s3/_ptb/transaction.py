@@ -1,55 +1,64 @@
-"""One update as a transaction: processed and committed as a whole, or taken back as a whole."""
+"""Process one update as a transaction: all of its effects are committed, or none stays.
+
+====================  ==========================================================================
+atomic                one commit with the update's id has all that it changed
+isolated              optimistic: what it changed must not have been changed by others since it was
+                      read, or `OvertakenError` has it taken back; what it only read is not checked
+durable               `save` returns once the commit is
+taken back            live objects, conversations, buttons, drops, marks, staged changes
+not taken back        messages sent, and anything outside of the persistence
+====================  ==========================================================================
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
-from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from telegram import Update
-from telegram.ext import Application
 
 from ptb_s3._format.entities import BOT_DATA_KEY, Kind
+from ptb_s3._ptb.application_state import App, tasks
 from ptb_s3._ptb.group_commit import GroupCommit
-from ptb_s3._ptb.internals import Internals, tasks
+from ptb_s3._ptb.internals import Internals
 from ptb_s3._ptb.rollback import Rollback
 from ptb_s3.errors import ConflictError, OvertakenError, PersistenceError
 
-App: TypeAlias = Application[Any, Any, Any, Any, Any, Any]
-# "retry": process an update again where others were first. "merge": process it once, and have what
-# both changed merged.
 OnConflict: TypeAlias = Literal["retry", "merge"]
+"""What to do if others have changed what an update changes: process it again, or merge the two."""
 
-# A kind's name and a key.
 Entity: TypeAlias = tuple[str | None, object]
+"""Name of a kind, and an entity key."""
 
-# Seconds for which tasks that were cancelled may go on, before what they change is not waited for.
+# Seconds that cancelled tasks of an update have to end. What they change after that is not taken
+# back: a task that swallows its cancellation must not hang the bot.
 CANCEL_PATIENCE = 1.0
 
 
 @runtime_checkable
 class StagesDrops(Protocol):
-    """An application that stages the drops of an update as it makes them."""
+    """Application that stages the drops of an update as it makes them, and can take them back."""
 
-    def take_back_drops(self) -> None: ...
+    def _take_back_drops(self) -> None: ...
 
 
 def entity_of(fault: PersistenceError) -> Entity:
-    """Return the kind and the key that a fault is about; None: it is about none."""
+    """Return the kind and key of the entity that a fault is about, each None if there is none."""
     return getattr(fault, "kind", None), getattr(fault, "key", None)
 
 
 class Transaction:
-    """Unit of work of one update.
+    """Unit of work of one update: process, then save or take back.
 
     Args:
-        application: The application, in which nothing is unsaved.
-        commits: Saves what it holds.
-        update: The update, as it was parsed from Telegram's bytes.
-        on_conflict: What to do where others have changed what it changes.
+        application: Application in which nothing is unsaved.
+        commits: Group commit of its persistence.
+        update: Update, as it was parsed from Telegram's bytes.
+        on_conflict: What to do if others have changed what it changes.
 
     Attributes:
-        processed: Whether it was processed to the end, and all that came of it is still there.
+        processed: Whether it was processed to the end, and all of its effects are still there.
     """
 
     def __init__(
@@ -62,16 +71,16 @@ class Transaction:
         self._internals = Internals(application)
         self._update = update
         self._retry = on_conflict == "retry"
-        self._before = Rollback(application, self._internals, commits.objects, update)
+        self._before = Rollback(self._internals, commits.objects, update)
         self._tasks = tasks(application)
         self._discarded = self._repository.staged.discarded
         self._faults: list[PersistenceError] = []
-        self._said = commits.said
-        commits.faults, commits.overtaken = self._faults, None
+        self._reported = commits.reported
+        commits.report.faults, commits.report.overtaken = self._faults, None
         self._repository.transactional = self._retry
 
     async def process(self) -> None:
-        """Process the update to the end, what `Application.create_task` was given included."""
+        """Process the update to the end, including tasks made by `Application.create_task`."""
         if self._application.bot.callback_data_cache is not None:
             self._application.bot.insert_callback_data(self._update)
         await self._application.process_update(self._update)
@@ -85,16 +94,16 @@ class Transaction:
         """Commit what the update has changed, in one commit with its id.
 
         Args:
-            unsavable: Entities that could not be saved before it began, either.
+            unsavable: Entities that could not be saved before the update began, either.
 
         Returns:
-            What of it is not saved, and why. Everything else is, and to process it again would not
-            change that.
+            Why entities that the update has changed are not saved. Everything else is, and to
+            process the update again would not change that.
 
         Raises:
-            OvertakenError: Others have changed it since it was read. It is to be taken back.
-            ConflictError: It cannot be merged with what others have committed.
-            PersistenceError: It is not known to be durable.
+            OvertakenError: Others have changed the same since it was read. Take the update back.
+            ConflictError: Its changes cannot be merged with what others have committed.
+            PersistenceError: They are not known to be durable.
         """
         self._repository.note_delivered(self._update.update_id)
         self._before.note_marks()
@@ -110,7 +119,7 @@ class Transaction:
 
     def _end(self) -> None:
         self._repository.transactional = False
-        self._commits.faults = self._commits.overtaken = None
+        self._commits.report.faults = self._commits.report.overtaken = None
 
     def _raise_conflicts(self) -> None:
         for fault in self._faults:
@@ -122,24 +131,25 @@ class Transaction:
                 ) from fault
 
     def _look_for_losses(self) -> None:
-        """Raise if what the update had staged was discarded, whoever has asked for the commit."""
+        """Raise an error if a commit, whoever has asked for it, has discarded what was staged."""
         if self._repository.staged.discarded == self._discarded:
             return
         if self._repository.has_delivered(self._update.update_id):
-            self._before.carry_out()  # another instance was sent it as well, and was first
+            # Telegram has sent it to another instance as well, which was first.
+            self._before.carry_out()
             return
         self.processed = False
-        raise self._commits.overtaken or OvertakenError(
+        raise self._commits.report.overtaken or OvertakenError(
             "Another instance has processed an update whose effects could not be saved here. They "
             "were taken back, and those of this update with them: have it sent again, as Telegram "
             "does with what is not answered 200."
         )
 
     async def take_back(self) -> None:
-        """Make everything what it was before the update, or is by what others have committed.
+        """Reset everything to what is committed, with nothing of the update.
 
-        With "merge", what was processed to the end stays, with its id, to be committed later: it is
-        not to be processed a second time when it is sent again.
+        With "merge", an update that was processed to the end stays, with its id, to be committed
+        later: it must not be processed a second time when it is sent again.
         """
         await self._end_tasks()
         await self._commits.give_up()
@@ -148,15 +158,15 @@ class Transaction:
             self._before.mark_again()
             return
         if isinstance(self._application, StagesDrops):
-            self._application.take_back_drops()
-        self._commits.said = self._said  # it was said of what is no more
+            self._application._take_back_drops()  # noqa: SLF001 - no method for users
+        self._commits.reported = self._reported  # refusals of values that are no more
         if self._retry:
             self._repository.discard()
         self._before.carry_out()
         self._note_unchanged()
 
     def _note_unchanged(self) -> None:
-        """Note how the bot's data is written now, or each save would find other bytes of it."""
+        """Note the bytes of bot_data as it is now, or each save would take it for changed."""
         kind, key, live = Kind.BOT_DATA, BOT_DATA_KEY, self._application.bot_data
         pristine = self._application.context_types.bot_data()
         if self._commits.objects.untouched(kind, key, live, pristine):

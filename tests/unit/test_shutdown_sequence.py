@@ -19,9 +19,10 @@ from tests.unit.test_persistent_application import application, sent_a_button
 
 from ptb_s3 import PersistentApplication
 from ptb_s3._ptb.internals import Internals
-from ptb_s3._ptb.run_end import BROKEN_OFF, Ending, unsaved
+from ptb_s3._ptb.shutdown_sequence import BROKEN_OFF, ShutdownSequence
+from ptb_s3._ptb.unsaved_changes import describe_unsaved
 from ptb_s3._storage.contract import MemoryStore, Written
-from ptb_s3.application import _with_a_last_word
+from ptb_s3.application import _logging_unsaved
 from ptb_s3.errors import SettingsError, StorageUnavailableError
 from ptb_s3.serverless import deliver
 
@@ -139,7 +140,7 @@ async def test_a_stop_that_is_refused_saves_nothing() -> None:
     with pytest.raises(RuntimeError, match="not running"):
         await app.stop()
     await app.shutdown()
-    assert persistence_of(app).open_already is None
+    assert persistence_of(app)._commits is None
 
 
 async def test_a_silent_storage_holds_up_no_shutdown_for_longer_than_it_may() -> None:
@@ -188,7 +189,7 @@ async def test_the_first_signal_leaves_the_loop_when_all_is_saved() -> None:
         await saved.wait()
 
     left: list[str] = []
-    ending = Ending(save)
+    ending = ShutdownSequence(save)
     ending.begin(lambda: left.append("left"))
     await asyncio.sleep(0)
     assert left == []
@@ -203,13 +204,13 @@ async def test_a_first_signal_in_a_stop_that_is_under_way_changes_nothing() -> N
     async def save() -> None:
         raise AssertionError("all is being saved already")
 
-    ending = Ending(save)
+    ending = ShutdownSequence(save)
     with ending.under_way():
-        ending.hear()
+        ending.on_signal()
         await asyncio.sleep(0)
         assert not ending.is_broken_off
         with pytest.raises(SystemExit) as status:
-            ending.hear()
+            ending.on_signal()
     assert status.value.code == BROKEN_OFF
     with pytest.raises(SystemExit):  # as it comes out of a loop that runs on
         call_scheduled()
@@ -236,23 +237,23 @@ async def test_what_is_unsaved_is_counted_by_kind() -> None:
     """What was only looked at does not count, what was handed over and is not durable does."""
     app = application(MemoryStore(), remembering(), asking("order"))
     await app.initialize()
-    commits = persistence_of(app).open_already
+    commits = persistence_of(app)._commits
     assert commits is not None
     internals = Internals(app)
-    assert unsaved(app, internals, commits) == ""
+    assert describe_unsaved(internals, commits) == ""
     await say(app, "/start")
     await say(app, "tea", user=2)
     await app.update_persistence()
-    assert unsaved(app, internals, commits) == ""
+    assert describe_unsaved(internals, commits) == ""
     app.mark_data_for_update_persistence(user_ids=[1, 2])
-    assert unsaved(app, internals, commits) == ""
+    assert describe_unsaved(internals, commits) == ""
     await say(app, "/start", user=3)
     await say(app, "milk", user=2)
     app.user_data[1]["made"] = "well"
     app.mark_data_for_update_persistence(user_ids=1)
     app.drop_chat_data(2)
     await sent_a_button(app)
-    told = unsaved(app, internals, commits)
+    told = describe_unsaved(internals, commits)
     assert sorted(told.split(", ")) == [
         "1 of bot_data",
         "1 of callback_data",
@@ -266,12 +267,12 @@ async def test_what_waits_for_a_storage_is_counted() -> None:
     """Whether it is staged by then, or about to be."""
     app = application(None, remembering(), persistence=make_persistence(Silent(MemoryStore())))
     await app.initialize()
-    commits = persistence_of(app).open_already
+    commits = persistence_of(app)._commits
     assert commits is not None
     await say(app, "tea")
     saving = asyncio.create_task(app.update_persistence())
     for _ in range(20):
-        told = unsaved(app, Internals(app), commits)
+        told = describe_unsaved(Internals(app), commits)
         assert sorted(told.split(", ")) == ["1 of bot_data", "1 of chat_data", "1 of user_data"]
         await asyncio.sleep(0)
     saving.cancel()
@@ -289,7 +290,7 @@ def test_a_run_that_breaks_off_says_what_is_lost(caplog: pytest.LogCaptureFixtur
         caplog.clear()
         app: Any = application(MemoryStore(), remembering())
         with pytest.raises(type(failure)):
-            _with_a_last_word(lambda _: asyncio.run(run()))(app)
+            _logging_unsaved(lambda _: asyncio.run(run()))(app)
         return caplog.text
 
     assert "by OSError. Not saved, and lost: 1 of user_data" in end_with(OSError("post_stop"))

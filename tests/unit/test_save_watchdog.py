@@ -13,7 +13,7 @@ from tests.integration.bots import App, persistence_of, remembering, say
 from tests.unit.deliveries import message
 from tests.unit.test_persistent_application import application
 
-from ptb_s3._ptb.save_watch import INTERVALS, Asked
+from ptb_s3._ptb.save_watchdog import INTERVALS, SaveWatchdog
 from ptb_s3._storage.contract import MemoryStore
 from ptb_s3.serverless import deliver
 
@@ -101,7 +101,7 @@ async def test_a_save_that_takes_its_time_is_not_missing(
     """A slow storage is no reason to say that nobody asks."""
     app = await begun(plain=False)
     answered = asyncio.Event()
-    store: Any = persistence_of(app)._store
+    store: Any = persistence_of(app)._loader.store
     put = store.put
 
     async def wait_and_put(name: str, body: bytes, **condition: Any) -> Any:
@@ -126,7 +126,7 @@ def test_it_is_said_if_and_only_if_updates_go_on_for_so_long(
     events: list[tuple[bool, float]],
 ) -> None:
     """Updates on both sides of three intervals, and no save between."""
-    asked, now, first, expected = Asked(INTERVAL), 0.0, None, False
+    asked, now, first, expected = SaveWatchdog(INTERVAL), 0.0, None, False
     for is_save, pause in events:
         now += pause
         if is_save:
@@ -136,4 +136,4 @@ def test_it_is_said_if_and_only_if_updates_go_on_for_so_long(
             asked.note_update(now)
             first = now if first is None else first
             expected = expected or now - first > INTERVALS * INTERVAL
-        assert asked._said == expected
+        assert asked._warned == expected

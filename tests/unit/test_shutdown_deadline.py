@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from ptb_s3._ptb import shutdown
-from ptb_s3._ptb.shutdown import Stop
+from ptb_s3._ptb import shutdown_deadline
+from ptb_s3._ptb.shutdown_deadline import ShutdownDeadline
 
 
 class Bot:
@@ -22,8 +22,8 @@ class Bot:
         task = SimpleNamespace(done=lambda: not self.fetching)
         self._Application__update_fetcher_task = task
 
-    def stop(self, seconds: float = 5.0) -> Stop:
-        stop = Stop(lambda: seconds, lambda: self.shut_down)
+    def stop(self, seconds: float = 5.0) -> ShutdownDeadline:
+        stop = ShutdownDeadline(lambda: seconds, lambda: self.shut_down)
         stop.application = cast("Any", self)
         return stop
 
@@ -40,13 +40,13 @@ async def test_one_time_for_all_of_a_stop(monkeypatch: pytest.MonkeyPatch) -> No
     """It begins with the first look, and a later one gets no more."""
     clock, bot = Clock(monkeypatch), Bot()
     stop = bot.stop()
-    assert stop.look() is None
+    assert stop.check() is None
     bot.shut_down = True
-    assert stop.look() == 105.0
+    assert stop.check() == 105.0
     clock.now += 4
-    assert stop.look() == 105.0
+    assert stop.check() == 105.0
     clock.now += 2
-    assert stop.look() == 105.0, "its time is up, and what is left of it ends at once"
+    assert stop.check() == 105.0, "its time is up, and what is left of it ends at once"
 
 
 async def test_a_stop_that_failed_is_followed_by_one_with_time(
@@ -56,12 +56,12 @@ async def test_a_stop_that_failed_is_followed_by_one_with_time(
     clock, bot = Clock(monkeypatch), Bot()
     stop = bot.stop()
     bot.shut_down = True
-    assert stop.look() == 105.0
+    assert stop.check() == 105.0
     stop.end()
     clock.now += 6
-    assert stop.look() == 111.0
+    assert stop.check() == 111.0
     clock.now += 11
-    assert stop.look() == 122.0
+    assert stop.check() == 122.0
 
 
 async def test_a_stop_begins_when_nothing_else_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,11 +69,11 @@ async def test_a_stop_begins_when_nothing_else_is_left(monkeypatch: pytest.Monke
     Clock(monkeypatch)
     bot = Bot()
     stop = bot.stop()
-    assert stop.look() is None
+    assert stop.check() is None
     bot.running = False
-    assert stop.look() is None
+    assert stop.check() is None
     bot.fetching = False
-    assert stop.look() == 105.0
+    assert stop.check() == 105.0
 
 
 async def test_what_never_ran_is_not_being_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,14 +81,14 @@ async def test_what_never_ran_is_not_being_stopped(monkeypatch: pytest.MonkeyPat
     Clock(monkeypatch)
     bot = Bot()
     bot.running = bot.fetching = False
-    assert bot.stop().look() is None
+    assert bot.stop().check() is None
 
 
 async def test_what_is_under_way_is_bounded_by_a_stop_that_begins_meanwhile(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """PTB waits for a commit of the last interval before it shuts anything down."""
-    monkeypatch.setattr(shutdown, "LOOK", 0)
+    monkeypatch.setattr(shutdown_deadline, "LOOK", 0)
     bot = Bot()
     stop = bot.stop(seconds=0.01)
     bot.fetching = False
@@ -100,22 +100,22 @@ async def test_what_is_under_way_is_bounded_by_a_stop_that_begins_meanwhile(
 
     with pytest.raises(TimeoutError):
         await commit()
-    assert stop.look() is not None, "it is over for what follows, too"
+    assert stop.check() is not None, "it is over for what follows, too"
 
 
 async def test_a_storage_that_answers_leaves_the_rest_its_time() -> None:
     """What was under way when the bot was stopped is saved: that costs the flush nothing."""
     bot = Bot()
     stop = bot.stop()
-    assert stop.look() is None
+    assert stop.check() is None
     bot.running = bot.fetching = False
     async with stop.bound():
-        first = stop.look()
+        first = stop.check()
     assert first is not None
-    later = stop.look()
+    later = stop.check()
     assert later is not None
     assert later > first
     bot.shut_down = True
     async with stop.bound():
         await asyncio.sleep(0)
-    assert stop.look() == later, "within shutdown(), one time counts for all"
+    assert stop.check() == later, "within shutdown(), one time counts for all"

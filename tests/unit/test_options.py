@@ -8,7 +8,7 @@ import pytest
 from tests.support import KEY, locals_of_ours
 
 from ptb_s3 import Keyring, S3Persistence
-from ptb_s3._arguments import check_restore, check_serializer
+from ptb_s3._options import option_fault
 from ptb_s3._storage.place import MAX_PREFIX_BYTES, check_prefix
 from ptb_s3._storage.s3 import S3Store
 from ptb_s3.errors import SettingsError
@@ -44,7 +44,7 @@ def test_a_serializer_whose_id_fits_no_header_is_refused(serializer_id: Any) -> 
 @pytest.mark.parametrize("serializer_id", ["json", "x" * 32, "a.b_c-9"])
 def test_a_serializer_that_fits_is_taken(serializer_id: str) -> None:
     """All that a header's rule takes is taken here."""
-    check_serializer(Json(serializer_id))
+    assert option_fault("serializer", Json(serializer_id)) is None
     assert persistence(serializer=Json(serializer_id)).stats.revision == 0
 
 
@@ -59,7 +59,7 @@ def test_a_restore_request_that_no_head_records_is_refused(request_: str) -> Non
 @pytest.mark.parametrize("request_", [None, "41", "2026-11-23T14:00:00", "v" * 1024])
 def test_a_restore_request_is_taken(request_: str | None) -> None:
     """Revisions, times and version ids as long as S3 makes them."""
-    check_restore(request_)
+    assert option_fault("restore", request_) is None
     assert persistence(restore=request_).stats.revision == 0
 
 

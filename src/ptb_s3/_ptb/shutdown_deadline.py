@@ -1,7 +1,12 @@
-"""How long a stop of the bot may take, all told.
+"""Share one deadline among all that a shutdown of the bot does.
 
-PTB saves by ``update_*`` before it flushes, and waits for a commit that is under way before either.
-Each of the three could wait for a silent storage until its own time is up; the host kills sooner.
+PTB waits for a commit that is under way, then calls ``update_*`` for the last interval, then
+`flush`. Each of the three could wait for a silent storage until its own time is up, and a host
+kills the process sooner. So `flush_timeout` bounds them together:
+
+    stop signal      commit under way    update_*    flush
+    |--------------------|-------------------|----------|      one deadline
+    first check that finds a shutdown                   end
 """
 
 from __future__ import annotations
@@ -14,19 +19,20 @@ from typing import Any
 
 from telegram.ext import Application
 
-from ptb_s3._ptb.internals import is_left_with_saving
+from ptb_s3._ptb.application_state import is_left_with_saving
 
-# Seconds between two looks at the application, while a commit is under way.
+# Seconds between two looks at the application while a commit is under way. PTB has no hook for the
+# beginning of a shutdown; a tenth of a second of a timeout of 8 s does not matter.
 LOOK = 0.1
 
 _App = Application[Any, Any, Any, Any, Any, Any]
 
 
-class Stop:
-    """Deadline of the stop that is under way, shared by all that is done in it.
+class ShutdownDeadline:
+    """Deadline of the shutdown that is under way, shared by all that is done in it.
 
     Args:
-        seconds: Returns how long a stop may take.
+        seconds: Returns how many seconds a shutdown may take.
         is_shut_down: Tells whether the bot was at work, and is shut down.
     """
 
@@ -41,7 +47,7 @@ class Stop:
 
     @property
     def application(self) -> _App | None:
-        """The application that saves, as far as it is known."""
+        """Return the application that saves, or None while none is known."""
         return None if self._application is None else self._application()
 
     @application.setter
@@ -49,23 +55,23 @@ class Stop:
         if self.application is not application:
             self._application, self._ran = weakref.ref(application), False
 
-    def look(self, *, begins: bool = False) -> float | None:
-        """Return when the stop is to be over, on the loop's clock; None while none is under way.
+    def check(self, *, begins: bool = False) -> float | None:
+        """Return the deadline on the loop's clock, or None while no shutdown is under way.
 
-        The first look that finds one under way begins its time.
+        The first check that finds a shutdown begins its time.
 
         Args:
-            begins: Whether the caller knows of one that begins now.
+            begins: Whether the caller knows of a shutdown that begins now.
         """
         now, seconds = asyncio.get_running_loop().time(), self._seconds()
         if self._deadline is not None and now > self._deadline + seconds:
-            self._deadline = None  # of a stop that was given up: whoever saves now, begins another
+            self._deadline = None  # that shutdown was given up: whoever saves now begins another
         if self._deadline is None and (begins or self._is_shut_down() or self._is_awaited()):
             self._deadline = now + seconds
         return self._deadline
 
     def _is_awaited(self) -> bool:
-        """Tell whether the application has done all else that it does when it is stopped."""
+        """Tell whether the application has done everything else that a stop consists of."""
         application = self.application
         if application is None:
             return False
@@ -74,18 +80,18 @@ class Stop:
 
     @asynccontextmanager
     async def bound(self) -> AsyncIterator[None]:
-        """Bound what is done within, by the deadline of a stop that begins meanwhile as well.
+        """Bound the body of a `with` by the deadline, also of a shutdown that begins meanwhile.
 
         Raises:
-            TimeoutError: The time is up.
+            TimeoutError: The deadline has passed.
         """
         loop, timer = asyncio.get_running_loop(), None
 
         def look() -> None:
             nonlocal timer
-            if (deadline := self.look()) is not None:
+            if (deadline := self.check()) is not None:
                 limit.reschedule(deadline)
-            elif self._ran:  # else nobody could stop
+            elif self._ran:  # an application that never ran cannot be stopped
                 timer = loop.call_later(LOOK, look)
 
         async with asyncio.timeout(None) as limit:
@@ -98,10 +104,10 @@ class Stop:
         self.relax()
 
     def relax(self) -> None:
-        """Note that nothing waits for the storage: the rest of the stop has all of its time."""
+        """Give the rest of the shutdown all of its time again: the storage has just answered."""
         if not self._is_shut_down():
             self._deadline = None
 
     def end(self) -> None:
-        """Note that the stop is over, well or not."""
+        """Note that the shutdown is over, well or not."""
         self._deadline, self._ran = None, False
