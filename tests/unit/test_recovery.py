@@ -204,7 +204,7 @@ async def test_no_revision_is_given_twice() -> None:
     await bot.commit()
     newest = store._history[HEAD][-1]
     store.lose(HEAD, newest.written.version_id)
-    store.replace(HEAD, newest.body[:-1] + b"!")
+    store.replace(HEAD, newest.body[:-1] + bytes([newest.body[-1] ^ 1]))
     bot.stage(USER, 10, b"unsaved")
     after, found = await repaired(store)
     assert [one.header and one.header.revision for one in found.unread] == [6]
@@ -322,7 +322,7 @@ async def test_damage_brings_nobody_back_who_was_erased() -> None:
     await bot.erase(1)
     assert users(await opened(store)) == {}
     newest = store._history[HEAD][-1]
-    store.replace(HEAD, newest.body[:-1] + b"!")
+    store.replace(HEAD, newest.body[:-1] + bytes([newest.body[-1] ^ 1]))
     repository = Repository(store, Keyring(KEY))
     await repository.recover()
     assert users(repository) == {}
