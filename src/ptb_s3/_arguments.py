@@ -11,11 +11,8 @@ import re
 from collections.abc import Collection, Hashable, Mapping
 from typing import Protocol
 
-from ptb_s3._storage.place import UNPRINTABLE
+from ptb_s3._format.restore_point import RestorePoint, recording_fault
 from ptb_s3.errors import SettingsError
-
-# Characters. Version ids of AWS have 32, and may have up to 1,024 bytes.
-MAX_REQUEST = 1024
 
 _SERIALIZER_ID = re.compile(r"[a-z0-9._-]{1,32}")  # FORMAT.md, section 2
 
@@ -27,25 +24,16 @@ class Identified(Protocol):
     def id(self) -> str: ...
 
 
-def restore_fault(request: str) -> str | None:
-    """Return what keeps a text from being a restore request, likewise."""
-    if len(request) > MAX_REQUEST:
-        return (
-            f"has {len(request)} characters, and at most {MAX_REQUEST} are taken. Give a revision, "
-            "a time, or the version id of a head."
-        )
-    if UNPRINTABLE.search(request):
-        return "holds a character that cannot be seen. Give it again without."
-    return None
-
-
-def check_restore(request: str | None) -> None:
-    """Refuse a restore request that is given in code, and that no head could record.
+def check_restore(request: str | None) -> RestorePoint | None:
+    """Parse a restore request that is given in code; None if there is none.
 
     Raises:
-        SettingsError: It is one.
+        SettingsError: No head could record it.
     """
-    _check("restore=", None if request is None else restore_fault(request))
+    if request is None:
+        return None
+    _check("restore=", recording_fault(request))
+    return RestorePoint.parse(request)
 
 
 def check_serializer(serializer: Identified) -> None:

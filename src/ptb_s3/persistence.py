@@ -259,9 +259,9 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         expected_bucket_owner: str | None = None,
     ) -> None:
         _check(update_interval, compression_level, flush_timeout, sync)
+        self._restore = _arguments.check_restore(restore)
         if on_loss not in ("wait", "rewrite"):
             raise SettingsError(f'on_loss is {on_loss!r}: give "wait" or "rewrite".')
-        _arguments.check_restore(restore)
         super().__init__(store_data=store_data, update_interval=update_interval)
         self.context_types: ContextTypes[Any, UD, CD, BD] = cast(
             "ContextTypes[Any, UD, CD, BD]", context_types or ContextTypes()
@@ -287,7 +287,6 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         _arguments.check_serializer(self._serializer)
         self._level = compression_level
         self.flush_timeout = flush_timeout
-        self._restore = restore
         self._begin_anew = begin_anew
         self._rewrites_lost = on_loss == "rewrite"
         types = self.context_types

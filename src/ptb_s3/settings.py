@@ -28,7 +28,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from ptb_s3._arguments import restore_fault
+from ptb_s3._format.restore_point import recording_fault
 from ptb_s3._keys.keyring import Key, Keyring
 from ptb_s3._storage.place import prefix_fault
 from ptb_s3.errors import KeyFormatError, SettingsError
@@ -198,7 +198,7 @@ class Settings(KeySettings):
     @field_validator("restore")
     @classmethod
     def _check_restore(cls, request: str | None) -> str | None:
-        if request is not None and (fault := restore_fault(request)):
+        if request is not None and (fault := recording_fault(request)):
             raise ValueError(fault)
         return request
 

@@ -15,6 +15,7 @@ from tests.unit.test_repository import USER, committed
 
 from ptb_s3._format.committed import Reader
 from ptb_s3._format.entities import Kind
+from ptb_s3._format.restore_point import RestorePoint
 from ptb_s3._history.prune import Plan, carry_out, plan_prune, plan_purge
 from ptb_s3._history.retention import Policy
 from ptb_s3._keys.keyring import Keyring
@@ -54,7 +55,7 @@ async def revisions(store: MemoryStore) -> list[int]:
 
 
 async def restored(store: MemoryStore, revision: int) -> dict[Kind, object]:
-    snapshot = await (await opened(store)).history.state_at(str(revision))
+    snapshot = await (await opened(store)).history.state_at(RestorePoint.parse(str(revision)))
     return dict(snapshot.entities)
 
 

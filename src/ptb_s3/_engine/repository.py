@@ -31,6 +31,7 @@ from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Changes, Entities, EntityKey, Kind, counted
 from ptb_s3._format.erasure import subjects
 from ptb_s3._format.key_source import KeySource
+from ptb_s3._format.restore_point import RestorePoint
 from ptb_s3._format.sealer import Sealer
 from ptb_s3._history.current import Current, read_current
 from ptb_s3._history.history import History, Snapshot
@@ -287,14 +288,14 @@ class Repository:
         self._committer = Committer(self._context, Staged(transplanted(base)), self._run)
         self._unwritten = True
 
-    async def restore_lost(self, request: str) -> bool:
+    async def restore_lost(self, point: RestorePoint) -> bool:
         """Restore as `restore` does where the current state cannot be read; tell whether it did.
 
         Raises:
             NothingThereError: No version of the state opens, or none answers to the request.
         """
         await self.recover()
-        return await self.restore(request)
+        return await self.restore(point)
 
     async def mend(self, done: Callable[[str], None] = lambda _: None) -> None:
         """Write the blobs that a recovered state needs anew, ahead of a commit on top of it.
@@ -466,12 +467,11 @@ class Repository:
         base, reader = self.base, self._context.reader.for_history
         return History(self._context.store, reader, base.identity.store, base.head)
 
-    async def restore(self, request: str) -> bool:
+    async def restore(self, point: RestorePoint) -> bool:
         """Bring back an older state as a new commit, unless this request was carried out before.
 
         Args:
-            request: A revision, a time (ISO 8601; UTC unless it says otherwise), or the version id
-                of a head.
+            point: The commit to go back to. Head records the text of it.
 
         Returns:
             Whether it was carried out now.
@@ -479,11 +479,11 @@ class Repository:
         Raises:
             RestorePointError: No commit that history still holds answers to it.
         """
-        while request not in self.base.head.restored:
-            snapshot = await self.restorable(request)
+        while point.text not in self.base.head.restored:
+            snapshot = await self.restorable(point)
             changes = self.changes_to(snapshot.entities)
             try:
-                await self.commit_only(changes, Occasion(restored=request))
+                await self.commit_only(changes, Occasion(restored=point.text))
             except ConflictError:
                 if self._context.resolve is None:
                     raise
@@ -495,19 +495,19 @@ class Repository:
                 return True
         return False
 
-    async def restorable(self, request: str) -> Snapshot:
-        """Return the whole state as of the commit that a request names, to be committed again.
+    async def restorable(self, point: RestorePoint) -> Snapshot:
+        """Return the whole state as of the commit that a point names, to be committed again.
 
         Raises:
             RestorePointError: No commit that history still holds, and that can be, answers to it.
         """
-        snapshot = await self.history.state_at(request)
+        snapshot = await self.history.state_at(point)
         words = snapshot.head.words
         if self.base.head.words[: len(words)] != words:
             raise RestorePointError(
-                f"Cannot go back to {request!r}: its values refer to words that the current head "
-                "has not, since an older head was put back after it. Write it to a file (ptb-s3 "
-                "export --at), and import that. Nothing was changed."
+                f"Cannot go back to {point.text!r}: its values refer to words that the current "
+                "head has not, since an older head was put back after it. Write it to a file "
+                "(ptb-s3 export --at), and import that. Nothing was changed."
             )
         return snapshot
 

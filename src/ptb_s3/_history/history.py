@@ -9,20 +9,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from ptb_s3._format.committed import Reader, overlay
 from ptb_s3._format.container import HEAD, Header
 from ptb_s3._format.entities import Entities, Kind
 from ptb_s3._format.head import Head, Part, Ref
+from ptb_s3._format.restore_point import RestorePoint
 from ptb_s3._history.listing import by_age, is_kept, listed, read_commit, read_commits
 from ptb_s3._history.order import RESOLUTION, Commit, in_order, moments
 from ptb_s3._storage.contract import Fetched, Store, Version
 from ptb_s3.errors import DamagedObjectError, RestorePointError, UnknownKeyError
 
-# A revision has fewer digits than this; a version id of digits alone has more.
-_REVISION_DIGITS = 16
 # The last moment of a second: commits are shown to the second, and that must find them again.
 _TO_THE_END = timedelta(microseconds=999_999)
 
@@ -123,81 +122,77 @@ class History:
             groups.pop()
         return 0, None, list(others.values())
 
-    async def state_at(self, request: str) -> Snapshot:
-        """Return the whole state as of the commit that a request names.
+    async def state_at(self, point: RestorePoint) -> Snapshot:
+        """Return the whole state as of the commit that a point names.
 
         Args:
-            request: A revision, a time (ISO 8601; UTC unless it says otherwise; to the second, it
-                is the end of that second), or the version id of a head.
+            point: The commit. A time to the second is the end of that second.
 
         Raises:
             RestorePointError: No commit that is still held, and intact, answers to it.
         """
-        found = await self._find(request)
+        found = await self._find(point)
         try:
             header, head = self._reader.open_head(found.body)
         except DamagedObjectError as error:
-            raise _no_point(request, f"that commit is damaged: {error.reason}") from None
+            raise point.refused(f"that commit is damaged: {error.reason}") from None
         if header.store != self._store_id:
-            raise _no_point(request, "that commit is of another store")
+            raise point.refused("that commit is of another store")
         entities = {}
         for kind, part in head.parts.items():
             try:
                 blob = await self.blob_at(kind, part, head)
             except DamagedObjectError as error:
                 why = f"the version of {kind.value} that it builds on is damaged: {error.reason}"
-                raise _no_point(request, why) from None
+                raise point.refused(why) from None
             if blob is None:
                 why = f"no version of {kind.value} is left that it can build on"
-                raise await self._expired(request, why, found.version_id)
+                raise await self._expired(point, why, found.version_id)
             overlay(blob, part)
             if self._head is not None and self._head.erasures is not None:
                 self._head.erasures.apply(kind, blob, head.revision)
             entities[kind] = blob
         return Snapshot(header, head, entities)
 
-    async def _find(self, request: str) -> Fetched:
-        if request.isdecimal() and len(request) < _REVISION_DIGITS:
-            return await self._at_revision(request, int(request))
-        try:
-            moment = datetime.fromisoformat(request)
-        except ValueError:
-            # An empty id would be that of the current version.
-            found = await self._store.get(HEAD, version_id=request) if request else None
-            if found is None:
-                raise _no_point(request, "there is no such version of head") from None
-            return found
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return await self._at_time(request, _all_of(moment))
+    async def _find(self, point: RestorePoint) -> Fetched:
+        if point.revision is not None:
+            return await self._at_revision(point, point.revision)
+        if point.moment is not None:
+            return await self._at_time(point, _all_of(point.moment))
+        # An empty id would be that of the current version.
+        found = await self._store.get(HEAD, version_id=point.text) if point.text else None
+        if found is None:
+            raise point.refused("there is no such version of head")
+        return found
 
-    async def _at_revision(self, request: str, revision: int) -> Fetched:
+    async def _at_revision(self, point: RestorePoint, revision: int) -> Fetched:
         async with aclosing(by_age(self._store)) as pages:
             async for page in pages:
                 found = await self._on_page(page, revision)
                 if found is not None and self._is_it(found, revision):
-                    return await self._get(request, found.version)
+                    return await self._get(point, found.version)
         # Nothing is said of what is not there by a list that leaves out what is.
         found = await self._scan(await listed(self._store, HEAD), revision)
         if found is None:
-            raise await self._expired(request, "history does not reach back so far")
+            raise await self._expired(point, "history does not reach back so far")
         if _revision(found) != revision:
-            raise _no_point(request, f"the nearest one before it is {_revision(found)}")
-        return await self._get(request, found.version)
+            raise point.refused(f"the nearest one before it is {_revision(found)}")
+        return await self._get(point, found.version)
 
-    async def _at_time(self, request: str, moment: datetime) -> Fetched:
+    async def _at_time(self, point: RestorePoint, moment: datetime) -> Fetched:
         versions = await self._until(moment)
         if any(version.modified > moment for version in versions):
             found = await self._last_of_copies(versions, moment)
         else:
             found = await self._first(versions, moment)
         if found is None:
-            raise await self._expired(request, "no commit so old is left")
-        return await self._get(request, found.version)
+            raise await self._expired(point, "no commit so old is left")
+        return await self._get(point, found.version)
 
-    async def _get(self, request: str, version: Version) -> Fetched:
+    async def _get(self, point: RestorePoint, version: Version) -> Fetched:
         found = await self._store.get(HEAD, version_id=version.version_id)
         if found is None:
-            raise _no_point(request, "it has just expired")
+            raise point.refused("it has just expired")
         return found
 
     async def _until(self, last: datetime | None) -> list[Version]:
@@ -335,26 +330,26 @@ class History:
         return sorted(blobs, key=_revision, reverse=True)
 
     async def _expired(
-        self, request: str, why: str, version_id: str | None = None
+        self, point: RestorePoint, why: str, version_id: str | None = None
     ) -> RestorePointError:
         """Say why a commit cannot be brought back, and which ones still can.
 
         Args:
-            request: What was asked for.
+            point: The commit that was asked for.
             why: Why it cannot.
             version_id: The commit's, if there is one.
         """
         versions = await listed(self._store, HEAD)
         if not any(map(is_kept, versions)):
-            return _no_point(request, "the bucket keeps no versions, so there is no history")
+            return point.refused("the bucket keeps no versions, so there is no history")
         ids = [version.version_id for version in versions]
         newer = versions[: ids.index(version_id)] if version_id in ids else versions
         left = await self._oldest_whole(newer)
         if left is None:
-            return _no_point(request, f"{why}. No other commit can be brought back, either")
+            return point.refused(f"{why}. No other commit can be brought back, either")
         made = left.made.astimezone().isoformat(" ", "seconds")
         left_over = f"Revisions from {_revision(left)} ({made}) on can be brought back"
-        return _no_point(request, f"{why}. {left_over}")
+        return point.refused(f"{why}. {left_over}")
 
     async def _oldest_whole(self, versions: list[Version]) -> Commit | None:
         """Find the oldest commit whose blobs are all left.
@@ -427,10 +422,3 @@ def _are_copies(commits: Iterable[Commit], before: Iterable[Commit]) -> bool:
 def _all_of(moment: datetime) -> datetime:
     """Return the end of the second that a time names, if it names no fraction of one."""
     return moment if moment.microsecond else moment + _TO_THE_END
-
-
-def _no_point(request: str, why: str) -> RestorePointError:
-    return RestorePointError(
-        f"Cannot go back to {request!r}: {why.removesuffix('.')}. Give a revision, a time, or the "
-        "version id of a head that the bucket still holds. Nothing was changed."
-    )

@@ -17,6 +17,7 @@ from ptb_s3._engine.repository import Repository
 from ptb_s3._format.committed import Reader, no_state
 from ptb_s3._format.container import HEAD, MAX_PREAMBLE, read_header
 from ptb_s3._format.entities import EntityKey, Kind, is_key
+from ptb_s3._format.restore_point import RestorePoint
 from ptb_s3._history.history import History
 from ptb_s3._keys.keyring import Keyring
 from ptb_s3._storage.s3 import S3Store
@@ -247,15 +248,13 @@ def run(work: Callable[[Place], Coroutine[Any, Any, _R]]) -> _R:
     return asyncio.run(opened())
 
 
-def point(text: str) -> str:
-    """Return a point in history as the engine takes it: relative and local times become exact.
+def point(text: str) -> RestorePoint:
+    """Parse a restore point; a time without a zone is local, as the times that are shown are.
 
-    A time without a zone is local, as those that are shown are.
+    Relative times become exact, so that the answer does not depend on when it is looked for.
     """
-    if text.isdecimal():
-        return text
-    moment = _moment(text)
-    return text if moment is None else moment.isoformat()
+    moment = None if text.isdecimal() else _moment(text)
+    return RestorePoint.parse(text if moment is None else moment.isoformat())
 
 
 def moment(text: str) -> datetime:

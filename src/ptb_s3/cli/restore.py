@@ -12,6 +12,7 @@ from ptb_s3._engine.commit import Occasion
 from ptb_s3._engine.repository import Repository
 from ptb_s3._format.container import Header
 from ptb_s3._format.entities import Changes, Entities, EntityKey, Kind
+from ptb_s3._format.restore_point import RestorePoint
 from ptb_s3._format.words import spell_out_all
 from ptb_s3._history.history import Snapshot
 from ptb_s3.cli import _output
@@ -107,12 +108,12 @@ def restore(
 
 
 async def _snapshot(
-    place: Place, repository: Repository, request: str | None, store_id: str | None
+    place: Place, repository: Repository, request: RestorePoint | None, store_id: str | None
 ) -> Snapshot:
     """Return the state to bring back: one of this store's, or of another that lay here before."""
     if store_id is None or store_id == repository.base.identity.store:
-        newest = str(repository.revision)
-        return await repository.restorable(newest if request is None else request)
+        newest = RestorePoint.parse(str(repository.revision))
+        return await repository.restorable(request or newest)
     other = place.repository()
     found = (await other.recover(store_id=store_id)).found
     if found.head.bot != repository.base.head.bot:

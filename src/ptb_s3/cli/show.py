@@ -14,6 +14,7 @@ import typer
 
 from ptb_s3._engine.repository import Repository
 from ptb_s3._format.entities import Entities, EntityKey, Kind
+from ptb_s3._format.restore_point import RestorePoint
 from ptb_s3._format.words import spell_out
 from ptb_s3.cli import _output
 from ptb_s3.cli._opened import POINT, Json, OfStore, Place, key_of, key_text, kind_of, point, run
@@ -37,7 +38,7 @@ class _State(NamedTuple):
     entities: Mapping[Kind, Entities]
 
 
-async def _state(repository: Repository, at: str | None) -> _State:
+async def _state(repository: Repository, at: RestorePoint | None) -> _State:
     if at is None:
         base = repository.base
         header, head, entities = base.objects["head"].header, base.head, base.entities
@@ -47,7 +48,7 @@ async def _state(repository: Repository, at: str | None) -> _State:
     return _State(header.revision, when, header.serializer, head.words, entities)
 
 
-async def _opened(place: Place, at: str | None, store: str | None) -> Repository:
+async def _opened(place: Place, at: RestorePoint | None, store: str | None) -> Repository:
     """Return what to look at: what is current has to be readable only where it is asked for."""
     if at is None and store is None:
         return await place.load()
