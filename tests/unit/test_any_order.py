@@ -12,15 +12,17 @@ import pytest
 from tests.support import KEY, AnyOrder, opened
 from tests.unit.test_erasure import MALLORY, erased, with_mallory
 from tests.unit.test_history import expected
+from tests.unit.test_prune import silent
 from tests.unit.test_repository import USER, committed
-from tests.unit.test_thinning import silent
 
 from ptb_s3._engine.repository import Repository
 from ptb_s3._format.committed import Reader
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.restore_point import RestorePoint
+from ptb_s3._history.deletion import carry_out
 from ptb_s3._history.history import History, newest_store
-from ptb_s3._history.prune import carry_out, plan_prune, plan_purge
+from ptb_s3._history.prune import plan_prune
+from ptb_s3._history.purge import plan_purge
 from ptb_s3._history.retention import Policy
 from ptb_s3._history.verify import verify_history
 from ptb_s3._keys.keyring import Keyring
@@ -118,7 +120,7 @@ async def test_every_commit_is_found(order: str, *, moving: bool) -> None:
             snapshot = await history.state_at(point(request))
             assert snapshot.head.revision == commit.header.revision
             assert snapshot.entities[USER] == expected(commit.header.revision)
-    number, oldest, _ = await history.oldest(lambda _: None)
+    number, oldest, _ = await history.extent(lambda _: None)
     assert number == 12
     assert oldest is not None
     assert oldest.revision == 1
@@ -366,7 +368,7 @@ async def test_what_is_there_and_not_listed_is_an_error(*, all_of_it: bool) -> N
         plan_purge(store, READER, 1, silent),
         verify_history(store, READER, silent),
         history.state_at(point("99")),
-        history.oldest(lambda _: None),
+        history.extent(lambda _: None),
         anext(history.commits()),
     ):
         with pytest.raises(StorageError, match="does not list what it has"):

@@ -295,5 +295,5 @@ async def test_a_store_of_before_is_named_also_within_one_second() -> None:
     deleted = await store.remains("head")
     assert deleted is not None
     anew = await with_history(store, commits=2, begin_anew=deleted.version_id)
-    _, _, others = await anew.history.oldest(lambda _: None)
+    _, _, others = await anew.history.extent(lambda _: None)
     assert [(h.store, h.revision) for h in others] == [(first.base.identity.store, 3)]

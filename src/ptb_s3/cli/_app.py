@@ -18,6 +18,7 @@ from ptb_s3.cli import (
     demo,
     doctor,
     forget,
+    history,
     keys,
     prune,
     repair,
@@ -97,7 +98,7 @@ app.add_typer(keys.app, name="keys")
 app.command()(demo.demo)
 app.command()(doctor.doctor)
 app.command()(status.status)
-app.command()(status.history)
+app.command()(history.history)
 app.command()(show.show)
 app.command()(show.diff)
 app.command()(verify.verify)

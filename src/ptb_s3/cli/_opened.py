@@ -14,11 +14,9 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 import typer
 
 from ptb_s3._engine.repository import Repository
-from ptb_s3._format.committed import Reader, no_state
-from ptb_s3._format.container import HEAD, MAX_PREAMBLE, read_header
+from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import EntityKey, Kind, is_key
 from ptb_s3._format.restore_point import RestorePoint
-from ptb_s3._history.history import History
 from ptb_s3._keys.keyring import Keyring
 from ptb_s3._storage.s3 import S3Store
 from ptb_s3.cli import _output
@@ -157,18 +155,6 @@ class Place(NamedTuple):
                 f"can be: revision {header.revision}, of {_output.when(header.created)}."
             )
         return Opened(repository, fault)
-
-    async def commits(self) -> History:
-        """Return the history to list, which takes no key. To go back, use a repository's.
-
-        Raises:
-            NothingThereError: No bot has saved any state.
-        """
-        fetched = await self.store.get(HEAD, first_bytes=MAX_PREAMBLE)
-        if fetched is None:
-            raise no_state()
-        header, _ = read_header(HEAD, fetched.body)
-        return History(self.store, Reader(self.keys).for_history, header.store)
 
 
 _S3 = "s3://"

@@ -3,53 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date, datetime
-from typing import Any, NamedTuple
+from datetime import date
+from typing import Any
 
-from ptb_s3._history.scan import NAMES
-from ptb_s3._storage.bucket_config import Bucket, ObjectLock, Unknown, Versioning
-from ptb_s3._storage.lifecycle import NewestStay, expiry
-from ptb_s3._storage.s3 import S3Store
+from ptb_s3._history.remains import Remains
+from ptb_s3._storage.bucket_config import Unknown
+from ptb_s3._storage.lifecycle import NewestStay
 
 _PURGE = "--purge deletes them at once."
-
-
-class Remains(NamedTuple):
-    """What the bucket keeps of what was replaced just now.
-
-    Attributes:
-        versioned: Whether it keeps anything.
-        until: The day (UTC) on which its lifecycle rules remove the last of it; None: never.
-        lock: Whether versions may be locked against deletion.
-        replicas: ARNs of the buckets that versions are copied to.
-    """
-
-    versioned: bool
-    until: date | NewestStay | Unknown | None
-    lock: ObjectLock | Unknown
-    replicas: tuple[str, ...] | Unknown
-
-
-async def remains(store: S3Store, now: datetime) -> Remains:
-    """Ask what the bucket keeps of what is replaced now."""
-    bucket = Bucket(store)
-    return Remains(
-        await bucket.versioning() is not Versioning.NEVER,
-        await _until(bucket, store.prefix, now),
-        await bucket.object_lock(),
-        await bucket.replicated_to(),
-    )
-
-
-async def _until(bucket: Bucket, prefix: str, now: datetime) -> date | NewestStay | Unknown | None:
-    rules = await bucket.lifecycle()
-    if isinstance(rules, Unknown):
-        return rules
-    days = [expiry(rules, prefix + name, now) for name in NAMES]
-    if None in days:
-        return None
-    staying = [day for day in days if isinstance(day, NewestStay)]
-    return max(staying) if staying else max(day for day in days if isinstance(day, date))
 
 
 def told(left: Remains, *, purged: bool) -> Iterable[str]:

@@ -10,14 +10,16 @@ import typer
 from ptb_s3._format.committed import Base, Reader
 from ptb_s3._format.entities import Kind
 from ptb_s3._format.erasure import subjects
-from ptb_s3._history.object_lock import locked_until
-from ptb_s3._history.prune import Plan, carry_out, plan_purge
-from ptb_s3._storage.bucket_config import Bucket, Versioning
+from ptb_s3._history.deletion import DeletionPlan, carry_out
+from ptb_s3._history.object_lock import is_lockable, locked_until
+from ptb_s3._history.purge import plan_purge
+from ptb_s3._history.remains import Remains, keeps_versions, remains
+from ptb_s3._storage.bucket_config import Bucket
 from ptb_s3.cli import _output
 from ptb_s3.cli._opened import DryRun, Json, Place, Yes, refuse_to_exchange_keys, run
 from ptb_s3.cli._output import count, in_steps
-from ptb_s3.cli._remains import Remains, remains, remains_json, told
-from ptb_s3.cli.prune import agree, deleted, lockable, plan_json, runs, show_plan
+from ptb_s3.cli._remains import remains_json, told
+from ptb_s3.cli.prune import agree, deleted, plan_json, runs, show_plan
 from ptb_s3.cli.restore import undisturbed
 from ptb_s3.errors import ConflictError, NoHistoryError, PersistenceError
 
@@ -59,9 +61,9 @@ def forget(
         reader = Reader(place.keys)
         found = _found(repository.base, subject)
         plan = await _planned(place, reader, subject) if purge else None
-        left = await remains(place.store, datetime.now(UTC))
+        left = await remains(Bucket(place.store), place.store.prefix, datetime.now(UTC))
         if purge and (plan is None or not plan.versioned):
-            left = left._replace(versioned=await _keeps_versions(place))
+            left = left._replace(versioned=await keeps_versions(Bucket(place.store)))
         if not json:
             _say(found, plan if left.versioned else None)
             for sentence in told(left, purged=purge):
@@ -110,7 +112,7 @@ def _found(base: Base, subject: int) -> dict[Kind, int]:
     }
 
 
-async def _planned(place: Place, reader: Reader, subject: int) -> Plan | None:
+async def _planned(place: Place, reader: Reader, subject: int) -> DeletionPlan | None:
     """Find the versions that hold it; None where the storage keeps none.
 
     Raises:
@@ -119,27 +121,21 @@ async def _planned(place: Place, reader: Reader, subject: int) -> Plan | None:
     try:
         return await _search(place, reader, subject)
     except NoHistoryError as error:
-        if await _keeps_versions(place):
+        if await keeps_versions(Bucket(place.store)):
             raise NoHistoryError(_KEPT_AND_NOT_LISTED) from error
         return None
 
 
-async def _search(place: Place, reader: Reader, subject: int) -> Plan:
+async def _search(place: Place, reader: Reader, subject: int) -> DeletionPlan:
     with _output.progress("Searching versions") as advance:
         return await plan_purge(
-            place.store, reader, subject, advance, lockable=await lockable(place)
+            place.store, reader, subject, advance, lockable=await is_lockable(Bucket(place.store))
         )
 
 
-async def _keeps_versions(place: Place) -> bool:
-    """Tell whether the bucket says that it keeps versions, or has kept some."""
-    said = await Bucket(place.store).versioning()
-    return said in {Versioning.ENABLED, Versioning.SUSPENDED}
-
-
-async def _purge(place: Place, reader: Reader, subject: int) -> tuple[Plan, int]:
+async def _purge(place: Place, reader: Reader, subject: int) -> tuple[DeletionPlan, int]:
     """Delete every version that holds it; then search all that remain, and count them."""
-    plan: Plan | None = None
+    plan: DeletionPlan | None = None
     with in_steps(lambda: f"{'' if plan is None else f'{deleted(plan)} '}{_AGAIN}"):
         plan = await _search(place, reader, subject)
         _refuse_current(plan)
@@ -159,7 +155,7 @@ async def _purge(place: Place, reader: Reader, subject: int) -> tuple[Plan, int]
     return plan, left.searched
 
 
-def _refuse_current(plan: Plan) -> None:
+def _refuse_current(plan: DeletionPlan) -> None:
     """Stop before a current object is deleted: it holds the erased again, by another's commit."""
     if plan.current:
         raise ConflictError(
@@ -168,7 +164,7 @@ def _refuse_current(plan: Plan) -> None:
         )
 
 
-def _say(found: dict[Kind, int], plan: Plan | None) -> None:
+def _say(found: dict[Kind, int], plan: DeletionPlan | None) -> None:
     _output.table(
         ["kind", "entities to erase"],
         [[kind.value, f"{number:,}"] for kind, number in found.items()],
@@ -182,12 +178,12 @@ def _say(found: dict[Kind, int], plan: Plan | None) -> None:
         _output.result(f"Restore points that go with them: {_lost(plan)}.")
 
 
-def _lost(plan: Plan) -> str:
+def _lost(plan: DeletionPlan) -> str:
     return runs(header.revision for header in plan.lost)
 
 
 def _outcome(
-    found: dict[Kind, int], plan: Plan | None, left: Remains, *, done: bool
+    found: dict[Kind, int], plan: DeletionPlan | None, left: Remains, *, done: bool
 ) -> dict[str, Any]:
     return {
         "entities": {kind.value: number for kind, number in found.items()},

@@ -10,10 +10,11 @@ from typing import Annotated, Any
 import typer
 
 from ptb_s3._format.committed import Reader
-from ptb_s3._history.object_lock import locked_until
-from ptb_s3._history.prune import Plan, carry_out, plan_prune
+from ptb_s3._history.deletion import DeletionPlan, carry_out
+from ptb_s3._history.object_lock import is_lockable, locked_until
+from ptb_s3._history.prune import plan_prune
 from ptb_s3._history.retention import Policy
-from ptb_s3._storage.bucket_config import Bucket, Unknown
+from ptb_s3._storage.bucket_config import Bucket
 from ptb_s3.cli import _output
 from ptb_s3.cli._opened import DryRun, Json, Opened, Place, Yes, run
 from ptb_s3.cli._output import count, in_steps, size, when, when_json
@@ -44,7 +45,7 @@ def prune(
     """
     policy = Policy(keep_last, keep_hourly, keep_daily, keep_monthly)
 
-    async def work(place: Place) -> tuple[Plan, bool]:
+    async def work(place: Place) -> tuple[DeletionPlan, bool]:
         # What cannot be read is not thinned out.
         opened = await place.load_or_recover() if dry_run else Opened(await place.load(), None)
         today = opened.repository.base.identity.store
@@ -56,7 +57,7 @@ def prune(
                 None,
                 advance,
                 store_id=None if all_stores else today,
-                lockable=await lockable(place),
+                lockable=await is_lockable(Bucket(place.store)),
             )
         _refuse_without_history(plan)
         if not json:
@@ -80,16 +81,7 @@ def prune(
         _output.result("Nothing was changed." if plan.versions else "Nothing to delete.")
 
 
-async def lockable(place: Place) -> bool:
-    """Tell whether versions may be locked, so that it pays to ask of each; not where nobody does.
-
-    Who may not ask of the bucket may still be told of a version.
-    """
-    lock = await Bucket(place.store).object_lock()
-    return lock.denied if isinstance(lock, Unknown) else lock.enabled
-
-
-def deleted(plan: Plan) -> str:
+def deleted(plan: DeletionPlan) -> str:
     """Say how much is gone."""
     of = "" if plan.gone == plan.versions else f" of {plan.versions:,}"
     return f"Deleted {count(plan.gone, 'version')}{of}, {size(plan.gone_size)}."
@@ -113,7 +105,7 @@ def agree(question: str, *, yes: bool) -> None:
         signal.signal(signal.SIGINT, heard)
 
 
-def _refuse_without_history(plan: Plan) -> None:
+def _refuse_without_history(plan: DeletionPlan) -> None:
     if not plan.versioned:
         raise SettingsError(
             "The bucket keeps no versions: there is no history to thin out. Turn on versioning "
@@ -121,7 +113,7 @@ def _refuse_without_history(plan: Plan) -> None:
         )
 
 
-def show_plan(plan: Plan) -> None:
+def show_plan(plan: DeletionPlan) -> None:
     """Print what goes, and what stays."""
     kept = f"{count(len(plan.kept), 'commit')} that can be restored"
     if plan.kept:
@@ -152,7 +144,7 @@ def show_plan(plan: Plan) -> None:
         )
 
 
-def _doomed(plan: Plan) -> str:
+def _doomed(plan: DeletionPlan) -> str:
     return ", ".join(f"{len(gone):,} of {name}" for name, gone in plan.doomed.items() if gone)
 
 
@@ -167,7 +159,7 @@ def runs(revisions: Iterable[int]) -> str:
     return ", ".join(" to ".join(map(str, run)) for run in found) or "none"
 
 
-def plan_json(plan: Plan) -> dict[str, Any]:
+def plan_json(plan: DeletionPlan) -> dict[str, Any]:
     """Return what goes and what stays, for programs."""
     return {
         "keep": {

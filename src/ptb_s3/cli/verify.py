@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from ptb_s3._format.committed import Reader, no_state
-from ptb_s3._history.verify import Finding, PutBack, Report, verify_current, verify_history
+from ptb_s3._history.put_back import PutBack
+from ptb_s3._history.verify import Finding, Report, verify_current, verify_history
 from ptb_s3.cli import _output
 from ptb_s3.cli._opened import Json, Place, moment, run
 from ptb_s3.cli._output import Graded, Severity, count, size, when, when_json
