@@ -42,7 +42,7 @@ class RestorePoint:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Parse any text; a time without a zone is in UTC.
+        """Parse any text, taking a time without a zone for one in UTC.
 
         Nothing is refused: text that is neither a revision nor a time may be a version id, of
         which only the storage can tell whether there is one.
@@ -57,7 +57,7 @@ class RestorePoint:
 
     @property
     def version_id(self) -> str | None:
-        """Return the version id of a head; None if this is a revision or a time."""
+        """Return the version id of a head, or None if this is a revision or a time."""
         return self.text if self.revision is None and self.moment is None else None
 
     def refused(self, reason: str) -> RestorePointError:
@@ -73,7 +73,7 @@ class RestorePoint:
 
 
 def recording_fault(text: str) -> str | None:
-    """Return why head cannot record a restore request, as the end of a sentence; None if it can.
+    """Return why head cannot record a restore request, as the end of a sentence, or None.
 
     A request that cannot be recorded would be carried out again at every start, or the head that
     records it could not be read. The fault does not quote the text, which may be a secret that was

@@ -20,7 +20,7 @@ from ptb_s3._storage.contract import Store, Version
 
 
 class CommitSearch:
-    """Search through the commits of one store; what it finds is not authenticated yet.
+    """Search through the headers of one store's commits, none of them authenticated yet.
 
     Args:
         store: Where the objects lie.
@@ -35,7 +35,7 @@ class CommitSearch:
         self._head = head
 
     async def at_revision(self, revision: int) -> Commit | None:
-        """Find the commit of a revision, or the nearest one before it; None: there is neither."""
+        """Find the commit of a revision, else the nearest one before it, else None."""
         async with aclosing(pages_by_age(self._store)) as pages:
             async for page in pages:
                 found = await self._on_page(page, revision)
@@ -45,7 +45,7 @@ class CommitSearch:
         return await self._scan(await list_versions(self._store, HEAD), revision)
 
     async def at_time(self, moment: datetime) -> Commit | None:
-        """Find the newest commit up to a moment; None: there is none so old."""
+        """Find the newest commit up to a moment, or None where none is so old."""
         versions = await self.until(moment)
         if any(version.modified > moment for version in versions):
             return await self._last_of_copies(versions, moment)
@@ -74,7 +74,7 @@ class CommitSearch:
         return older
 
     async def _ours(self, versions: Sequence[Version]) -> list[Commit]:
-        """Read the headers of versions; keep those that can be read and are of this store."""
+        """Read the headers of versions, and keep those of this store."""
         return of_store(await read_headers(self._store, versions), self._store_id)
 
     async def _first(self, versions: Sequence[Version], moment: datetime) -> Commit | None:

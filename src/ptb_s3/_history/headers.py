@@ -29,7 +29,7 @@ from ptb_s3.errors import DamagedObjectError
 
 
 def peek(name: str, fetched: Fetched | None) -> Header | None:
-    """Return the header at the beginning of an object; None if there is none that can be read.
+    """Return the header at the beginning of an object, or None if it cannot be read.
 
     Args:
         name: The object, which the header has to name as well.
@@ -42,7 +42,7 @@ def peek(name: str, fetched: Fetched | None) -> Header | None:
 
 
 async def read_current_header(store: Store) -> Header | None:
-    """Read the header of the current head; None if there is none.
+    """Read the header of the current head, or return None if there is no head.
 
     Raises:
         DamagedObjectError: It cannot be read.
@@ -52,7 +52,7 @@ async def read_current_header(store: Store) -> Header | None:
 
 
 async def read_header(store: Store, version: Version, name: str = HEAD) -> Commit | None:
-    """Read the header of one version; None if the version is gone.
+    """Read the header of one version, or return None if the version is gone.
 
     Returns:
         The version with its header, which is None where it cannot be read.
@@ -64,7 +64,7 @@ async def read_header(store: Store, version: Version, name: str = HEAD) -> Commi
 async def stream_headers(
     store: Store, versions: Sequence[Version], name: str = HEAD
 ) -> AsyncGenerator[Commit | None, None]:
-    """Read the headers of versions, several at a time; yield one item for each, in order.
+    """Read the headers of versions, several at a time, and yield one item for each in order.
 
     Each item is as `read_header` returns it.
     """
@@ -83,7 +83,7 @@ async def read_headers(
     name: str = HEAD,
     advance: Callable[[int, int], None] = lambda _, __: None,
 ) -> list[Commit]:
-    """Read the headers of versions; leave out those that are gone.
+    """Read the headers of versions, leaving out versions that are gone.
 
     Args:
         store: Where they lie.

@@ -107,7 +107,7 @@ class History:
                     yield commit
 
     async def _in_order(self, versions: Sequence[Version]) -> AsyncGenerator[Commit, None]:
-        """Read the headers of versions by time; order those of one moment by what they say."""
+        """Read the headers of versions by time, and order those of one moment by their lines."""
         left = iter(moments(versions))
         together: list[Commit] = []
         missing = len(next(left, ()))
@@ -182,7 +182,7 @@ class History:
         return blob
 
     async def _find(self, point: RestorePoint) -> Fetched:
-        """Fetch the head that a point names; see `RestorePoint` for the three forms of it."""
+        """Fetch the head that a restore point names, in any of its three forms."""
         if point.revision is not None:
             return await self._at_revision(point, point.revision)
         if point.moment is not None:
@@ -258,7 +258,7 @@ class History:
     async def _whole(
         self, version: Version, blobs: Mapping[Kind, Iterable[Header]]
     ) -> Header | None:
-        """Return the header of a commit that can be restored; None if it cannot."""
+        """Return the header of a commit if it can be restored, else None."""
         found = await self._store.get(HEAD, version_id=version.version_id)
         try:
             header, head = self._reader.open_head(found.body) if found else (None, None)
@@ -297,7 +297,7 @@ async def find_history(
 
 
 async def newest_store(store: Store) -> str | None:
-    """Return the id of the store that the newest readable head is of; None: none is readable."""
+    """Return the id of the store that the newest readable head is of, or None."""
     for version in await list_versions(store, HEAD):
         commit = await read_header(store, version)
         if commit is not None and commit.header is not None:

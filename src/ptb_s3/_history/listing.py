@@ -111,7 +111,7 @@ async def pages_by_age(
 
 
 async def _versions(store: Store, name: str) -> AsyncIterator[Version]:
-    """Iterate over an object's versions; where the storage keeps none, over what is current.
+    """Iterate over an object's versions, or over the current one where the storage keeps none.
 
     Raises:
         NoHistoryError: It lists none, and what is current has the id of a version.

@@ -78,7 +78,7 @@ class Commit(NamedTuple):
 
     @property
     def revision(self) -> int:
-        """Return the revision that its header gives; 0, older than any, where it has none."""
+        """Return the revision that its header gives, or 0, older than any, without one."""
         return self.header.revision if self.header is not None else 0
 
     @property
@@ -135,10 +135,10 @@ def in_order(commits: Iterable[Commit]) -> list[Commit]:
 
 
 def _runs(commits: Iterable[Commit]) -> list[list[Commit]]:
-    """Group commits into runs, each commit followed by its copies; usually a run is a line.
+    """Group commits into runs, each commit followed by its copies.
 
-    A line of which there are copies stays one run: in a copied bucket, the storage's time does not
-    tell what came before what.
+    As a rule a run is a whole line. A line with copies in it always is: in a copied bucket, the
+    storage's time does not tell what came before what.
     """
     copies: defaultdict[str, list[Commit]] = defaultdict(list)
     for commit in sorted(commits, key=_taken):

@@ -178,7 +178,7 @@ async def _open_kept(
 
 
 async def _open(store: Store, reader: Reader, listing: Listing, advance: Advance) -> list[Opened]:
-    """Open heads; of each, keep the references to blobs alone, since there may be thousands."""
+    """Open heads, of which there may be thousands, and keep their references to blobs alone."""
     found = []
     async with aclosing(open_all(store, reader, listing, advance)) as versions:
         async for opened in versions:
@@ -215,7 +215,7 @@ def _ids(commits: Iterable[Commit]) -> set[str]:
 
 
 def _current(versions: list[Version]) -> set[str]:
-    """Return the ids of the current versions; of a deleted object, of those that were there last.
+    """Return the ids of the current versions or, of a deleted object, of its last ones.
 
     There may be several where the storage's time does not order them.
     """

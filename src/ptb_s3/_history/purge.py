@@ -22,6 +22,7 @@ from ptb_s3._history.object_lock import locks
 from ptb_s3._history.order import Commit, in_order
 from ptb_s3._history.scan import Advance, Listing, Opened, list_all, open_all, unseen
 from ptb_s3._storage.contract import Archive, Lock
+from ptb_s3.errors import ConflictError
 
 
 async def plan_purge(
@@ -56,6 +57,22 @@ async def plan_purge(
     plan.searched = len(search.seen)
     _sort(plan, search.heads, search.after)
     return plan
+
+
+def refuse_current(plan: DeletionPlan) -> None:
+    """Stop before a current object is deleted, which holds the erased again by another's commit.
+
+    Args:
+        plan: A plan that was made after the erasure.
+
+    Raises:
+        ConflictError: A current version is among those that go.
+    """
+    if plan.current:
+        raise ConflictError(
+            f"A running bot has saved it again, into {', '.join(plan.current)}. Nothing was "
+            "purged. Stop the bot, then run the same command again."
+        )
 
 
 @dataclass(slots=True)

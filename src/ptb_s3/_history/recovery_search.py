@@ -68,7 +68,7 @@ class RecoverySearch:
         self.newest = 0
 
     async def through(self, commits: list[Commit]) -> bool:
-        """Search one page of commits; tell whether the newest one that opens is found."""
+        """Search one page of commits, and tell whether the newest one that opens is found."""
         for copies in newest_first(commits):
             header = copies[0].known_header
             if self._store_id not in (None, header.store):
@@ -84,7 +84,7 @@ class RecoverySearch:
         return True
 
     async def _open(self, copies: Sequence[Commit]) -> tuple[Commit, Head] | None:
-        """Open a commit in any of its copies; None where none opens, which is noted."""
+        """Open a commit in any of its copies, or note it as unread and return None."""
         failed: Unread | None = None
         for commit in copies:
             fetched = await self._store.get(HEAD, version_id=commit.version.version_id)

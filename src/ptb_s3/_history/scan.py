@@ -86,7 +86,7 @@ async def list_all(store: Store, advance: Advance) -> Listing:
 async def open_all(
     store: Store, reader: Reader, listing: Listing, advance: Advance
 ) -> AsyncGenerator[Opened, None]:
-    """Open the versions of a listing one by one; leave out those that have expired meanwhile.
+    """Open the versions of a listing one by one, leaving out those that have expired meanwhile.
 
     Args:
         store: Where they lie.

@@ -120,7 +120,7 @@ async def _verify_object(reader: Reader, name: str, fetched: Fetched, report: Re
 
 
 async def _misfit(reader: Reader, objects: dict[str, Fetched | None]) -> Finding | None:
-    """Return why objects that are each intact do not make a state; None: they do."""
+    """Return why objects that are each intact do not make a state, or None if they do."""
     try:
         await asyncio.to_thread(reader.assemble, objects, bytes)
     except MovedError as moved:

@@ -1,4 +1,7 @@
-"""What is left of the erased after `forget`: for how long, and what is out of reach."""
+"""Remains of erased data in words: how long older versions stay, and which copies are beyond reach.
+
+`ptb_s3._history.remains` asks the bucket for them.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,10 @@ _PURGE = "--purge deletes them at once."
 
 
 def told(left: Remains, *, purged: bool) -> Iterable[str]:
-    """Say what is left, in sentences.
+    """Yield the sentences that say which copies are left.
 
     Args:
-        left: What the bucket keeps.
+        left: The copies that the bucket keeps.
         purged: Whether the old versions have been deleted.
     """
     if left.versioned and not purged:
@@ -51,7 +54,7 @@ def _until_told(until: date | NewestStay | Unknown | None) -> str:
 
 
 def remains_json(left: Remains) -> dict[str, Any]:
-    """Return what is left, for programs."""
+    """Return the copies that are left as JSON."""
     until, lock, replicas = left.until, left.lock, left.replicas
     return {
         "versioned": left.versioned,

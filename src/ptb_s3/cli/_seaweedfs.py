@@ -87,7 +87,7 @@ class EmbeddedServer:
         )
 
     def end(self) -> None:
-        """Let go of the guard, which ends the server; then make sure that nothing is left."""
+        """Let go of the guard, which ends the server, and make sure that nothing is left."""
         if self.process.stdin is not None:
             self.process.stdin.close()
         try:
@@ -146,7 +146,7 @@ def embedded_seaweedfs() -> Iterator[EmbeddedServer]:
 
 
 def _start(program: str) -> EmbeddedServer:
-    """Start on free ports; on others, when one of them turns out to be taken."""
+    """Start on free ports, and on others when one of them turns out to be taken."""
     for tries_left in reversed(range(_TRIES)):
         server = _launch(program)
         try:
@@ -164,7 +164,7 @@ def _start(program: str) -> EmbeddedServer:
 
 
 def _launch(program: str) -> EmbeddedServer:
-    """Start the server under its guard, in a folder of its own; do not wait for it."""
+    """Start the server under its guard, in a folder of its own, without waiting for it."""
     folder = Path(tempfile.mkdtemp(prefix="ptb-s3-seaweedfs-"))
     ports = _free_ports()
     access_key, secret_key = secrets.token_hex(10), secrets.token_urlsafe(30)
@@ -266,7 +266,7 @@ def _free_ports() -> dict[str, int]:
 
 
 def _hold(port: int, held: list[socket.socket]) -> int | None:
-    """Bind a port (0: any free one) so that nobody else is given it; None if it is taken."""
+    """Bind a port (0: any free one) so that nobody else is given it, or return None."""
     holder = socket.socket()
     held.append(holder)
     try:

@@ -1,4 +1,4 @@
-"""``ptb-s3 doctor``: whether a bot can live here, and what to do where it cannot."""
+"""``ptb-s3 doctor``: check that a bot can keep its state here, and say what to mend."""
 
 from __future__ import annotations
 
@@ -13,8 +13,12 @@ import typer
 from ptb_s3._doctor.examination import Examination
 from ptb_s3._doctor.findings import Check, Finding, Status, broken, completed
 from ptb_s3.cli import _output
-from ptb_s3.cli._opened import Json, Place, run
+from ptb_s3.cli._opened import Place, run
+from ptb_s3.cli._options import Json
 from ptb_s3.cli._output import Graded, Severity
+from ptb_s3.cli._progress import waiting
+from ptb_s3.cli._table import table
+from ptb_s3.cli._wording import count
 from ptb_s3.errors import SettingsError
 
 _MARKS = {
@@ -54,7 +58,7 @@ async def _examine(place: Place) -> tuple[Finding, ...]:
         report=done.append,
     )
     try:
-        async with _output.waiting("Checking", lambda: (done[-1], len(Check))):
+        async with waiting("Checking", lambda: (done[-1], len(Check))):
             return await examination.run()
     except asyncio.CancelledError:
         if examination.cleared is not None:
@@ -65,11 +69,11 @@ async def _examine(place: Place) -> tuple[Finding, ...]:
 
 def _show(findings: Sequence[Finding]) -> None:
     rows = [[_MARKS[f.status], f.check.value, _text(f)] for f in findings]
-    _output.table(["", "check", "found"], rows)
+    table(["", "check", "found"], rows)
     counts = Counter(finding.status for finding in findings)
     words = {
         Status.OK: f"{counts[Status.OK]} ok",
-        Status.WARNING: _output.count(counts[Status.WARNING], "warning"),
+        Status.WARNING: count(counts[Status.WARNING], "warning"),
         Status.FAILED: f"{counts[Status.FAILED]} failed",
         Status.UNKNOWN: f"{counts[Status.UNKNOWN]} not known",
     }

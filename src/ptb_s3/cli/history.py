@@ -14,8 +14,13 @@ from ptb_s3._format.entities import Kind
 from ptb_s3._history.history import History, find_history
 from ptb_s3._history.order import Commit
 from ptb_s3.cli import _output
-from ptb_s3.cli._opened import Json, OfStore, Place, moment, run
-from ptb_s3.cli._output import Graded, Severity, count, size, when, when_json, without_seconds
+from ptb_s3.cli._opened import Place, run
+from ptb_s3.cli._options import Json, OfStore
+from ptb_s3.cli._output import Graded, Severity
+from ptb_s3.cli._parsing import moment
+from ptb_s3.cli._progress import progress
+from ptb_s3.cli._table import bar, table
+from ptb_s3.cli._wording import count, size, when, when_json, without_seconds
 
 _BAR = 12  # columns
 
@@ -39,7 +44,7 @@ def history(
         past = await _past(place, store)
         found: list[Commit] = []
         commits = past.commits(since=first, until=last)
-        with _output.progress("Reading headers") as advance:
+        with progress("Reading headers") as advance:
             async with aclosing(commits):
                 async for commit in commits:
                     found.append(commit)
@@ -80,7 +85,7 @@ def _nothing(since: datetime | None, until: datetime | None) -> str:
 
 def _show_history(commits: list[Commit]) -> None:
     largest = max(commit.version.size for commit in commits)
-    _output.table(
+    table(
         ["revision", "time", "writer", "changed", "size", ""],
         [_commit_row(commit, largest) for commit in commits],
         right=["revision", "size"],
@@ -95,14 +100,14 @@ def _show_history(commits: list[Commit]) -> None:
 
 def _commit_row(commit: Commit, largest: int) -> list[str]:
     version, header = commit
-    bar = _output.bar(version.size / largest, _BAR)
+    drawn = bar(version.size / largest, _BAR)
     if header is None:
         bad = Graded("damaged", Severity.BAD)
-        return ["?", when(version.modified), "?", bad, size(version.size), bar]
+        return ["?", when(version.modified), "?", bad, size(version.size), drawn]
     changed = _counts(header.changed)
     text = ", ".join(f"{kind.removesuffix('_data')} {n:,}" for kind, n in changed.items())
     row = [str(header.revision), when(commit.made), header.writer, text or "nothing"]
-    return [*row, size(version.size), bar]
+    return [*row, size(version.size), drawn]
 
 
 def _counts(changed: Changed | None) -> dict[str, int]:

@@ -14,9 +14,14 @@ from ptb_s3._history.history import Extent, History
 from ptb_s3._history.key_needs import NOT_AT_HAND, Need, key_needs
 from ptb_s3._history.put_back import PutBack, find_put_back
 from ptb_s3.cli import _output
-from ptb_s3.cli._opened import Json, Opened, Place, duration, run
-from ptb_s3.cli._output import Graded, Severity, ago, count, size, when, when_json, without_seconds
-from ptb_s3.cli.verify import put_back_json, tell_put_back
+from ptb_s3.cli._opened import Opened, Place, run
+from ptb_s3.cli._options import Json
+from ptb_s3.cli._output import Graded, Severity
+from ptb_s3.cli._parsing import duration
+from ptb_s3.cli._progress import progress
+from ptb_s3.cli._put_back import put_back_json, tell_put_back
+from ptb_s3.cli._table import table
+from ptb_s3.cli._wording import ago, count, size, when, when_json, without_seconds
 from ptb_s3.errors import NoHistoryError
 
 
@@ -60,9 +65,9 @@ def status(
 
 
 async def _look_back(history: History) -> Extent:
-    """Find how far the history goes back; where the storage keeps no versions, there is none."""
+    """Find how far the history goes back, which is nowhere without versions."""
     try:
-        with _output.progress("Listing versions") as advance:
+        with progress("Listing versions") as advance:
             return await history.extent(lambda listed: advance(listed, None))
     except NoHistoryError:
         return Extent(0, None, [])
@@ -82,16 +87,16 @@ def _show_status(name: str, base: Base, past: Extent | None, keys: dict[str, Nee
     for other in past.others if past is not None else ():
         newest = f"up to revision {other.revision} ({when(other.created)})"
         rows.append(["earlier store", f"{other.store}, {newest}"])
-    _output.table(["state", name], rows)
+    table(["state", name], rows)
     _output.result("")
-    _output.table(
+    table(
         ["kind", "entities", "differential", "blob", "key", "last compacted"],
         [_kind_row(base, kind) for kind in Kind],
         right=["entities", "differential", "blob"],
         spare=[("last compacted", without_seconds), ("last compacted", _day_and_hour), "key"],
     )
     _output.result("")
-    _output.table(
+    table(
         ["key", "", "current objects", "history"],
         [_key_row(key, need, past) for key, need in keys.items()],
         right=["current objects"],

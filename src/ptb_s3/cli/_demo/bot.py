@@ -36,14 +36,14 @@ PACKETS, ADDRESS = range(2)  # what the bot waits for in the conversation
 
 @dataclass(frozen=True)
 class Tea:
-    """What is on the menu; its buttons carry it as their callback data."""
+    """Tea on the menu, which its buttons carry as their callback data."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class Order:
-    """What a customer wants; lies in ``user_data``, finished or not."""
+    """Order of a customer, finished or not, as it lies in ``user_data``."""
 
     tea: Tea
     packets: int = 0
@@ -132,7 +132,7 @@ async def count_packets(update: Update, context: Context) -> int:
 
 
 async def finish_order(update: Update, context: Context) -> int:
-    """Take the address, and keep the order; count it for the whole shop."""
+    """Take the address, keep the order, and count it for the whole shop."""
     user_data = _user_data(context)
     order = replace(user_data.pop("order"), address=_text(update))
     user_data.setdefault("orders", []).append(order)

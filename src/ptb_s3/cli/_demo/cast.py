@@ -77,7 +77,7 @@ class Actor:
         return answer
 
     async def kill(self) -> int:
-        """Kill it, by SIGKILL where there are signals; return what it ended with."""
+        """Kill it, by SIGKILL where there are signals, and return its exit code."""
         if self._process.returncode is None:
             self._process.kill()
         return await self._process.wait()

@@ -53,7 +53,7 @@ class Customer:
         return {"update_id": next(self._ids), "callback_query": query}
 
     def receives(self, messages: Sequence[Json]) -> list[tuple[str, list[str]]]:
-        """Take the bot's messages; return the text and the buttons' labels of each."""
+        """Take the bot's messages, and return the text and the buttons' labels of each."""
         self._received += messages
         return [(m["text"], [button["text"] for button in _buttons(m)]) for m in messages]
 

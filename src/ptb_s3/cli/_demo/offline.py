@@ -18,7 +18,7 @@ Json = dict[str, Any]
 
 
 class OfflineTelegram(BaseRequest):
-    """The methods of the Bot API that the demo's bot calls; any other is not found.
+    """Stand-in for Telegram: the methods of the Bot API that the demo's bot calls.
 
     Attributes:
         sent: Messages that the bot has sent, as Telegram would show them to the bot itself.
@@ -35,7 +35,7 @@ class OfflineTelegram(BaseRequest):
 
     @property
     def read_timeout(self) -> float:
-        """Seconds, as PTB wants to know; there is nothing to wait for."""
+        """Return a read timeout in seconds, as PTB wants to know, though nothing is waited for."""
         return 1.0
 
     async def initialize(self) -> None:

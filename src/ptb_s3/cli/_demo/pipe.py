@@ -20,7 +20,7 @@ Json = dict[str, Any]
 
 
 async def commands() -> AsyncIterator[Json]:
-    """Yield what standard input brings; where it ends, end the process on the spot."""
+    """Yield the commands of standard input, and end the process where the input ends."""
     while line := await asyncio.to_thread(sys.stdin.readline):
         yield json.loads(line)
     os._exit(1)  # whoever started us is gone; there is nobody left to work for
@@ -38,7 +38,7 @@ def refuse(error: BaseException) -> None:
 
 
 def run(main: Callable[[], Awaitable[None]]) -> None:
-    """Run a process to its end, and exit; an error of ours is the answer to the last command."""
+    """Run a process to its end and exit, answering the last command with an error of ours."""
 
     async def to_the_end() -> int:
         try:

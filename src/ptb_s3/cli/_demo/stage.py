@@ -1,4 +1,4 @@
-"""What the steps of the demo share: the processes, the customer, and how they meet."""
+"""Stage of the demo: the processes, the customer, and how they meet."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BUCKET = "tea-shop"
 
 @dataclass
 class Stage:
-    """What the steps share.
+    """Stage that the steps of the demo share.
 
     Attributes:
         cast: Starts processes.

@@ -18,7 +18,7 @@ _KILLED = -9  # what a process ends with that was killed by SIGKILL
 
 
 async def tell(server: EmbeddedServer, teller: Teller) -> bool:
-    """Go through all steps; return whether every one of them held."""
+    """Go through all steps, and return whether every one of them held."""
     async with Cast(server.environment) as cast:
         stage = Stage(cast, teller, server.endpoint_url)
         for number, (title, step) in enumerate(STEPS, start=1):

@@ -41,7 +41,7 @@ class Teller:
 
     @contextmanager
     def waiting(self, for_what: str) -> Iterator[None]:
-        """Show that something goes on; only where somebody looks on."""
+        """Show on a terminal that something goes on."""
         if not self._console.is_terminal:
             yield
             return
@@ -96,7 +96,7 @@ class Teller:
         self._console.print(Text(text, style="bold green"))
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Show a table; all columns but the first hold numbers."""
+        """Show a table whose columns but the first hold numbers."""
         table = Table(*columns[:1], box=None, padding=(0, 2, 0, 0), header_style="dim")
         for column in columns[1:]:
             table.add_column(column, justify="right")
