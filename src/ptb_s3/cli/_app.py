@@ -57,6 +57,7 @@ class _Commands(TyperGroup):
 
 
 def _env_file_first(args: list[str]) -> list[str]:
+    """Move ``--env-file`` and its value to the front of the arguments, up to ``--``."""
     for at, argument in enumerate(args):
         if argument == "--":
             break
@@ -77,6 +78,7 @@ app = typer.Typer(
 
 
 def _show_version(value: bool) -> None:  # noqa: FBT001 - Typer calls it with the option's value
+    """Print the version and exit, if that is asked for."""
     if value:
         _output.result(f"ptb-s3 {version('ptb-s3')}")
         raise typer.Exit

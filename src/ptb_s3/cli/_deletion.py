@@ -24,7 +24,7 @@ def show_plan(plan: DeletionPlan) -> None:
     if plan.others:
         _output.note(
             f"{count(plan.others, 'commit')} of a store that lay here before stay: ptb-s3 history "
-            "--store lists them, and --all-stores thins them out as well."
+            "--store lists them, and --all-stores prunes them as well."
         )
     locked = locked_until(plan.locked)
     if locked:
@@ -37,6 +37,7 @@ def show_plan(plan: DeletionPlan) -> None:
 
 
 def _kept(plan: DeletionPlan) -> str:
+    """Say which commits can still be restored afterwards."""
     kept = f"{count(len(plan.kept), 'commit')} that can be restored"
     if plan.kept:
         newest, oldest = plan.kept[0], plan.kept[-1]
@@ -47,6 +48,7 @@ def _kept(plan: DeletionPlan) -> str:
 
 
 def _doomed(plan: DeletionPlan) -> str:
+    """Say how many versions of each object go."""
     return ", ".join(f"{len(gone):,} of {name}" for name, gone in plan.doomed.items() if gone)
 
 

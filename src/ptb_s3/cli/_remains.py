@@ -38,6 +38,7 @@ def told(left: Remains, *, purged: bool) -> Iterable[str]:
 
 
 def _until_told(until: date | NewestStay | Unknown | None) -> str:
+    """Say when the older versions go by themselves."""
     if until is None:
         return f"No lifecycle rule removes the older versions that hold it. {_PURGE}"
     if isinstance(until, Unknown):

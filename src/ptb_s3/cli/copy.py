@@ -1,4 +1,9 @@
-"""``ptb-s3 copy``: copy the current state to another bucket, prefix or provider."""
+"""``ptb-s3 copy``: copy the current state to another bucket, prefix or provider.
+
+The copy goes to an empty place, is sealed with the key there, and is read back and compared. The
+history stays. A bot that commits at the old place meanwhile is told of by a warning: its commits
+are not in the copy.
+"""
 
 from __future__ import annotations
 
@@ -73,6 +78,7 @@ def copy(
 
 
 def _tell(outcome: Mapping[str, Any]) -> None:
+    """Say that the state was copied, or that there is room for it."""
     if outcome["revision"] is None:
         _output.result(f"There is room at {outcome['to']}. Nothing was changed.")
         return

@@ -1,4 +1,9 @@
-"""``ptb-s3 diff``: show which entities, and which of their fields, differ between two commits."""
+"""``ptb-s3 diff``: show which entities, and which of their fields, differ between two commits.
+
+Entities are compared by their bytes, which needs no unpickling. With ``--values``, changed ones are
+unpickled and compared field by field. JSON: both commits, and ``entities`` with kind, key, what
+became of it (``added``, ``changed``, ``removed``) and the fields that differ.
+"""
 
 from __future__ import annotations
 
@@ -67,6 +72,7 @@ def diff(
 
 
 def _differences(kind: Kind, before: State, after: State, values: bool) -> list[_Difference]:  # noqa: FBT001 - private
+    """Return the differences in the entities of a kind, in the order of their keys."""
     from ptb_s3._values.diff import changed_fields  # noqa: PLC0415 - takes a second
 
     old, new = before.entities[kind], after.entities[kind]
@@ -85,6 +91,7 @@ def _differences(kind: Kind, before: State, after: State, values: bool) -> list[
 
 
 def _show_diff(before: State, after: State, found: list[_Difference], *, values: bool) -> None:
+    """Print the differences as a table, and how many there are of each sort."""
     _output.result(f"From revision {before.revision} to revision {after.revision}:")
     if not found:
         _output.result("Nothing differs.")
@@ -101,6 +108,7 @@ _MARKS = {"added": "+", "changed": "~", "removed": "-"}
 
 
 def _rows(difference: _Difference, values: bool) -> list[list[str]]:  # noqa: FBT001 - private
+    """Return the rows of one difference: one, or with values one for each field."""
     row = [_MARKS[difference.what], difference.kind.value, key_text(difference.key)]
     if not values:
         return [row]
@@ -112,6 +120,7 @@ def _rows(difference: _Difference, values: bool) -> list[list[str]]:  # noqa: FB
 
 
 def _short(value: object) -> str:
+    """Return a value in one line, cut to `_LONGEST` characters."""
     from ptb_s3._values.diff import ABSENT  # noqa: PLC0415 - takes a second
 
     if value is ABSENT:
@@ -121,6 +130,7 @@ def _short(value: object) -> str:
 
 
 def _diff_json(before: State, after: State, found: list[_Difference]) -> dict[str, Any]:
+    """Return the differences as JSON."""
     return {
         "old": {"revision": before.revision, "created": before.created},
         "new": {"revision": after.revision, "created": after.created},
@@ -137,6 +147,7 @@ def _diff_json(before: State, after: State, found: list[_Difference]) -> dict[st
 
 
 def _field_json(field: Change) -> dict[str, Any]:
+    """Return a field as JSON, without the side on which it is absent."""
     from ptb_s3._values.diff import ABSENT  # noqa: PLC0415 - takes a second
 
     sides = {"before": field.before, "after": field.after}

@@ -1,4 +1,7 @@
-"""``ptb-s3 doctor``: check that a bot can keep its state here, and say what to mend."""
+"""``ptb-s3 doctor``: check that a bot can keep its state here, and say what to mend.
+
+The checks are `ptb_s3._doctor`'s. The exit code is that of the first check that failed, or 0.
+"""
 
 from __future__ import annotations
 
@@ -48,6 +51,7 @@ def doctor(*, json: Json = False) -> None:
 
 
 async def _examine(place: Place) -> tuple[Finding, ...]:
+    """Run the checks, and say what is left under doctor/ where they are interrupted."""
     done: list[int] = [0]
     examination = Examination(
         place.store,
@@ -68,6 +72,7 @@ async def _examine(place: Place) -> tuple[Finding, ...]:
 
 
 def _show(findings: Sequence[Finding]) -> None:
+    """Print the findings as a table, and how many there are of each status."""
     rows = [[_MARKS[f.status], f.check.value, _text(f)] for f in findings]
     table(["", "check", "found"], rows)
     counts = Counter(finding.status for finding in findings)
@@ -81,10 +86,12 @@ def _show(findings: Sequence[Finding]) -> None:
 
 
 def _text(finding: Finding) -> str:
+    """Return a finding with its remedy, in sentences."""
     return f"{finding.found}. {finding.remedy}".rstrip(". ") + "."
 
 
 def _show_json(findings: Sequence[Finding]) -> None:
+    """Print the findings as JSON, with the scratch objects that could not be deleted."""
     left = {finding.check: finding.data for finding in findings}[Check.CLEAN_UP].get("left", {})
     _output.result_json(
         {

@@ -1,4 +1,8 @@
-"""``ptb-s3 export``: write the state to a file that PTB's own persistences load."""
+"""``ptb-s3 export``: write the state to a file that PTB's own persistences load.
+
+The current state has to be readable only where no older one (``--at``) and no other store is asked
+for. The file is written whole or not at all, for its owner alone to read, and is not encrypted.
+"""
 
 from __future__ import annotations
 
@@ -57,6 +61,7 @@ def export(
 
 
 def _write(file: Path, state: State, trusted: list[str], *, overwrite: bool) -> None:
+    """Write the file in the format that its name says."""
     from ptb_s3._transfer.file_formats import write_file  # noqa: PLC0415 - takes a second
 
     with progress("Writing") as advance:

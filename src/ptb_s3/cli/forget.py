@@ -1,4 +1,9 @@
-"""``ptb-s3 forget``: erase a user or chat, now and from whatever is brought back later."""
+"""``ptb-s3 forget``: erase a user or chat, now and from whatever is brought back later.
+
+Three parts, each of which may be repeated: the erasure in the current objects
+(`ptb_s3._engine.erase`), the purge of older versions on demand (`ptb_s3._history.purge`), and the
+account of the copies that are left (`ptb_s3._history.remains`).
+"""
 
 from __future__ import annotations
 
@@ -111,6 +116,7 @@ def forget(
 
 
 async def _remains(place: Place) -> Remains:
+    """Ask the bucket which copies it keeps of what is replaced now."""
     return await remains(Bucket(place.store), place.store.prefix, datetime.now(UTC))
 
 
@@ -129,6 +135,7 @@ async def _planned(place: Place, subject: int) -> DeletionPlan | None:
 
 
 async def _search(place: Place, subject: int) -> DeletionPlan:
+    """Plan which versions hold data of the id, and go."""
     with progress("Searching versions") as advance:
         lockable = await is_lockable(Bucket(place.store))
         return await plan_purge(
@@ -175,6 +182,7 @@ def _refuse_left(plan: DeletionPlan, left: DeletionPlan) -> None:
 
 
 def _show(outcome: _Outcome, *, purge: bool) -> None:
+    """Print what is to be erased and purged, and which copies are left."""
     table(
         ["kind", "entities to erase"],
         [[kind.value, f"{number:,}"] for kind, number in outcome.held.items()],
@@ -192,6 +200,7 @@ def _show(outcome: _Outcome, *, purge: bool) -> None:
 
 
 def _show_done(outcome: _Outcome, *, purge: bool) -> None:
+    """Say that it is erased, and what was not looked into."""
     _output.result("Erased, and everything current sealed anew.")
     if purge and outcome.left.versioned and outcome.plan is not None:
         _output.result(f"Deleted {count(outcome.plan.versions, 'older version')} that held it.")
@@ -201,6 +210,7 @@ def _show_done(outcome: _Outcome, *, purge: bool) -> None:
 
 
 def _json(outcome: _Outcome) -> dict[str, Any]:
+    """Return the outcome as JSON."""
     plan = outcome.plan
     told = {
         "entities": {kind.value: number for kind, number in outcome.held.items()},

@@ -1,4 +1,10 @@
-"""``ptb-s3 history``: list the commits that can be restored."""
+"""``ptb-s3 history``: list the commits that can be restored.
+
+Headers alone are read, so that it takes no key. What they say is not authenticated: a commit is
+opened only when it is restored. JSON: a list of commits, newest first, each with ``revision`` (null
+where its header cannot be read), ``created`` by the writer's clock, ``made`` by the storage's, and
+``version_id`` to restore it by.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +28,7 @@ from ptb_s3.cli._progress import progress
 from ptb_s3.cli._table import bar, table
 from ptb_s3.cli._wording import count, size, when, when_json, without_seconds
 
-_BAR = 12  # columns
+_BAR = 12  # columns of the bar that shows the size of a commit, the largest one in full
 
 
 def history(
@@ -79,11 +85,13 @@ async def _past(place: Place, store_id: str | None) -> History:
 
 
 def _nothing(since: datetime | None, until: datetime | None) -> str:
+    """Say that there are no commits in a span of time."""
     span = [f" since {when(since)}"] if since else []
     return f"No commits{''.join([*span, f' until {when(until)}' if until else ''])}."
 
 
 def _show_history(commits: list[Commit]) -> None:
+    """Print the commits as a table, and how many of them cannot be read."""
     largest = max(commit.version.size for commit in commits)
     table(
         ["revision", "time", "writer", "changed", "size", ""],
@@ -99,6 +107,7 @@ def _show_history(commits: list[Commit]) -> None:
 
 
 def _commit_row(commit: Commit, largest: int) -> list[str]:
+    """Return the row of a commit, marked as damaged where its header cannot be read."""
     version, header = commit
     drawn = bar(version.size / largest, _BAR)
     if header is None:
@@ -111,11 +120,13 @@ def _commit_row(commit: Commit, largest: int) -> list[str]:
 
 
 def _counts(changed: Changed | None) -> dict[str, int]:
+    """Return how many entities of each kind a commit changed, without kinds unchanged."""
     counts = {kind.value: getattr(changed, kind.value, 0) for kind in Kind}
     return {kind: number for kind, number in counts.items() if number}
 
 
 def _commit_json(commit: Commit) -> dict[str, Any]:
+    """Return a commit as JSON."""
     version, header = commit
     stored = {
         "version_id": version.version_id,

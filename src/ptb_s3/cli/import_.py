@@ -1,4 +1,9 @@
-"""``ptb-s3 import``: take over the state of a bot from a file or another store."""
+"""``ptb-s3 import``: take over the state of a bot from a file or another store.
+
+The plan is `ptb_s3._transfer.import_plan`'s. Afterwards everything is read back and compared. JSON:
+``kinds`` with counts, ``left_out`` with the entities of a file that were left out, and ``revision``
+(null where nothing was committed).
+"""
 
 from __future__ import annotations
 
@@ -196,6 +201,12 @@ async def _read(
 
 
 async def _base_of(place: Place, source: str) -> Base:
+    """Read the state of another store, opened with the same keys.
+
+    Raises:
+        NothingThereError: There is no bucket, or no state.
+        PersistenceError: It cannot be read.
+    """
     bucket, prefix = split_url(source)
     async with elsewhere(place, bucket, prefix) as other:
         try:
@@ -224,6 +235,7 @@ async def _load(place: Place, bot: int | None, head: Head | None) -> Repository:
 
 
 def _share_words(state: State) -> tuple[State, tuple[str, ...]]:
+    """Find the words that values from a file share, and put references in their place."""
     from ptb_s3._transfer.maps import share_words  # noqa: PLC0415 - takes a second
 
     with progress("Looking for words") as advance:
@@ -241,6 +253,7 @@ async def _commit(place: Place, repository: Repository, changes: Changes) -> Non
 
 
 def _show(plan: ImportPlan, left_out: Sequence[dict[str, Any]]) -> None:
+    """Print what is left out, and how many entities of each kind are imported."""
     _say_left_out(left_out)
     columns = ["found", "to import", "there already"]
     rows = [[kind.value, *(f"{n:,}" for n in counts)] for kind, counts in plan.counts.items()]
@@ -259,10 +272,12 @@ def _say_left_out(left_out: Sequence[dict[str, Any]]) -> None:
 
 
 def _named(key: object) -> str:
+    """Return the key of an entity for a line, cut to `_CHARACTERS`."""
     return "" if key is None else repr(key)[:_CHARACTERS]
 
 
 def _json(outcome: _Outcome) -> dict[str, Any]:
+    """Return the outcome as JSON."""
     return {
         "kinds": {kind.value: counts._asdict() for kind, counts in outcome.counts.items()},
         "left_out": outcome.left_out,

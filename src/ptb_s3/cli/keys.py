@@ -1,4 +1,4 @@
-"""``ptb-s3 keys``: make a key, and see which ones are configured."""
+"""``ptb-s3 keys``: make a key, and list the ids of those that are configured."""
 
 from __future__ import annotations
 

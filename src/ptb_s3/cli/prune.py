@@ -1,4 +1,9 @@
-"""``ptb-s3 prune``: delete the versions that a retention policy does not keep."""
+"""``ptb-s3 prune``: delete the versions that a retention policy does not keep.
+
+The plan is `ptb_s3._history.prune`'s, the deletion `ptb_s3._history.deletion`'s. A dry run works on
+a state that cannot be read, too. JSON: ``keep``, ``delete`` and ``locked`` as `_deletion.plan_json`
+gives them, and ``done``.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +96,7 @@ async def _plan(place: Place, policy: Policy, store_id: str | None) -> DeletionP
         )
     if not plan.versioned:
         raise SettingsError(
-            "The bucket keeps no versions: there is no history to thin out. Turn on versioning "
+            "The bucket keeps no versions: there is no history to prune. Turn on versioning "
             "for the bucket to have one."
         )
     return plan

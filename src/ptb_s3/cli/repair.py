@@ -1,4 +1,8 @@
-"""``ptb-s3 repair``: bring back the newest state that versions give, where none can be read."""
+"""``ptb-s3 repair``: bring back the newest state that versions give, where none can be read.
+
+The plan is `ptb_s3._engine.repair`'s: the objects to write anew, and what is lost for good. A loss
+needs consent. Exit code: that of the fault, if a dry run or a refusal leaves it there.
+"""
 
 from __future__ import annotations
 
@@ -94,6 +98,7 @@ def repair(
 
 
 async def _commit(repository: Repository) -> None:
+    """Write what the repair needs, head last."""
     with (
         in_steps(_AGAIN),
         undisturbed("Run ptb-s3 repair again, and see whether there is anything left to do."),
@@ -140,6 +145,7 @@ def _rows(recovery: Recovery) -> Sequence[tuple[str, str, str]]:
 
 
 def _show(fault: PersistenceError | None, recovery: Recovery) -> None:
+    """Print the fault, the repair of each object, and the losses."""
     if fault is not None:
         _output.note(str(fault))
     table(
@@ -151,10 +157,12 @@ def _show(fault: PersistenceError | None, recovery: Recovery) -> None:
 
 
 def _graded(wrong: str) -> str:
+    """Mark a fault as bad, and its absence as good."""
     return Graded(wrong, Severity.BAD) if wrong else Graded("nothing", Severity.GOOD)
 
 
 def _json(outcome: _Outcome) -> dict[str, Any]:
+    """Return the outcome as JSON."""
     recovery = outcome.recovery
     if recovery is None:
         return {"fault": None, "objects": [], "lost": [], "from": None, "revision": None}

@@ -1,4 +1,8 @@
-"""``ptb-s3 restore``: bring back an older state as a new commit."""
+"""``ptb-s3 restore``: bring back an older state as a new commit.
+
+The plan is `ptb_s3._engine.restore`'s. Where the current state cannot be read, it goes by the
+newest one that versions give, and a commit is made even if nothing changes.
+"""
 
 from __future__ import annotations
 
@@ -86,6 +90,7 @@ def _part(kind: str | None, entity: str | None) -> tuple[Kind | None, EntityKey 
 
 
 def _show(header: Header, counted: Mapping[Kind, Counts]) -> None:
+    """Print what a restore changes, by kind."""
     _output.result(f"Back to revision {header.revision}, of {when(header.created)}:")
     table(
         ["kind", "added", "changed", "removed"],
@@ -95,6 +100,7 @@ def _show(header: Header, counted: Mapping[Kind, Counts]) -> None:
 
 
 def _json(plan: RestorePlan, made: int | None) -> dict[str, Any]:
+    """Return the plan as JSON, with the keys of changed entities and the new revision, if any."""
     header, changes = plan.header, plan.changes
     return {
         "from": {"revision": header.revision, "created": when_json(header.created)},

@@ -1,4 +1,9 @@
-"""``ptb-s3 rotate``: seal everything current with the key in PTB_S3_KEY."""
+"""``ptb-s3 rotate``: seal everything current with the key in PTB_S3_KEY.
+
+A bot does so by itself after a restart with a new key. The command is for a key that may have
+leaked, and for a bot that does not run. Beside a bot without the new key it refuses (exit code 6),
+since that bot could not save from then on.
+"""
 
 from __future__ import annotations
 

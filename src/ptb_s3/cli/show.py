@@ -1,4 +1,8 @@
-"""``ptb-s3 show``: show the values of a state as JSON that keeps their types readable."""
+"""``ptb-s3 show``: show the values of a state as JSON that keeps their types readable.
+
+Output: ``{"revision": …, "created": …, "user_data": {"<key>": <value>, …}, …}``; with ``--redact``
+a list of keys in place of each kind's values. The forms of values are those of `_values.readable`.
+"""
 
 from __future__ import annotations
 
@@ -52,6 +56,11 @@ def show(
 
 
 def _one(entities: Entities, kind: Kind, key: EntityKey, revision: int) -> Entities:
+    """Return one entity alone.
+
+    Raises:
+        NothingThereError: There is no such entity at that revision.
+    """
     if key not in entities:
         raise NothingThereError(f"There is no such entity of {kind.value} at revision {revision}.")
     return {key: entities[key]}

@@ -1,4 +1,10 @@
-"""``ptb-s3 status``: show the current state, its age, and the keys that it needs."""
+"""``ptb-s3 status``: show the current state, its age, and the keys that it needs.
+
+Three tables: the state (revision, writer, bot, extent of the history), its kinds (entities, bytes,
+last compaction), and the keys (role, current objects, newest commit that needs it). Exit code 1 if
+``--max-age`` is exceeded, for monitoring. Where the current state cannot be read, the newest one
+that can be is shown, and the exit code is the fault's.
+"""
 
 from __future__ import annotations
 
@@ -74,6 +80,7 @@ async def _look_back(history: History) -> Extent:
 
 
 def _show_status(name: str, base: Base, past: Extent | None, keys: dict[str, Need]) -> None:
+    """Print the three tables."""
     header, bytes_ = base.objects[HEAD]
     rows = [
         ["revision", f"{header.revision}, {ago(header.created)} ({when(header.created)})"],
@@ -104,6 +111,7 @@ def _show_status(name: str, base: Base, past: Extent | None, keys: dict[str, Nee
 
 
 def _kind_row(base: Base, kind: Kind) -> list[str]:
+    """Return the row of a kind: its entities, its differential and its blob."""
     part, stored = base.head.parts[kind], base.objects.get(kind)
     row = [kind.value, f"{len(base.entities[kind]):,}", f"{len(part.differential):,}"]
     if stored is None:
@@ -114,10 +122,12 @@ def _kind_row(base: Base, kind: Kind) -> list[str]:
 
 
 def _day_and_hour(compacted: str) -> str:
+    """Leave out the revision of a text such as ``2026-11-23 14:00 (revision 41)``."""
     return compacted.partition(" (")[0]
 
 
 def _key_row(key: str, need: Need, past: Extent | None) -> list[str]:
+    """Return the row of a key, with a missing key marked as doubtful."""
     history = "not looked at" if past is None else "not needed"
     if need.newest is not None:
         history = f"needed up to revision {need.newest}"
@@ -129,6 +139,7 @@ def _key_row(key: str, need: Need, past: Extent | None) -> list[str]:
 def _status_json(
     name: str, base: Base, past: Extent | None, keys: dict[str, Need]
 ) -> dict[str, Any]:
+    """Return the status as JSON: one object, times in UTC, sizes in bytes."""
     header, bytes_ = base.objects[HEAD]
     oldest = past.oldest if past else None
     return {
@@ -159,6 +170,7 @@ def _status_json(
 
 
 def _kind_json(base: Base, kind: Kind) -> dict[str, Any]:
+    """Return the status of a kind as JSON."""
     stored = base.objects.get(kind)
     return {
         "entities": len(base.entities[kind]),

@@ -1,4 +1,9 @@
-"""``ptb-s3 verify``: open every object, or every version, and report those that cannot be read."""
+"""``ptb-s3 verify``: open every object, or every version, and report those that cannot be read.
+
+Nothing is changed. The exit code is that of the gravest finding: 5 for damaged data, 4 for a key
+that is not at hand, 0 for none. JSON: counts, and ``findings`` with object, version id, revision,
+class of the error and reason.
+"""
 
 from __future__ import annotations
 
@@ -60,6 +65,12 @@ def verify(
 
 
 def _show(report: Report, what: str) -> None:
+    """Print the findings as a table, then the counts and the remedy.
+
+    Args:
+        report: The report.
+        what: The noun to count: object or version.
+    """
     if report.findings:
         table(
             ["object", "version", "revision", "cannot be read, since"],
@@ -87,12 +98,14 @@ def _show(report: Report, what: str) -> None:
 
 
 def _row(finding: Finding) -> list[str]:
+    """Return the row of an object that cannot be read."""
     revision = "?" if finding.revision is None else str(finding.revision)
     why = Graded(finding.reason, Severity.BAD)
     return [finding.name, finding.version_id or "current", revision, why]
 
 
 def _report_json(report: Report) -> dict[str, Any]:
+    """Return the report as JSON."""
     return {
         "objects": report.objects,
         "bytes": report.size,

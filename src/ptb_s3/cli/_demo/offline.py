@@ -1,4 +1,4 @@
-"""A Telegram that is not there: answers the Bot API within the process, without any socket."""
+"""Stand-in for Telegram: it answers the Bot API within the process, without any socket."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ Json = dict[str, Any]
 
 class OfflineTelegram(BaseRequest):
     """Stand-in for Telegram: the methods of the Bot API that the demo's bot calls.
+
+    Any other method is answered with "Not Found", as Telegram does.
 
     Attributes:
         sent: Messages that the bot has sent, as Telegram would show them to the bot itself.

@@ -1,7 +1,8 @@
-"""How the demo talks to the processes it starts: one JSON object a line, there and back.
+"""Protocol between the demo and its processes: one JSON object a line, there and back.
 
-A command has its name under ``do``. Every command gets one answer, which has ``error`` and
-``text`` where it is no.
+demo     -> {"do": "update", "update": {...}}     standard input
+process  <- {"sent": [...]}                       standard output, one answer to each command
+or {"error": "UnknownKeyError", "text": "..."}
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ async def commands() -> AsyncIterator[Json]:
 
 
 def answer(**fields: object) -> None:
-    """Answer a command."""
+    """Answer a command with the fields of a JSON object."""
     sys.stdout.write(json.dumps(fields, default=_plain) + "\n")
     sys.stdout.flush()
 
 
 def refuse(error: BaseException) -> None:
-    """Answer a command with what went wrong."""
+    """Answer a command with an error: the name of its class, and its text."""
     answer(error=type(error).__name__, text=str(error))
 
 
@@ -52,7 +53,7 @@ def run(main: Callable[[], Awaitable[None]]) -> None:
 
 
 def _plain(value: object) -> object:
-    """Return what JSON has for a value that it has no word for."""
+    """Return the JSON form of a dataclass, as which the bot keeps teas and orders."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dataclasses.asdict(value)
     raise TypeError(f"{type(value).__name__} is nothing that is sent here")
