@@ -1,4 +1,4 @@
-"""Restore, rotation, erasure, repair and copy without the command line: plans, and doing them."""
+"""Restore, rotation, erasure, repair, copy and import without the command line."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ from ptb_s3._engine.rotation import locks_out, rotate
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Kind
 from ptb_s3._format.restore_point import RestorePoint
+from ptb_s3._history.key_needs import NOT_AT_HAND, Need, key_needs
 from ptb_s3._keys.keyring import Keyring
 from ptb_s3._storage.contract import MemoryStore
-from ptb_s3.errors import ConflictError, DamagedObjectError
+from ptb_s3._transfer.import_plan import Counts as ImportCounts
+from ptb_s3._transfer.import_plan import State, adopt_words, plan_import, require_built_in
+from ptb_s3.errors import ConflictError, DamagedObjectError, SettingsError
 
 
 @pytest.fixture
@@ -120,3 +123,45 @@ async def test_a_copy_is_read_back(store: MemoryStore) -> None:
     await committed(source, u1=b"later")
     with pytest.raises(DamagedObjectError, match="what was copied is not what is read back"):
         require_same(source.base, copied.base, "copied")
+
+
+async def test_an_import_adds_what_is_not_there(store: MemoryStore) -> None:
+    """A store that is not empty takes it only where one says so, and keeps its own values."""
+    repository = await opened(store)
+    await committed(repository, u1=b"ours")
+    state: State = {USER: {1: b"theirs", 2: b"new"}}
+    with pytest.raises(ConflictError, match="not empty"):
+        plan_import(repository, state, merge=False, replace=False)
+    plan = plan_import(repository, state, merge=True, replace=False)
+    assert plan.changes == {USER: {2: b"new"}}
+    assert plan.counts[USER] == ImportCounts(found=2, imported=1, kept=1)
+    plan = plan_import(repository, state, merge=True, replace=True)
+    assert plan.changes == {USER: {1: b"theirs", 2: b"new"}}
+
+
+async def test_words_of_a_new_store_are_those_of_the_source(store: MemoryStore) -> None:
+    """A file's values share words that are found in them; another store's come along."""
+    repository = await opened(store)
+    state: State = {USER: {1: b"plain"}}
+    shared: State = {USER: {1: b"shared"}}
+    assert adopt_words(repository, state, None, lambda _: (shared, ("word",))) == shared
+    assert adopt_words(repository, state, ("other",), lambda _: (shared, ())) == state
+    assert repository.staged.words == ("word", "other")
+
+
+def test_values_of_another_serializer_are_refused() -> None:
+    """Only the bot can read them."""
+    require_built_in("pickle5")
+    with pytest.raises(SettingsError, match="json"):
+        require_built_in("json")
+
+
+async def test_a_key_is_needed_by_what_it_sealed(store: MemoryStore) -> None:
+    """Of a key that is not at hand, one learns what it is needed for."""
+    await with_history(store, 5)
+    base = (await opened(store)).base
+    needs = key_needs(base, Keyring(KEY), None)
+    assert needs == {KEY.id: Need("seals", len(base.objects), None)}
+    needs = key_needs(base, Keyring(OTHER_KEY), base.objects[HEAD].header)
+    assert list(needs) == [OTHER_KEY.id, KEY.id]
+    assert needs[KEY.id] == Need(NOT_AT_HAND, len(base.objects), 5)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ptb_s3._engine.repair import UNREADABLE
 from ptb_s3._engine.repository import Recovery, Repository
@@ -25,6 +25,9 @@ from ptb_s3.errors import (
     PersistenceError,
     UnknownKeyError,
 )
+
+if TYPE_CHECKING:
+    from ptb_s3.settings import Settings
 
 _R = TypeVar("_R")
 
@@ -185,8 +188,30 @@ async def elsewhere(place: Place, bucket: str, prefix: str) -> AsyncIterator[Pla
         await store.close()
 
 
+@asynccontextmanager
+async def opened(settings: Settings, open_: Callable[[str, str], S3Store]) -> AsyncIterator[Place]:
+    """Open the place that settings name, and close it afterwards.
+
+    Args:
+        settings: The settings.
+        open_: Opens a bucket and a prefix of their storage.
+    """
+    store = open_(settings.bucket, settings.prefix)
+    try:
+        yield Place(
+            f"s3://{settings.bucket}/{settings.prefix}",
+            store,
+            settings.keyring(),
+            settings.compression_level,
+            settings.single_writer,
+            open_,
+        )
+    finally:
+        await store.close()
+
+
 def run(work: Callable[[Place], Coroutine[Any, Any, _R]]) -> _R:
-    """Run a command's work on the place that the settings name, and close it afterwards.
+    """Run a command's work on the place that the settings name.
 
     Raises:
         SettingsError: The settings are not complete.
@@ -194,7 +219,6 @@ def run(work: Callable[[Place], Coroutine[Any, Any, _R]]) -> _R:
     from ptb_s3.settings import load_settings  # noqa: PLC0415 - pydantic would slow down --help
 
     settings = load_settings(env_file.get())
-
     open_ = partial(
         S3Store,
         endpoint_url=settings.endpoint_url,
@@ -203,14 +227,8 @@ def run(work: Callable[[Place], Coroutine[Any, Any, _R]]) -> _R:
         expected_bucket_owner=settings.expected_bucket_owner,
     )
 
-    async def opened() -> _R:
-        store = open_(settings.bucket, settings.prefix)
-        name = f"s3://{settings.bucket}/{settings.prefix}"
-        level = settings.compression_level
-        try:
-            vouched = settings.single_writer
-            return await work(Place(name, store, settings.keyring(), level, vouched, open_))
-        finally:
-            await store.close()
+    async def work_there() -> _R:
+        async with opened(settings, open_) as place:
+            return await work(place)
 
-    return asyncio.run(opened())
+    return asyncio.run(work_there())

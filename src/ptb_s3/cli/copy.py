@@ -21,7 +21,7 @@ from ptb_s3._storage.client import endpoint_of, session_of
 from ptb_s3._storage.s3 import S3Store
 from ptb_s3.cli import _output
 from ptb_s3.cli._interruption import in_steps
-from ptb_s3.cli._opened import Place, elsewhere, run
+from ptb_s3.cli._opened import Place, elsewhere, opened, run
 from ptb_s3.cli._options import DryRun, Json
 from ptb_s3.cli._parsing import split_url
 from ptb_s3.cli._progress import progress, steps
@@ -123,15 +123,5 @@ async def _other(place: Place, target: str | None, to_env: str | None) -> AsyncI
         expected_bucket_owner=settings.expected_bucket_owner,
         session=session_of(aws, settings.bucket) if aws else None,
     )
-    store = open_(settings.bucket, settings.prefix)
-    try:
-        yield Place(
-            f"s3://{settings.bucket}/{settings.prefix}",
-            store,
-            settings.keyring(),
-            settings.compression_level,
-            settings.single_writer,
-            open_,
-        )
-    finally:
-        await store.close()
+    async with opened(settings, open_) as other:
+        yield other

@@ -17,7 +17,7 @@ from ptb_s3.cli._opened import Place, run
 from ptb_s3.cli._options import POINT, Json, OfStore
 from ptb_s3.cli._parsing import key_text, point
 from ptb_s3.cli._table import table
-from ptb_s3.cli._viewed import State, key_json, open_at, readable_value, state_of
+from ptb_s3.cli._view import State, key_json, open_at, readable_value, state_of
 from ptb_s3.cli._wording import count
 
 if TYPE_CHECKING:

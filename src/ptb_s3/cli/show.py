@@ -15,7 +15,7 @@ from ptb_s3.cli import _output
 from ptb_s3.cli._opened import Place, run
 from ptb_s3.cli._options import POINT, Json, OfStore
 from ptb_s3.cli._parsing import key_of, key_text, kind_of, point
-from ptb_s3.cli._viewed import State, key_json, open_at, readable_value, state_of
+from ptb_s3.cli._view import State, key_json, open_at, readable_value, state_of
 from ptb_s3.errors import NothingThereError
 
 

@@ -1,4 +1,4 @@
-"""State as of a commit for show and diff, and its values in a readable form.
+"""State as of a commit, as show and diff view it, and its values in a readable form.
 
 To make a value readable is to unpickle it. Nobody's code runs for it: a class that is none of
 Python's or telegram's own is shown by its name and attributes, and is not loaded.
