@@ -39,8 +39,8 @@ async def find_fault(
         other: Another repository of the same place, not loaded: to look for a newer state.
 
     Raises:
-        UnknownKeyError: The key is at hand for older versions alone: whoever has it, since it may
-            have leaked, may have made the newest one.
+        UnknownKeyError: The key is at hand for older versions alone. It may have leaked, and its
+            thief written the newest version.
         PersistenceError: The storage cannot be asked, or there is no state.
     """
     try:

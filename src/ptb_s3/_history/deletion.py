@@ -37,7 +37,7 @@ class DeletionPlan:
         unread: How many of them stay because they cannot be read.
         searched: How many versions were opened, of all that the storage lists.
         others: How many commits of other stores, which lay here before, stay.
-        locked: The versions that would go and stay since nobody can delete them, by object and id.
+        locked: The locks of versions that would go, and cannot be deleted yet, by object and id.
         gone: How many versions have been deleted so far.
         gone_size: Bytes of those.
     """
@@ -90,7 +90,7 @@ async def carry_out(archive: Archive, plan: DeletionPlan, advance: Advance) -> N
 
     Args:
         archive: Where the versions lie.
-        plan: What goes; it counts what is gone.
+        plan: The versions that go; it counts those that are gone.
         advance: Called with how many are gone, and of how many.
 
     Raises:

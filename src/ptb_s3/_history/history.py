@@ -152,7 +152,7 @@ class History:
             point: The commit. A time to the second is the end of that second.
 
         Raises:
-            RestorePointError: No commit that is still held, and intact, answers to it.
+            RestorePointError: No intact commit that the bucket still holds answers to it.
         """
         found = await self._find(point)
         try:

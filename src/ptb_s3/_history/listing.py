@@ -1,8 +1,8 @@
 """Lists of versions: complete, in order, and checked against what a read gives.
 
-A list is believed only if it names the version that a read of the same object gives: storages were
-met that list some names under other ones, and so would hide a history without an error. Where the
-storage lists no versions at all, what is current stands for the history.
+A list is believed only if it names the version that a read of the same object gives: some storages
+list some names under other ones, and so would hide a history without an error. Where the storage
+lists no versions at all, the current object is the whole history.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _UNVERSIONED = "null"
 # Reference, ListObjectVersions: at most 1,000).
 PAGE = 1000
 
-# Times that an object is listed before what is there and not in the list is taken for hidden. A
-# bot may commit between the two requests, and retention take what was current before.
+# Times that an object is listed before a version that can be read, and is not in the list, is taken
+# for hidden. A bot may commit between the two requests, and retention remove the version before.
 _TRIES = 3
 
 _LOGGER = logging.getLogger("ptb_s3")
@@ -49,14 +49,14 @@ async def list_versions(
         store: Where they lie.
         name: The object.
         advance: Called with how many have been listed.
-        strict: Where the storage lists no versions, do not give what is current in their place.
+        strict: Raise where the storage lists no versions, rather than return the current object.
 
     Raises:
         NoHistoryError: The storage lists no versions, and it is strict or the bucket keeps some.
         StorageError: Also where a version that is there is not listed: others may be missing, too.
     """
     for _ in range(_TRIES):
-        # Before the list: what is written later is in it, or not.
+        # Before the list, so that a version which is written in between is no contradiction.
         found = await store.get(name, first_bytes=1)
         versions: list[Version] = []
         async for version in store.versions(name) if strict else _versions(store, name):
@@ -114,7 +114,7 @@ async def _versions(store: Store, name: str) -> AsyncIterator[Version]:
     """Iterate over an object's versions, or over the current one where the storage keeps none.
 
     Raises:
-        NoHistoryError: It lists none, and what is current has the id of a version.
+        NoHistoryError: It lists none although the current object has a version id, so keeps some.
     """
     try:
         async for version in store.versions(name):

@@ -3,12 +3,12 @@
 A storage may list versions in any order: SeaweedFS 4.48 puts the version ``null`` last even where
 it is the latest, gofakes3 1.2.0 lists the oldest first. So nothing follows from a place in a list.
 
-| question                                           | decided by                              |
-|----------------------------------------------------|-----------------------------------------|
-| which version is current                           | the storage (`Version.is_latest`)       |
-| which of two commits of one line is newer          | their revisions, which are authenticated|
-| which of two lines is newer, or of two versions    | the storage's time                      |
-| whose headers nobody has read                      |                                         |
+| question                                  | decided by                                       |
+|-------------------------------------------|--------------------------------------------------|
+| which version is current                  | the storage (`Version.is_latest`)                |
+| which of two commits of a line is newer   | their revisions, authenticated once it is opened |
+| which of two lines is newer               | the storage's time                               |
+| which of two unread versions is newer     | the storage's time                               |
 
 A *line* is the commits of one process from a load on (see `ptb_s3._format.head.Line`). A *run* is a
 part of a line without a gap. After a roll-back (somebody put an older head back) a line may go on,

@@ -8,8 +8,8 @@ A version stays if it is any of these, of a head or a blob:
 | a commit that the policy keeps   | the policy                                             |
 | a blob that such a commit needs  | the commit could not be restored without it            |
 | of another store                 | the policy is for one store, unless it is for all      |
-| unreadable, or damaged           | nobody can say that it is not needed                   |
-| locked                           | nobody can delete it; so stays what it needs           |
+| unreadable, or damaged           | it may be needed, and nothing shows that it is not     |
+| locked                           | it cannot be deleted, and stays with what it needs     |
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class _Staying(NamedTuple):
     Attributes:
         needed: Ids of those that are current, that a kept commit needs, or of another store.
         unread: Ids of those that cannot be read.
-        locked: The locks of the others that nobody can delete, by id.
+        locked: The locks of the others, which cannot be deleted, by id.
     """
 
     needed: set[str]

@@ -1,8 +1,8 @@
 """Recovery: find the newest state that the versions give, whatever became of current objects.
 
-Nothing is written here. The current objects are looked at, and never relied on. What is found is a
-commit (`ptb_s3._history.recovery_search`) with the data of each kind as of that commit or, where no
-blob is left that it can build on, as of the newest blob that opens.
+Nothing is written here, and the current objects are never relied on. The result is a commit
+(`ptb_s3._history.recovery_search`) with the data of each kind as of that commit or, where no blob
+is left that it can build on, as of the newest blob that opens.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from ptb_s3._storage.contract import Store
 from ptb_s3._storage.threads import Offload
 from ptb_s3.errors import DamagedObjectError, UnknownKeyError
 
-# Revisions after the newest commit that opens, of which nothing does. Those are told from headers
-# that nobody has authenticated: believed without a bound, one could use up all that there are.
+# Revisions to skip after the newest commit that opens, at most. They are read from headers of
+# versions that do not open, so that nothing authenticates them: without a bound, one forged header
+# could use up all revisions there are.
 MAX_GAP = 2**20
 
 

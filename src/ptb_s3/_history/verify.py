@@ -67,7 +67,7 @@ class Report:
         commits: How many versions of head were opened.
         stranded: Revisions that are intact, but whose blobs are gone: they cannot be restored.
         put_back: Current objects that were put back, or copied, since they were made.
-        known: Versions that cannot be read, or be restored, and are older than what was asked.
+        known: Versions that cannot be read or restored, older than ``since`` and so only counted.
     """
 
     objects: int = 0
@@ -101,7 +101,7 @@ async def verify_current(store: Store, reader: Reader) -> Report:
         misfit = None if report.findings else await _misfit(reader, objects)
         if misfit is None:
             break
-        if not tries_left:  # nobody has committed between our reads, so many times
+        if not tries_left:  # a writer does not commit between our reads so many times in a row
             report.findings.append(misfit)
     return report
 

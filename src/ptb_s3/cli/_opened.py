@@ -134,7 +134,8 @@ class Place(NamedTuple):
                 return Opened(await self.load(), None)
             except UNREADABLE as error:
                 if isinstance(error, UnknownKeyError) and error.in_history:
-                    raise  # whoever has that key may have made all that it opens
+                    # A key for history alone may have leaked, and its thief written the state.
+                    raise
                 fault = error
         repository = self.repository()
         try:

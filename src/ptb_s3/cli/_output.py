@@ -1,7 +1,7 @@
 """Voice of the command line: results go to stdout, everything said about them to stderr.
 
 So a pipe holds results only. What happened comes first, then the remedy. With ``--json`` a result
-is one JSON value, and so is an error. A long line is broken only where somebody looks on.
+is one JSON value, and so is an error. Long lines are broken on a terminal alone.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _tell(word: str, severity: Severity | None, text: str) -> None:
     if not sys.stderr.isatty():
         typer.echo(word + text, err=True)
         return
-    from rich.console import Console  # noqa: PLC0415 - only where somebody looks on
+    from rich.console import Console  # noqa: PLC0415 - for a terminal alone
     from rich.text import Text  # noqa: PLC0415 - as above
 
     console = Console(stderr=True, highlight=False)

@@ -224,7 +224,7 @@ def run_guarded(
 
 
 def _command(program: str, folder: Path, ports: dict[str, int]) -> list[str]:
-    """Return the command line, which turns off the defaults that a test needs not.
+    """Return the command line, which turns off the services that are of no use here.
 
     ``weed mini -h`` lists them.
     """

@@ -1,7 +1,7 @@
 """Tables of the command line, fitted to the width of the terminal.
 
-Where nobody looks on, as in a pipe, nothing is cut: a table is as wide as it is. On a terminal,
-columns that the caller can spare are shortened or left out, and only then are cells broken.
+In a pipe nothing is cut: a table is as wide as its cells. On a terminal, columns that the caller
+can spare are shortened or left out, and only then are cells broken.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ptb_s3.cli._output import Graded
 Spare = str | tuple[str, Callable[[str], str]]
 """A column to leave out, or a column and the function that makes its cells shorter."""
 
-_WIDE = 10_000  # columns where nobody looks on
+_WIDE = 10_000  # columns of a pipe, so that nothing is broken
 _GAP = 2  # columns between two cells
 
 

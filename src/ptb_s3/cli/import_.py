@@ -42,7 +42,7 @@ from ptb_s3.errors import BucketNotFoundError, NothingThereError, SettingsError
 
 _WHOSE = "Whose state is it? Give --bot and the bot's id: the digits before ':' in its token."
 _IMPORTED = "The import itself is committed; ptb-s3 history shows it."
-# Names of what was left out in one line, and characters of each.
+# Entities left out that are named in one line, and characters of each name.
 _NAMES = 10
 _CHARACTERS = 100
 

@@ -39,8 +39,8 @@ class _Outcome(NamedTuple):
     """Outcome of a repair, planned or done.
 
     Attributes:
-        fault: Why the current state cannot be read, or is not the newest; None: nobody looked,
-            since a store was named, or there is none.
+        fault: Why the current state cannot be read, or is not the newest; None: there is no fault,
+            or a store was named, so that none was looked for.
         recovery: The newest state; None: there is nothing to repair.
         made: The revision that it was committed as; None: nothing was committed.
     """
@@ -79,7 +79,7 @@ def repair(
         if _lost(recovery.found):
             agree("Go on without that?", yes=yes)
         await _commit(repository)
-        await place.load()  # and nobody has to take our word for it
+        await place.load()  # proof that it can be read now
         return _Outcome(fault, recovery, repository.revision)
 
     outcome = run(work)
