@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 from ptb_s3._format.entities import Kind
 from ptb_s3._format.key_source import KeySource
-from ptb_s3._storage.place import UNPRINTABLE
+from ptb_s3._format.restore_point import RestorePoint, recording_fault
 from ptb_s3.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -37,8 +37,6 @@ AddressingStyle: TypeAlias = Literal["auto", "path", "virtual"]
 OnLoss: TypeAlias = Literal["wait", "rewrite"]
 """What a running bot does whose state was deleted or damaged."""
 
-# Characters of a restore request. Version ids of AWS have 32, and may have up to 1,024 bytes.
-MAX_REQUEST: Final = 1024
 # Levels of zstd that need no extra memory; 20 to 22 are its "ultra" levels.
 LEVELS: Final = range(1, 20)
 
@@ -113,6 +111,11 @@ class Options:
         }
 
     @property
+    def restore_point(self) -> RestorePoint | None:
+        """Return the commit to go back to, or None."""
+        return None if self.restore is None else RestorePoint.parse(self.restore)
+
+    @property
     def unsaved_keys(self) -> dict[Kind, frozenset[Any]]:
         """Return the top-level keys that are never saved, by kind."""
         return {Kind(kind): frozenset(keys) for kind, keys in (self.unsaved or {}).items()}
@@ -140,16 +143,7 @@ def option_fault(name: str, value: Any) -> str | None:  # noqa: ANN401 - anybody
 
 def _restore_fault(request: str | None) -> str | None:
     """Refuse a restore request that no head could record: it would be carried out at each start."""
-    if request is None:
-        return None
-    if len(request) > MAX_REQUEST:
-        return (
-            f"has {len(request)} characters, and at most {MAX_REQUEST} are taken. Give a revision, "
-            "a time, or the version id of a head."
-        )
-    if UNPRINTABLE.search(request):
-        return "holds a character that cannot be seen. Give it again without."
-    return None
+    return None if request is None else recording_fault(request)
 
 
 def _serializer_fault(serializer: Serializer | None) -> str | None:

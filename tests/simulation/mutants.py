@@ -25,8 +25,8 @@ from ptb_s3._format.head import Head, Ref
 from ptb_s3._format.openers import BlobOpener
 from ptb_s3._format.reader import Reader
 from ptb_s3._format.sealer import Sealer
-from ptb_s3._history import recovery
-from ptb_s3._history.history import History
+from ptb_s3._history import recovery_search
+from ptb_s3._history.commit_search import CommitSearch
 from ptb_s3._history.order import Commit
 from ptb_s3._ptb import refresh
 from ptb_s3._ptb.group_commit import GroupCommit
@@ -266,7 +266,7 @@ def _newer_unseen(*_: object) -> bool:
     return True
 
 
-def _any_branch(_: History, commit: Commit, revision: int) -> bool:
+def _any_branch(_: CommitSearch, commit: Commit, revision: int) -> bool:
     return commit.header is not None and commit.header.revision == revision
 
 
@@ -330,11 +330,15 @@ MUTANTS: Mapping[str, Mutant] = {
     "forget which updates were delivered": _mutant(
         "deliver", (Delivered, "adding", _forget_updates)
     ),
-    "bring back what was put back": _mutant("outsiders", (recovery, "_newest_first", _by_time)),
+    "bring back what was put back": _mutant(
+        "outsiders", (recovery_search, "newest_first", _by_time)
+    ),
     "write memory over what others have committed": _mutant(
         "outsiders", (rewriting, "nothing_newer", _newer_unseen)
     ),
-    "restore a revision of another branch": _mutant("outsiders", (History, "_is_it", _any_branch)),
+    "restore a revision of another branch": _mutant(
+        "outsiders", (CommitSearch, "_is_it", _any_branch)
+    ),
     # What once survived
     "load anew after a flush, though something is dirty": _mutant(
         "getters", (StateLoader, "open", _open_anew)

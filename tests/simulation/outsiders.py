@@ -19,6 +19,7 @@ from ptb_s3._engine.head_builder import Operation
 from ptb_s3._engine.repository import Repository
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Kind
+from ptb_s3._format.restore_point import RestorePoint
 from ptb_s3._storage.contract import MemoryStore
 from ptb_s3.errors import ConflictError, PersistenceError
 
@@ -190,7 +191,7 @@ class Outsider:
         audit.forget_past()
         try:
             await repository.load()
-            snapshot = await repository.restorable(str(commit.revision))
+            snapshot = await repository.restorable(RestorePoint.parse(str(commit.revision)))
             if snapshot.head.commit != commit_id:
                 audit.blame(Violation(f"revision {commit.revision} is that of another branch"))
             await repository.commit_only(repository.changes_to(snapshot.entities))

@@ -12,19 +12,24 @@ import pytest
 from tests.support import KEY, AnyOrder, opened
 from tests.unit.test_erasure import MALLORY, erased, with_mallory
 from tests.unit.test_history import expected
+from tests.unit.test_prune import silent
 from tests.unit.test_repository import USER, committed
-from tests.unit.test_thinning import silent
 
 from ptb_s3._engine.repository import Repository
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.reader import Reader
+from ptb_s3._format.restore_point import RestorePoint
+from ptb_s3._history.deletion import carry_out
 from ptb_s3._history.history import History, newest_store
-from ptb_s3._history.prune import carry_out, plan_prune, plan_purge
+from ptb_s3._history.prune import plan_prune
+from ptb_s3._history.purge import plan_purge
 from ptb_s3._history.retention import Policy
 from ptb_s3._history.verify import verify_history
 from ptb_s3._keys.keyring import Keyring
 from ptb_s3._storage.contract import Fetched, MemoryStore, Version, Written
 from ptb_s3.errors import PersistenceError, RestorePointError, StorageError
+
+point = RestorePoint.parse
 
 READER = Reader(Keyring(KEY))
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -112,16 +117,16 @@ async def test_every_commit_is_found(order: str, *, moving: bool) -> None:
     for commit in listed:
         assert commit.header is not None
         for request in (str(commit.header.revision), commit.version.version_id):
-            snapshot = await history.state_at(request)
+            snapshot = await history.state_at(point(request))
             assert snapshot.head.revision == commit.header.revision
             assert snapshot.entities[USER] == expected(commit.header.revision)
-    number, oldest, _ = await history.oldest(lambda _: None)
+    number, oldest, _ = await history.extent(lambda _: None)
     assert number == 12
     assert oldest is not None
     assert oldest.revision == 1
     assert await newest_store(store) == oldest.store
     with pytest.raises(RestorePointError, match="nearest one before it is 12"):
-        await history.state_at("99")
+        await history.state_at(point("99"))
 
 
 @every_order
@@ -131,7 +136,7 @@ async def test_every_time_gives_the_commit_before_it(order: str) -> None:
     history = (await looked(store)).history
     made = {c.header.revision: c.made async for c in history.commits() if c.header}
     for revision, moment in made.items():
-        snapshot = await history.state_at(moment.isoformat())
+        snapshot = await history.state_at(point(moment.isoformat()))
         assert snapshot.head.revision == revision
     span = history.commits(since=made[4], until=made[9])
     assert [c.header.revision async for c in span if c.header] == [9, 8, 7, 6, 5, 4]
@@ -145,9 +150,9 @@ async def test_a_blob_is_made_up_for(order: str) -> None:
     store.memory.lose(USER, versions[1])
     history = (await looked(store)).history
     for revision in (1, 4, 5, 12):
-        assert (await history.state_at(str(revision))).entities[USER] == expected(revision)
+        assert (await history.state_at(point(str(revision)))).entities[USER] == expected(revision)
     with pytest.raises(RestorePointError, match="Revisions from 9 "):
-        await history.state_at("7")
+        await history.state_at(point("7"))
 
 
 @every_order
@@ -163,7 +168,7 @@ async def test_prune_keeps_the_newest_and_what_they_need(order: str, *, moving: 
     assert store.memory.current() == before
     history = (await looked(store)).history
     for revision in (10, 11, 12):
-        assert (await history.state_at(str(revision))).entities[USER] == expected(revision)
+        assert (await history.state_at(point(str(revision)))).entities[USER] == expected(revision)
 
 
 @every_order
@@ -215,10 +220,12 @@ async def test_a_head_that_was_put_back_is_current(order: str) -> None:
     header = READER.open_head(fifth.body)[0]
     past = History(store, READER, header.store)
     for index in (6, 8, 11):
-        snapshot = await past.state_at(made[index].isoformat())
+        snapshot = await past.state_at(point(made[index].isoformat()))
         assert snapshot.head.revision == index + 1
-    assert (await past.state_at((START + timedelta(hours=4)).isoformat())).head.revision == 12
-    assert (await past.state_at((START + timedelta(hours=6)).isoformat())).head.revision == 5
+    assert (
+        await past.state_at(point((START + timedelta(hours=4)).isoformat()))
+    ).head.revision == 12
+    assert (await past.state_at(point((START + timedelta(hours=6)).isoformat()))).head.revision == 5
 
 
 async def rolled_back(order: str) -> AnyOrder:
@@ -243,10 +250,10 @@ async def test_a_revision_is_of_the_branch_that_is_current(order: str) -> None:
     store = await rolled_back(order)
     history = (await looked(store)).history
     for revision in (6, 7, 8):
-        snapshot = await history.state_at(str(revision))
+        snapshot = await history.state_at(point(str(revision)))
         assert snapshot.entities[USER][1] == b"new %d" % revision
     for revision in (3, 5, 12):  # the last is of the branch that was given up, and of no other
-        assert (await history.state_at(str(revision))).entities[USER] == expected(revision)
+        assert (await history.state_at(point(str(revision)))).entities[USER] == expected(revision)
     plan = await plan_prune(store, READER, Policy(last=4), UTC, silent)
     assert [header.revision for header in plan.kept] == [8, 7, 6, 12]
 
@@ -266,7 +273,7 @@ async def test_blobs_of_a_branch_that_was_given_up_are_not_built_on(order: str) 
     past = await looked_past(store)
     for revision in ("7", "8"):
         with pytest.raises(RestorePointError, match="no version of user_data is left"):
-            await past.state_at(revision)
+            await past.state_at(point(revision))
     report = await verify_history(store, READER, silent)
     assert report.stranded[:2] == [8, 7]
 
@@ -360,8 +367,8 @@ async def test_what_is_there_and_not_listed_is_an_error(*, all_of_it: bool) -> N
         plan_prune(store, READER, Policy(last=1), UTC, silent),
         plan_purge(store, READER, 1, silent),
         verify_history(store, READER, silent),
-        history.state_at("99"),
-        history.oldest(lambda _: None),
+        history.state_at(point("99")),
+        history.extent(lambda _: None),
         anext(history.commits()),
     ):
         with pytest.raises(StorageError, match="does not list what it has"):
@@ -401,9 +408,9 @@ async def test_a_copied_bucket_goes_by_the_writers_clock(order: str) -> None:
     }
     assert list(created) == list(range(12, 0, -1))
     for revision, moment in created.items():
-        snapshot = await repository.history.state_at(moment.isoformat())
+        snapshot = await repository.history.state_at(point(moment.isoformat()))
         assert snapshot.head.revision == revision
     await committed(repository, u1=b"native")
-    assert (await repository.history.state_at(created[5].isoformat())).head.revision == 5
+    assert (await repository.history.state_at(point(created[5].isoformat()))).head.revision == 5
     span = repository.history.commits(since=created[3], until=created[6])
     assert [c.header.revision async for c in span if c.header] == [6, 5, 4, 3]

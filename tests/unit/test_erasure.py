@@ -12,6 +12,7 @@ from ptb_s3._engine.repository import Repository
 from ptb_s3._format.entities import Kind
 from ptb_s3._format.erasure import Erasures, subjects
 from ptb_s3._format.reader import Reader
+from ptb_s3._format.restore_point import RestorePoint
 from ptb_s3._keys.keyring import Keyring
 from ptb_s3._storage.contract import MemoryStore
 
@@ -98,7 +99,7 @@ async def test_an_older_state_comes_back_without_the_erased(revision: str) -> No
     await with_mallory(store)
     await erased(store)
     repository = await opened(store)
-    await repository.restore(revision)
+    await repository.restore(RestorePoint.parse(revision))
     again = await opened(store)
     assert again.staged.entities(USER) == {1: b"one" if revision == "1" else b"uno"}
     assert again.staged.entities(Kind.CHAT_DATA) == again.staged.entities(Kind.CONVERSATIONS) == {}
@@ -113,7 +114,7 @@ async def test_who_comes_back_is_kept() -> None:
     later = repository.revision
     await committed(repository, u1=b"eins", **{f"u{MALLORY}": b"later"})
     again = await opened(store)
-    await again.restore(str(later))
+    await again.restore(RestorePoint.parse(str(later)))
     assert again.staged.entities(USER) == {1: b"uno", MALLORY: b"back"}
 
 

@@ -14,9 +14,12 @@ from tests.unit.test_repository import USER, committed
 
 from ptb_s3._engine.repository import Repository
 from ptb_s3._format.entities import Kind
+from ptb_s3._format.restore_point import RestorePoint
 from ptb_s3._history import listing
 from ptb_s3._storage.contract import MemoryStore
 from ptb_s3.errors import RestorePointError
+
+point = RestorePoint.parse
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -54,7 +57,7 @@ async def test_any_revision_comes_back(revision: int) -> None:
     await with_history(store)
     heads = len([v async for v in store.versions("head")])
     repository = await opened(store)
-    assert await repository.restore(str(revision))
+    assert await repository.restore(point(str(revision)))
     assert repository.revision == 13
     again = await opened(store)
     assert again.staged.entities(USER) == expected(revision)
@@ -73,7 +76,7 @@ async def test_a_revision_is_found_page_by_page(page: int, monkeypatch: pytest.M
     history = (await opened(store)).history
     for revision in (40, 37, 36, 20, 3, 1):
         before = len(store.calls)
-        assert (await history.state_at(str(revision))).entities[USER] == expected(revision)
+        assert (await history.state_at(point(str(revision)))).entities[USER] == expected(revision)
         read = [c for c in store.calls[before:] if (c.operation, c.name) == ("get", "head")]
         if revision >= 36 and page > 1:
             assert len(read) <= 12
@@ -84,20 +87,20 @@ async def test_a_request_is_carried_out_once() -> None:
     store = MemoryStore()
     await with_history(store)
     repository = await opened(store)
-    assert await repository.restore("4")
+    assert await repository.restore(point("4"))
     await committed(repository, u1=b"later")
     again = await opened(store)
-    assert not await again.restore("4")
+    assert not await again.restore(point("4"))
     assert again.staged.entities(USER)[1] == b"later"
-    assert await again.restore("5")
+    assert await again.restore(point("5"))
 
 
 async def test_the_present_state_restored_is_still_recorded() -> None:
     """Going back to where one is changes nothing, and is not tried at every start."""
     store = MemoryStore()
     repository = await with_history(store)
-    assert await repository.restore("12")
-    assert not await (await opened(store)).restore("12")
+    assert await repository.restore(point("12"))
+    assert not await (await opened(store)).restore(point("12"))
 
 
 async def test_a_time_names_the_last_commit_before_it() -> None:
@@ -114,9 +117,9 @@ async def test_a_time_names_the_last_commit_before_it() -> None:
         created[header.revision] = header.created
     moment = created[7].replace(tzinfo=None).isoformat()
     repository = await opened(store)
-    await repository.restore(moment)
+    await repository.restore(point(moment))
     assert repository.staged.entities(USER) == expected(7)
-    await repository.restore((created[5] - timedelta(seconds=1)).isoformat())
+    await repository.restore(point((created[5] - timedelta(seconds=1)).isoformat()))
     assert repository.staged.entities(USER) == expected(4)
 
 
@@ -126,7 +129,7 @@ async def test_a_version_id_names_a_head() -> None:
     await with_history(store)
     versions = [v.version_id async for v in store.versions("head")]
     repository = await opened(store)
-    await repository.restore(versions[-3])
+    await repository.restore(point(versions[-3]))
     assert repository.staged.entities(USER) == expected(3)
 
 
@@ -142,7 +145,7 @@ async def test_an_expired_blob_is_replaced_by_any_that_fits() -> None:
     store.lose(USER, oldest)
     await committed(repository, u1=b"3")
     reader = await opened(store)
-    await reader.restore("2")
+    await reader.restore(point("2"))
     assert reader.staged.entities(USER) == {1: b"2"}
 
 
@@ -154,8 +157,8 @@ async def test_an_expired_blob_that_nothing_replaces_is_said() -> None:
         store.lose(USER, version.version_id)
     repository = await opened(store)
     with pytest.raises(RestorePointError, match="no version of user_data is left"):
-        await repository.restore("7")
-    assert await repository.restore("12")
+        await repository.restore(point("7"))
+    assert await repository.restore(point("12"))
 
 
 @pytest.mark.parametrize(
@@ -175,7 +178,7 @@ async def test_what_is_not_there_is_said(request_: str, reason: str) -> None:
     before = store.current()
     repository = await opened(store)
     with pytest.raises(RestorePointError, match=reason) as caught:
-        await repository.restore(request_)
+        await repository.restore(point(request_))
     assert caught.value.exit_code == 3
     assert store.current() == before
     assert not repository.dirty
@@ -187,7 +190,7 @@ async def test_a_version_of_another_object_is_refused() -> None:
     await with_history(store)
     blob = (await anext(store.versions(USER))).version_id
     with pytest.raises(RestorePointError):
-        await (await opened(store)).restore(blob)
+        await (await opened(store)).restore(point(blob))
 
 
 async def test_a_store_that_lay_here_before_is_not_gone_back_to() -> None:
@@ -200,8 +203,8 @@ async def test_a_store_that_lay_here_before_is_not_gone_back_to() -> None:
     assert deleted is not None
     repository = await with_history(store, commits=2, begin_anew=deleted.version_id)
     with pytest.raises(RestorePointError):
-        await repository.restore("4")
-    assert await repository.restore("1")
+        await repository.restore(point("4"))
+    assert await repository.restore(point("1"))
     assert repository.staged.entities(USER) == expected(1)
 
 
@@ -211,7 +214,7 @@ async def test_finding_a_commit_reads_few_headers() -> None:
     await with_history(store, commits=200)
     repository = await opened(store)
     before = len(store.calls)
-    await repository.restore("77")
+    await repository.restore(point("77"))
     assert len(store.calls) - before < 20
 
 
@@ -261,9 +264,9 @@ async def test_half_of_a_history_that_expired_names_the_other_half() -> None:
         store.lose(USER, version.version_id)
     repository = await opened(store)
     with pytest.raises(RestorePointError, match=r"Revisions from 12 \(.*\) on can") as caught:
-        await repository.restore("7")
+        await repository.restore(point("7"))
     assert "user_data" in str(caught.value)
-    assert await repository.restore("12")
+    assert await repository.restore(point("12"))
 
 
 async def test_a_damaged_blob_is_made_up_for_by_another() -> None:
@@ -278,7 +281,7 @@ async def test_a_damaged_blob_is_made_up_for_by_another() -> None:
     first = store._history[USER][0]
     store._history[USER][0] = first._replace(body=first.body[:-1])
     reader = await opened(store)
-    await reader.restore("2")
+    await reader.restore(point("2"))
     assert reader.staged.entities(USER) == {1: b"2"}
 
 
@@ -292,5 +295,5 @@ async def test_a_store_of_before_is_named_also_within_one_second() -> None:
     deleted = await store.remains("head")
     assert deleted is not None
     anew = await with_history(store, commits=2, begin_anew=deleted.version_id)
-    _, _, others = await anew.history.oldest(lambda _: None)
+    _, _, others = await anew.history.extent(lambda _: None)
     assert [(h.store, h.revision) for h in others] == [(first.base.identity.store, 3)]

@@ -12,6 +12,7 @@ from ptb_s3._engine.repository import Repository
 from ptb_s3._format import head as _head
 from ptb_s3._format.container import HEAD, read_header
 from ptb_s3._format.entities import Kind, Resolution
+from ptb_s3._format.restore_point import RestorePoint
 from ptb_s3._storage.contract import Call, Fault, MemoryStore, ProcessKilled
 from ptb_s3.errors import DamagedObjectError, HeadLostError, StorageUnavailableError
 
@@ -112,7 +113,7 @@ async def test_a_commit_of_a_branch_that_went_on_is_not_gone_back_to() -> None:
     for body in (given_up, given_up, given_up, store.current()[HEAD]):  # tried, and taken back
         store.replace(HEAD, body)
     fresh = await opened(store)
-    assert (await fresh.restorable("3")).entities[USER] == {1: b"1", 2: b"ours"}
+    assert (await fresh.restorable(RestorePoint.parse("3"))).entities[USER] == {1: b"1", 2: b"ours"}
 
 
 @pytest.mark.parametrize("commits", [0, 6])

@@ -12,11 +12,13 @@ import pytest
 from rich.console import Console
 
 from ptb_s3.cli import _output
+from ptb_s3.cli._table import Spare, table
+from ptb_s3.cli._wording import without_seconds
 from ptb_s3.errors import PersistenceError
 
 ID = "aa6a0fc07956b0d7"
 COLUMNS = ["revision", "time", "writer", "changed", "size", ""]
-SPARE: list[_output.Spare] = ["", ("time", _output.without_seconds), "writer"]
+SPARE: list[Spare] = ["", ("time", without_seconds), "writer"]
 ROW = ["8", "2026-11-29 14:20:29", ID, "user 2, bot 1, conversations 2", "4.5 kB", "#" * 12]
 
 
@@ -40,7 +42,7 @@ def test_what_does_not_fit_goes(
     monkeypatch.setenv("COLUMNS", str(width))
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
-    _output.table(COLUMNS, [ROW], right=["revision", "size"], spare=SPARE)
+    table(COLUMNS, [ROW], right=["revision", "size"], spare=SPARE)
     printed = capsys.readouterr().out
     assert max(map(len, printed.splitlines())) <= width
     assert ("####" in printed, "14:20:29" in printed, ID in printed) == shown
@@ -56,7 +58,7 @@ def test_an_id_is_never_broken_in_two(
     monkeypatch.setenv("COLUMNS", "60")
     monkeypatch.setenv("TERM", "xterm")
     rows = [["user_data", "6713760bcd71b43a19ed6f793c16dd45", "it does not begin like an object"]]
-    _output.table(["object", "version", "cannot be read, since"], rows)
+    table(["object", "version", "cannot be read, since"], rows)
     assert "6713760bcd71b43a19ed6f793c16dd45" in capsys.readouterr().out
 
 
@@ -117,7 +119,7 @@ def test_a_graded_cell(
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("NO_COLOR", wanted)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    _output.table(["", "check"], [[_output.Graded("FAILED", _output.Severity.BAD), "bucket"]])
+    table(["", "check"], [[_output.Graded("FAILED", _output.Severity.BAD), "bucket"]])
     printed = capsys.readouterr().out
     assert "FAILED" in click.unstyle(printed)
     assert ("\x1b[31m" in printed) == (not wanted)

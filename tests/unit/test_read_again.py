@@ -181,7 +181,11 @@ async def test_frames_that_are_carried_along_are_compared(monkeypatch: pytest.Mo
 
     def garbled(self: container.Unsealer) -> Any:
         for frame in frames(self):
-            yield frame if bytes(frame) != full[0].frame else bytes(frame[:-1]) + bytes([frame[-1] ^ 1])
+            yield (
+                frame
+                if bytes(frame) != full[0].frame
+                else bytes(frame[:-1]) + bytes([frame[-1] ^ 1])
+            )
 
     monkeypatch.setattr(container.Unsealer, "frames", garbled)
     repository.stage(USER, 1, b"more")

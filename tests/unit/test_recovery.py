@@ -25,6 +25,7 @@ from ptb_s3._engine.head_builder import Operation
 from ptb_s3._engine.repository import Repository
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Kind
+from ptb_s3._format.restore_point import RestorePoint
 from ptb_s3._history import listing, recovery
 from ptb_s3._history.recovery import Found
 from ptb_s3._storage.contract import Fetched, MemoryStore, hand_over
@@ -292,7 +293,7 @@ async def test_a_restore_needs_no_current_state(how: str) -> None:
         garble(store, name, how)
     repository = Repository(store, Keyring(KEY))
     await repository.recover()
-    assert await repository.restore("2")
+    assert await repository.restore(RestorePoint.parse("2"))
     after = await opened(store)
     assert users(after) == {1: b"2"}
     assert after.base.head.restored == ("2",)
@@ -304,7 +305,7 @@ async def test_damage_carries_no_old_request_out_again() -> None:
     store = await a_store()
     point = store.current()[HEAD]
     bot = await opened(store)
-    assert await bot.restore("2")
+    assert await bot.restore(RestorePoint.parse("2"))
     store.replace(HEAD, point)
     other = await opened(store)
     other.stage(USER, 1, b"gone on")
@@ -313,7 +314,7 @@ async def test_damage_carries_no_old_request_out_again() -> None:
     repository = Repository(store, Keyring(KEY))
     await repository.recover()
     assert users(repository) == {1: b"gone on"}
-    assert not await repository.restore("2")
+    assert not await repository.restore(RestorePoint.parse("2"))
 
 
 async def test_damage_brings_nobody_back_who_was_erased() -> None:
@@ -326,10 +327,10 @@ async def test_damage_brings_nobody_back_who_was_erased() -> None:
     repository = Repository(store, Keyring(KEY))
     await repository.recover()
     assert users(repository) == {}
-    snapshot = await repository.restorable("3")
+    snapshot = await repository.restorable(RestorePoint.parse("3"))
     assert snapshot.entities[USER] == {}
     with pytest.raises(RestorePointError):
-        await repository.restorable("99")
+        await repository.restorable(RestorePoint.parse("99"))
 
 
 @pytest.mark.parametrize("how", ["deleted", "garbage"])

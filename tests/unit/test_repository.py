@@ -18,6 +18,7 @@ from ptb_s3._format.container import read_header
 from ptb_s3._format.entities import Kind
 from ptb_s3._format.head import COMPACTION_SLACK
 from ptb_s3._format.reader import Reader
+from ptb_s3._format.restore_point import RestorePoint
 from ptb_s3._keys.keyring import Keyring
 from ptb_s3._storage.contract import Call, Fault, MemoryStore, PreconditionFailed
 from ptb_s3.errors import (
@@ -302,7 +303,7 @@ async def test_a_blob_is_of_one_revision_though_it_is_copied_in_slices(
     blob = store.current()[USER]
     header, entities = Reader(Keyring(KEY)).open_blob(USER, blob, repository.base.identity.store)
     older = await opened(store)
-    assert await older.restore(str(header.revision))
+    assert await older.restore(RestorePoint.parse(str(header.revision)))
     assert older.staged.entities(USER) == entities
 
 
@@ -538,10 +539,10 @@ async def test_a_restore_request_is_carried_out_once_whatever_came_after_it() ->
     repository = await opened(store)
     for value in (b"1", b"2", b"3"):
         await committed(repository, u1=value)
-    assert await (await opened(store)).restore("1")
-    assert await (await opened(store)).restore("2")
+    assert await (await opened(store)).restore(RestorePoint.parse("1"))
+    assert await (await opened(store)).restore(RestorePoint.parse("2"))
     for request in ("1", "2"):
-        assert not await (await opened(store)).restore(request)
+        assert not await (await opened(store)).restore(RestorePoint.parse(request))
     fresh = await opened(store)
     assert fresh.base.head.restored == ("1", "2")
     assert fresh.staged.entities(USER) == {1: b"2"}

@@ -22,6 +22,7 @@ from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Kind
 from ptb_s3._format.head import Head, follow
 from ptb_s3._format.reader import Reader
+from ptb_s3._format.restore_point import RestorePoint
 from ptb_s3._format.words import MAX_WORDS, is_bare, spell_out
 from ptb_s3._storage.contract import MemoryStore
 from ptb_s3._values.loading import load_all
@@ -462,7 +463,7 @@ async def test_an_older_state_with_other_words_is_not_restored() -> None:
     commits.repository.suggest(["quite", "different"])
     await update(other, {"user_data": {3: {"name": "new branch"}}})
     with pytest.raises(RestorePointError, match="export"):
-        await commits.repository.restore(versions[0].version_id or "")
+        await commits.repository.restore(RestorePoint.parse(versions[0].version_id or ""))
     assert (await make_persistence(store).get_user_data())[3] == {"name": "new branch"}
     assert cut_off == 3
 

@@ -18,6 +18,7 @@ from ptb_s3._format.committed import Base
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Changes, Entities, Kind
 from ptb_s3._format.erasure import subjects
+from ptb_s3._format.restore_point import RestorePoint
 from ptb_s3._history.history import History, Snapshot
 from ptb_s3._history.recovery import Found
 from ptb_s3.errors import ConflictError, RestorePointError
@@ -92,12 +93,11 @@ class Repository(WorkingCopy):
         base, reader = self.base, self._context.reader.for_history
         return History(self._context.store, reader, base.identity.store, base.head)
 
-    async def restore(self, request: str) -> bool:
+    async def restore(self, point: RestorePoint) -> bool:
         """Bring back an older state as a new commit, unless this request was carried out before.
 
         Args:
-            request: A revision, a time (ISO 8601; UTC unless it says otherwise), or the version id
-                of a head.
+            point: The commit to go back to. Head records the text of it.
 
         Returns:
             Whether it was carried out now.
@@ -105,11 +105,11 @@ class Repository(WorkingCopy):
         Raises:
             RestorePointError: No commit that history still holds answers to it.
         """
-        while request not in self.base.head.restored:
-            snapshot = await self.restorable(request)
+        while point.text not in self.base.head.restored:
+            snapshot = await self.restorable(point)
             changes = self.changes_to(snapshot.entities)
             try:
-                await self.commit_only(changes, Operation(restored=request))
+                await self.commit_only(changes, Operation(restored=point.text))
             except ConflictError:
                 if self._context.resolve is None:
                     raise
@@ -121,11 +121,11 @@ class Repository(WorkingCopy):
                 return True
         return False
 
-    async def restore_lost(self, request: str) -> bool:
+    async def restore_lost(self, point: RestorePoint) -> bool:
         """Restore as `restore` does where the current state cannot be read.
 
         Args:
-            request: See `restore`.
+            point: See `restore`.
 
         Returns:
             Whether it was carried out now.
@@ -134,24 +134,24 @@ class Repository(WorkingCopy):
             NothingThereError: No version of the state opens, or none answers to the request.
         """
         await self.recover()
-        return await self.restore(request)
+        return await self.restore(point)
 
-    async def restorable(self, request: str) -> Snapshot:
-        """Return the whole state as of the commit that a request names, to be committed again.
+    async def restorable(self, point: RestorePoint) -> Snapshot:
+        """Return the whole state as of the commit that a point names, to be committed again.
 
         Args:
-            request: See `restore`.
+            point: Commit to go back to.
 
         Raises:
             RestorePointError: No commit that history still holds, and that can be, answers to it.
         """
-        snapshot = await self.history.state_at(request)
+        snapshot = await self.history.state_at(point)
         words = snapshot.head.words
         if self.base.head.words[: len(words)] != words:
             raise RestorePointError(
-                f"Cannot go back to {request!r}: its values refer to words that the current head "
-                "has not, since an older head was put back after it. Write it to a file (ptb-s3 "
-                "export --at), and import that. Nothing was changed."
+                f"Cannot go back to {point.text!r}: its values refer to words that the current "
+                "head has not, since an older head was put back after it. Write it to a file "
+                "(ptb-s3 export --at), and import that. Nothing was changed."
             )
         return snapshot
 

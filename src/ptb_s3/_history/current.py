@@ -1,4 +1,8 @@
-"""Look at the current objects, each by itself: what is wrong with one says nothing of another."""
+"""Current objects, each read by itself: a fault of one says nothing of another.
+
+This is for recovery, where the current objects do not make a state. To load a state that is whole,
+use `ptb_s3._engine.repository.Repository.load`.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +12,22 @@ from ptb_s3._format.container import Header
 from ptb_s3._format.entities import Entities
 from ptb_s3._format.head import Head
 from ptb_s3._format.reader import Reader
-from ptb_s3._history.scan import NAMES, peek
+from ptb_s3._history.headers import peek
+from ptb_s3._history.scan import NAMES
 from ptb_s3._storage.contract import Fetched, Store
 from ptb_s3._storage.threads import Offload
 from ptb_s3.errors import PersistenceError
 
 
 class Current(NamedTuple):
-    """A current object, looked at by itself.
+    """Current object with its content, or with the fault that kept it from being opened.
 
     Attributes:
         name: The object.
-        found: The object; None: there is none.
-        header: What it says of itself, authenticated where there is no fault; None where nothing.
-        content: What it holds; None where there is a fault.
-        fault: Why it cannot be read; None: it can, or there is none.
+        found: Its bytes; None: there is none.
+        header: Its header, authenticated where there is no fault; None where it cannot be read.
+        content: The head or the entities of a blob; None where there is a fault.
+        fault: Why it cannot be opened; None: it can, or there is none.
     """
 
     name: str
@@ -33,20 +38,20 @@ class Current(NamedTuple):
 
 
 async def read_current(store: Store, reader: Reader, offload: Offload) -> dict[str, Current]:
-    """Look at each current object by itself.
+    """Read each current object by itself, and return them by name.
 
     Args:
         store: Where they lie.
         reader: Opens them.
-        offload: Runs what would hold up the event loop.
+        offload: Runs decryption, which would hold up the event loop.
 
     Raises:
         StorageError: The storage cannot be asked.
     """
-    return {name: await _look_at(store, reader, name, offload) for name in NAMES}
+    return {name: await _read(store, reader, name, offload) for name in NAMES}
 
 
-async def _look_at(store: Store, reader: Reader, name: str, offload: Offload) -> Current:
+async def _read(store: Store, reader: Reader, name: str, offload: Offload) -> Current:
     found = await store.get(name)
     if found is None:
         return Current(name, None, None, None, None)

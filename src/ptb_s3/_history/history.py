@@ -1,40 +1,45 @@
-"""A store's history: its commits, and the state that any of them stands for.
+"""History of a store: its commits, and the state that any of them stands for.
 
-Commits are told from the headers of the versions of ``head``, which takes a kilobyte each however
-large they are, and no key. A header is believed for finding a commit; the commit itself is opened,
-and so authenticated, before anything of it is used.
+Commits are listed from the headers of the versions of head, which takes a kilobyte each and no key
+(`ptb_s3._history.headers`). Whoever goes back opens the commit, and so authenticates it, before
+anything of it is used.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 
 from ptb_s3._format.committed import overlay
 from ptb_s3._format.container import HEAD, Header
 from ptb_s3._format.entities import Entities, Kind
-from ptb_s3._format.head import Head, Part, Ref
-from ptb_s3._format.reader import Reader
-from ptb_s3._history.listing import by_age, is_kept, listed, read_commit, read_commits
-from ptb_s3._history.order import RESOLUTION, Commit, in_order, moments
+from ptb_s3._format.head import Head, Part
+from ptb_s3._format.reader import Reader, no_state
+from ptb_s3._format.restore_point import RestorePoint
+from ptb_s3._history.blobs import BlobVersions, restorable
+from ptb_s3._history.commit_search import CommitSearch
+from ptb_s3._history.headers import (
+    of_store,
+    read_current_header,
+    read_header,
+    read_headers,
+    stream_headers,
+)
+from ptb_s3._history.listing import is_kept, list_versions
+from ptb_s3._history.order import RESOLUTION, Commit, end_of_second, in_order, moments
 from ptb_s3._storage.contract import Fetched, Store, Version
-from ptb_s3.errors import DamagedObjectError, RestorePointError, UnknownKeyError
-
-# A revision has fewer digits than this; a version id of digits alone has more.
-_REVISION_DIGITS = 16
-# The last moment of a second: commits are shown to the second, and that must find them again.
-_TO_THE_END = timedelta(microseconds=999_999)
+from ptb_s3.errors import DamagedObjectError, NothingThereError, RestorePointError, UnknownKeyError
 
 
 class Snapshot(NamedTuple):
-    """The whole state as of a commit, without whoever was erased since.
+    """State as of a commit, whole, without entities that were erased since.
 
     Attributes:
-        header: The commit's.
+        header: The commit's header, authenticated.
         head: The commit.
-        entities: The state.
+        entities: The state, blobs and differential put together.
     """
 
     header: Header
@@ -42,15 +47,31 @@ class Snapshot(NamedTuple):
     entities: dict[Kind, Entities]
 
 
+class Extent(NamedTuple):
+    """Extent of a store's history.
+
+    Attributes:
+        commits: How many versions of head there are, of this store and, in the same second as the
+            oldest, perhaps of others.
+        oldest: The header of the oldest commit, not authenticated; None: it cannot be read, or
+            there is none.
+        others: The newest header of each store that lay in the same place before.
+    """
+
+    commits: int
+    oldest: Header | None
+    others: list[Header]
+
+
 class History:
-    """The commits of one store that its bucket still holds.
+    """Commits of one store that its bucket still holds.
 
     Args:
         store: Where the objects lie.
-        reader: Opens them.
-        store_id: The store whose history it is; a prefix may have held another one before.
-        head: The current one, as far as it is known: it records erasures, and which commits came
-            before it, rather than in a branch that was given up.
+        reader: Opens them; see `Reader.for_history`.
+        store_id: The store whose history it is; others may have lain in the same place.
+        head: The current head, as far as it is known. It records erasures, and which commits came
+            before it rather than in a branch that was given up.
     """
 
     def __init__(
@@ -60,6 +81,10 @@ class History:
         self._reader = reader
         self._store_id = store_id
         self._head = head
+        self._search = CommitSearch(store, store_id, head)
+        self.blobs = BlobVersions(store, reader, store_id)
+
+    # Listing ------------------------------------------------------------------------------------
 
     async def commits(
         self, *, since: datetime | None = None, until: datetime | None = None
@@ -67,12 +92,12 @@ class History:
         """Iterate over the commits of a span of time, newest first, those that cannot be read too.
 
         Args:
-            since: The oldest; None: from the first one.
-            until: The newest; None: to the current one. To the second, it includes all of it.
+            since: The beginning; None: the first commit.
+            until: The end; None: the current commit. A time to the second includes all of it.
         """
-        last = None if until is None else _all_of(until)
-        versions = await self._until(last)
-        # None was made after the storage took it.
+        last = None if until is None else end_of_second(until)
+        versions = await self._search.until(last)
+        # No commit was made after the storage took it.
         in_span = [v for v in versions if since is None or v.modified + RESOLUTION >= since]
         async with aclosing(self._in_order(in_span)) as commits:
             async for commit in commits:
@@ -83,11 +108,11 @@ class History:
                     yield commit
 
     async def _in_order(self, versions: Sequence[Version]) -> AsyncGenerator[Commit, None]:
-        """Read the headers of versions by time; those of one moment come in order."""
+        """Read the headers of versions by time, and order those of one moment by their lines."""
         left = iter(moments(versions))
         together: list[Commit] = []
         missing = len(next(left, ()))
-        async with aclosing(read_commits(self._store, versions)) as commits:
+        async with aclosing(stream_headers(self._store, versions)) as commits:
             async for commit in commits:
                 together += [] if commit is None else [commit]
                 missing -= 1
@@ -96,13 +121,8 @@ class History:
                         yield each
                     together, missing = [], len(next(left, ()))
 
-    async def oldest(
-        self, advance: Callable[[int], None]
-    ) -> tuple[int, Header | None, list[Header]]:
-        """Count the commits; return the header of the oldest, and of those of other stores.
-
-        That of the oldest is None where it cannot be read. Of each store that lay here before, it
-        is the newest one's.
+    async def extent(self, advance: Callable[[int], None]) -> Extent:
+        """Count the commits, and find the oldest one and the stores that lay here before.
 
         Args:
             advance: Called with how many versions have been listed.
@@ -110,259 +130,117 @@ class History:
         Raises:
             NoHistoryError: The storage lists no versions.
         """
-        groups = moments(await listed(self._store, HEAD, advance, strict=True))
+        groups = moments(await list_versions(self._store, HEAD, advance, strict=True))
         others: dict[str, Header] = {}
         while groups:
-            commits = await self._read(groups[-1])
+            commits = await read_headers(self._store, groups[-1])
             headers = [commit.header for commit in commits if commit.header is not None]
             headers.sort(key=lambda header: header.revision)
             others |= {h.store: h for h in headers if h.store != self._store_id}
-            ours = self._ours(commits)  # of the same second, perhaps
+            ours = of_store(commits, self._store_id)  # of the same second, perhaps
             if ours:
-                oldest = min(ours, key=_revision).header
-                return sum(map(len, groups)), oldest, list(others.values())
+                oldest = min(ours, key=lambda commit: commit.revision).header
+                return Extent(sum(map(len, groups)), oldest, list(others.values()))
             groups.pop()
-        return 0, None, list(others.values())
+        return Extent(0, None, list(others.values()))
 
-    async def state_at(self, request: str) -> Snapshot:
-        """Return the whole state as of the commit that a request names.
+    # Going back ---------------------------------------------------------------------------------
+
+    async def state_at(self, point: RestorePoint) -> Snapshot:
+        """Return the whole state as of the commit that a point names.
 
         Args:
-            request: A revision, a time (ISO 8601; UTC unless it says otherwise; to the second, it
-                is the end of that second), or the version id of a head.
+            point: The commit. A time to the second is the end of that second.
 
         Raises:
-            RestorePointError: No commit that is still held, and intact, answers to it.
+            RestorePointError: No intact commit that the bucket still holds answers to it.
         """
-        found = await self._find(request)
+        found = await self._find(point)
         try:
             header, head = self._reader.open_head(found.body)
         except DamagedObjectError as error:
-            raise _no_point(request, f"that commit is damaged: {error.reason}") from None
+            raise point.refused(f"that commit is damaged: {error.reason}") from None
         if header.store != self._store_id:
-            raise _no_point(request, "that commit is of another store")
+            raise point.refused("that commit is of another store")
         entities = {}
         for kind, part in head.parts.items():
             try:
-                blob = await self.blob_at(kind, part, head)
+                blob = await self.blobs.at(kind, part, head)
             except DamagedObjectError as error:
                 why = f"the version of {kind.value} that it builds on is damaged: {error.reason}"
-                raise _no_point(request, why) from None
+                raise point.refused(why) from None
             if blob is None:
                 why = f"no version of {kind.value} is left that it can build on"
-                raise await self._expired(request, why, found.version_id)
-            overlay(blob, part)
-            if self._head is not None and self._head.erasures is not None:
-                self._head.erasures.apply(kind, blob, head.revision)
-            entities[kind] = blob
+                raise await self._expired(point, why, found.version_id)
+            entities[kind] = self._completed(kind, blob, part, head)
         return Snapshot(header, head, entities)
 
-    async def _find(self, request: str) -> Fetched:
-        if request.isdecimal() and len(request) < _REVISION_DIGITS:
-            return await self._at_revision(request, int(request))
-        try:
-            moment = datetime.fromisoformat(request)
-        except ValueError:
-            # An empty id would be that of the current version.
-            found = await self._store.get(HEAD, version_id=request) if request else None
-            if found is None:
-                raise _no_point(request, "there is no such version of head") from None
-            return found
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return await self._at_time(request, _all_of(moment))
+    def _completed(self, kind: Kind, blob: Entities, part: Part, head: Head) -> Entities:
+        """Put the differential on top of a blob, and leave out entities that were erased since."""
+        overlay(blob, part)
+        if self._head is not None and self._head.erasures is not None:
+            self._head.erasures.apply(kind, blob, head.revision)
+        return blob
 
-    async def _at_revision(self, request: str, revision: int) -> Fetched:
-        async with aclosing(by_age(self._store)) as pages:
-            async for page in pages:
-                found = await self._on_page(page, revision)
-                if found is not None and self._is_it(found, revision):
-                    return await self._get(request, found.version)
-        # Nothing is said of what is not there by a list that leaves out what is.
-        found = await self._scan(await listed(self._store, HEAD), revision)
+    async def _find(self, point: RestorePoint) -> Fetched:
+        """Fetch the head that a restore point names, in any of its three forms."""
+        if point.revision is not None:
+            return await self._at_revision(point, point.revision)
+        if point.moment is not None:
+            commit = await self._search.at_time(end_of_second(point.moment))
+            if commit is None:
+                raise await self._expired(point, "no commit so old is left")
+            return await self._get(point, commit.version)
+        # An empty id would be that of the current version.
+        found = await self._store.get(HEAD, version_id=point.text) if point.text else None
         if found is None:
-            raise await self._expired(request, "history does not reach back so far")
-        if _revision(found) != revision:
-            raise _no_point(request, f"the nearest one before it is {_revision(found)}")
-        return await self._get(request, found.version)
-
-    async def _at_time(self, request: str, moment: datetime) -> Fetched:
-        versions = await self._until(moment)
-        if any(version.modified > moment for version in versions):
-            found = await self._last_of_copies(versions, moment)
-        else:
-            found = await self._first(versions, moment)
-        if found is None:
-            raise await self._expired(request, "no commit so old is left")
-        return await self._get(request, found.version)
-
-    async def _get(self, request: str, version: Version) -> Fetched:
-        found = await self._store.get(HEAD, version_id=version.version_id)
-        if found is None:
-            raise _no_point(request, "it has just expired")
+            raise point.refused("there is no such version of head")
         return found
 
-    async def _until(self, last: datetime | None) -> list[Version]:
-        """List the versions of head by time, but for those that are surely younger than that.
+    async def _at_revision(self, point: RestorePoint, revision: int) -> Fetched:
+        commit = await self._search.at_revision(revision)
+        if commit is None:
+            raise await self._expired(point, "history does not reach back so far")
+        if commit.revision != revision:
+            raise point.refused(f"the nearest one before it is {commit.revision}")
+        return await self._get(point, commit.version)
 
-        A version that the storage took later may be the copy of an older one, if the bucket was
-        copied: then the first of them is a copy already, and of no commit that came before.
-        """
-        versions = await listed(self._store, HEAD)
-        if last is None:
-            return versions
-        older = [version for version in versions if version.modified <= last]
-        newer = [version for version in versions if version.modified > last]
-        for moment in reversed(moments(newer)):
-            commits = self._ours(await self._read(moment))
-            if commits:
-                before = self._ours(await self._read(older[:1]))
-                return versions if _are_copies(commits, before) else older
-        return older
+    async def _get(self, point: RestorePoint, version: Version) -> Fetched:
+        found = await self._store.get(HEAD, version_id=version.version_id)
+        if found is None:
+            raise point.refused("it has just expired")
+        return found
 
-    async def _first(self, versions: Sequence[Version], moment: datetime) -> Commit | None:
-        """Return the newest commit up to a moment that can be read."""
-        for group in moments(versions):
-            commits = self._ours(await self._read(group))
-            in_time = [commit for commit in commits if commit.is_copy or commit.made <= moment]
-            if in_time:
-                return in_order(in_time)[0]
-        return None
-
-    async def _last_of_copies(self, versions: Sequence[Version], moment: datetime) -> Commit | None:
-        """Return the last commit up to a moment, in a bucket that was copied.
-
-        A copy of a copy, as when an older head was put back there, is no commit of its own.
-        """
-        first: dict[str, Commit] = {}
-        for commit in reversed(in_order(self._ours(await self._read(versions)))):
-            first.setdefault(_header(commit).commit, commit)
-        fitting = [commit for commit in first.values() if commit.made <= moment]
-        return fitting[-1] if fitting else None
-
-    async def _read(self, versions: Sequence[Version], name: str = HEAD) -> list[Commit]:
-        """Read the headers of versions; those that are gone are left out."""
-        async with aclosing(read_commits(self._store, versions, name)) as commits:
-            return [commit async for commit in commits if commit is not None]
-
-    def _ours(self, commits: Iterable[Commit]) -> list[Commit]:
-        """Return those that can be read, and are of this store."""
-        return [c for c in commits if c.header is not None and c.header.store == self._store_id]
-
-    async def _on_page(self, versions: Sequence[Version], revision: int) -> Commit | None:
-        """Find a commit as `_bisect` does, unless all that is there is surely newer."""
-        oldest = self._ours(await self._read(moments(versions)[-1])) if versions else []
-        if any(_revision(commit) > revision for commit in oldest):
-            return None
-        return await self._bisect(versions, revision)
-
-    async def _bisect(self, versions: Sequence[Version], revision: int) -> Commit | None:
-        """Find the newest commit up to a revision, if revisions grow with the storage's time."""
-        groups = moments(versions)
-        low, high, newest = 0, len(groups), list[Commit]()
-        while low < high:
-            middle = (low + high) // 2
-            commits = await self._read(groups[middle])
-            if commits and all(commit.header is None for commit in commits):
-                del groups[middle]  # it cannot tell where it belongs: go by the others
-                high -= 1
-                continue
-            # None of ours: of another store, or just expired, so older than anything of ours.
-            ours = [c for c in self._ours(commits) if _header(c).revision <= revision]
-            if ours or not self._ours(commits):
-                high, newest = middle, ours
-            else:
-                low = middle + 1
-        return max(newest, key=_revision, default=None)
-
-    async def _scan(self, versions: Sequence[Version], revision: int) -> Commit | None:
-        """Find the commit of a revision, or the nearest one before it, wherever it is listed.
-
-        Of several, it is the one that the current head came after, else the newest.
-        """
-        ours = in_order(self._ours(await self._read(versions)))
-        fitting = [commit for commit in ours if _revision(commit) <= revision]
-        these = (commit for commit in fitting if self._is_it(commit, revision))
-        return next(these, max(fitting, key=_revision, default=None))
-
-    def _is_it(self, commit: Commit, revision: int) -> bool:
-        """Tell whether it is the commit of a revision that the current head came after."""
-        head, header = self._head, _header(commit)
-        if head is None or head.line_at(revision) is None:  # it cannot be known
-            return header.revision == revision
-        return header.revision == revision and head.has(revision, header.line, header.writer)
-
-    async def blob_at(self, kind: Kind, part: Part, head: Head) -> Entities | None:
-        """Read a version of a blob that a head can build on, the very one first."""
-        if part.ref is None:
-            return {}
-        damage = None
-        async with aclosing(self._bases(kind, part.ref, head)) as ids:
-            async for version_id in ids:
-                found = await self._store.get(kind, version_id=version_id)
-                try:
-                    if found is not None:
-                        header, blob = self._reader.open_blob(kind, found.body, self._store_id)
-                        if head.takes(kind, header):
-                            return blob
-                except DamagedObjectError as error:
-                    damage = damage or error
-        if damage is not None:
-            raise damage
-        return None
-
-    async def newest_blob(self, kind: Kind) -> tuple[Entities, int | None]:
-        """Read the blob of the highest revision that opens, and its revision; None: none does."""
-        for commit in await self._blobs(kind):
-            found = await self._store.get(kind, version_id=commit.version.version_id)
-            try:
-                if found is not None:
-                    header, blob = self._reader.open_blob(kind, found.body, self._store_id)
-                    return blob, header.revision
-            except (DamagedObjectError, UnknownKeyError):
-                continue
-        return {}, None
-
-    async def _bases(self, kind: Kind, ref: Ref, head: Head) -> AsyncGenerator[str, None]:
-        """Iterate over the versions that a blob may be read from."""
-        if ref.version_id is not None:
-            yield ref.version_id
-        for commit in await self._blobs(kind):
-            if head.takes(kind, _header(commit)):
-                yield commit.version.version_id
-
-    async def _blobs(self, kind: Kind) -> list[Commit]:
-        """Read the headers of a kind's blobs, those of the highest revisions first."""
-        blobs = self._ours(await self._read(await listed(self._store, kind), kind))
-        return sorted(blobs, key=_revision, reverse=True)
+    # Refusals -----------------------------------------------------------------------------------
 
     async def _expired(
-        self, request: str, why: str, version_id: str | None = None
+        self, point: RestorePoint, why: str, version_id: str | None = None
     ) -> RestorePointError:
-        """Say why a commit cannot be brought back, and which ones still can.
+        """Return the error that says why a commit cannot be restored, and which ones still can.
 
         Args:
-            request: What was asked for.
+            point: The commit that was asked for.
             why: Why it cannot.
-            version_id: The commit's, if there is one.
+            version_id: The commit's version id, if there is one.
         """
-        versions = await listed(self._store, HEAD)
+        versions = await list_versions(self._store, HEAD)
         if not any(map(is_kept, versions)):
-            return _no_point(request, "the bucket keeps no versions, so there is no history")
+            return point.refused("the bucket keeps no versions, so there is no history")
         ids = [version.version_id for version in versions]
         newer = versions[: ids.index(version_id)] if version_id in ids else versions
         left = await self._oldest_whole(newer)
         if left is None:
-            return _no_point(request, f"{why}. No other commit can be brought back, either")
+            return point.refused(f"{why}. No other commit can be brought back, either")
         made = left.made.astimezone().isoformat(" ", "seconds")
-        left_over = f"Revisions from {_revision(left)} ({made}) on can be brought back"
-        return _no_point(request, f"{why}. {left_over}")
+        left_over = f"Revisions from {left.revision} ({made}) on can be brought back"
+        return point.refused(f"{why}. {left_over}")
 
     async def _oldest_whole(self, versions: list[Version]) -> Commit | None:
-        """Find the oldest commit whose blobs are all left.
+        """Find the oldest commit whose blobs are all left, by bisection.
 
-        Retention takes the oldest first, so that all commits after a whole one are whole.
+        Retention takes the oldest versions first, so that all commits after a whole one are whole.
         """
-        blobs = {kind: list(map(_header, await self._blobs(kind))) for kind in Kind}
+        blobs = {kind: [c.known_header for c in await self.blobs.headers(kind)] for kind in Kind}
         low, high, oldest = 0, len(versions), None
         while low < high:
             middle = (low + high) // 2
@@ -381,7 +259,7 @@ class History:
     async def _whole(
         self, version: Version, blobs: Mapping[Kind, Iterable[Header]]
     ) -> Header | None:
-        """Return the header of a commit that can be brought back; None if it cannot."""
+        """Return the header of a commit if it can be restored, else None."""
         found = await self._store.get(HEAD, version_id=version.version_id)
         try:
             header, head = self._reader.open_head(found.body) if found else (None, None)
@@ -392,46 +270,37 @@ class History:
         return header if restorable(head, blobs) else None
 
 
+async def find_history(
+    store: Store, reader: Reader
+) -> tuple[History, NothingThereError | DamagedObjectError | None]:
+    """Return the history to list where nobody says of which store. No key is needed to list it.
+
+    That is the store of the current head or, without a readable one, of the newest readable head.
+    To go back, use a repository's history, which knows of erasures and branches.
+
+    Returns:
+        The history, and why the current head is no help; None: it is.
+
+    Raises:
+        NothingThereError: There is no head, and no older version of it can be read.
+        DamagedObjectError: The header of head cannot be read, and that of no older version.
+    """
+    try:
+        header = await read_current_header(store)
+        if header is None:
+            raise no_state()
+    except (DamagedObjectError, NothingThereError) as fault:
+        store_id = await newest_store(store)
+        if store_id is None:
+            raise
+        return History(store, reader.for_history, store_id), fault
+    return History(store, reader.for_history, header.store), None
+
+
 async def newest_store(store: Store) -> str | None:
-    """Return the id of the store that the newest head is of, among those that can be read."""
-    for version in await listed(store, HEAD):
-        commit = await read_commit(store, version)
+    """Return the id of the store that the newest readable head is of, or None."""
+    for version in await list_versions(store, HEAD):
+        commit = await read_header(store, version)
         if commit is not None and commit.header is not None:
             return commit.header.store
     return None
-
-
-def restorable(head: Head, blobs: Mapping[Kind, Iterable[Header]]) -> bool:
-    """Tell whether a commit can be brought back from these blobs, of its store."""
-    return all(
-        part.ref is None or any(head.takes(kind, blob) for blob in blobs[kind])
-        for kind, part in head.parts.items()
-    )
-
-
-def _header(commit: Commit) -> Header:
-    if commit.header is None:
-        raise ValueError("A commit whose header cannot be read has no place.")
-    return commit.header
-
-
-def _revision(commit: Commit) -> int:
-    return _header(commit).revision
-
-
-def _are_copies(commits: Iterable[Commit], before: Iterable[Commit]) -> bool:
-    """Tell whether these are of a copied bucket, and no older commit that was put back."""
-    newest = max(map(_revision, before), default=0)
-    return all(c.is_copy and _revision(c) > newest for c in commits)
-
-
-def _all_of(moment: datetime) -> datetime:
-    """Return the end of the second that a time names, if it names no fraction of one."""
-    return moment if moment.microsecond else moment + _TO_THE_END
-
-
-def _no_point(request: str, why: str) -> RestorePointError:
-    return RestorePointError(
-        f"Cannot go back to {request!r}: {why.removesuffix('.')}. Give a revision, a time, or the "
-        "version id of a head that the bucket still holds. Nothing was changed."
-    )

@@ -1,72 +1,62 @@
-"""Versions of an object as a storage lists them: all of them, in order, and with their headers."""
+"""Lists of versions: complete, in order, and checked against what a read gives.
+
+A list is believed only if it names the version that a read of the same object gives: some storages
+list some names under other ones, and so would hide a history without an error. Where the storage
+lists no versions at all, the current object is the whole history.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections import deque
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Iterable,
-    Sequence,
-)
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from datetime import UTC, datetime
-from typing import TypeVar
 
-from ptb_s3._format import container
-from ptb_s3._format.container import HEAD, MAX_PREAMBLE, Header
-from ptb_s3._history.order import JITTER, Commit, by_time
+from ptb_s3._format.container import HEAD
+from ptb_s3._history.order import JITTER, by_time
 from ptb_s3._storage.contract import Store, Version
-from ptb_s3.errors import DamagedObjectError, NoHistoryError, StorageError
+from ptb_s3.errors import NoHistoryError, StorageError
 
-# Requests under way at once where many versions are looked at.
-_WIDTH = 16
-
+# Version id of an object in a bucket without versioning (Amazon S3 User Guide, "How S3 Versioning
+# works").
 _UNVERSIONED = "null"
 
-# Versions of head that are looked at together: those of one page of a listing.
+# Versions of head that are looked at together: those of one page of a listing (Amazon S3 API
+# Reference, ListObjectVersions: at most 1,000).
 PAGE = 1000
 
-# Times that an object is listed before what is there and not in the list is taken for hidden.
+# Times that an object is listed before a version that can be read, and is not in the list, is taken
+# for hidden. A bot may commit between the two requests, and retention remove the version before.
 _TRIES = 3
 
 _LOGGER = logging.getLogger("ptb_s3")
 
-_T = TypeVar("_T")
-_R = TypeVar("_R")
-
 
 def is_kept(version: Version) -> bool:
-    """Tell whether a version is one that stays when it is replaced: without versioning, none is."""
+    """Tell whether a version stays when it is replaced: without versioning, none does."""
     return version.version_id != _UNVERSIONED
 
 
-async def listed(
+async def list_versions(
     store: Store,
     name: str,
     advance: Callable[[int], None] = lambda _: None,
     *,
     strict: bool = False,
 ) -> list[Version]:
-    """List an object's versions as `by_time` orders them; one that a read gives is current, too.
+    """List the versions of an object in the order of `by_time`, that of a plain read as current.
 
     Args:
         store: Where they lie.
         name: The object.
         advance: Called with how many have been listed.
-        strict: Where the storage lists no versions, do not give what is current in their place.
+        strict: Raise where the storage lists no versions, rather than return the current object.
 
     Raises:
-        NoHistoryError: The storage lists no versions, and is to be taken strictly, or keeps some.
+        NoHistoryError: The storage lists no versions, and it is strict or the bucket keeps some.
         StorageError: Also where a version that is there is not listed: others may be missing, too.
     """
     for _ in range(_TRIES):
-        # Before the list: what is written later is in it, or not.
+        # Before the list, so that a version which is written in between is no contradiction.
         found = await store.get(name, first_bytes=1)
         versions: list[Version] = []
         async for version in store.versions(name) if strict else _versions(store, name):
@@ -81,7 +71,6 @@ async def listed(
                 version._replace(is_latest=True) if version.version_id == current else version
                 for version in versions
             )
-        # A bot may have committed meanwhile, and retention taken what was current before.
     raise StorageError(
         f"The storage does not list what it has: a version of object {name!r} can be read, and "
         "is not in the list of its versions. Nothing can be said of its history, or done with "
@@ -89,13 +78,18 @@ async def listed(
     )
 
 
-async def by_age(
+async def pages_by_age(
     store: Store, advance: Callable[[int], None] = lambda _: None
 ) -> AsyncGenerator[list[Version], None]:
     """Iterate over the versions of head, newest first, a page at a time.
 
-    If a page is not in order, its storage lists in an order of its own: then all of them at once,
-    and a word of that.
+    S3 lists newest first, so that the newest page usually answers what is asked. A page that is not
+    in order shows that its storage has an order of its own: then all versions are listed, sorted
+    and yielded at once, and the log says so.
+
+    Args:
+        store: Where they lie.
+        advance: Called with how many have been listed.
     """
     page: list[Version] = []
     number, in_turn, oldest = 0, True, datetime.max.replace(tzinfo=UTC)
@@ -117,10 +111,10 @@ async def by_age(
 
 
 async def _versions(store: Store, name: str) -> AsyncIterator[Version]:
-    """Iterate over an object's versions; where the storage keeps none, over what is current.
+    """Iterate over an object's versions, or over the current one where the storage keeps none.
 
     Raises:
-        NoHistoryError: It lists none, and what is current has the id of a version.
+        NoHistoryError: It lists none although the current object has a version id, so keeps some.
     """
     try:
         async for version in store.versions(name):
@@ -135,7 +129,7 @@ async def _versions(store: Store, name: str) -> AsyncIterator[Version]:
 
 
 async def require_gone(store: Store, missing: Iterable[tuple[str, Version]]) -> None:
-    """Make sure that versions that could not be read have expired meanwhile.
+    """Check that versions which could not be read have expired since they were listed.
 
     Args:
         store: Where they lay.
@@ -156,67 +150,16 @@ async def require_gone(store: Store, missing: Iterable[tuple[str, Version]]) -> 
 async def still_listed(
     store: Store, versions: Iterable[tuple[str, Version]]
 ) -> list[tuple[str, Version]]:
-    """Return those of the versions that the storage still lists."""
+    """Return those of the versions that the storage still lists.
+
+    Args:
+        store: Where they lie.
+        versions: The names of their objects, and which versions.
+    """
     asked = list(versions)
     left = {
         (name, version.version_id)
         for name in {name for name, _ in asked}
-        for version in await listed(store, name)
+        for version in await list_versions(store, name)
     }
     return [(name, version) for name, version in asked if (name, version.version_id) in left]
-
-
-async def header_of(store: Store, name: str, version: Version) -> Header | None:
-    """Read the header of a version; None if the version is gone.
-
-    Raises:
-        DamagedObjectError: It is none.
-    """
-    found = await store.get(name, version_id=version.version_id, first_bytes=MAX_PREAMBLE)
-    return found and container.read_header(name, found.body)[0]
-
-
-async def read_commit(store: Store, version: Version, name: str = HEAD) -> Commit | None:
-    """Read the header of a version, not authenticated; None if the version is gone."""
-    try:
-        header = await header_of(store, name, version)
-    except DamagedObjectError:
-        return Commit(version, None)
-    return None if header is None else Commit(version, header)
-
-
-async def each(items: Iterable[_T]) -> AsyncIterator[_T]:
-    """Iterate over what is there already."""
-    for item in items:
-        yield item
-
-
-async def read_commits(
-    store: Store, versions: Sequence[Version], name: str = HEAD
-) -> AsyncGenerator[Commit | None, None]:
-    """Read the headers of versions, several at a time; see `read_commit`."""
-
-    async def read(version: Version) -> Commit | None:
-        return await read_commit(store, version, name)
-
-    async with aclosing(ahead(each(versions), read)) as commits:
-        async for commit in commits:
-            yield commit
-
-
-async def ahead(
-    items: AsyncIterable[_T], work: Callable[[_T], Awaitable[_R]], width: int = _WIDTH
-) -> AsyncGenerator[_R, None]:
-    """Do the work for each item, up to `width` at once, and yield what comes out in their order."""
-    tasks: deque[asyncio.Future[_R]] = deque()
-    try:
-        async for item in items:
-            tasks.append(asyncio.ensure_future(work(item)))
-            if len(tasks) >= width:
-                yield await tasks.popleft()
-        while tasks:
-            yield await tasks.popleft()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,12 +1,23 @@
-"""The order of commits and versions, newest first. Pure.
+"""Order of commits and versions, newest first. Pure.
 
 A storage may list versions in any order: SeaweedFS 4.48 puts the version ``null`` last even where
 it is the latest, gofakes3 1.2.0 lists the oldest first. So nothing follows from a place in a list.
 
-* Current is what the storage says is (`Version.is_latest`).
-* Commits of one line of a store are ordered by their revisions, which are authenticated.
-* The storage's time decides between lines, where a line goes on after a roll-back, and where nobody
-  has read a header.
+| question                                  | decided by                                       |
+|-------------------------------------------|--------------------------------------------------|
+| which version is current                  | the storage (`Version.is_latest`)                |
+| which of two commits of a line is newer   | their revisions, authenticated once it is opened |
+| which of two lines is newer               | the storage's time                               |
+| which of two unread versions is newer     | the storage's time                               |
+
+A *line* is the commits of one process from a load on (see `ptb_s3._format.head.Line`). A *run* is a
+part of a line without a gap. After a roll-back (somebody put an older head back) a line may go on,
+as two runs; the later one is newer than the lines in between:
+
+    line A   1  2  3           4'  5'     4' follows the 3 that was put back
+    line B            4  5  6             given up
+             -------------------------->  the storage's time
+    order, newest first:  5' 4' | 6 5 4 | 3 2 1
 """
 
 from __future__ import annotations
@@ -25,19 +36,21 @@ from ptb_s3._storage.contract import SLOWEST, Version
 # A writer's clock and the storage's differ by no more, or S3 would have refused the request
 # (Amazon S3 API Reference, "Error responses": RequestTimeTooSkewed).
 MAX_SKEW = timedelta(minutes=15)
-# What is left of the second that Last-Modified names (RFC 9110, section 8.8.2).
+# The rest of the second that Last-Modified names, which has no fractions (RFC 9110, section 8.8.2).
 RESOLUTION = timedelta(microseconds=999_999)
-# By so much may the storage's time be wrong about which of two writes came first: machines of one
-# storage have clocks of their own.
+# How wrong the storage's time may be about which of two writes came first: the machines of one
+# storage have a clock each.
 JITTER = timedelta(seconds=2)
 
 
 class Commit(NamedTuple):
-    """A version of head.
+    """Version of head with its header, which is not authenticated.
+
+    Where blobs are read by their headers, it is a version of a blob.
 
     Attributes:
-        version: What the storage says of it.
-        header: What it says of itself, not yet authenticated; None where it cannot be read.
+        version: The storage's record: id, time, size.
+        header: The object's own record; None where it cannot be read.
     """
 
     version: Version
@@ -45,10 +58,10 @@ class Commit(NamedTuple):
 
     @property
     def made(self) -> datetime:
-        """When it was made: by the storage's clock, which is one for all writers.
+        """Return when it was made: by the storage's clock, which is one for all writers.
 
-        A copy bears the time of its copying; there, the writer's clock is the better one. So it is
-        within the second that a storage which tells no fractions of one has told.
+        A copy bears the time of its copying, so the writer's clock stands in for it. The writer's
+        clock also gives the fraction of a second where the storage tells none.
         """
         modified = self.version.modified
         if self.header is None:
@@ -60,17 +73,34 @@ class Commit(NamedTuple):
 
     @property
     def is_copy(self) -> bool:
-        """Whether the storage took it so late that it is the copy of a commit."""
+        """Return whether the storage took it so late that it is the copy of a commit."""
         return self.header is not None and put_back(self.header, self.version.modified)
+
+    @property
+    def revision(self) -> int:
+        """Return the revision that its header gives, or 0, older than any, without one."""
+        return self.header.revision if self.header is not None else 0
+
+    @property
+    def known_header(self) -> Header:
+        """Return its header, for callers that have left out commits without one.
+
+        Raises:
+            ValueError: It has none.
+        """
+        if self.header is None:
+            raise ValueError("A commit whose header cannot be read has no place.")
+        return self.header
 
 
 def put_back(header: Header, modified: datetime) -> bool:
     """Tell whether the storage took an object so much later than it was made that it is a copy.
 
-    That is so of an older version that was put back, and of all that lies in a copied bucket.
+    That is so of an older version that was put back, and of everything in a copied bucket. A PUT
+    that was only slow is none: it may be under way as long as the slowest link takes.
 
     Args:
-        header: The object's.
+        header: The object's header, whose time is the writer's.
         modified: When the storage took it.
     """
     on_its_way = timedelta(seconds=header.size / SLOWEST)
@@ -78,12 +108,12 @@ def put_back(header: Header, modified: datetime) -> bool:
 
 
 def by_time(versions: Iterable[Version]) -> list[Version]:
-    """Return versions by the storage's time, what is current first, else the newest first."""
+    """Sort versions by the storage's time, newest first, and the current one before all others."""
     return sorted(versions, key=_moment, reverse=True)
 
 
 def moments(versions: Sequence[Version]) -> list[list[Version]]:
-    """Return what `by_time` gave in groups that the storage's time does not order."""
+    """Group versions in the order of `by_time` by moments, within which time orders nothing."""
     return [list(group) for _, group in groupby(versions, key=_moment)]
 
 
@@ -92,9 +122,9 @@ def _moment(version: Version) -> tuple[bool, datetime]:
 
 
 def in_order(commits: Iterable[Commit]) -> list[Commit]:
-    """Return commits newest first, what is current before all others.
+    """Sort commits newest first, and the current one before all others.
 
-    Those without a header belong nowhere: the storage's time alone orders them.
+    Commits without a header belong to no line, so that the storage's time alone orders them.
     """
     ordered = [
         commit
@@ -105,10 +135,10 @@ def in_order(commits: Iterable[Commit]) -> list[Commit]:
 
 
 def _runs(commits: Iterable[Commit]) -> list[list[Commit]]:
-    """Group commits of one line that follow one another, each with its copies.
+    """Group commits into runs, each commit followed by its copies.
 
-    As a rule, that is the whole line. After a roll-back one may go on, from a head that was put
-    back: what comes then is newer than lines that had begun before it.
+    As a rule a run is a whole line. A line with copies in it always is: in a copied bucket, the
+    storage's time does not tell what came before what.
     """
     copies: defaultdict[str, list[Commit]] = defaultdict(list)
     for commit in sorted(commits, key=_taken):
@@ -118,7 +148,6 @@ def _runs(commits: Iterable[Commit]) -> list[list[Commit]]:
         lines[_line(first)].append(first)
     told, runs = list[list[Commit]](), list[list[Commit]]()
     for line in lines.values():
-        # In a copied bucket, the storage's time does not tell what came before what.
         (runs if any(commit.is_copy for commit in line) else told).append(line)
     begun = sorted(_taken(line[0]) for line in told)
     runs += [run for line in told for run in _split(line, begun)]
@@ -126,11 +155,14 @@ def _runs(commits: Iterable[Commit]) -> list[list[Commit]]:
 
 
 def _split(line: Sequence[Commit], begun: Sequence[tuple[datetime, int]]) -> list[list[Commit]]:
-    """Split a line where it went on after a roll-back.
+    """Split a line into runs where it went on after a roll-back.
+
+    That shows in a revision that comes again or falls back, or in another line that began in
+    between with no higher revision.
 
     Args:
-        line: First writings, by the storage's time.
-        begun: When lines began, and with which revision.
+        line: Its commits, copies left out, by the storage's time.
+        begun: When each line began, and with which revision, by the storage's time.
     """
     runs: list[list[Commit]] = []
     given: set[int] = set()
@@ -161,20 +193,20 @@ def _id(commit: Commit) -> str:
 
 
 def _line(commit: Commit) -> tuple[str, ...]:
-    """Return the line that a commit belongs to; it is one by itself where that is not known."""
+    """Return the line that a commit belongs to: one by itself where its header is not known."""
     if commit.header is None:
         return (commit.version.version_id,)
     return commit.header.store, commit.header.line
 
 
 def _begun(run: list[Commit]) -> tuple[datetime, int]:
-    """Return when a run began; in a copied bucket, all may be of one moment."""
-    return min(commit.version.modified for commit in run), min(map(_revision, run))
+    """Return when a run began, and with which revision: copies may be of one moment."""
+    return min(commit.version.modified for commit in run), min(commit.revision for commit in run)
 
 
 def _taken(commit: Commit) -> tuple[datetime, int]:
-    """Return when the storage took it, and its revision, for those of one moment."""
-    return commit.version.modified, _revision(commit)
+    """Return when the storage took it, then its revision, for those of one moment."""
+    return commit.version.modified, commit.revision
 
 
 def _made(commit: Commit) -> datetime:
@@ -183,8 +215,12 @@ def _made(commit: Commit) -> datetime:
 
 
 def _position(commit: Commit) -> tuple[int, datetime]:
-    return _revision(commit), commit.version.modified
+    return commit.revision, commit.version.modified
 
 
-def _revision(commit: Commit) -> int:
-    return commit.header.revision if commit.header is not None else 0
+def end_of_second(moment: datetime) -> datetime:
+    """Return the end of the second that a time names, if it names no fraction of one.
+
+    Commits are shown to the second, and the time that was shown has to find them again.
+    """
+    return moment if moment.microsecond else moment + RESOLUTION

@@ -1,4 +1,9 @@
-"""Which commits a policy keeps: the newest ones, and the last of each hour, day or month. Pure."""
+"""Retention policy: keep the newest commits, and the last of each hour, day or month. Pure.
+
+Commits are put into the hours, days and months of a zone, each by its wall clock. A rule keeps the
+newest commit of each of so many periods that had any, counted from the newest period on. So a bot
+that slept for a year still has its last 30 days with commits.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +16,11 @@ from ptb_s3.errors import SettingsError
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How much of the history to keep; what any rule keeps is kept.
+    """Retention policy: a commit that any of its rules keeps is kept.
 
     Attributes:
-        last: So many of the newest commits.
-        hourly: The last commit of each of so many hours that had any, the newest hours first.
+        last: Number of the newest commits to keep.
+        hourly: Number of hours, the newest first, to keep the last commit of.
         daily: The same for days.
         monthly: The same for months.
 
@@ -43,6 +48,9 @@ class Policy:
 
         Args:
             moments: When each was made, newest first, in the zone whose hours and days count.
+
+        Returns:
+            Whether it is kept, for each in the same order.
         """
         kept = [position < self.last for position in range(len(moments))]
         for number, period in (

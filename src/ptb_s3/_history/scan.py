@@ -1,47 +1,50 @@
-"""Every version of every object, looked into: to verify them, to thin them out, to search them.
+"""Scan of all versions of all objects, each opened: for verify, prune and purge.
 
-No value is unpickled here. One version at a time is decoded while a few more are on their way.
+No value is unpickled. Objects are decrypted in a thread, a few at a time: each is held whole.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Container, Iterator, Mapping
 from contextlib import aclosing
 from typing import NamedTuple
 
-from ptb_s3._format import container
 from ptb_s3._format.container import HEAD, Header
 from ptb_s3._format.entities import Entities, Kind
 from ptb_s3._format.head import Head
 from ptb_s3._format.reader import Reader
-from ptb_s3._history.listing import ahead, listed
-from ptb_s3._storage.contract import Fetched, Store, Version
+from ptb_s3._history.headers import peek
+from ptb_s3._history.listing import list_versions
+from ptb_s3._history.pipeline import pipelined
+from ptb_s3._storage.contract import Store, Version
 from ptb_s3.errors import (
     AccessDeniedError,
+    DamagedObjectError,
     PersistenceError,
     StorageUnavailableError,
 )
 
 NAMES: tuple[str, ...] = (HEAD, *Kind)
+"""Every object of a store, head first."""
 
-# Versions on their way or waiting to be decoded. Blobs may be large, and each is held whole.
+# Versions on their way or waiting to be decrypted. Blobs may be large, and each is held whole.
 _WIDTH = 4
 
 Listing = Mapping[str, list[Version]]
 """The versions of each object, as `ptb_s3._history.order.by_time` orders them."""
 Advance = Callable[[int, int | None], None]
-"""Told how much is done, and of how much, where that is known."""
+"""Progress callback: how much is done, and of how much, where that is known."""
 
 
 class Opened(NamedTuple):
-    """A version of an object, opened, or why it cannot be.
+    """Version of an object with its content, or with the fault that kept it from being opened.
 
     Attributes:
         name: The object.
         version: Which version.
         header: Authenticated, unless there is a fault; None where even it cannot be read.
-        content: What it holds; None where there is a fault.
+        content: The head or the entities of a blob; None where there is a fault.
         fault: Why it cannot be opened.
     """
 
@@ -51,11 +54,16 @@ class Opened(NamedTuple):
     content: Head | Entities | None
     fault: PersistenceError | None
 
+    def refuse_without_key(self) -> None:
+        """Raise the fault unless it is damage: a version that a key would open may be needed."""
+        if self.fault is not None and not isinstance(self.fault, DamagedObjectError):
+            raise self.fault
+
 
 async def list_all(store: Store, advance: Advance) -> Listing:
     """List the versions of all objects.
 
-    Heads come last: whatever blob a head of the list refers to, the lists of blobs have it, unless
+    Heads are listed last: whatever blob a listed head refers to, the lists of blobs have it, unless
     it is newer than all of them.
 
     Args:
@@ -71,23 +79,23 @@ async def list_all(store: Store, advance: Advance) -> Listing:
         advance(sum(map(len, found.values())) + number, None)
 
     for name in reversed(NAMES):
-        found[name] = await listed(store, name, more)
+        found[name] = await list_versions(store, name, more)
     return {name: found[name] for name in NAMES}
 
 
 async def open_all(
-    store: Store,
-    reader: Reader,
-    listing: Listing,
-    advance: Advance,
+    store: Store, reader: Reader, listing: Listing, advance: Advance
 ) -> AsyncGenerator[Opened, None]:
-    """Open the versions listed; those that have expired meanwhile are left out.
+    """Open the versions of a listing one by one, leaving out those that have expired meanwhile.
 
     Args:
         store: Where they lie.
         reader: Opens them.
         listing: Which versions.
         advance: Called with how many are done, and of how many.
+
+    Raises:
+        StorageError: The storage cannot be asked. Faults of objects are yielded instead.
     """
     total = sum(map(len, listing.values()))
 
@@ -95,7 +103,7 @@ async def open_all(
         return await _open(store, reader, *item)
 
     done = 0
-    async with aclosing(ahead(_each(listing), opened, _WIDTH)) as versions:
+    async with aclosing(pipelined(_flat(listing), opened, _WIDTH)) as versions:
         async for version in versions:
             done += 1
             advance(done, total)
@@ -103,7 +111,20 @@ async def open_all(
                 yield version
 
 
-async def _each(listing: Listing) -> AsyncIterator[tuple[str, Version]]:
+def unseen(listing: Listing, seen: Container[tuple[str, str]]) -> list[tuple[str, Version]]:
+    """Return the versions of a listing whose object name and version id are not among those seen.
+
+    They were listed and could not be read. `ptb_s3._history.listing.require_gone` tells whether
+    they have expired.
+    """
+    return [
+        (name, version)
+        for name, version in _flat(listing)
+        if (name, version.version_id) not in seen
+    ]
+
+
+def _flat(listing: Listing) -> Iterator[tuple[str, Version]]:
     for name, versions in listing.items():
         for version in versions:
             yield name, version
@@ -122,11 +143,3 @@ async def _open(store: Store, reader: Reader, name: str, version: Version) -> Op
     except PersistenceError as fault:
         return Opened(name, version, peek(name, fetched), None, fault)
     return Opened(name, version, header, content, None)
-
-
-def peek(name: str, fetched: Fetched | None) -> Header | None:
-    """Return an object's header, not authenticated, if it can be read."""
-    try:
-        return container.read_header(name, fetched.body)[0] if fetched else None
-    except PersistenceError:
-        return None

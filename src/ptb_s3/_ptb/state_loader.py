@@ -146,8 +146,8 @@ class StateLoader:
             preload = await self._load_preloading(repository, start=start)
             self.repository = repository
             repository.require_conditions()
-            if self._options.restore is not None:
-                await repository.restore(self._options.restore)
+            if point := self._options.restore_point:
+                await repository.restore(point)
         except BaseException:
             self.repository = before
             await repository.close()
@@ -173,14 +173,14 @@ class StateLoader:
         A state that is sealed with a missing key is not restored: it may have carried out the very
         same request, and a key that is missing from the settings is no loss.
         """
-        request = self._options.restore
+        point = self._options.restore_point
         try:
             await repository.load(preload)
         except (DamagedObjectError, DeletedStateError) as fault:
-            if request is None:
+            if point is None:
                 raise
             try:
-                restored = await repository.restore_lost(request)
+                restored = await repository.restore_lost(point)
             except RestorePointError:
                 raise
             except NothingThereError:

@@ -1,7 +1,12 @@
-"""The command line, ``ptb-s3``: one module for each group of commands.
+"""Command line, ``ptb-s3``: one module for each command.
 
-Importing this package is cheap. The commands come with `main`, and what they need (settings,
-storage) comes when one of them runs.
+Rule: a command parses its arguments, shows a plan, asks, has it done and tells what came of it. The
+plan and the doing are of `_engine`, `_history` and `_transfer`, where they can be tested without
+it. Results go to stdout, everything else to stderr (`_output`).
+
+To import this package is cheap. The commands come with `main`, and what they need (settings,
+storage) comes when one of them runs. Begin with `_app`, the list of commands, and `_opened`, the
+place that a command works on. Modules with an underscore are shared by several commands.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The Typer app: which groups there are, and what becomes of an error.
+"""Typer app: the commands, in the order of ``--help``, and the exit code of an error.
 
-A new group is a module beside this one, and a line at the end.
+A new command is a module beside this one, and a line at the end.
 """
 
 from __future__ import annotations
@@ -14,30 +14,35 @@ from typer.core import TyperGroup
 from ptb_s3.cli import (
     _opened,
     _output,
+    begin_anew,
     copy,
     demo,
+    diff,
     doctor,
+    export,
     forget,
+    history,
+    import_,
     keys,
     prune,
     repair,
     restore,
+    rotate,
     show,
     status,
-    transfer,
     verify,
 )
 from ptb_s3.errors import PersistenceError
 
 _ENV_FILE = "--env-file"
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it (POSIX, "Exit Status for Commands")
 
 
 class _Commands(TyperGroup):
-    """Turns an expected error into its text and exit code, for every command below."""
+    """Group of commands: turns an expected error into its text and exit code."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - as below
-        """Take ``--env-file`` wherever it stands: it is everybody's."""
+        """Take ``--env-file`` wherever it stands, since every command has it."""
         return super().parse_args(ctx, _env_file_first(args))
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - its type moved between Typer's versions
@@ -52,6 +57,7 @@ class _Commands(TyperGroup):
 
 
 def _env_file_first(args: list[str]) -> list[str]:
+    """Move ``--env-file`` and its value to the front of the arguments, up to ``--``."""
     for at, argument in enumerate(args):
         if argument == "--":
             break
@@ -72,6 +78,7 @@ app = typer.Typer(
 
 
 def _show_version(value: bool) -> None:  # noqa: FBT001 - Typer calls it with the option's value
+    """Print the version and exit, if that is asked for."""
     if value:
         _output.result(f"ptb-s3 {version('ptb-s3')}")
         raise typer.Exit
@@ -97,17 +104,17 @@ app.add_typer(keys.app, name="keys")
 app.command()(demo.demo)
 app.command()(doctor.doctor)
 app.command()(status.status)
-app.command()(status.history)
+app.command()(history.history)
 app.command()(show.show)
-app.command()(show.diff)
+app.command()(diff.diff)
 app.command()(verify.verify)
 app.command()(repair.repair)
-app.command("begin-anew")(repair.begin_anew)
+app.command("begin-anew")(begin_anew.begin_anew)
 app.command()(restore.restore)
-app.command()(restore.rotate)
+app.command()(rotate.rotate)
 app.command()(prune.prune)
 # An id may be negative, and must not be taken for an option.
 app.command(context_settings={"ignore_unknown_options": True})(forget.forget)
-app.command("import")(transfer.import_)
-app.command()(transfer.export)
+app.command("import")(import_.import_)
+app.command()(export.export)
 app.command()(copy.copy)

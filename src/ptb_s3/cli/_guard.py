@@ -1,6 +1,6 @@
-"""Run a server for as long as somebody holds the other end of our standard input.
+"""Guard of a server: run it for as long as the other end of our standard input is open.
 
-Started as a program of its own, by path, so it imports nothing but the standard library:
+This is a program of its own, started by path, so that it imports nothing but the standard library:
 
     python _guard.py FOLDER LEFTOVER... -- PROGRAM ARGUMENT...
 
@@ -20,7 +20,7 @@ from pathlib import Path
 
 
 def _run(folder: Path, leftovers: list[str], command: list[str]) -> int:
-    """Run the command until it ends by itself (return its code) or standard input does (0)."""
+    """Run the command until it or standard input ends, and return the exit code: its own, or 0."""
     with (folder / "log").open("ab") as log:
         server = subprocess.Popen(  # noqa: S603 - the command is the caller's own, no shell
             command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT

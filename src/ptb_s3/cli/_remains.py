@@ -1,62 +1,26 @@
-"""What is left of the erased after `forget`: for how long, and what is out of reach."""
+"""Remains of erased data in words: how long older versions stay, and which copies are beyond reach.
+
+`ptb_s3._history.remains` asks the bucket for them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date, datetime
-from typing import Any, NamedTuple
+from datetime import date
+from typing import Any
 
-from ptb_s3._history.scan import NAMES
-from ptb_s3._storage.bucket_config import Bucket, ObjectLock, Unknown, Versioning
-from ptb_s3._storage.lifecycle import NewestStay, expiry
-from ptb_s3._storage.s3 import S3Store
+from ptb_s3._history.remains import Remains
+from ptb_s3._storage.bucket_config import Unknown
+from ptb_s3._storage.lifecycle import NewestStay
 
 _PURGE = "--purge deletes them at once."
 
 
-class Remains(NamedTuple):
-    """What the bucket keeps of what was replaced just now.
-
-    Attributes:
-        versioned: Whether it keeps anything.
-        until: The day (UTC) on which its lifecycle rules remove the last of it; None: never.
-        lock: Whether versions may be locked against deletion.
-        replicas: ARNs of the buckets that versions are copied to.
-    """
-
-    versioned: bool
-    until: date | NewestStay | Unknown | None
-    lock: ObjectLock | Unknown
-    replicas: tuple[str, ...] | Unknown
-
-
-async def remains(store: S3Store, now: datetime) -> Remains:
-    """Ask what the bucket keeps of what is replaced now."""
-    bucket = Bucket(store)
-    return Remains(
-        await bucket.versioning() is not Versioning.NEVER,
-        await _until(bucket, store.prefix, now),
-        await bucket.object_lock(),
-        await bucket.replicated_to(),
-    )
-
-
-async def _until(bucket: Bucket, prefix: str, now: datetime) -> date | NewestStay | Unknown | None:
-    rules = await bucket.lifecycle()
-    if isinstance(rules, Unknown):
-        return rules
-    days = [expiry(rules, prefix + name, now) for name in NAMES]
-    if None in days:
-        return None
-    staying = [day for day in days if isinstance(day, NewestStay)]
-    return max(staying) if staying else max(day for day in days if isinstance(day, date))
-
-
 def told(left: Remains, *, purged: bool) -> Iterable[str]:
-    """Say what is left, in sentences.
+    """Yield the sentences that say which copies are left.
 
     Args:
-        left: What the bucket keeps.
+        left: The copies that the bucket keeps.
         purged: Whether the old versions have been deleted.
     """
     if left.versioned and not purged:
@@ -74,6 +38,7 @@ def told(left: Remains, *, purged: bool) -> Iterable[str]:
 
 
 def _until_told(until: date | NewestStay | Unknown | None) -> str:
+    """Say when the older versions go by themselves."""
     if until is None:
         return f"No lifecycle rule removes the older versions that hold it. {_PURGE}"
     if isinstance(until, Unknown):
@@ -90,7 +55,7 @@ def _until_told(until: date | NewestStay | Unknown | None) -> str:
 
 
 def remains_json(left: Remains) -> dict[str, Any]:
-    """Return what is left, for programs."""
+    """Return the copies that are left as JSON."""
     until, lock, replicas = left.until, left.lock, left.replicas
     return {
         "versioned": left.versioned,

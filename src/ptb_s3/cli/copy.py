@@ -1,4 +1,9 @@
-"""``ptb-s3 copy``: move a state to another bucket, prefix or provider."""
+"""``ptb-s3 copy``: copy the current state to another bucket, prefix or provider.
+
+The copy goes to an empty place, is sealed with the key there, and is read back and compared. The
+history stays. A bot that commits at the old place meanwhile is told of by a warning: its commits
+are not in the copy.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +14,18 @@ from typing import Annotated, Any
 
 import typer
 
-from ptb_s3._engine.head_builder import Operation
+from ptb_s3._engine.publication import publish, require_empty, require_same
 from ptb_s3._engine.repository import Repository
-from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Kind
 from ptb_s3._storage.client import endpoint_of, session_of
 from ptb_s3._storage.s3 import S3Store
 from ptb_s3.cli import _output
-from ptb_s3.cli._opened import DryRun, Json, Place, elsewhere, run, split_url
-from ptb_s3.cli._output import in_steps
-from ptb_s3.errors import ConflictError, DamagedObjectError, NothingThereError, SettingsError
+from ptb_s3.cli._interruption import in_steps
+from ptb_s3.cli._opened import Place, elsewhere, opened, run
+from ptb_s3.cli._options import DryRun, Json
+from ptb_s3.cli._parsing import split_url
+from ptb_s3.cli._progress import progress, steps
+from ptb_s3.errors import SettingsError
 
 _AGAIN = (
     "The old place is as it was. What was written in the new one is no state before its head is "
@@ -55,7 +62,7 @@ def copy(
     async def work(place: Place) -> dict[str, Any]:
         source = await place.load()
         async with _other(place, target, to_env) as other:
-            await _refuse_a_state(other)
+            await require_empty(other.load, other.name)
             outcome = {"from": place.name, "to": other.name, "source_revision": source.revision}
             if dry_run:
                 return {**outcome, "revision": None, "moved_on": False}
@@ -71,6 +78,7 @@ def copy(
 
 
 def _tell(outcome: Mapping[str, Any]) -> None:
+    """Say that the state was copied, or that there is room for it."""
     if outcome["revision"] is None:
         _output.result(f"There is room at {outcome['to']}. Nothing was changed.")
         return
@@ -86,40 +94,20 @@ def _tell(outcome: Mapping[str, Any]) -> None:
         )
 
 
-async def _refuse_a_state(other: Place) -> None:
-    try:
-        there = await other.load()
-    except NothingThereError as error:
-        if type(error) is not NothingThereError:
-            raise  # no bucket, or a state that was deleted
-        return
-    raise ConflictError(
-        f"There is a state at {other.name}, at revision {there.revision}. Nothing was changed. "
-        "Give an empty place."
-    )
-
-
 async def _write(other: Place, source: Repository) -> Repository:
+    """Write a state to another place, and return it as it is read back from there."""
     repository = other.repository()
     repository.begin_from(source.base)
-    with in_steps(_AGAIN), _output.progress("Writing") as advance:
-        written: list[str] = []
-
-        def done(name: str) -> None:
-            written.append(name)
-            advance(len(written), len(Kind) + 1)
-
-        await repository.mend(done)
-        await repository.commit(publish=True, operation=Operation())
-        done(HEAD)
+    with in_steps(_AGAIN), progress("Writing") as advance:
+        await publish(repository, steps(advance, len(Kind) + 1))
     again = await other.load()
-    if again.base.entities != source.base.entities:
-        raise DamagedObjectError(HEAD, "what was copied is not what is read back")
+    require_same(source.base, again.base, "copied")
     return again
 
 
 @asynccontextmanager
 async def _other(place: Place, target: str | None, to_env: str | None) -> AsyncIterator[Place]:
+    """Open the other place: one of the same storage, or one with settings of its own."""
     if target is not None:
         async with elsewhere(place, *split_url(target)) as other:
             yield other
@@ -135,15 +123,5 @@ async def _other(place: Place, target: str | None, to_env: str | None) -> AsyncI
         expected_bucket_owner=settings.expected_bucket_owner,
         session=session_of(aws, settings.bucket) if aws else None,
     )
-    store = open_(settings.bucket, settings.prefix)
-    try:
-        yield Place(
-            f"s3://{settings.bucket}/{settings.prefix}",
-            store,
-            settings.keyring(),
-            settings.compression_level,
-            settings.single_writer,
-            open_,
-        )
-    finally:
-        await store.close()
+    async with opened(settings, open_) as other:
+        yield other

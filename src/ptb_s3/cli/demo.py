@@ -1,4 +1,4 @@
-"""``ptb-s3 demo``: a bot, its storage and its sudden death, all on this machine."""
+"""``ptb-s3 demo``: run a bot and its storage on this machine, kill the bot, and take over."""
 
 from __future__ import annotations
 
@@ -33,23 +33,29 @@ def demo(
 
 
 def _tell() -> None:
-    # What the demo needs is no matter of the other commands.
-    from ptb_s3.cli._demo.story import STEPS, tell  # noqa: PLC0415 - see above
-    from ptb_s3.cli._demo.teller import Teller  # noqa: PLC0415 - see above
+    """Run the demo offline, on a server of its own."""
+    # Imported here, since no other command needs them.
+    from ptb_s3.cli._demo.narration import Narrator  # noqa: PLC0415 - see above
+    from ptb_s3.cli._demo.steps import STEPS, run_steps  # noqa: PLC0415 - see above
     from ptb_s3.cli._seaweedfs import embedded_seaweedfs, weed_program  # noqa: PLC0415 - see above
 
-    weed_program()  # before anything is said
-    teller, began = Teller(), time.monotonic()
-    teller.title("A bot's state on S3: saved, killed, taken over, rotated, brought back")
-    with teller.serving(embedded_seaweedfs()) as server:
-        held = asyncio.run(tell(server, teller))
+    weed_program()  # whose error comes before anything is printed
+    narrator, began = Narrator(), time.monotonic()
+    narrator.title("A bot's state on S3: saved, killed, taken over, rotated, brought back")
+    with narrator.serving(embedded_seaweedfs()) as server:
+        held = asyncio.run(run_steps(server, narrator))
     if not held:
         raise typer.Exit(1)
     seconds = time.monotonic() - began
-    teller.end(f"All {len(STEPS)} steps held, in {seconds:.1f} s. Nothing of it is left here.")
+    narrator.end(f"All {len(STEPS)} steps held, in {seconds:.1f} s. Nothing of it is left here.")
 
 
 def _poll(token: str) -> None:
+    """Run the bot of the demo on Telegram, with the settings of the environment.
+
+    Raises:
+        SettingsError: The token is missing, or none that Telegram knows.
+    """
     if not token.strip():
         raise SettingsError(
             "TELEGRAM_BOT_TOKEN is not set. Get a token from @BotFather on Telegram, and put it "
@@ -75,9 +81,11 @@ def _poll(token: str) -> None:
 
 
 async def _open_shop(_: object) -> None:
+    """Say that the bot is polling, when PTB has started it."""
     _output.note("The tea shop is open: write /start to your bot. Ctrl-C closes it.")
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:
+    """Strip a log record of its traceback, which may quote the token."""
     record.exc_info = None
     return True

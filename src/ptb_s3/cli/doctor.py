@@ -1,4 +1,7 @@
-"""``ptb-s3 doctor``: whether a bot can live here, and what to do where it cannot."""
+"""``ptb-s3 doctor``: check that a bot can keep its state here, and say what to mend.
+
+The checks are `ptb_s3._doctor`'s. The exit code is that of the first check that failed, or 0.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,12 @@ import typer
 from ptb_s3._doctor.examination import Examination
 from ptb_s3._doctor.findings import Check, Finding, Status, broken, completed
 from ptb_s3.cli import _output
-from ptb_s3.cli._opened import Json, Place, run
+from ptb_s3.cli._opened import Place, run
+from ptb_s3.cli._options import Json
 from ptb_s3.cli._output import Graded, Severity
+from ptb_s3.cli._progress import waiting
+from ptb_s3.cli._table import table
+from ptb_s3.cli._wording import count
 from ptb_s3.errors import SettingsError
 
 _MARKS = {
@@ -44,6 +51,7 @@ def doctor(*, json: Json = False) -> None:
 
 
 async def _examine(place: Place) -> tuple[Finding, ...]:
+    """Run the checks, and say what is left under doctor/ where they are interrupted."""
     done: list[int] = [0]
     examination = Examination(
         place.store,
@@ -54,7 +62,7 @@ async def _examine(place: Place) -> tuple[Finding, ...]:
         report=done.append,
     )
     try:
-        async with _output.waiting("Checking", lambda: (done[-1], len(Check))):
+        async with waiting("Checking", lambda: (done[-1], len(Check))):
             return await examination.run()
     except asyncio.CancelledError:
         if examination.cleared is not None:
@@ -64,12 +72,13 @@ async def _examine(place: Place) -> tuple[Finding, ...]:
 
 
 def _show(findings: Sequence[Finding]) -> None:
+    """Print the findings as a table, and how many there are of each status."""
     rows = [[_MARKS[f.status], f.check.value, _text(f)] for f in findings]
-    _output.table(["", "check", "found"], rows)
+    table(["", "check", "found"], rows)
     counts = Counter(finding.status for finding in findings)
     words = {
         Status.OK: f"{counts[Status.OK]} ok",
-        Status.WARNING: _output.count(counts[Status.WARNING], "warning"),
+        Status.WARNING: count(counts[Status.WARNING], "warning"),
         Status.FAILED: f"{counts[Status.FAILED]} failed",
         Status.UNKNOWN: f"{counts[Status.UNKNOWN]} not known",
     }
@@ -77,10 +86,12 @@ def _show(findings: Sequence[Finding]) -> None:
 
 
 def _text(finding: Finding) -> str:
+    """Return a finding with its remedy, in sentences."""
     return f"{finding.found}. {finding.remedy}".rstrip(". ") + "."
 
 
 def _show_json(findings: Sequence[Finding]) -> None:
+    """Print the findings as JSON, with the scratch objects that could not be deleted."""
     left = {finding.check: finding.data for finding in findings}[Check.CLEAN_UP].get("left", {})
     _output.result_json(
         {

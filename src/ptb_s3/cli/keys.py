@@ -1,4 +1,4 @@
-"""``ptb-s3 keys``: make a key, and see which ones are configured."""
+"""``ptb-s3 keys``: make a key, and list the ids of those that are configured."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import typer
 
 from ptb_s3._keys.keyring import Key
 from ptb_s3.cli import _output
-from ptb_s3.cli._opened import Json, env_file
+from ptb_s3.cli._opened import env_file
+from ptb_s3.cli._options import Json
 
 app = typer.Typer(help="Make keys, and see which ones are configured.", no_args_is_help=True)
 

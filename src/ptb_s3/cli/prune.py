@@ -1,22 +1,30 @@
-"""``ptb-s3 prune``: thin out the history by a policy."""
+"""``ptb-s3 prune``: delete the versions that a retention policy does not keep.
+
+The plan is `ptb_s3._history.prune`'s, the deletion `ptb_s3._history.deletion`'s. A dry run works on
+a state that cannot be read, too. JSON: ``keep``, ``delete`` and ``locked`` as `_deletion.plan_json`
+gives them, and ``done``.
+"""
 
 from __future__ import annotations
 
-import signal
-import sys
-from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from ptb_s3._format.reader import Reader
-from ptb_s3._history.object_lock import locked_until
-from ptb_s3._history.prune import Plan, carry_out, plan_prune
+from ptb_s3._history.deletion import DeletionPlan, carry_out
+from ptb_s3._history.object_lock import is_lockable
+from ptb_s3._history.prune import plan_prune
 from ptb_s3._history.retention import Policy
-from ptb_s3._storage.bucket_config import Bucket, Unknown
+from ptb_s3._storage.bucket_config import Bucket
 from ptb_s3.cli import _output
-from ptb_s3.cli._opened import DryRun, Json, Opened, Place, Yes, run
-from ptb_s3.cli._output import count, in_steps, size, when, when_json
+from ptb_s3.cli._consent import agree
+from ptb_s3.cli._deletion import deleted, plan_json, show_plan
+from ptb_s3.cli._interruption import in_steps
+from ptb_s3.cli._opened import Opened, Place, run
+from ptb_s3.cli._options import DryRun, Json, Yes
+from ptb_s3.cli._progress import progress
+from ptb_s3.cli._wording import count
 from ptb_s3.errors import SettingsError
 
 _AGAIN = "What is listed can be restored; run ptb-s3 prune again to go on."
@@ -44,21 +52,11 @@ def prune(
     """
     policy = Policy(keep_last, keep_hourly, keep_daily, keep_monthly)
 
-    async def work(place: Place) -> tuple[Plan, bool]:
-        # What cannot be read is not thinned out.
+    async def work(place: Place) -> tuple[DeletionPlan, bool]:
+        # A state that cannot be read is not pruned: its versions may be all that is left of it.
         opened = await place.load_or_recover() if dry_run else Opened(await place.load(), None)
         today = opened.repository.base.identity.store
-        with _output.progress("Opening the commits to keep") as advance:
-            plan = await plan_prune(
-                place.store,
-                Reader(place.keys),
-                policy,
-                None,
-                advance,
-                store_id=None if all_stores else today,
-                lockable=await lockable(place),
-            )
-        _refuse_without_history(plan)
+        plan = await _plan(place, policy, None if all_stores else today)
         if not json:
             show_plan(plan)
         if dry_run or not plan.versions:
@@ -66,7 +64,7 @@ def prune(
         agree(f"Delete {count(plan.versions, 'version')} for good?", yes=yes)
         with (
             in_steps(lambda: f"{deleted(plan)} {_AGAIN}"),
-            _output.progress("Deleting") as advance,
+            progress("Deleting") as advance,
         ):
             await carry_out(place.store, plan, advance)
         return plan, True
@@ -80,113 +78,25 @@ def prune(
         _output.result("Nothing was changed." if plan.versions else "Nothing to delete.")
 
 
-async def lockable(place: Place) -> bool:
-    """Tell whether versions may be locked, so that it pays to ask of each; not where nobody does.
+async def _plan(place: Place, policy: Policy, store_id: str | None) -> DeletionPlan:
+    """Plan by the local zone.
 
-    Who may not ask of the bucket may still be told of a version.
+    Raises:
+        SettingsError: The bucket keeps no versions.
     """
-    lock = await Bucket(place.store).object_lock()
-    return lock.denied if isinstance(lock, Unknown) else lock.enabled
-
-
-def deleted(plan: Plan) -> str:
-    """Say how much is gone."""
-    of = "" if plan.gone == plan.versions else f" of {plan.versions:,}"
-    return f"Deleted {count(plan.gone, 'version')}{of}, {size(plan.gone_size)}."
-
-
-def agree(question: str, *, yes: bool) -> None:
-    """Have a person agree to what cannot be undone; Ctrl-C is an answer, too.
-
-    While they are asked, the event loop stands still, and would not hear of it.
-    """
-    if yes or not sys.stdin.isatty():
-        _output.confirm(question, yes=yes)
-        return
-    heard = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        _output.confirm(question, yes=yes)
-    except typer.Abort:
-        _output.note("\nNothing was changed.")
-        raise KeyboardInterrupt from None
-    finally:
-        signal.signal(signal.SIGINT, heard)
-
-
-def _refuse_without_history(plan: Plan) -> None:
+    with progress("Opening the commits to keep") as advance:
+        plan = await plan_prune(
+            place.store,
+            Reader(place.keys),
+            policy,
+            None,
+            advance,
+            store_id=store_id,
+            lockable=await is_lockable(Bucket(place.store)),
+        )
     if not plan.versioned:
         raise SettingsError(
-            "The bucket keeps no versions: there is no history to thin out. Turn on versioning "
+            "The bucket keeps no versions: there is no history to prune. Turn on versioning "
             "for the bucket to have one."
         )
-
-
-def show_plan(plan: Plan) -> None:
-    """Print what goes, and what stays."""
-    kept = f"{count(len(plan.kept), 'commit')} that can be restored"
-    if plan.kept:
-        newest, oldest = plan.kept[0], plan.kept[-1]
-        kept += f", revision {oldest.revision} ({when(oldest.created)})"
-        if newest is not oldest:
-            kept += f" to {newest.revision} ({when(newest.created)})"
-    _output.table(
-        ["", "versions", "size", ""],
-        [
-            ["keep", f"{plan.kept_versions:,}", size(plan.kept_size), kept],
-            ["delete", f"{plan.versions:,}", size(plan.size), _doomed(plan)],
-        ],
-        right=["versions", "size"],
-    )
-    if plan.others:
-        _output.note(
-            f"{count(plan.others, 'commit')} of a store that lay here before stay: ptb-s3 history "
-            "--store lists them, and --all-stores thins them out as well."
-        )
-    locked = locked_until(plan.locked)
-    if locked:
-        _output.note(f"Locked, and to be deleted by nobody: {locked}.")
-    if plan.unread:
-        _output.note(
-            f"{count(plan.unread, 'version')} of these cannot be read, and stay for that: ptb-s3 "
-            "verify --history says why."
-        )
-
-
-def _doomed(plan: Plan) -> str:
-    return ", ".join(f"{len(gone):,} of {name}" for name, gone in plan.doomed.items() if gone)
-
-
-def runs(revisions: Iterable[int]) -> str:
-    """Name revisions, runs of them by their ends."""
-    found: list[list[int]] = []
-    for number in sorted(set(revisions)):
-        if found and found[-1][-1] == number - 1:
-            found[-1][1:] = [number]
-        else:
-            found.append([number])
-    return ", ".join(" to ".join(map(str, run)) for run in found) or "none"
-
-
-def plan_json(plan: Plan) -> dict[str, Any]:
-    """Return what goes and what stays, for programs."""
-    return {
-        "keep": {
-            "versions": plan.kept_versions,
-            "bytes": plan.kept_size,
-            "unread": plan.unread,
-            "commits": [
-                {"revision": header.revision, "created": when_json(header.created)}
-                for header in plan.kept
-            ],
-        },
-        "delete": {
-            "versions": plan.versions,
-            "bytes": plan.size,
-            "objects": {name: len(gone) for name, gone in plan.doomed.items()},
-        },
-        "locked": [
-            {"object": name, "version_id": id_, "until": lock.until and when_json(lock.until)}
-            for name, locks in plan.locked.items()
-            for id_, lock in locks.items()
-        ],
-    }
+    return plan

@@ -1,33 +1,34 @@
-"""``ptb-s3 repair`` and ``ptb-s3 begin-anew``: what to do where there is no readable state."""
+"""``ptb-s3 repair``: bring back the newest state that versions give, where none can be read.
+
+The plan is `ptb_s3._engine.repair`'s: the objects to write anew, and what is lost for good. A loss
+needs consent. Exit code: that of the fault, if a dry run or a refusal leaves it there.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from ptb_s3._engine.head_builder import Operation
 from ptb_s3._engine.loading import Recovery
+from ptb_s3._engine.publication import publish
+from ptb_s3._engine.repair import Losses, ObjectRepair, find_fault, losses, plan_repair
 from ptb_s3._engine.repository import Repository
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Kind
-from ptb_s3._history.current import Current
 from ptb_s3._history.recovery import Found
 from ptb_s3.cli import _output
-from ptb_s3.cli._opened import LOST, DryRun, Json, Place, Yes, refuse_to_exchange_keys, run
-from ptb_s3.cli._output import Graded, Severity, count, in_steps, when, when_json
-from ptb_s3.cli.prune import agree, runs
-from ptb_s3.cli.restore import undisturbed
-from ptb_s3.errors import (
-    ConflictError,
-    DamagedObjectError,
-    NothingThereError,
-    PersistenceError,
-    SettingsError,
-    UnknownKeyError,
-)
+from ptb_s3.cli._consent import agree
+from ptb_s3.cli._interruption import in_steps, undisturbed
+from ptb_s3.cli._opened import Place, refuse_to_exchange_keys, run
+from ptb_s3.cli._options import DryRun, Json, Yes
+from ptb_s3.cli._output import Graded, Severity
+from ptb_s3.cli._progress import progress, steps
+from ptb_s3.cli._table import table
+from ptb_s3.cli._wording import count, runs, when, when_json
+from ptb_s3.errors import PersistenceError
 
-_SERIALIZER = "pickle5"  # the built-in one
 _AGAIN = "What is written so far is kept; run ptb-s3 repair again to go on."
 _RUNNING = (
     "A bot that is running goes on from here by itself, with what it has not saved on top; one "
@@ -35,18 +36,19 @@ _RUNNING = (
 )
 
 
-class Row(NamedTuple):
-    """What is said of one object.
+class _Outcome(NamedTuple):
+    """Outcome of a repair, planned or done.
 
     Attributes:
-        name: The object.
-        wrong: What is wrong with it; empty: nothing.
-        remedy: What is done about it.
+        fault: Why the current state cannot be read, or is not the newest; None: there is no fault,
+            or a store was named, so that none was looked for.
+        recovery: The newest state; None: there is nothing to repair.
+        made: The revision that it was committed as; None: nothing was committed.
     """
 
-    name: str
-    wrong: str
-    remedy: str
+    fault: PersistenceError | None
+    recovery: Recovery | None
+    made: int | None = None
 
 
 def repair(
@@ -64,216 +66,115 @@ def repair(
     Nothing is deleted. Where the current state can be read, nothing is done.
     """
 
-    async def work(place: Place) -> tuple[PersistenceError | None, Recovery | None, int | None]:
-        fault = None if store is not None else await _fault(place)
+    async def work(place: Place) -> _Outcome:
+        fault = None if store is not None else await find_fault(place.load, place.repository())
         if fault is None and store is None:
-            return None, None, None
+            return _Outcome(None, None)
         repository = place.repository()
-        with _output.progress("Listing versions") as advance:
-            recovery = await repository.recover(
-                store_id=store, advance=lambda listed: advance(listed, None)
-            )
-        rows, lost = rows_of(recovery), losses(recovery.found)
+        recovery = await place.recover(repository, store)
         if not json:
-            _show(fault, rows, lost)
+            _show(fault, recovery)
         if dry_run:
-            return fault, recovery, None
+            return _Outcome(fault, recovery)
         refuse_to_exchange_keys(repository)
-        if lost:
+        if _lost(recovery.found):
             agree("Go on without that?", yes=yes)
-        await _commit(repository, len(rows))
-        await place.load()  # and nobody has to take our word for it
-        return fault, recovery, repository.revision
+        await _commit(repository)
+        await place.load()  # proof that it can be read now
+        return _Outcome(fault, recovery, repository.revision)
 
-    fault, recovery, made = run(work)
+    outcome = run(work)
     if json:
-        _output.result_json(_json(fault, recovery, made))
-    elif recovery is None:
+        _output.result_json(_json(outcome))
+    elif outcome.recovery is None:
         _output.result("The current state can be read: there is nothing to repair.")
-    elif made is None:
+    elif outcome.made is None:
         _output.result("Nothing was changed.")
     else:
-        revision = recovery.found.header.revision
-        _output.result(f"Brought back revision {revision}, as revision {made}.")
+        revision = outcome.recovery.found.header.revision
+        _output.result(f"Brought back revision {revision}, as revision {outcome.made}.")
         _output.note(_RUNNING)
-    if fault is not None and made is None:
-        raise typer.Exit(fault.exit_code)
+    if outcome.fault is not None and outcome.made is None:
+        raise typer.Exit(outcome.fault.exit_code)
 
 
-def begin_anew(
-    version_id: Annotated[
-        str,
-        typer.Argument(metavar="VERSION", help="Id of the deleted head, as the error gives it."),
-    ],
-    *,
-    bot: Annotated[
-        int | None, typer.Option(help="Id of the bot, if no version of the old state opens.")
-    ] = None,
-) -> None:
-    """Begin a new, empty state where one was deleted, whose versions stay where they are."""
-
-    async def work(place: Place) -> None:
-        identity = await _identity(place, bot)
-        repository = place.repository(*identity, begin_anew=version_id)
-        await repository.load()
-        if repository.revision:
-            raise ConflictError(
-                f"There is a state here, at revision {repository.revision}. Nothing was changed."
-            )
-        await repository.commit(operation=Operation())
-
-    run(work)
-    _output.result("Began a new, empty state, as revision 1.")
-    _output.note(
-        "The deleted one's versions are still there: ptb-s3 repair --store brings it back."
-    )
-
-
-async def _identity(place: Place, bot: int | None) -> tuple[int, str]:
-    """Return whose state it is to be, and what its values are made by: as the deleted one's."""
-    repository = place.repository()
-    try:
-        found = (await repository.recover()).found
-    except NothingThereError:
-        if bot is None:
-            raise SettingsError(
-                "No version of the old state opens, so that nobody knows whose it was. Give --bot "
-                "and the bot's id: the digits before ':' in its token."
-            ) from None
-        return bot, _SERIALIZER
-    return bot or found.head.bot, found.header.serializer
-
-
-async def _fault(place: Place) -> PersistenceError | None:
-    """Return why the current state cannot be read, or is not the newest; None: neither."""
-    try:
-        base = (await place.load()).base
-    except LOST as fault:
-        if isinstance(fault, UnknownKeyError) and fault.in_history:
-            raise  # whoever has that key may have made what is the newest
-        return fault
-    repository = place.repository()
-    try:
-        header = (await repository.recover()).found.header
-    except NothingThereError:  # nothing but what is current
-        return None
-    if header.store != base.identity.store or base.head.has(
-        header.revision, header.line, header.writer
-    ):
-        return None
-    reason = f"it is revision {base.head.revision} again, after revision {header.revision} was made"
-    return DamagedObjectError(HEAD, reason)
-
-
-async def _commit(repository: Repository, steps: int) -> None:
+async def _commit(repository: Repository) -> None:
+    """Write what the repair needs, head last."""
     with (
         in_steps(_AGAIN),
         undisturbed("Run ptb-s3 repair again, and see whether there is anything left to do."),
-        _output.progress("Writing") as advance,
+        progress("Writing") as advance,
     ):
-        written: list[str] = []
-
-        def done(name: str) -> None:
-            written.append(name)
-            advance(len(written), steps)
-
-        await repository.mend(done)
-        await repository.commit(publish=True, operation=Operation())
-        done(HEAD)
+        await publish(repository, steps(advance, len(Kind) + 1))
 
 
-def rows_of(recovery: Recovery) -> list[Row]:
-    """Return what is said of each object, head first."""
-    current, found = recovery
-    return [_head_row(current[HEAD], found), *(_row(current[kind], kind, found) for kind in Kind)]
+def _remedy(one: ObjectRepair, found: Found) -> str:
+    """Say how an object is repaired."""
+    header = found.header
+    if one.name == HEAD:
+        return f"a new commit, of revision {header.revision} ({when(header.created)})"
+    if one.revision is None:
+        return "nothing of it is left: it begins empty"
+    if one.revision != header.revision:
+        return f"written anew, as of revision {one.revision}"
+    return "written anew" if one.is_written else "stays"
 
 
-def _head_row(current: Current, found: Found) -> Row:
-    revision = found.header.revision
-    wrong = _wrong(current)
-    if not wrong and current.header is not None and current.header != found.header:
-        wrong = f"revision {current.header.revision}, and not the newest there is"
-    return Row(HEAD, wrong, f"a new commit, of revision {revision} ({when(found.header.created)})")
-
-
-def _row(current: Current, kind: Kind, found: Found) -> Row:
-    head, of = found.head, found.of[kind]
-    part = head.parts[kind]
-    wrong = _wrong(current) if current.found is not None or part.ref is not None else ""
-    header = current.header
-    if (
-        not wrong
-        and header is not None
-        and (header.store != found.header.store or not head.takes(kind, header))
-    ):
-        wrong = "of another state"
-    if of is None:
-        return Row(kind, wrong, "nothing of it is left: it begins empty")
-    if of != found.header.revision:
-        return Row(kind, wrong, f"written anew, as of revision {of}")
-    return Row(kind, wrong, "written anew" if wrong else "stays")
-
-
-def _wrong(current: Current) -> str:
-    if current.found is None:
-        return "gone"
-    fault = current.fault
-    return fault.reason if isinstance(fault, DamagedObjectError) else str(fault or "")
-
-
-def losses(found: Found) -> list[str]:
-    """Return what does not come back, in sentences."""
-    lost = []
-    revisions = {
-        one.header.revision
-        for one in found.unread
-        if one.header is not None and one.header.store == found.header.store
-    }
-    if revisions:
-        lost.append(
-            f"Newer commits that do not open: revision {runs(revisions)}. {found.unread[0].fault}"
-        )
-    unknown = sum(one.header is None for one in found.unread)
-    if unknown:
-        lost.append(f"{count(unknown, 'newer version')} of head cannot be read at all.")
-    lost += [
+def _lost(found: Found) -> list[str]:
+    """Say what does not come back, in sentences."""
+    lost: Losses = losses(found)
+    said = []
+    if lost.revisions:
+        newer = f"Newer commits that do not open: revision {runs(lost.revisions)}."
+        said.append(f"{newer} {lost.fault}")
+    if lost.unknown:
+        said.append(f"{count(lost.unknown, 'newer version')} of head cannot be read at all.")
+    said += [
         f"{kind.value}: changes after revision {of} are lost."
         if of is not None
         else f"{kind.value}: all of it is lost, since no version of it can be read."
-        for kind, of in found.of.items()
-        if of != found.header.revision
+        for kind, of in lost.kinds.items()
     ]
-    return lost
+    return said
 
 
-def _show(fault: PersistenceError | None, rows: list[Row], lost: list[str]) -> None:
+def _rows(recovery: Recovery) -> Sequence[tuple[str, str, str]]:
+    """Return of each object its name, its fault and its remedy, head first."""
+    return [
+        (str(one.name), one.fault, _remedy(one, recovery.found)) for one in plan_repair(recovery)
+    ]
+
+
+def _show(fault: PersistenceError | None, recovery: Recovery) -> None:
+    """Print the fault, the repair of each object, and the losses."""
     if fault is not None:
         _output.note(str(fault))
-    _output.table(
+    table(
         ["object", "what is wrong", "what is done"],
-        [[row.name, _graded(row.wrong), row.remedy] for row in rows],
+        [[name, _graded(wrong), remedy] for name, wrong, remedy in _rows(recovery)],
     )
-    for loss in lost or ["Nothing is lost."]:
+    for loss in _lost(recovery.found) or ["Nothing is lost."]:
         _output.note(loss)
 
 
 def _graded(wrong: str) -> str:
+    """Mark a fault as bad, and its absence as good."""
     return Graded(wrong, Severity.BAD) if wrong else Graded("nothing", Severity.GOOD)
 
 
-def _json(
-    fault: PersistenceError | None, recovery: Recovery | None, made: int | None
-) -> dict[str, Any]:
+def _json(outcome: _Outcome) -> dict[str, Any]:
+    """Return the outcome as JSON."""
+    recovery = outcome.recovery
     if recovery is None:
         return {"fault": None, "objects": [], "lost": [], "from": None, "revision": None}
     header = recovery.found.header
     return {
-        "fault": None if fault is None else type(fault).__name__,
+        "fault": None if outcome.fault is None else type(outcome.fault).__name__,
         "objects": [
-            {"object": str(row.name), "wrong": row.wrong or None, "done": row.remedy}
-            for row in rows_of(recovery)
+            {"object": name, "wrong": wrong or None, "done": remedy}
+            for name, wrong, remedy in _rows(recovery)
         ],
-        "lost": losses(recovery.found),
+        "lost": _lost(recovery.found),
         "from": {"revision": header.revision, "created": when_json(header.created)},
-        "revision": made,
+        "revision": outcome.made,
     }

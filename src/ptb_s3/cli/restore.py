@@ -1,58 +1,33 @@
-"""``ptb-s3 restore`` and ``ptb-s3 rotate``: new commits out of what is there already."""
+"""``ptb-s3 restore``: bring back an older state as a new commit.
+
+The plan is `ptb_s3._engine.restore`'s. Where the current state cannot be read, it goes by the
+newest one that versions give, and a commit is made even if nothing changes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Annotated, Any, NamedTuple, cast
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
-from ptb_s3._engine.head_builder import Operation
-from ptb_s3._engine.repository import Repository
+from ptb_s3._engine.restore import Counts, RestorePlan, plan_restore, snapshot_of
+from ptb_s3._engine.restore import restore as commit_restore
 from ptb_s3._format.container import Header
-from ptb_s3._format.entities import Changes, Entities, EntityKey, Kind
-from ptb_s3._format.words import spell_out_all
-from ptb_s3._history.history import Snapshot
+from ptb_s3._format.entities import EntityKey, Kind
 from ptb_s3.cli import _output
-from ptb_s3.cli._opened import (
-    POINT,
-    DryRun,
-    Json,
-    OfStore,
-    Place,
-    key_of,
-    key_text,
-    kind_of,
-    point,
-    refuse_to_exchange_keys,
-    run,
-)
-from ptb_s3.cli._output import count, in_steps, when, when_json
-from ptb_s3.errors import ConflictError, ForeignStoreError, SettingsError
+from ptb_s3.cli._interruption import in_steps, undisturbed
+from ptb_s3.cli._opened import Place, refuse_to_exchange_keys, run
+from ptb_s3.cli._options import POINT, DryRun, Json, OfStore
+from ptb_s3.cli._parsing import key_of, key_text, kind_of, point
+from ptb_s3.cli._table import table
+from ptb_s3.cli._wording import when, when_json
+from ptb_s3.errors import SettingsError
 
 _RUNNING = (
     "A bot that is running takes this over with its next commit, with what it has changed itself "
     "on top. Restart it to have it go on from here at once."
 )
-_TWO_STEPS = (
-    "With a bot that runs, exchange keys in two steps: deploy it with the new key in "
-    "PTB_S3_RETIRED_KEYS, everywhere; then with the two exchanged, and its commits seal all anew. "
-    "If each bot that runs has the key already, or none does run: ptb-s3 rotate --while-running."
-)
-_RUNNING_ROTATED = (
-    "A bot that runs without this key cannot save any more; what it has not saved yet, a restart "
-    "loses. Its error says how to have it save first."
-)
-_ROTATE_AGAIN = "What is sealed anew stays so; run ptb-s3 rotate again to go on."
-
-
-class Counts(NamedTuple):
-    """What happens to the entities of one kind."""
-
-    added: int
-    changed: int
-    removed: int
 
 
 def restore(
@@ -69,174 +44,66 @@ def restore(
     json: Json = False,
 ) -> None:
     """Bring back an older state as a new commit. Nothing is overwritten: it can be undone."""
-    only = None if kind is None else kind_of(kind)
-    if entity is not None and only is None:
-        raise SettingsError("--entity needs --kind: keys are those of one kind.")
-    key = None if entity is None or only is None else key_of(only, entity)
+    only, key = _part(kind, entity)
     if to is None and store is None:
         raise SettingsError("Give a point to go back to: a revision, a time or a version id.")
     request = None if to is None else point(to)
 
-    async def work(place: Place) -> tuple[int, Header, Changes, int | None]:
+    async def work(place: Place) -> tuple[RestorePlan, int | None]:
         repository, fault = await place.load_or_recover()
-        before = repository.revision
-        snapshot = await _snapshot(place, repository, request, store)
-        changes = repository.changes_to(_chosen(repository, snapshot, only, key))
+        snapshot = await snapshot_of(repository, place.repository(), request, store)
+        plan = plan_restore(repository, snapshot, kind=only, key=key, whole=fault is not None)
         if not json:
-            _say_plan(snapshot.header, count_changes(repository, changes))
-        if dry_run or not (fault or any(changes.values())):
-            return before, snapshot.header, changes, None
+            _show(plan.header, plan.counts)
+        if dry_run or not plan.is_needed:
+            return plan, None
         refuse_to_exchange_keys(repository)
         with (
             in_steps("ptb-s3 history says whether the restore was committed."),
             undisturbed("Nothing was restored: run the same command again."),
         ):
-            await repository.commit_only(changes, Operation() if fault else None)
-        return before, snapshot.header, changes, repository.revision
+            await commit_restore(repository, plan)
+        return plan, repository.revision
 
-    before, header, changes, made = run(work)
+    plan, made = run(work)
     if json:
-        _output.result_json(_restore_json(header, changes, made))
+        _output.result_json(_json(plan, made))
     elif made is not None:
         _output.result(f"Restored as revision {made}.")
-        _output.note(f"{_RUNNING} To undo it: ptb-s3 restore {before}")
-    elif any(changes.values()):
+        _output.note(f"{_RUNNING} To undo it: ptb-s3 restore {plan.before}")
+    elif any(plan.changes.values()):
         _output.result("Nothing was changed.")
     else:
         _output.result("The state is like that already. Nothing was changed.")
 
 
-async def _snapshot(
-    place: Place, repository: Repository, request: str | None, store_id: str | None
-) -> Snapshot:
-    """Return the state to bring back: one of this store's, or of another that lay here before."""
-    if store_id is None or store_id == repository.base.identity.store:
-        newest = str(repository.revision)
-        return await repository.restorable(newest if request is None else request)
-    other = place.repository()
-    found = (await other.recover(store_id=store_id)).found
-    if found.head.bot != repository.base.head.bot:
-        raise ForeignStoreError(
-            f"The state of store {store_id} belongs to another bot. Nothing was changed. Export it "
-            "(ptb-s3 export --store), and import it where that bot's state is to lie."
-        )
-    if found.header.serializer != repository.base.identity.serializer:
-        raise SettingsError(
-            f"The values of store {store_id} were made by serializer {found.header.serializer!r}, "
-            "and today's by another one. Nothing was changed."
-        )
-    header, head, entities = found.header, found.head, found.entities
-    if request is not None:
-        header, head, entities = await other.history.state_at(request)
-    spelled = spell_out_all({kind: {**values} for kind, values in entities.items()}, head.words)
-    return Snapshot(header, head, cast("dict[Kind, Entities]", spelled))
+def _part(kind: str | None, entity: str | None) -> tuple[Kind | None, EntityKey | None]:
+    """Return the kind to bring back and the entity of it, each None for all.
 
-
-@contextmanager
-def undisturbed(state: str) -> Iterator[None]:
-    """Say of a conflict what a person has to know, where nothing is kept in memory.
-
-    Args:
-        state: What is so then, and how to go on.
+    Raises:
+        SettingsError: There is no such kind, or an entity is given without its kind.
     """
-    try:
-        yield
-    except ConflictError:
-        raise ConflictError(
-            f"A running bot has committed meanwhile; nothing of that was overwritten. {state}"
-        ) from None
+    only = None if kind is None else kind_of(kind)
+    if entity is not None and only is None:
+        raise SettingsError("--entity needs --kind: keys are those of one kind.")
+    return only, None if entity is None or only is None else key_of(only, entity)
 
 
-def _chosen(
-    repository: Repository, snapshot: Snapshot, kind: Kind | None, key: EntityKey | None
-) -> Mapping[Kind, Entities]:
-    """Return what the state is to become: of all kinds, of one, or of one with one entity older."""
-    if kind is None:
-        return snapshot.entities
-    if key is None:
-        return {kind: snapshot.entities[kind]}
-    wanted = {**repository.base.entities[kind]}
-    wanted.pop(key, None)
-    if key in snapshot.entities[kind]:
-        wanted[key] = snapshot.entities[kind][key]
-    return {kind: wanted}
-
-
-def count_changes(repository: Repository, changes: Changes) -> dict[Kind, Counts]:
-    """Count what changes do to the committed state."""
-    counted = {}
-    for kind, changed in changes.items():
-        entities = repository.base.entities[kind]
-        removed = sum(value is None for value in changed.values())
-        added = sum(key not in entities for key in changed)
-        counted[kind] = Counts(added, len(changed) - added - removed, removed)
-    return counted
-
-
-def _say_plan(header: Header, counted: Mapping[Kind, Counts]) -> None:
+def _show(header: Header, counted: Mapping[Kind, Counts]) -> None:
+    """Print what a restore changes, by kind."""
     _output.result(f"Back to revision {header.revision}, of {when(header.created)}:")
-    _output.table(
+    table(
         ["kind", "added", "changed", "removed"],
         [[kind.value, *(f"{number:,}" for number in counts)] for kind, counts in counted.items()],
         right=["added", "changed", "removed"],
     )
 
 
-def _restore_json(header: Header, changes: Changes, made: int | None) -> dict[str, Any]:
+def _json(plan: RestorePlan, made: int | None) -> dict[str, Any]:
+    """Return the plan as JSON, with the keys of changed entities and the new revision, if any."""
+    header, changes = plan.header, plan.changes
     return {
         "from": {"revision": header.revision, "created": when_json(header.created)},
         "changes": {kind.value: list(map(key_text, changed)) for kind, changed in changes.items()},
         "revision": made,
     }
-
-
-def rotate(
-    *,
-    while_running: Annotated[
-        bool,
-        typer.Option(
-            "--while-running",
-            help="Do it though a bot may be running: one without this key can save no more.",
-        ),
-    ] = False,
-    dry_run: DryRun = False,
-    json: Json = False,
-) -> None:
-    """Seal everything current with the key in PTB_S3_KEY, now rather than by and by.
-
-    A key that may have leaked belongs in PTB_S3_HISTORY_KEYS afterwards.
-    """
-
-    async def work(place: Place) -> tuple[str, list[str]]:
-        repository = await place.load()
-        names = repository.sealed_otherwise()
-        sealing = repository.sealing_key_id
-        if not while_running and not dry_run:
-            refuse_to_exchange_keys(repository, _TWO_STEPS)
-        if not json:
-            _output.result(f"Sealed with another key than {sealing}: {', '.join(names) or 'none'}.")
-        if names and not dry_run:
-            kinds = [kind for kind in Kind if kind.value in names]
-            with (
-                in_steps(_ROTATE_AGAIN),
-                undisturbed(_ROTATE_AGAIN),
-                _output.progress("Sealing") as advance,
-            ):
-                steps: Iterator[int] = iter(range(1, len(kinds) + 2))
-                await repository.seal_anew(kinds, lambda _: advance(next(steps), len(kinds) + 1))
-        return sealing, names
-
-    sealing, names = run(work)
-    if json:
-        _output.result_json({"key": sealing, "sealed_otherwise": names, "done": not dry_run})
-    elif names and not dry_run:
-        _output.result(f"Everything current is sealed with key {sealing} now.")
-        _output.note(
-            f"{_RUNNING_ROTATED} Older versions are still sealed with the keys that they "
-            "were: ptb-s3 status says up to which revision. Keep those keys as long as you want "
-            "to go back; one that may have leaked, in PTB_S3_HISTORY_KEYS."
-        )
-    elif not names:
-        _output.result("Nothing to do.")
-    else:
-        _output.result(f"{count(len(names), 'object')} would be sealed anew. Nothing was changed.")

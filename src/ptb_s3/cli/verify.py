@@ -1,19 +1,34 @@
-"""``ptb-s3 verify``: open everything, change nothing."""
+"""``ptb-s3 verify``: open every object, or every version, and report those that cannot be read.
+
+Nothing is changed. The exit code is that of the gravest finding: 5 for damaged data, 4 for a key
+that is not at hand, 0 for none. JSON: counts, and ``findings`` with object, version id, revision,
+class of the error and reason.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
 from ptb_s3._format.reader import Reader, no_state
-from ptb_s3._history.verify import Finding, PutBack, Report, verify_current, verify_history
+from ptb_s3._history.verify import Finding, Report, verify_current, verify_history
 from ptb_s3.cli import _output
-from ptb_s3.cli._opened import Json, Place, moment, run
-from ptb_s3.cli._output import Graded, Severity, count, size, when, when_json
-from ptb_s3.cli.prune import runs
+from ptb_s3.cli._opened import Place, run
+from ptb_s3.cli._options import Json
+from ptb_s3.cli._output import Graded, Severity
+from ptb_s3.cli._parsing import moment
+from ptb_s3.cli._progress import progress
+from ptb_s3.cli._put_back import put_back_json, tell_put_back
+from ptb_s3.cli._table import table
+from ptb_s3.cli._wording import count, runs, size
 from ptb_s3.errors import SettingsError
+
+_REMEDY = (
+    "A current object that is damaged: ptb-s3 repair says what can be brought back, and does it. "
+    "A key that is not at hand belongs in PTB_S3_RETIRED_KEYS; or in PTB_S3_HISTORY_KEYS, if older "
+    "versions alone are sealed with it."
+)
 
 
 def verify(
@@ -36,7 +51,7 @@ def verify(
         reader = Reader(place.keys)
         if not history:
             return await verify_current(place.store, reader)
-        with _output.progress("Opening versions") as advance:
+        with progress("Opening versions") as advance:
             return await verify_history(place.store, reader, advance, first)
 
     report = run(work)
@@ -50,8 +65,14 @@ def verify(
 
 
 def _show(report: Report, what: str) -> None:
+    """Print the findings as a table, then the counts and the remedy.
+
+    Args:
+        report: The report.
+        what: The noun to count: object or version.
+    """
     if report.findings:
-        _output.table(
+        table(
             ["object", "version", "revision", "cannot be read, since"],
             [_row(finding) for finding in report.findings],
             right=["revision"],
@@ -73,42 +94,18 @@ def _show(report: Report, what: str) -> None:
             f"{count(len(report.stranded), 'commit')} cannot be brought back, for want of blobs to "
             f"build on: revision {runs(report.stranded)}."
         )
-
     tell_put_back(report.put_back)
 
 
-def tell_put_back(found: Sequence[PutBack]) -> None:
-    """Warn of current objects that are copies of what was written earlier."""
-    for name, made, modified in found:
-        _output.warning(
-            f"{name} was made at {when(made)}, and the storage has it since {when(modified)}: an "
-            "older version was put back, or the bucket was copied. If nobody of yours did, whoever "
-            "can write to the bucket has rolled the state back: see ptb-s3 history."
-        )
-
-
-def put_back_json(found: Sequence[PutBack]) -> list[dict[str, Any]]:
-    """Return the same for programs."""
-    return [
-        {"object": name, "created": when_json(made), "modified": when_json(modified)}
-        for name, made, modified in found
-    ]
-
-
-_REMEDY = (
-    "A current object that is damaged: ptb-s3 repair says what can be brought back, and does it. "
-    "A key that is not at hand belongs in PTB_S3_RETIRED_KEYS; or in PTB_S3_HISTORY_KEYS, if older "
-    "versions alone are sealed with it."
-)
-
-
 def _row(finding: Finding) -> list[str]:
+    """Return the row of an object that cannot be read."""
     revision = "?" if finding.revision is None else str(finding.revision)
     why = Graded(finding.reason, Severity.BAD)
     return [finding.name, finding.version_id or "current", revision, why]
 
 
 def _report_json(report: Report) -> dict[str, Any]:
+    """Return the report as JSON."""
     return {
         "objects": report.objects,
         "bytes": report.size,

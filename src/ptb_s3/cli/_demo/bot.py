@@ -1,7 +1,7 @@
-"""The demo's bot: a small tea shop, written as one would write any bot for python-telegram-bot.
+"""Bot of the demo: a small tea shop, written as any bot for python-telegram-bot is.
 
-What is of ptb-s3 in it stands in `persistence`. All else is PTB: a conversation that is
-persistent, data of users, chats and the bot, and keyboards whose buttons carry objects.
+ptb-s3 appears in `persistence` alone. All else is PTB: a persistent conversation, data of users,
+chats and the bot, and keyboards whose buttons carry objects.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ Context = ContextTypes.DEFAULT_TYPE
 Data = dict[str, Any]
 
 CONVERSATION = "tea-order"
-PACKETS, ADDRESS = range(2)  # what the bot waits for in the conversation
+PACKETS, ADDRESS = range(2)  # states, by the answer that the bot waits for
 
 
 @dataclass(frozen=True)
 class Tea:
-    """What is on the menu; its buttons carry it as their callback data."""
+    """Tea on the menu, which its buttons carry as their callback data."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class Order:
-    """What a customer wants; lies in ``user_data``, finished or not."""
+    """Order of a customer, finished or not, as it lies in ``user_data``."""
 
     tea: Tea
     packets: int = 0
@@ -72,8 +72,8 @@ def build(
 
     Args:
         token: Its token.
-        state: Where its state is kept.
-        requests: How to reach Telegram, for updates and for all else; none for PTB's own way.
+        state: Its persistence.
+        requests: The requests to reach Telegram with, for updates and for all else; none: PTB's.
     """
     builder = ApplicationBuilder().token(token).persistence(state).arbitrary_callback_data(True)  # noqa: FBT003 - PTB's
     if requests:
@@ -104,7 +104,7 @@ def _conversation() -> ConversationHandler[Context]:
 
 
 async def show_menu(update: Update, context: Context) -> None:
-    """Answer ``/start`` with a keyboard. What its buttons carry outlives this process, too."""
+    """Answer ``/start`` with a keyboard, whose objects outlive this process, too."""
     buttons = [InlineKeyboardButton(tea.name, callback_data=tea) for tea in MENU]
     for data in (_chat_data(context), context.bot_data):
         data["visits"] = data.get("visits", 0) + 1
@@ -132,7 +132,7 @@ async def count_packets(update: Update, context: Context) -> int:
 
 
 async def finish_order(update: Update, context: Context) -> int:
-    """Take the address, and keep the order; count it for the whole shop."""
+    """Take the address, keep the order, and count it for the whole shop."""
     user_data = _user_data(context)
     order = replace(user_data.pop("order"), address=_text(update))
     user_data.setdefault("orders", []).append(order)
@@ -149,7 +149,7 @@ async def cancel_order(update: Update, context: Context) -> int:
 
 
 async def apologise(update: Update, context: Context) -> None:  # noqa: ARG001 - PTB's signature
-    """Answer a button of a keyboard so old that PTB has dropped what it carried."""
+    """Answer a button of a keyboard so old that PTB has dropped its objects."""
     if update.callback_query is not None:
         await update.callback_query.answer("This menu is too old. Send /start for a new one.")
 

@@ -1,4 +1,4 @@
-"""The demo's customer, and what Telegram keeps for her: her chat's messages, with keyboards."""
+"""Customer of the demo, with the messages and keyboards that Telegram keeps for her chat."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CHAT = {"id": ID, "type": "private", "first_name": NAME}
 
 
 class Customer:
-    """Makes the updates that Telegram would send to the bot. Knows nothing of its processes."""
+    """Maker of the updates that Telegram would send to the bot, whichever process that is."""
 
     def __init__(self) -> None:
         self._ids = itertools.count(1)
@@ -53,7 +53,7 @@ class Customer:
         return {"update_id": next(self._ids), "callback_query": query}
 
     def receives(self, messages: Sequence[Json]) -> list[tuple[str, list[str]]]:
-        """Take the bot's messages; return the text and the buttons' labels of each."""
+        """Take the bot's messages, and return the text and the buttons' labels of each."""
         self._received += messages
         return [(m["text"], [button["text"] for button in _buttons(m)]) for m in messages]
 

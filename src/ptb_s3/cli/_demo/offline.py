@@ -1,4 +1,4 @@
-"""A Telegram that is not there: answers the Bot API within the process, without any socket."""
+"""Stand-in for Telegram: it answers the Bot API within the process, without any socket."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ Json = dict[str, Any]
 
 
 class OfflineTelegram(BaseRequest):
-    """The methods of the Bot API that the demo's bot calls; any other is not found.
+    """Stand-in for Telegram: the methods of the Bot API that the demo's bot calls.
+
+    Any other method is answered with "Not Found", as Telegram does.
 
     Attributes:
         sent: Messages that the bot has sent, as Telegram would show them to the bot itself.
@@ -35,7 +37,7 @@ class OfflineTelegram(BaseRequest):
 
     @property
     def read_timeout(self) -> float:
-        """Seconds, as PTB wants to know; there is nothing to wait for."""
+        """Return a read timeout in seconds, as PTB wants to know, though nothing is waited for."""
         return 1.0
 
     async def initialize(self) -> None:

@@ -1,7 +1,7 @@
-"""The demo's outsider as a process: ``python -m ptb_s3.cli._demo.outsider``.
+"""Outsider of the demo as a process: ``python -m ptb_s3.cli._demo.outsider``.
 
-Somebody who has the storage with all rights, and no key: the provider, or a thief. Takes commands
-from standard input (`pipe`): ``make_bucket``, ``survey``, ``search``, ``stop``.
+An attacker who has the storage with all rights, and no key: the provider, or a thief. Commands on
+standard input (`pipe`): ``make_bucket``, ``survey``, ``search``, ``stop``.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from ptb_s3._history.order import by_time
 from ptb_s3._storage.s3 import S3Store
 from ptb_s3.cli._demo.pipe import Json, answer, commands, run
 
-_SHOWN_BYTES = 24
+_SHOWN_BYTES = 24  # of the ciphertext, in the demo's output
 
 
 async def serve() -> None:
-    """Make the bucket, then tell what can be seen of it, until ``stop``."""
+    """Make the bucket, then report what can be seen of it, until ``stop``."""
     orders = commands()
     where = await anext(orders)
     store = S3Store(where["bucket"], endpoint_url=where["endpoint_url"])
@@ -38,11 +38,13 @@ async def serve() -> None:
 
 
 async def _client(store: S3Store) -> Any:  # noqa: ANN401 - aioboto3 ships no types
+    """Return the client of a store: the library itself makes and lists no buckets."""
     # The library makes and lists no buckets, so its store has no methods for that.
     return await store._client()  # noqa: SLF001 - see above
 
 
 async def _make_bucket(store: S3Store) -> None:
+    """Make a bucket with versioning."""
     client = await _client(store)
     await client.create_bucket(Bucket=store.bucket)
     await client.put_bucket_versioning(
@@ -51,12 +53,13 @@ async def _make_bucket(store: S3Store) -> None:
 
 
 async def _survey(store: S3Store) -> list[Json]:
-    """Describe every object in the bucket, as far as one can without a key."""
+    """Describe every object in the bucket by what can be read without a key."""
     page = await (await _client(store)).list_objects_v2(Bucket=store.bucket)
     return [await _describe(store, entry["Key"]) for entry in page.get("Contents", [])]
 
 
 async def _describe(store: S3Store, name: str) -> Json:
+    """Describe an object by its versions, its header, and the beginning of its ciphertext."""
     listed = [version async for version in store.versions(name)]
     versions = [version.version_id for version in by_time(listed)]
     body = await _body(store, name, versions[0])
@@ -83,18 +86,20 @@ async def _search(store: S3Store, texts: list[str]) -> Json:
 
 
 async def _all_versions(store: S3Store) -> AsyncIterator[bytes]:
+    """Iterate over the bytes of every version of every object."""
     for entry in await _survey(store):
         for version in entry["versions"]:
             yield await _body(store, entry["name"], version)
 
 
 async def _body(store: S3Store, name: str, version: str) -> bytes:
+    """Return the bytes of a version, or none if it is gone."""
     fetched = await store.get(name, version_id=version)
     return fetched.body if fetched else b""
 
 
 def _encodings(text: str) -> list[bytes]:
-    """Return what a text would be in a file: in two encodings, a number also in binary."""
+    """Return the bytes of a text in two encodings, and of a number in binary as well."""
     forms = [text.encode(), text.encode("utf-16-le")]
     if text.isdecimal():
         size = (int(text).bit_length() + 7) // 8

@@ -1,7 +1,8 @@
-"""How the demo talks to the processes it starts: one JSON object a line, there and back.
+"""Protocol between the demo and its processes: one JSON object a line, there and back.
 
-A command has its name under ``do``. Every command gets one answer, which has ``error`` and
-``text`` where it is no.
+demo     -> {"do": "update", "update": {...}}     standard input
+process  <- {"sent": [...]}                       standard output, one answer to each command
+or {"error": "UnknownKeyError", "text": "..."}
 """
 
 from __future__ import annotations
@@ -20,25 +21,25 @@ Json = dict[str, Any]
 
 
 async def commands() -> AsyncIterator[Json]:
-    """Yield what standard input brings; where it ends, end the process on the spot."""
+    """Yield the commands of standard input, and end the process where the input ends."""
     while line := await asyncio.to_thread(sys.stdin.readline):
         yield json.loads(line)
     os._exit(1)  # whoever started us is gone; there is nobody left to work for
 
 
 def answer(**fields: object) -> None:
-    """Answer a command."""
+    """Answer a command with the fields of a JSON object."""
     sys.stdout.write(json.dumps(fields, default=_plain) + "\n")
     sys.stdout.flush()
 
 
 def refuse(error: BaseException) -> None:
-    """Answer a command with what went wrong."""
+    """Answer a command with an error: the name of its class, and its text."""
     answer(error=type(error).__name__, text=str(error))
 
 
 def run(main: Callable[[], Awaitable[None]]) -> None:
-    """Run a process to its end, and exit; an error of ours is the answer to the last command."""
+    """Run a process to its end and exit, answering the last command with an error of ours."""
 
     async def to_the_end() -> int:
         try:
@@ -52,7 +53,7 @@ def run(main: Callable[[], Awaitable[None]]) -> None:
 
 
 def _plain(value: object) -> object:
-    """Return what JSON has for a value that it has no word for."""
+    """Return the JSON form of a dataclass, as which the bot keeps teas and orders."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dataclasses.asdict(value)
     raise TypeError(f"{type(value).__name__} is nothing that is sent here")

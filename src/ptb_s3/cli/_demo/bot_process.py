@@ -1,7 +1,7 @@
-"""The demo's bot as a process: ``python -m ptb_s3.cli._demo.process``.
+"""Bot of the demo as a process: ``python -m ptb_s3.cli._demo.bot_process``.
 
-It knows what stands in its environment, and takes its updates from standard input (`pipe`):
-``start``, ``update``, ``save``, ``look``, ``stop``. Until ``start``, it looks at nothing.
+It knows nothing but its environment. Commands on standard input (`pipe`): ``start``, ``update``,
+``save``, ``look``, ``stop``. Until ``start``, it sends no request to the storage.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import Any
 from telegram import Update
 from telegram.ext import Application, CallbackContext
 
-# What `from_env` would import when it is called: here, it is over before we are told to start.
+# `from_env` would import it when it is called. Here, that is over before ``start``, so that a start
+# takes as long as its requests.
 from ptb_s3 import settings as _settings  # noqa: F401 - see above
 from ptb_s3.cli._demo import bot as demo_bot
 from ptb_s3.cli._demo.offline import TOKEN, OfflineTelegram
@@ -37,6 +38,8 @@ async def serve() -> None:
 
 
 class _Process:
+    """Running bot, without a network: updates come from commands, messages go into the answers."""
+
     def __init__(self) -> None:
         self._telegram = OfflineTelegram()
         self._persistence = demo_bot.persistence()

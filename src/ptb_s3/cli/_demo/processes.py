@@ -1,4 +1,8 @@
-"""The demo's processes, as the demo sees them: started, talked to, killed, never left behind."""
+"""Processes of the demo, as the demo controls them: start, command, stop, kill.
+
+Each has an empty working folder and an environment of its own, so that it knows nothing but the
+bucket and the key. None outlives the demo.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +20,16 @@ Json = dict[str, Any]
 
 _ANSWERS_WITHIN = 60.0
 """Seconds. Answers take one or two, so this is for a process that hangs."""
-_LOG_LINES = 8
-_LONGEST_ANSWER = 16 * 1024 * 1024
+_LOG_LINES = 8  # lines of its log that an error shows
+_LONGEST_ANSWER = 16 * 1024 * 1024  # bytes
 
 
-class CastError(Exception):
-    """A process did not do what it was told."""
+class ProcessFailedError(Exception):
+    """Raised where a process does not answer, or ends with an error."""
 
 
-class Refusal(CastError):  # noqa: N818 - an answer, and in one scene the one hoped for
-    """A process said no, and why.
+class RefusedError(ProcessFailedError):
+    """Raised where a process answers a command with an error.
 
     Attributes:
         error: Name of the error's class.
@@ -36,13 +40,13 @@ class Refusal(CastError):  # noqa: N818 - an answer, and in one scene the one ho
         super().__init__(f"{name} refused: {error}: {text}")
 
 
-class Actor:
-    """A process, in an empty working folder of its own.
+class Process:
+    """Process that takes commands, in an empty working folder of its own.
 
     Attributes:
-        name: What to call it.
+        name: Its name in what the demo prints.
         pid: Its id.
-        revision: The one that it began with, once it has.
+        revision: The revision that it began with, once it has.
     """
 
     def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path) -> None:
@@ -56,16 +60,18 @@ class Actor:
         """Give a command, and return the answer.
 
         Raises:
-            Refusal: The answer is an error.
-            CastError: There is none.
+            RefusedError: The answer is an error.
+            ProcessFailedError: There is none within a minute.
         """
         line = await self._exchange(json.dumps({"do": do, **arguments}))
         if not line:
             code = await self._process.wait()
-            raise CastError(f"{self.name} ended with code {code} on {do!r}.{self._last_words()}")
+            raise ProcessFailedError(
+                f"{self.name} ended with code {code} on {do!r}.{self._last_words()}"
+            )
         answer: Json = json.loads(line)
         if "error" in answer:
-            raise Refusal(self.name, answer["error"], answer["text"])
+            raise RefusedError(self.name, answer["error"], answer["text"])
         return answer
 
     async def stop(self) -> Json:
@@ -73,11 +79,11 @@ class Actor:
         answer = await self.ask("stop")
         code = await self._process.wait()
         if code:
-            raise CastError(f"{self.name} ended with code {code}.{self._last_words()}")
+            raise ProcessFailedError(f"{self.name} ended with code {code}.{self._last_words()}")
         return answer
 
     async def kill(self) -> int:
-        """Kill it, by SIGKILL where there are signals; return what it ended with."""
+        """Kill it, by SIGKILL where there are signals, and return its exit code."""
         if self._process.returncode is None:
             self._process.kill()
         return await self._process.wait()
@@ -94,7 +100,7 @@ class Actor:
         except ConnectionError:
             return b""
         except TimeoutError:
-            raise CastError(
+            raise ProcessFailedError(
                 f"{self.name} did not answer within {_ANSWERS_WITHIN:.0f} s: {line}"
             ) from None
 
@@ -103,17 +109,18 @@ class Actor:
         return "\n".join(["", *lines[-_LOG_LINES:]])
 
 
-class Cast:
-    """All processes of the demo. On the way out, those that still run are killed.
+class Processes:
+    """Group of all processes of the demo, which kills those that still run on the way out.
 
     Args:
-        environment: What each of them is told by, beside its own part; nothing else of ours.
+        environment: Variables that each of them has, beside its own: the credentials. They inherit
+            nothing of ours.
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
         self._folder = tempfile.TemporaryDirectory(prefix="ptb-s3-demo-")
-        self._actors: list[Actor] = []
+        self._processes: list[Process] = []
 
     async def __aenter__(self) -> Self:
         return self
@@ -124,16 +131,16 @@ class Cast:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for actor in self._actors:
-            await actor.kill()
+        for process in self._processes:
+            await process.kill()
         self._folder.cleanup()
 
-    async def start(self, name: str, module: str, **environment: str) -> Actor:
-        """Start a process. It imports what it needs, and waits for its first command.
+    async def start(self, name: str, module: str, **environment: str) -> Process:
+        """Start a process, which imports its modules and waits for its first command.
 
         Args:
-            name: What to call it.
-            module: What it runs.
+            name: Its name in what the demo prints.
+            module: The module that it runs.
             environment: Variables of its own.
         """
         folder = Path(tempfile.mkdtemp(dir=self._folder.name))
@@ -157,6 +164,6 @@ class Cast:
                 },
                 start_new_session=True,  # Ctrl-C is for us: we end them
             )
-        actor = Actor(name, process, log)
-        self._actors.append(actor)
-        return actor
+        started = Process(name, process, log)
+        self._processes.append(started)
+        return started

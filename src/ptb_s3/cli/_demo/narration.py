@@ -1,4 +1,4 @@
-"""The voice of the demo: chapters, what is said in the chat, and checks that hold or do not."""
+"""Narration of the demo on the terminal: chapters, lines of the chat, and claims that hold."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from rich.text import Text
 
 S = TypeVar("S")
 
-_WIDTH = 80
-_INDENT = 3
-_SPEAKER = 5  # columns for who says it
+_WIDTH = 80  # columns at most: README shows the output
+_INDENT = 3  # columns
+_SPEAKER = 5  # columns for the name of the one who speaks
 
 
 class StepFailedError(Exception):
-    """A check did not hold."""
+    """Raised where a claim does not hold."""
 
     def __init__(self, expected: str, found: object) -> None:
         super().__init__(f"expected: {expected} Found: {found}.")
 
 
-class Teller:
-    """Tells the story on a terminal, or plainly where there is none.
+class Narrator:
+    """Printer of the demo, with colours and spinners on a terminal alone.
 
     Args:
-        console: Where to; None: standard output.
+        console: The console to print to; None: standard output.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -41,7 +41,7 @@ class Teller:
 
     @contextmanager
     def waiting(self, for_what: str) -> Iterator[None]:
-        """Show that something goes on; only where somebody looks on."""
+        """Show on a terminal that something goes on."""
         if not self._console.is_terminal:
             yield
             return
@@ -50,38 +50,43 @@ class Teller:
 
     @contextmanager
     def serving(self, server: AbstractContextManager[S]) -> Iterator[S]:
-        """Run a server, with something to look at until it is there."""
+        """Run a server, and show that it is starting until it is there."""
         with ExitStack() as stack:
             with self.waiting("SeaweedFS is starting"):
                 running = stack.enter_context(server)
             yield running
 
     def title(self, text: str) -> None:
-        """Say what this is."""
+        """Print the title of the demo."""
         self._console.print(Text(text, style="bold"))
 
     def chapter(self, number: int, title: str) -> None:
-        """Begin a step."""
+        """Print the heading of a step."""
         self._console.print()
         self._console.print(Text(f"{number}. {title}", style="bold cyan"))
 
     def say(self, text: str) -> None:
-        """Say something in passing."""
+        """Print a remark."""
         self._console.print(Padding(Text(text), (0, 0, 0, _INDENT), expand=False))
 
     def chat(self, who: str, text: str, buttons: Sequence[str] = ()) -> None:
-        """Quote the chat, with the buttons of the message if it has any."""
+        """Print a line of the chat, with the buttons of the message if it has any."""
         quote = Text(text, style="italic")
         for button in buttons:
             quote.append(f"  [{button}]", style="not italic blue")
         self._console.print(self._row(Text(who.rjust(_SPEAKER), style="dim"), quote))
 
     def holds(self, claim: str) -> None:
-        """Say what has been found to hold."""
+        """Print a claim that holds."""
         self._console.print(self._row(Text(self._tick, style="bold green"), Text(claim)))
 
     def check(self, held: bool, claim: str, found: object = "otherwise") -> None:  # noqa: FBT001 - reads as one says it
-        """Say what holds.
+        """Print a claim, or fail the step where the claim does not hold.
+
+        Args:
+            held: Whether it holds.
+            claim: The claim, as a sentence.
+            found: What was found instead, for the error.
 
         Raises:
             StepFailedError: It does not.
@@ -91,12 +96,12 @@ class Teller:
         self.holds(claim)
 
     def end(self, text: str) -> None:
-        """Say how it ended."""
+        """Print how the demo ended."""
         self._console.print()
         self._console.print(Text(text, style="bold green"))
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Show a table; all columns but the first hold numbers."""
+        """Print a table whose columns but the first hold numbers."""
         table = Table(*columns[:1], box=None, padding=(0, 2, 0, 0), header_style="dim")
         for column in columns[1:]:
             table.add_column(column, justify="right")
@@ -105,7 +110,7 @@ class Teller:
         self._console.print(Padding(table, (0, 0, 0, _INDENT), expand=False))
 
     def failure(self, number: int, title: str, error: Exception) -> None:
-        """Say which step did not hold, and why."""
+        """Print which step did not hold, and why."""
         self._console.print(
             self._row(
                 Text(self._cross, style="bold red"),

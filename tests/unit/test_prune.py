@@ -15,7 +15,10 @@ from tests.unit.test_repository import USER, committed
 
 from ptb_s3._format.entities import Kind
 from ptb_s3._format.reader import Reader
-from ptb_s3._history.prune import Plan, carry_out, plan_prune, plan_purge
+from ptb_s3._format.restore_point import RestorePoint
+from ptb_s3._history.deletion import DeletionPlan, carry_out
+from ptb_s3._history.prune import plan_prune
+from ptb_s3._history.purge import plan_purge
 from ptb_s3._history.retention import Policy
 from ptb_s3._keys.keyring import Keyring
 from ptb_s3._storage.contract import Call, Fault, Lock, MemoryStore, ProcessKilled
@@ -42,7 +45,7 @@ async def history(commits: int = 30, step: timedelta = timedelta(minutes=10)) ->
     return store
 
 
-async def pruned(store: MemoryStore, policy: Policy) -> Plan:
+async def pruned(store: MemoryStore, policy: Policy) -> DeletionPlan:
     plan = await plan_prune(store, READER, policy, UTC, silent)
     await carry_out(store, plan, silent)
     return plan
@@ -54,7 +57,7 @@ async def revisions(store: MemoryStore) -> list[int]:
 
 
 async def restored(store: MemoryStore, revision: int) -> dict[Kind, object]:
-    snapshot = await (await opened(store)).history.state_at(str(revision))
+    snapshot = await (await opened(store)).history.state_at(RestorePoint.parse(str(revision)))
     return dict(snapshot.entities)
 
 
@@ -108,7 +111,7 @@ async def test_broken_off_anywhere_nothing_kept_is_lost(
     at: int, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However far it comes, all commits that are still listed can be brought back."""
-    monkeypatch.setattr("ptb_s3._history.prune._BATCH", 5)
+    monkeypatch.setattr("ptb_s3._history.deletion._BATCH", 5)
     store = await history(30)
     plan = await plan_prune(store, READER, Policy(last=4), UTC, silent)
     first = len(store.calls)
