@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ptb_s3._format.key_source import KeySource, Sealed, SealingKey
+    from ptb_s3._format.key_source import KeySource, SealedHeader, SealingKey
     from ptb_s3._keys.keyring import Key, Keyring
     from ptb_s3._values.merge import merge_values
     from ptb_s3._values.serializer import PickleSerializer, Serializer
@@ -23,7 +23,7 @@ __all__ = [
     "PersistentApplication",
     "PickleSerializer",
     "S3Persistence",
-    "Sealed",
+    "SealedHeader",
     "SealingKey",
     "Serializer",
     "Stats",
@@ -32,7 +32,7 @@ __all__ = [
 
 _HOMES = {
     "_values.serializer": ("PickleSerializer", "Serializer"),
-    "_format.key_source": ("KeySource", "Sealed", "SealingKey"),
+    "_format.key_source": ("KeySource", "SealedHeader", "SealingKey"),
     "_keys.keyring": ("Key", "Keyring"),
     "_values.merge": ("merge_values",),
     "application": ("PersistentApplication",),

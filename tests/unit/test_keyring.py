@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from tests.support import locals_of_ours
 
 from ptb_s3._format import container
-from ptb_s3._format.key_source import KeySource, Sealed, SealingKey, for_history, sealing_key
+from ptb_s3._format.key_source import KeySource, SealedHeader, SealingKey, for_history, sealing_key
 from ptb_s3._keys.keyring import Key, Keyring
 from ptb_s3.errors import KeyFormatError, SettingsError, UnknownKeyError
 
@@ -213,7 +213,7 @@ def test_keyring_seals_with_the_first_and_opens_with_all() -> None:
     ring: KeySource = Keyring(TEXT, retired=[OTHER, Key(bytes(31) + b"x").reveal()])
     assert ring.sealing_key() == SealingKey(Key(SECRET).id, Key(SECRET).seal_key, None)
     for key in (Key(SECRET), OTHER, Key(bytes(31) + b"x")):
-        header: Sealed = Header(key.id)
+        header: SealedHeader = Header(key.id)
         assert ring.opening_key(header) == key.seal_key
 
 
@@ -358,7 +358,7 @@ class Service:
     def sealing_key(self) -> SealingKey:
         return self.key
 
-    def opening_key(self, _: Sealed) -> bytes:
+    def opening_key(self, _: SealedHeader) -> bytes:
         return self.key.secret
 
 

@@ -26,7 +26,7 @@ from ptb_s3._format.committed import Identity, Reader
 from ptb_s3._format.container import read_header
 from ptb_s3._format.entities import Kind
 from ptb_s3._format.head import Head, Line, Writer
-from ptb_s3._format.key_source import KeySource, Sealed, SealingKey
+from ptb_s3._format.key_source import KeySource, SealedHeader, SealingKey
 from ptb_s3._format.sealer import Sealer
 from ptb_s3._history.verify import verify_current, verify_history
 from ptb_s3._storage.contract import MemoryStore
@@ -45,7 +45,7 @@ class Service:
     def sealing_key(self) -> SealingKey:
         return self._ring.sealing_key()
 
-    def opening_key(self, header: Sealed) -> bytes:
+    def opening_key(self, header: SealedHeader) -> bytes:
         return self._ring.opening_key(header)
 
 

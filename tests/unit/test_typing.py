@@ -14,7 +14,7 @@ from ptb_s3 import (
     KeySource,
     PickleSerializer,
     S3Persistence,
-    Sealed,
+    SealedHeader,
     SealingKey,
     Serializer,
     Stats,
@@ -46,7 +46,7 @@ class Vault:
     def sealing_key(self) -> SealingKey:
         return Keyring(Key(bytes(32))).sealing_key()
 
-    def opening_key(self, header: Sealed) -> bytes:
+    def opening_key(self, header: SealedHeader) -> bytes:
         return Keyring(Key(bytes(32))).opening_key(header)
 
 

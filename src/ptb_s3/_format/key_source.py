@@ -32,7 +32,7 @@ class KeptInMemory:
         raise TypeError(f"{type(self).__name__} is not pickled or copied: it holds a secret.")
 
 
-class Sealed(Protocol):
+class SealedHeader(Protocol):
     """What a key source sees of an object's header."""
 
     @property
@@ -84,7 +84,7 @@ class KeySource(Protocol):
         """Return what to seal the next object with."""
         ...
 
-    def opening_key(self, header: Sealed) -> bytes:
+    def opening_key(self, header: SealedHeader) -> bytes:
         """Return the 32 bytes that open an object.
 
         Raises:

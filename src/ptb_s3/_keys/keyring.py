@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NoReturn, Self
 from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
-from ptb_s3._format.key_source import SEAL_KEY_BYTES, KeptInMemory, Sealed, SealingKey
+from ptb_s3._format.key_source import SEAL_KEY_BYTES, KeptInMemory, SealedHeader, SealingKey
 from ptb_s3.errors import KeyFormatError, UnknownKeyError
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class Keyring:
         """Return the sealing key."""
         return SealingKey(self._sealing.id, self._sealing.seal_key)
 
-    def opening_key(self, header: Sealed) -> bytes:
+    def opening_key(self, header: SealedHeader) -> bytes:
         """Return the key that the header of a current object names.
 
         Raises:
