@@ -15,7 +15,8 @@ from ptb_s3._engine.repository import Repository
 from ptb_s3._format.entities import Changes, Kind
 from ptb_s3._format.key_source import KeySource
 from ptb_s3._keys.keyring import Key
-from ptb_s3._storage.contract import Fetched, Lock, MemoryStore, Remains, Store, Version, Written
+from ptb_s3._storage.contract import Fetched, Lock, Remains, Store, Version, Written
+from ptb_s3._storage.memory import MemoryStore
 
 KEY = Key(bytes(range(32)))
 OTHER_KEY = Key(bytes(range(1, 33)))

@@ -43,7 +43,7 @@ from ptb_s3._format.committed import Reader
 from ptb_s3._format.container import HEAD, MAGIC, MAX_HEADER, MAX_PAGE
 from ptb_s3._format.entities import Kind
 from ptb_s3._format.key_source import SealingKey
-from ptb_s3._storage.contract import MemoryStore
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.errors import (
     AccessDeniedError,
     BucketNotFoundError,

@@ -11,7 +11,8 @@ import pytest
 from tests.servers import S3Client
 from tests.support import AnyOrder
 
-from ptb_s3._storage.contract import Fetched, MemoryStore, PreconditionFailed, Store, Written
+from ptb_s3._storage.contract import Fetched, PreconditionFailed, Store, Written
+from ptb_s3._storage.memory import MemoryStore
 
 MEMORY, S3 = "memory", "s3"
 ORDERS = ("oldest first", "shuffled")

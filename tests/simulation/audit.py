@@ -21,7 +21,8 @@ from ptb_s3._format.committed import Base, MovedError, OpenedHead, Reader, overl
 from ptb_s3._format.container import HEAD, Header
 from ptb_s3._format.entities import Entities, Kind
 from ptb_s3._format.head import Head, due
-from ptb_s3._storage.contract import Fetched, MemoryStore
+from ptb_s3._storage.contract import Fetched
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3._values import serializer
 from ptb_s3.errors import DamagedObjectError, PersistenceError
 

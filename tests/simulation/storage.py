@@ -12,13 +12,13 @@ from typing import Any, NoReturn
 from ptb_s3._storage.contract import (
     Fetched,
     Into,
-    MemoryStore,
     PreconditionFailed,
     Remains,
     Version,
     Written,
     hand_over,
 )
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.errors import StorageUnavailableError
 
 # Seconds after which a client gives up, as ours does.

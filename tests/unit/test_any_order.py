@@ -23,7 +23,8 @@ from ptb_s3._history.prune import carry_out, plan_prune, plan_purge
 from ptb_s3._history.retention import Policy
 from ptb_s3._history.verify import verify_history
 from ptb_s3._keys.keyring import Keyring
-from ptb_s3._storage.contract import Fetched, MemoryStore, Version, Written
+from ptb_s3._storage.contract import Fetched, Version, Written
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.errors import PersistenceError, RestorePointError, StorageError
 
 READER = Reader(Keyring(KEY))

@@ -20,7 +20,8 @@ from ptb_s3 import Keyring
 from ptb_s3._engine.repository import Repository
 from ptb_s3._format.committed import Opening
 from ptb_s3._format.entities import Entries, Kind
-from ptb_s3._storage.contract import Fetched, Into, MemoryStore
+from ptb_s3._storage.contract import Fetched, Into
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3._values.serializer import PickleSerializer
 from ptb_s3.errors import DamagedObjectError, PersistenceError, StorageUnavailableError
 

@@ -20,7 +20,8 @@ from tests.unit.test_persistent_application import application, sent_a_button
 from ptb_s3 import PersistentApplication
 from ptb_s3._ptb.internals import Internals
 from ptb_s3._ptb.run_end import BROKEN_OFF, Ending, unsaved
-from ptb_s3._storage.contract import MemoryStore, Written
+from ptb_s3._storage.contract import Written
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.application import _with_a_last_word
 from ptb_s3.errors import SettingsError, StorageUnavailableError
 from ptb_s3.serverless import deliver

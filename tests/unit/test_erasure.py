@@ -13,7 +13,7 @@ from ptb_s3._format.committed import Reader
 from ptb_s3._format.entities import Kind
 from ptb_s3._format.erasure import Erasures, subjects
 from ptb_s3._keys.keyring import Keyring
-from ptb_s3._storage.contract import MemoryStore
+from ptb_s3._storage.memory import MemoryStore
 
 SECRET = bytes(range(32))
 MALLORY = 987_654_321

@@ -15,7 +15,7 @@ from tests.unit.test_repository import USER, committed
 from ptb_s3._engine.repository import Repository
 from ptb_s3._format.entities import Kind
 from ptb_s3._history import listing
-from ptb_s3._storage.contract import MemoryStore
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.errors import RestorePointError
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

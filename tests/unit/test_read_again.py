@@ -17,7 +17,7 @@ from ptb_s3._format.head import Head, follow
 from ptb_s3._format.head_pages import decode, encode
 from ptb_s3._format.key_source import SealingKey
 from ptb_s3._keys.keyring import Key, Keyring
-from ptb_s3._storage.contract import MemoryStore
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.errors import ConflictError, UnreadableError
 
 USER = Kind.USER_DATA

@@ -27,7 +27,8 @@ from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Kind
 from ptb_s3._history import listing, recovery
 from ptb_s3._history.recovery import Found
-from ptb_s3._storage.contract import Fetched, MemoryStore, hand_over
+from ptb_s3._storage.contract import Fetched, hand_over
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.errors import (
     ConflictError,
     DamagedObjectError,

@@ -18,7 +18,9 @@ from ptb_s3._format.entities import Kind
 from ptb_s3._history.prune import Plan, carry_out, plan_prune, plan_purge
 from ptb_s3._history.retention import Policy
 from ptb_s3._keys.keyring import Keyring
-from ptb_s3._storage.contract import Call, Fault, Lock, MemoryStore, ProcessKilled
+from ptb_s3._storage.contract import Lock
+from ptb_s3._storage.faults import Call, Fault, ProcessKilled
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.errors import AccessDeniedError, StorageUnavailableError, UnknownKeyError
 
 READER = Reader(Keyring(KEY))
