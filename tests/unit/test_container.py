@@ -26,7 +26,7 @@ from ptb_s3._format.container import (
     seal,
 )
 from ptb_s3._keys.keyring import Key, Keyring
-from ptb_s3._storage.contract import empty_stream
+from ptb_s3._storage.buffers import empty_stream
 from ptb_s3.errors import DamagedObjectError, PersistenceError, UnknownKeyError
 
 KEYS = Keyring(KEY)

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from ptb_s3._format.committed import Arrived, HeadOpening, OpenedHead, Opening, Reader
 from ptb_s3._format.entities import Entries, Kind
-from ptb_s3._storage.contract import Into
+from ptb_s3._storage.contract import Sink
 from ptb_s3._storage.threads import Offload
 
 # Bytes that are worth a thread: it takes about 1 ms to open them.
@@ -61,7 +61,7 @@ class Arrivals:
         self._work: asyncio.Task[None] | None = None
         self._one_at_a_time = asyncio.Lock()
 
-    def into(self, kind: Kind) -> Into:
+    def into(self, kind: Kind) -> Sink:
         """Return the sink of a kind's blob; each attempt to read the blob opens it anew."""
         # Without `self`: a cycle would hold the state when everybody else has let go of it.
         decoded = None if self._ahead is None else partial(_note, self._decoded, kind)

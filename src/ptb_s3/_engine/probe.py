@@ -13,7 +13,13 @@ from ptb_s3._engine.context import EngineContext
 from ptb_s3._engine.settling import Attempt, Settler
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.head import Conditions
-from ptb_s3._storage.conditional import NO_ETAG, form_of, refused, refused_rightly
+from ptb_s3._storage.conditional import (
+    NO_ETAG,
+    form_of,
+    is_unchanged,
+    refused,
+    refused_rightly,
+)
 from ptb_s3._storage.contract import PreconditionFailed, Written
 from ptb_s3.errors import NoConditionalPutError, StorageUnavailableError
 
@@ -74,8 +80,7 @@ class Trial:
             NoConditionalPutError: It has, or knows no conditions, and nobody vouches for it.
         """
         base, place = self._settler.base, await self._context.store.place()
-        found = await self._context.store.get(HEAD, unless=base.etag)
-        if (found and found.etag) != base.etag:
+        if not await is_unchanged(self._context.store, HEAD, base.etag):
             await self._settler.settle(rebase=rebase)
             return False
         attempt, body = await seal(Conditions(place, kept=False))

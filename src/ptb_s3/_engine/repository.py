@@ -37,7 +37,7 @@ from ptb_s3._history.history import History, Snapshot
 from ptb_s3._history.order import put_back
 from ptb_s3._history.recovery import Found, find_newest
 from ptb_s3._storage.conditional import ConditionalStore
-from ptb_s3._storage.contract import Fetched, Store
+from ptb_s3._storage.contract import Fetched, Received, Store
 from ptb_s3._storage.threads import Offload
 from ptb_s3.errors import (
     ConflictError,
@@ -316,7 +316,10 @@ class Repository:
         self._recovered, self._unwritten = None, False
 
     def _assemble(
-        self, arrived: Arrived, objects: Mapping[str, Fetched | None], others: Collection[Kind]
+        self,
+        arrived: Arrived,
+        objects: Mapping[str, Fetched | Received | None],
+        others: Collection[Kind],
     ) -> Base:
         blobs = {kind: one for kind, one in arrived.blobs.items() if kind not in others}
         given = Arrived(arrived.head, blobs)
@@ -326,18 +329,20 @@ class Repository:
         """Release the store's connections."""
         await self._context.store.close()
 
-    async def _fetch_all(self, arrivals: Arrivals) -> dict[str, Fetched | None]:
-        names, get = [HEAD, *Kind], self._context.store.get
-        blobs = (get(kind, into=arrivals.into(kind)) for kind in Kind)
+    async def _fetch_all(self, arrivals: Arrivals) -> dict[str, Received | None]:
+        names, stream = [HEAD, *Kind], self._context.store.stream
+        blobs = (stream(kind, arrivals.into(kind)) for kind in Kind)
 
-        async def get_head() -> Fetched | None:
-            fetched, opening = await fetch_head(self._context)
-            if opening is not None:
-                await arrivals.take_head(opening)
-            return fetched
+        async def stream_head() -> Received | None:
+            fetched = await fetch_head(self._context)
+            if fetched is None:
+                return None
+            received, opening = fetched
+            await arrivals.take_head(opening)
+            return received
 
-        answers = await asyncio.gather(get_head(), *blobs, return_exceptions=True)
-        found: dict[str, Fetched | None] = {}
+        answers = await asyncio.gather(stream_head(), *blobs, return_exceptions=True)
+        found: dict[str, Received | None] = {}
         for name, answer in zip(names, answers, strict=True):
             if isinstance(answer, BaseException):
                 raise answer
@@ -582,7 +587,7 @@ class Repository:
         return changes
 
 
-def _warn_of_put_back(base: Base, objects: Mapping[str, Fetched | None]) -> None:
+def _warn_of_put_back(base: Base, objects: Mapping[str, Received | None]) -> None:
     """Say at a start that objects are older than their place: it costs no request to know."""
     names = [
         str(name)

@@ -23,7 +23,7 @@ from ptb_s3._format.entities import Changes, EntityKey, Kind
 from ptb_s3._format.head import Head, Ref
 from ptb_s3._history.order import put_back
 from ptb_s3._storage.conditional import NO_ETAG, two_winners
-from ptb_s3._storage.contract import Fetched
+from ptb_s3._storage.contract import Fetched, NotModified, Received
 from ptb_s3.errors import (
     ConflictError,
     DamagedObjectError,
@@ -67,18 +67,19 @@ class _OnTop(NamedTuple):
 
 
 async def fetch_head(
-    context: EngineContext, unless: str | None = None
-) -> tuple[Fetched | None, HeadOpening | None]:
+    context: EngineContext, if_none_match: str | None = None
+) -> tuple[Received, HeadOpening] | None:
     """Fetch the head, and open it while it arrives.
 
     Args:
         context: What to work with.
-        unless: An ETag; if it is still the head's, nothing is opened.
+        if_none_match: An ETag.
 
     Returns:
-        The head without its body, and what opens it; None where there is none.
+        The head's metadata, and what opens its body; None where there is no head.
 
     Raises:
+        NotModified: The head still has the ETag `if_none_match`.
         DamagedObjectError: It begins like none, and was not read to its end.
     """
     opening: HeadOpening | None = None
@@ -88,18 +89,16 @@ async def fetch_head(
         opening = context.reader.opening_head(size)
         return opening.feed
 
-    fetched = await context.store.get(HEAD, unless=unless, into=begin)
-    if fetched is not None and fetched.body:  # from a store that hands over what it has as a whole
-        begin(len(fetched.body))(fetched.body)
-    if fetched is None or (unless is not None and fetched.etag == unless):
-        return fetched, None
-    return fetched, opening or context.reader.opening_head(0)
+    received = await context.store.stream(HEAD, begin, if_none_match=if_none_match)
+    if received is None:
+        return None
+    return received, opening or context.reader.opening_head(0)
 
 
 async def build_base(
     context: EngineContext,
-    blobs: Mapping[str, Fetched | None],
-    build: Callable[[Mapping[str, Fetched | None], Collection[Kind]], Base],
+    blobs: Mapping[str, Fetched | Received | None],
+    build: Callable[[Mapping[str, Fetched | Received | None], Collection[Kind]], Base],
     *,
     last: bool,
 ) -> Base:
@@ -271,21 +270,22 @@ class Settler:
             else:
                 return
 
-    async def _look(self) -> tuple[OpenedHead, Fetched] | None:
+    async def _look(self) -> tuple[OpenedHead, Received] | None:
         """Fetch and open the head; None: it is still as we last saw it.
 
         An attempt may yet arrive then, and stays remembered.
         """
         known = self.base.etag
         try:
-            fetched, opening = await fetch_head(self._context, known)
+            fetched = await fetch_head(self._context, known)
             if fetched is None and known is None:
                 return None
             if fetched is None:
                 raise self._head_lost("it is gone")
-            if opening is None:
-                return None
-            return await self._context.offload(opening.result), fetched
+            received, opening = fetched
+            return await self._context.offload(opening.result), received
+        except NotModified:
+            return None
         except DamagedObjectError as error:
             reason = error.reason
         raise self._head_lost(f"it is damaged: {reason}")
@@ -326,7 +326,7 @@ class Settler:
         self._abandoned.clear()
 
     async def _follow(
-        self, opened: OpenedHead, fetched: Fetched, *, rebase: bool, last: bool
+        self, opened: OpenedHead, fetched: Received, *, rebase: bool, last: bool
     ) -> None:
         """Make another writer's commit the new base, and put what is staged on top of it."""
         base, head = self.base, opened.head

@@ -18,7 +18,7 @@ from ptb_s3._format.container import HEAD, Header
 from ptb_s3._format.entities import Entities, Entries, Kind
 from ptb_s3._format.head import Head, Part, Ref
 from ptb_s3._format.key_source import KeySource, for_history
-from ptb_s3._storage.contract import Fetched
+from ptb_s3._storage.contract import Fetched, Received
 from ptb_s3.errors import (
     DamagedObjectError,
     ForeignStoreError,
@@ -261,14 +261,14 @@ class Reader:
 
     def assemble(
         self,
-        objects: Mapping[str, Fetched | None],
+        objects: Mapping[str, Fetched | Received | None],
         randomness: Callable[[int], bytes],
         arrived: Arrived = NOTHING_YET,
     ) -> Base:
         """Put a base together from the six objects (None: definitely not there).
 
         Args:
-            objects: The objects. A blob that was opened while it arrived has no body.
+            objects: The objects. One that was opened while it arrived is `Received`.
             randomness: Returns as many random bytes as it is asked for.
             arrived: What was opened already.
 
@@ -286,14 +286,15 @@ class Reader:
                 raise no_state()
             store = str(uuid.UUID(bytes=randomness(16), version=4))
             return Base(Identity(store, self.serializer), Head(revision=0, commit="", bot=self.bot))
-        opened = arrived.head or OpenedHead(*self.open_head(fetched.body), len(fetched.body))
+        body = _body_of(fetched)
+        opened = arrived.head or OpenedHead(*self.open_head(body), len(body))
         return self.build(opened, fetched.etag, objects, arrived)
 
     def build(
         self,
         opened: OpenedHead,
         etag: str,
-        blobs: Mapping[str, Fetched | None],
+        blobs: Mapping[str, Fetched | Received | None],
         arrived: Arrived = NOTHING_YET,
     ) -> Base:
         """Lay an opened head over the blobs of the kinds that are given.
@@ -361,14 +362,19 @@ class Reader:
         return opening
 
     def _place_blob(
-        self, base: Base, kind: Kind, part: Part, fetched: Fetched | None, opening: Opening | None
+        self,
+        base: Base,
+        kind: Kind,
+        part: Part,
+        fetched: Fetched | Received | None,
+        opening: Opening | None,
     ) -> None:
         if fetched is None:
             if part.ref is not None:
                 reason = "it is gone, while head refers to it"
                 raise MovedError(MissingObjectError(kind, reason))
             return
-        opening = opening or self._opened(kind, fetched.body)
+        opening = opening or self._opened(kind, _body_of(fetched))
         header, entities = opening.result(base.identity.store)
         if not base.head.takes(kind, header):
             oldest = part.ref.revision if part.ref else 1
@@ -384,6 +390,11 @@ class Reader:
         base.objects[kind] = Stored(header, opening.size)
         base.entities[kind] = entities
         base.blobs[kind] = Blob(fetched.etag, ref_of(header, fetched.version_id, opening.size))
+
+
+def _body_of(found: Fetched | Received) -> bytes:
+    """Return an object's body; one that was opened while it arrived has none left to open."""
+    return found.body if isinstance(found, Fetched) else b""
 
 
 def ref_of(header: Header, version_id: str | None, size: int) -> Ref:

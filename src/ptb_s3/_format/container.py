@@ -18,7 +18,7 @@ from cryptography.cobblestone import Cobblestone256Decryptor, Cobblestone256Encr
 from cryptography.exceptions import InvalidTag
 
 from ptb_s3._format.key_source import KeySource, SealingKey
-from ptb_s3._storage.contract import empty_stream
+from ptb_s3._storage.buffers import empty_stream
 from ptb_s3.errors import DamagedObjectError
 
 HEAD = "head"

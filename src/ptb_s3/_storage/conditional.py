@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ptb_s3._storage.contract import PreconditionFailed, Store, Written
+from ptb_s3._storage.contract import NotModified, PreconditionFailed, Store, Written
 from ptb_s3.errors import NoConditionalPutError
 
 # An ETag that no object has: a PUT on this condition must be refused.
@@ -32,10 +32,18 @@ class ConditionalStore:
         if self.conditional:
             condition = None if if_match is None else form_of(if_match, self.unquoted)
             return await self._store.put(name, body, if_match=condition)
-        found = await self._store.get(name, unless=if_match)
-        if (found and found.etag) != if_match:
+        if not await is_unchanged(self._store, name, if_match):
             raise PreconditionFailed(name)
         return await self._store.overwrite(name, body)
+
+
+async def is_unchanged(store: Store, name: str, etag: str | None) -> bool:
+    """Tell whether an object still has an ETag or, for None, still does not exist."""
+    try:
+        found = await store.get(name, if_none_match=etag)
+    except NotModified:
+        return True
+    return found is None and etag is None
 
 
 def form_of(etag: str, unquoted: bool) -> str:  # noqa: FBT001 - as `ConditionalStore.unquoted`

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
 from ptb_s3._storage.answers import moment_of, version_of
-from ptb_s3._storage.contract import Fetched
+from ptb_s3._storage.contract import NotModified, Received
 
 _Untyped: TypeAlias = Any  # what aioboto3 hands out: it ships no types
 
@@ -45,8 +45,8 @@ class ConditionalGet:
         client: _Untyped,
         key: str,
         etag: str,
-        read: Callable[[dict[str, Any]], Awaitable[bytes]],
-    ) -> Fetched | None:
+        read: Callable[[dict[str, Any]], Awaitable[None]],
+    ) -> Received | None:
         """Read an object unless it has this ETag.
 
         Args:
@@ -73,13 +73,13 @@ class ConditionalGet:
             version = version_of({"VersionId": found.get("x-amz-version-id")})
             modified = moment_of(found.get("last-modified"))
             if response.status_code == _NOT_MODIFIED:
-                return Fetched(b"", etag, version, modified)
+                raise NotModified(key)
             if response.status_code != _OK or not found.get("etag"):
                 self.forget()  # the address may have expired
                 return None
             size = int(found.get("content-length", 0))
-            body = await read({"ContentLength": size, "Body": StreamingBody(response.raw, size)})
-        return Fetched(body, found["etag"], version, modified)
+            await read({"ContentLength": size, "Body": StreamingBody(response.raw, size)})
+        return Received(found["etag"], version, modified)
 
     async def _signed(self, client: _Untyped, key: str) -> str:
         """Return an address that lets whoever knows it read an object for a while."""

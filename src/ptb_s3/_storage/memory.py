@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 from ptb_s3._storage.contract import (
     Fetched,
-    Into,
     Lock,
+    NotModified,
     PreconditionFailed,
+    Received,
     Remains,
+    Sink,
     Version,
     Written,
     hand_over,
@@ -62,8 +64,7 @@ class MemoryStore:
         *,
         version_id: str | None = None,
         first_bytes: int | None = None,
-        unless: str | None = None,
-        into: Into | None = None,
+        if_none_match: str | None = None,
     ) -> Fetched | None:
         """See `Store.get`."""
         fault = self._begin("get", name)
@@ -71,10 +72,15 @@ class MemoryStore:
         self._end(fault)
         if found is None:
             return None
-        if found.written.etag == unless:
-            return Fetched(b"", *found.written, found.modified)
-        body = found.body[:first_bytes]
-        return hand_over(Fetched(body, *found.written, found.modified), into)
+        if found.written.etag == if_none_match:
+            raise NotModified(name)
+        return Fetched(found.body[:first_bytes], *found.written, found.modified)
+
+    async def stream(
+        self, name: str, into: Sink, *, if_none_match: str | None = None
+    ) -> Received | None:
+        """See `Store.stream`. It counts as a call of ``get``, and hands over one piece."""
+        return hand_over(await self.get(name, if_none_match=if_none_match), into)
 
     async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
         """See `Store.put`."""

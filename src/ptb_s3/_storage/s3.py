@@ -28,7 +28,17 @@ from ptb_s3._storage.answers import (
 )
 from ptb_s3._storage.client import ATTEMPTS, BACKOFF, Link, Untyped, jitter, options, prepared
 from ptb_s3._storage.conditional_get import ConditionalGet
-from ptb_s3._storage.contract import SLOWEST, Fetched, Into, Lock, Remains, Version, Written
+from ptb_s3._storage.contract import (
+    SLOWEST,
+    Fetched,
+    Lock,
+    NotModified,
+    Received,
+    Remains,
+    Sink,
+    Version,
+    Written,
+)
 from ptb_s3._storage.deletion import Deletion
 from ptb_s3._storage.listing import Page, Progress, remaining
 from ptb_s3._storage.place import (
@@ -39,7 +49,7 @@ from ptb_s3._storage.place import (
     check_prefix,
     without_label,
 )
-from ptb_s3._storage.streams import Deadline, Transfer, readied
+from ptb_s3._storage.streams import Deadline, Transfer, Whole, readied
 from ptb_s3._storage.threads import Worker
 from ptb_s3.errors import PersistenceError, SettingsError, StorageUnavailableError
 
@@ -164,20 +174,48 @@ class S3Store:
         *,
         version_id: str | None = None,
         first_bytes: int | None = None,
-        unless: str | None = None,
-        into: Into | None = None,
+        if_none_match: str | None = None,
     ) -> Fetched | None:
         """See `Store.get`. A version id that the storage knows nothing of gives None, too.
 
         Raises:
             StorageError: The object is larger than any that was ever written: over 5 GiB.
         """
+        whole = Whole()
+        received = await self._receive(
+            name,
+            whole.begin,
+            version_id=version_id,
+            first_bytes=first_bytes,
+            if_none_match=if_none_match,
+        )
+        return received and Fetched(whole.body(), *received)
+
+    async def stream(
+        self, name: str, into: Sink, *, if_none_match: str | None = None
+    ) -> Received | None:
+        """See `Store.stream`.
+
+        Raises:
+            StorageError: The object is larger than any that was ever written: over 5 GiB.
+        """
+        return await self._receive(name, into, if_none_match=if_none_match)
+
+    async def _receive(
+        self,
+        name: str,
+        into: Sink,
+        *,
+        version_id: str | None = None,
+        first_bytes: int | None = None,
+        if_none_match: str | None = None,
+    ) -> Received | None:
         question = Question("read", self.bucket, self.prefix + name, version=version_id is not None)
         # To open the client takes the time that it takes.
         async with self._opened(question) as client, self._in_time(question) as deadline:
             transfer = Transfer(question, deadline, first_bytes, into)
-            if unless is not None and version_id is None:
-                found = await self._get_unless(client, question.key, unless, transfer)
+            if if_none_match is not None and version_id is None:
+                found = await self._get_if_modified(client, question.key, if_none_match, transfer)
                 if found is not None:
                     return found
             request: dict[str, Any] = {"Key": question.key}
@@ -185,7 +223,10 @@ class S3Store:
                 request["VersionId"] = version_id
             if first_bytes is not None:
                 request["Range"] = f"bytes=0-{max(first_bytes, 1) - 1}"
-            return await self._get(client, question, request, transfer)
+            received = await self._get(client, question, request, transfer)
+        if received is not None and received.etag == if_none_match:
+            raise NotModified(name)
+        return received
 
     async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
         """See `Store.put`.
@@ -388,7 +429,7 @@ class S3Store:
 
     async def _get(
         self, client: Untyped, question: Question, request: dict[str, Any], transfer: Transfer
-    ) -> Fetched | None:
+    ) -> Received | None:
         """Read an object; again where its body breaks off, which botocore does not see."""
         attempt, wanted = 1, request.get("VersionId")
         while True:
@@ -407,7 +448,7 @@ class S3Store:
                 response["Body"].close()
                 return None
             try:
-                body = await transfer.read(response)
+                await transfer.read(response)
             except StorageUnavailableError as error:
                 if error is transfer.refusal or attempt == ATTEMPTS:
                     raise
@@ -415,14 +456,16 @@ class S3Store:
                 attempt += 1
             else:
                 etag, version = _etag(question, response), version_of(response)
-                return Fetched(body, etag, version, response.get("LastModified"))
+                return Received(etag, version, response.get("LastModified"))
 
-    async def _get_unless(
+    async def _get_if_modified(
         self, client: Untyped, key: str, etag: str, transfer: Transfer
-    ) -> Fetched | None:
+    ) -> Received | None:
         """Read an object unless it has this ETag, the short way; None: ask in the usual one."""
         try:
             return await self._conditional_get.ask(client, key, etag, transfer.read)
+        except NotModified:
+            raise
         except Exception as exc:
             if exc is transfer.refusal:
                 raise

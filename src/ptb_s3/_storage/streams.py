@@ -12,7 +12,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from ptb_s3._storage.answers import Question, to_failure
-from ptb_s3._storage.contract import SLOWEST, Into, empty_stream
+from ptb_s3._storage.buffers import empty_stream
+from ptb_s3._storage.contract import SLOWEST, Sink
 from ptb_s3.errors import StorageError
 
 MAX_OBJECT = 5 * 2**30
@@ -73,6 +74,22 @@ class Deadline:
         return self._timeout.expired()
 
 
+class Whole:
+    """Sink that keeps a body in memory: the pieces of its last transfer."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+
+    def begin(self, _size: int) -> Callable[[bytes], None]:
+        """Begin a transfer; pieces of an earlier one are dropped."""
+        self._pieces = []
+        return self._pieces.append
+
+    def body(self) -> bytes:
+        """Return all bytes of the last transfer."""
+        return b"".join(self._pieces)
+
+
 class Transfer:
     """One object on its way here, in as many attempts as it takes.
 
@@ -80,14 +97,14 @@ class Transfer:
         question: What was asked.
         deadline: Is told how much there is to read.
         first_bytes: How many bytes are wanted, from the start; None: all.
-        into: Where they go, if they are not to be returned.
+        into: Sink for them.
 
     Attributes:
         refusal: What whoever took the bytes has raised: no failure of the storage's.
     """
 
     def __init__(
-        self, question: Question, deadline: Deadline, first_bytes: int | None, into: Into | None
+        self, question: Question, deadline: Deadline, first_bytes: int | None, into: Sink
     ) -> None:
         self._question = question
         self._deadline = deadline
@@ -95,13 +112,10 @@ class Transfer:
         self._into = into
         self.refusal: BaseException | None = None
 
-    async def read(self, response: dict[str, Any]) -> bytes:
-        """Read the body of a reply, which is as long as it was said to be.
+    async def read(self, response: dict[str, Any]) -> None:
+        """Read the body of a reply into the sink.
 
         No more is read than is wanted: what is left of the reply goes with its connection.
-
-        Returns:
-            The body; nothing if it goes somewhere as it arrives.
         """
         expected, wanted = response.get("ContentLength", 0), self._first_bytes
         if wanted is not None:
@@ -111,17 +125,15 @@ class Transfer:
             if expected > MAX_OBJECT:
                 raise self._too_large()
             self._deadline.allow_for(expected)
-            # Without a size, it goes there when it is known.
-            take = self._taken(self._into, expected) if self._into and expected else None
-            pieces: list[bytes] = []
-            await self._pieces(stream, wanted, take or pieces.append)
-        if take:
-            return b""
-        body = b"".join(pieces)
-        if self._into:
-            self._taken(self._into, len(body))(body)
-            return b""
-        return body
+            if expected:
+                await self._pieces(stream, wanted, self._taken(expected))
+                return
+            # The sink has to be told the size first, so an object of unknown size is kept until
+            # it is complete.
+            whole = Whole()
+            await self._pieces(stream, wanted, whole.begin(0))
+        body = whole.body()
+        self._taken(len(body))(body)
 
     async def _pieces(self, stream: Any, wanted: int | None, take: Callable[[bytes], None]) -> None:  # noqa: ANN401 - aioboto3's
         size = 0
@@ -146,10 +158,10 @@ class Transfer:
             raise failure from None
         return piece
 
-    def _taken(self, into: Into, size: int) -> Callable[[bytes], None]:
+    def _taken(self, size: int) -> Callable[[bytes], None]:
         """Begin to hand over, and remember what is raised there."""
         with self._noting():
-            take = into(size)
+            take = self._into(size)
 
         def noting(piece: bytes) -> None:
             with self._noting():
