@@ -227,7 +227,7 @@ async def test_an_address_of_numbers_is_asked_by_path_alone(
     storage = Storage(404, "NoSuchBucket")
     async with storage.running():
         numbers = storage.endpoint_url.replace("s3.test", "127.0.0.1")
-        monkeypatch.setattr("ptb_s3._storage.s3.S3Store._is_virtual_host", None)
+        monkeypatch.setattr("ptb_s3._storage.requester.Requester._is_virtual_host", None)
         store = S3Store("bucket", endpoint_url=numbers)
         with pytest.raises(BucketNotFoundError):
             await store.get("head")
@@ -239,8 +239,8 @@ async def test_a_storage_that_let_us_in_is_not_doubted_later() -> None:
     """A refusal after a success is no matter of the style."""
     storage = Storage()
     async with opened(storage, "auto") as store:
-        store._addressing.settled = False
-        store._addressing.turned = False
+        store._requester._addressing.settled = False
+        store._requester._addressing.turned = False
         await store.put("head", b"one", if_match=None)
         storage._lists = False
         before = len(storage.requests)

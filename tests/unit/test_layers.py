@@ -33,8 +33,8 @@ DOORS = {
     "aiobotocore": {"_storage.client", "_storage.conditional_get", "_storage.transport"},
     "aiohttp": {"_storage.resolver", "_storage.transport"},
     "botocore": {
-        *("_storage.addressing", "_storage.client", "_storage.conditional_get", "_storage.s3"),
-        "_storage.transport",
+        *("_storage.addressing", "_storage.client", "_storage.conditional_get"),
+        *("_storage.requester", "_storage.transport"),
     },
     "pickle": {
         *("_format.words", "_values.main_names", "_values.pickling", "_values.serializer"),

@@ -29,7 +29,14 @@ from ptb_s3._doctor.state import open_state
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Kind
 from ptb_s3._keys.keyring import Keyring
-from ptb_s3._storage.answers import Answer, Question, means_denied, means_elsewhere, to_error
+from ptb_s3._storage.answers import (
+    PLAIN_OK,
+    Answer,
+    Question,
+    means_denied,
+    means_elsewhere,
+    to_error,
+)
 from ptb_s3._storage.bucket_config import Bucket, ObjectLock, PublicAccess, Unknown, Versioning
 from ptb_s3._storage.contract import Written
 from ptb_s3._storage.lifecycle import Rule, sweepers
@@ -46,7 +53,7 @@ _TIMED = 20
 """Requests whose latency is measured, of each kind."""
 _NOBODY = "000000000000"
 """Of the form that ids of AWS accounts have, and none's."""
-_NOT_S3 = Answer("200", 200)
+
 _BLAMED: tuple[tuple[type[PersistenceError], Check], ...] = (
     (SettingsError, Check.SETTINGS),
     (BucketNotFoundError, Check.BUCKET),
@@ -167,7 +174,7 @@ class Examination:
         if not isinstance(answer, Answer):
             if "Name" in answer:
                 return True
-            answer = _NOT_S3
+            answer = PLAIN_OK
         if means_denied(question, answer):
             return True  # who we are is known, at least
         error = to_error(question, answer)

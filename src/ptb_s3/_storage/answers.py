@@ -83,6 +83,10 @@ class Answer(NamedTuple):
         return f"{self.status} {self.code}" if self.code != str(self.status) else self.code
 
 
+PLAIN_OK = Answer("200", 200)
+"""Success without what S3 adds to it, such as an ETag: some web server said it."""
+
+
 class NotSentError(Exception):
     """Raised in place of what failed before a request was sent, and holds it.
 
