@@ -42,7 +42,7 @@ DOORS = {
     },
     "pydantic_settings": {"settings"},
     "dotenv": {"settings"},
-    "cryptography": {"_format.container", "_keys.keyring"},
+    "cryptography": {"_format.container", "_format.unsealer", "_keys.keyring"},
     "zstandard": {"_format.container"},
 }
 """Modules that alone import a library."""

@@ -11,11 +11,12 @@ from tests.support import BOT_ID, KEY
 
 from ptb_s3._engine.rebase import Resolution
 from ptb_s3._engine.repository import Repository
-from ptb_s3._format import container, entities, head_pages
+from ptb_s3._format import entities, head_pages
 from ptb_s3._format.entities import MAX_ENTRIES, Kind, fault_of
 from ptb_s3._format.head import Head, follow
 from ptb_s3._format.head_pages import decode, encode
 from ptb_s3._format.key_source import SealingKey
+from ptb_s3._format.unsealer import Unsealer
 from ptb_s3._keys.keyring import Key, Keyring
 from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.errors import ConflictError, UnreadableError
@@ -178,13 +179,13 @@ async def test_frames_that_are_carried_along_are_compared(monkeypatch: pytest.Mo
         await repository.commit()
     full = repository.base.head.parts[USER].full
     assert full
-    frames = container.Unsealer.frames
+    frames = Unsealer.frames
 
-    def garbled(self: container.Unsealer) -> Any:
+    def garbled(self: Unsealer) -> Any:
         for frame in frames(self):
             yield frame if bytes(frame) != full[0].frame else frame[:-1] + b"\0"
 
-    monkeypatch.setattr(container.Unsealer, "frames", garbled)
+    monkeypatch.setattr(Unsealer, "frames", garbled)
     repository.stage(USER, 1, b"more")
     with pytest.raises(UnreadableError, match="not those that were sealed"):
         await repository.commit()

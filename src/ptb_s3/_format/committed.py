@@ -12,12 +12,13 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import NamedTuple
 
-from ptb_s3._format import container, head_pages
 from ptb_s3._format import entities as _state
+from ptb_s3._format import head_pages
 from ptb_s3._format.container import HEAD, Header
 from ptb_s3._format.entities import Entities, Entries, Kind
 from ptb_s3._format.head import Head, Part, Ref
 from ptb_s3._format.key_source import KeySource, for_history
+from ptb_s3._format.unsealer import Unsealer, open_sealed
 from ptb_s3._storage.contract import Fetched, Received
 from ptb_s3.errors import (
     DamagedObjectError,
@@ -136,7 +137,7 @@ class Opening:
     ) -> None:
         self.size = size
         self._decoded = decoded
-        self._unsealer = container.Unsealer(kind, size, keys)
+        self._unsealer = Unsealer(kind, size, keys)
         self._decoder = _state.BlobDecoder(kind)
         self._fault: Exception | None = None
         self._result: tuple[Header, Entities] | None = None
@@ -195,7 +196,7 @@ class HeadOpening:
     def __init__(self, size: int, reader: Reader) -> None:
         self.size = size
         self._reader = reader
-        self._unsealer = container.Unsealer(HEAD, size, reader.keys)
+        self._unsealer = Unsealer(HEAD, size, reader.keys)
 
     def feed(self, data: bytes) -> None:
         """Authenticate what is complete with these further bytes.
@@ -313,7 +314,7 @@ class Reader:
 
     def open_head(self, body: bytes) -> tuple[Header, Head]:
         """Open a head, of whatever revision."""
-        header, pages = container.open_sealed(HEAD, body, self.keys)
+        header, pages = open_sealed(HEAD, body, self.keys)
         return header, self.decode_head(header, pages)
 
     def opening_head(self, size: int) -> HeadOpening:
@@ -343,7 +344,7 @@ class Reader:
         """Open any object, of whatever store and revision."""
         if name == HEAD:
             return self.open_head(body)
-        header, pages = container.open_sealed(name, body, self.keys)
+        header, pages = open_sealed(name, body, self.keys)
         return header, _state.decode_blob(Kind(name), pages, header.entities)
 
     def open_blob(self, kind: Kind, body: bytes, store: str) -> tuple[Header, Entities]:

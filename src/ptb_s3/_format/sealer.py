@@ -14,10 +14,11 @@ from typing import NamedTuple
 from ptb_s3._format import container, head_pages
 from ptb_s3._format import entities as _state
 from ptb_s3._format.committed import Identity
-from ptb_s3._format.container import HEAD, Changed, Header, Unsealer
+from ptb_s3._format.container import HEAD, Changed, Header
 from ptb_s3._format.entities import Entities, EntityKey, Kind
 from ptb_s3._format.head import Head, Ref
 from ptb_s3._format.key_source import KeySource, SealingKey, sealing_key
+from ptb_s3._format.unsealer import Unsealer
 from ptb_s3.errors import DamagedObjectError, UnknownKeyError, UnreadableError
 
 # Bytes of a blob that are opened at a time when it is checked: no more than a page is held.
