@@ -75,7 +75,7 @@ class PersistenceError(Exception):
     others: tuple[PersistenceError, ...] = ()
 
     def while_saving(self, waiting: str) -> Self:
-        """Add to the message that a save failed; return self.
+        """Add to the message that a save failed, and return self.
 
         Args:
             waiting: Number and kinds of the changes that are kept in memory for the next save, as
@@ -109,8 +109,8 @@ class StorageError(PersistenceError):
     """Refusal by the storage, or a failure of it. Exit code 7.
 
     Base of the errors that are about the storage rather than about what is stored there. Raised
-    itself where no subclass fits; the message says what the storage answered and what to do. But for
-    `StorageUnavailableError`, nothing is known to have changed.
+    itself where no subclass fits; the message says what the storage answered and what to do.
+    Nothing is known to have changed, but for `StorageUnavailableError`.
     """
 
     exit_code = 7
@@ -434,7 +434,7 @@ class SerializationError(PersistenceError):
         super().__init__(reason)
 
     def locate(self, kind: str, key: object) -> SerializationError:
-        """Set `kind` and `key`, which the layer that serializes does not know; return self."""
+        """Set `kind` and `key`, which the serializer does not know, and return self."""
         self.kind, self.key = kind, key
         return self
 

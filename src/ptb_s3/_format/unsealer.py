@@ -93,7 +93,7 @@ class Unsealer:
             self._take(view[at : at + PIECE])
 
     def finish(self) -> Header:
-        """Authenticate the last chunk, and with it the whole object; return its header.
+        """Authenticate the last chunk, and with it the whole object. Return its header.
 
         Raises:
             DamagedObjectError: It is not what was written.
@@ -105,7 +105,7 @@ class Unsealer:
         return header
 
     def pages(self) -> Iterator[bytes]:
-        """Yield the pages that are complete by now, each once; after `finish`, check the padding.
+        """Yield the pages that are complete by now, each once. After `finish`, check the padding.
 
         Raises:
             DamagedObjectError: They are not as the format says.

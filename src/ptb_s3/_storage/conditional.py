@@ -1,23 +1,37 @@
-"""Conditional PUT, or the nearest thing to it, on storage that has none."""
+"""Conditional PUT, or the nearest thing to it on storage that has none, and the errors about it.
+
+A conditional PUT is what keeps two writers from overwriting each other. Three kinds of storage are
+met, and all of them are told by what they do, never by their name:
+
+=================================== ================================================================
+storage                             here
+=================================== ================================================================
+takes right, refuses wrong ones     `ConditionalStore.conditional`: the store does all of it
+the same, of ETags without quotes   and `ConditionalStore.unquoted`
+has none, or does not keep to them  refused, unless the user vouches for a single writer; then a
+                                    read comes before each write, which finds most of those who are
+                                    wrong, but not two at the same moment
+=================================== ================================================================
+"""
 
 from __future__ import annotations
 
 from ptb_s3._storage.contract import NotModified, PreconditionFailed, Store, Written
 from ptb_s3.errors import NoConditionalPutError
 
-# An ETag that no object has: a PUT on this condition must be refused.
 NO_ETAG = '"00000000000000000000000000000000"'
+"""An ETag that no object has: a PUT on this condition must be refused."""
 
 
 class ConditionalStore:
-    """Puts objects of a store on a condition.
+    """Conditional writer: puts objects of a store in the way that the storage was found to take.
 
     Args:
         store: The store.
 
     Attributes:
-        conditional: Whether the store itself sees to it. Where it cannot, and the user vouches that
-            there is one writer, a read before each write finds out most of those who are wrong.
+        conditional: Whether the storage keeps to conditions; set to False once it was seen not to,
+            and the user vouches for a single writer.
         unquoted: Whether conditions are ETags without their quotation marks. Some storages refuse a
             right one that has them (DigitalOcean Spaces, slatedb issue 1818; versitygw issue 1710).
     """
@@ -47,15 +61,15 @@ async def is_unchanged(store: Store, name: str, etag: str | None) -> bool:
 
 
 def form_of(etag: str, unquoted: bool) -> str:  # noqa: FBT001 - as `ConditionalStore.unquoted`
-    """Return an ETag as it is sent for a condition."""
+    """Return an ETag in the form in which the storage takes it as a condition."""
     return etag.strip('"') if unquoted else etag
 
 
 def refused(*, saved: bool) -> NoConditionalPutError:
-    """Return the error for a storage on which two writers would overwrite each other.
+    """Return the error for a storage that accepted a write which it had to refuse.
 
     Args:
-        saved: Whether what changed has been written all the same.
+        saved: Whether the changes have been written all the same, by that very write.
     """
     kept = "What changed has been saved" if saved else "Nothing was overwritten"
     return NoConditionalPutError(
@@ -68,10 +82,10 @@ def refused(*, saved: bool) -> NoConditionalPutError:
 
 
 def refused_rightly(*, exists: bool) -> NoConditionalPutError:
-    """Return the error for a storage that does not take a write whose condition holds.
+    """Return the error for a storage that refuses a write whose condition holds.
 
     Args:
-        exists: Whether there is an object to replace, rather than one to create.
+        exists: Whether the write was to replace an object, rather than to create one.
     """
     remedy = "If its versioning was suspended, turn it on again (SeaweedFS refuses for that)."
     if not exists:

@@ -85,9 +85,9 @@ Both functions may raise, which ends the transfer at once.
 
 
 def hand_over(found: Fetched | None, into: Sink) -> Received | None:
-    """Pass an object that is in memory to a sink; return its metadata, or None if there is none."""
+    """Pass an object that is in memory to a sink, and return its metadata."""
     if found is None:
-        return None
+        return None  # nothing to hand over, as `Store.stream` says it
     into(len(found.body))(found.body)
     return Received(*found[1:])
 
@@ -225,11 +225,11 @@ class Store(Protocol):
         ...
 
     async def remains(self, name: str) -> Remains | None:
-        """Return the traces of an object that `get` does not find; None if there never was one.
+        """Return the traces of an object that `get` does not find.
 
-        As far as the storage tells: a bucket without versioning keeps no traces, and without the
-        permission to list versions only some storages say that an object was deleted (AWS S3 and
-        MinIO do, in the answer to a read).
+        None if there never was one, as far as the storage tells: a bucket without versioning keeps
+        no traces, and without the permission to list versions only some storages say that an object
+        was deleted (AWS S3 and MinIO do, in the answer to a read).
         """
         ...
 
@@ -262,5 +262,5 @@ class Archive(Store, Protocol):
         ...
 
     async def lock(self, name: str, version_id: str) -> Lock | None:
-        """Return the lock on a version, as far as the storage tells; None if there is none."""
+        """Return the lock on a version, or None if there is none that the storage tells of."""
         ...

@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 
 class Call(NamedTuple):
-    """One call of a store, as a fault sees it.
+    """One call of a store, as a fault is chosen by it.
 
     Attributes:
-        number: Counted from 1, over all operations.
-        operation: ``get``, ``put``, ``versions`` or ``delete``.
-        name: The object.
+        number: Number of the call, counted from 1 over all operations.
+        operation: ``get``, ``put``, ``versions``, ``remains`` or ``delete``.
+        name: Name of the object.
     """
 
     number: int
@@ -23,7 +23,11 @@ class Call(NamedTuple):
 
 
 class Fault(Enum):
-    """What may befall a call. After a kill, the process is to be treated as dead."""
+    """Fault to inject into a call: an error or a kill, before or after the call took effect.
+
+    A failure *after* the effect is a lost reply: the write happened, and the caller cannot know.
+    After a kill, treat the process as dead: only what the store holds goes on.
+    """
 
     FAIL_BEFORE = auto()
     FAIL_AFTER = auto()
@@ -32,14 +36,14 @@ class Fault(Enum):
 
 
 class ProcessKilled(BaseException):
-    """The process died in the middle of a call: no handler of ordinary errors sees it."""
+    """Death of the process in the middle of a call, which no handler of ordinary errors sees."""
 
 
 def seeded_faults(seed: int, rate: float) -> Callable[[Call], Fault | None]:
-    """Return faults that fail calls at random, before or after they took effect.
+    """Return a chooser of faults that fails calls at random, before or after they took effect.
 
     Args:
-        seed: The same seed gives the same faults.
+        seed: Seed of the random generator; the same seed gives the same faults.
         rate: Share of calls that fail, from 0 to 1.
     """
     rng = random.Random(seed)  # noqa: S311 - to be repeatable is the point

@@ -46,7 +46,7 @@ class Link:
         ready: Callable[[Any], None],
         credentials: Callable[[], Awaitable[Any]] | None,
     ) -> Untyped:
-        """Return the client; open it if nobody has, or if whoever began has failed.
+        """Return the client, and open it first if nobody has, or if whoever began has failed.
 
         Args:
             make: Makes a client, as a context manager.

@@ -1,4 +1,7 @@
-"""Store in memory: the shortest implementation of the contract, with faults on demand."""
+"""Store in memory: the shortest implementation of the contract, with faults on demand.
+
+It never awaits anything, so that a simulation decides by itself when a call takes effect.
+"""
 
 from __future__ import annotations
 
@@ -23,22 +26,24 @@ from ptb_s3.errors import StorageUnavailableError
 
 
 class _Stored(NamedTuple):
+    """One version of an object, with its receipt and its time."""
+
     body: bytes
     written: Written
     modified: datetime
 
 
 class MemoryStore:
-    """A store in memory, with history, conditional writes and faults on demand.
+    """`Archive` in memory, with history, delete markers, conditional writes and faults.
 
     Args:
         versioned: Whether it keeps old versions, as a versioned bucket does.
-        clock: Gives the time that versions are marked with.
-        faults: Asked before every call what is to befall it.
+        clock: Returns the time that versions are marked with, with time zone.
+        faults: Called before every call; returns the fault to inject, or None.
 
     Attributes:
-        calls: Every call so far.
-        locked: Locks by version id.
+        calls: Every call so far, in order.
+        locked: Locks by version id; to be filled by tests.
     """
 
     def __init__(
@@ -143,7 +148,7 @@ class MemoryStore:
         """See `Store.close`."""
 
     def replace(self, name: str, body: bytes) -> Written:
-        """Put an object there whatever was there before, as an outsider would."""
+        """Write an object without a fault and without a call, as an outsider would."""
         self._serial += 1
         version_id = f"v{self._serial}" if self.versioned else None
         stored = _Stored(body, Written(f'"{self._serial}"', version_id), self.clock())
@@ -156,7 +161,12 @@ class MemoryStore:
         return stored.written
 
     def lose(self, name: str, version_id: str | None = None) -> None:
-        """Delete an object as an outsider would: with a marker, or one version of it for good."""
+        """Delete an object as an outsider would.
+
+        Args:
+            name: Name of the object.
+            version_id: Version to delete for good; None lays a delete marker on top.
+        """
         if version_id is None:
             self._current.pop(name, None)
             if self.versioned:
@@ -180,6 +190,7 @@ class MemoryStore:
         return next((s for s in history if (s.written.version_id or "null") == version_id), None)
 
     def _begin(self, operation: str, name: str) -> Fault | None:
+        """Record a call, and inject its fault or return one that comes after the effect."""
         call = Call(len(self.calls) + 1, operation, name)
         self.calls.append(call)
         fault = self.faults(call)
@@ -190,6 +201,7 @@ class MemoryStore:
         return fault
 
     def _end(self, fault: Fault | None) -> None:
+        """Inject a fault that comes after the effect."""
         if fault is Fault.KILL_AFTER:
             raise ProcessKilled
         if fault is Fault.FAIL_AFTER:

@@ -63,7 +63,7 @@ class Reads:
     async def receive(
         self, question: Question, into: Sink, selection: Selection
     ) -> Received | None:
-        """Read an object into a sink; return its metadata, or None where there surely is none.
+        """Read an object into a sink, and return its metadata, or None where there surely is none.
 
         Raises:
             NotModified: It still has the ETag ``if_none_match``.
@@ -116,7 +116,7 @@ class Reads:
     async def _if_modified(
         self, client: Untyped, key: str, selection: Selection, transfer: Transfer
     ) -> Received | None:
-        """Read an object by the short way (`conditional_get`); None: ask in the usual one."""
+        """Read an object by `conditional_get`, or return None to ask in the usual way."""
         etag = selection.if_none_match or ""
         try:
             return await self._conditional_get.ask(client, key, etag, transfer.read)
@@ -142,7 +142,7 @@ def etag_of(question: Question, response: dict[str, Any]) -> str:
 
 
 def _reduced(request: dict[str, Any], answer: Answer) -> dict[str, Any] | None:
-    """Return the request to try in place of one that some servers refuse; None: there is none.
+    """Return the request to send in place of one that some servers refuse, or None.
 
     * The id ``null`` is left out. versitygw 1.8.0, where it was given no folder for versions,
       lists objects by that id and does not read them by it (InvalidArgument).

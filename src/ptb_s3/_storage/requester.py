@@ -152,7 +152,7 @@ class Requester:
         within: float | None = None,
         **request: object,
     ) -> Untyped:
-        """Send one request with a client that is in use; otherwise as `ask`."""
+        """Send one request with a client that is in use already. Otherwise as `ask`."""
         if not self._placed:
             await self._refuse_own_host(client)
         within = self.patience + _PAGE / SLOWEST if within is None else within
@@ -199,7 +199,7 @@ class Requester:
 
     @asynccontextmanager
     async def in_time(self, question: Question) -> AsyncIterator[Deadline]:
-        """Bound all attempts at one read together; the deadline grows with the object's size.
+        """Bound all attempts at one read by a deadline, which grows with the object's size.
 
         Raises:
             StorageUnavailableError: The deadline has passed.
@@ -215,11 +215,11 @@ class Requester:
             raise failure from None
 
     def failure(self, question: Question, exc: Exception) -> Exception | None:
-        """Return the error for an exception that is no answer; None if it is not the storage's."""
+        """Return the error for a missing answer, or None for an exception that is not about it."""
         return to_failure(question, exc, self.addressed)
 
     async def credentials(self) -> Untyped:
-        """Return the session's credentials, as botocore finds them; None if there are none."""
+        """Return the session's credentials as botocore finds them, or None."""
         return await self.session.get_credentials()
 
     def worker(self, name: str) -> Worker:

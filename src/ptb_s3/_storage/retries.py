@@ -45,7 +45,7 @@ def hook_into(client: _Untyped) -> None:
 def _retry_conflict(
     response: tuple[Any, dict[str, Any]] | None, attempts: int, **_: object
 ) -> float | None:
-    """Return the seconds after which to repeat a PUT that was answered 409; None: do not.
+    """Return the seconds after which to repeat a PUT that was answered 409, or None.
 
     Amazon S3 User Guide, "Add preconditions to S3 operations": on a 409 Conflict, retry the upload.
     """

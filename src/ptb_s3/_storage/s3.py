@@ -356,7 +356,7 @@ class S3Store:
         )
 
     async def close(self) -> None:
-        """See `Store.close`. Requests under way are waited for; later ones open another client."""
+        """See `Store.close`. Requests under way are waited for, later ones open another client."""
         self._conditional_get.forget()
         await self._requester.close()
 
