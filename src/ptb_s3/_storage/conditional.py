@@ -1,37 +1,24 @@
-"""Conditional PUT, or the nearest thing to it on storage that has none, and the errors about it.
-
-A conditional PUT is what keeps two writers from overwriting each other. Three kinds of storage are
-met, and all of them are told by what they do, never by their name:
-
-=================================== ================================================================
-storage                             here
-=================================== ================================================================
-takes right, refuses wrong ones     `ConditionalStore.conditional`: the store does all of it
-the same, of ETags without quotes   and `ConditionalStore.unquoted`
-has none, or does not keep to them  refused, unless the user vouches for a single writer; then a
-                                    read comes before each write, which finds most of those who are
-                                    wrong, but not two at the same moment
-=================================== ================================================================
-"""
+"""Conditional PUT, or the nearest thing to it, on storage that has none."""
 
 from __future__ import annotations
 
 from ptb_s3._storage.contract import NotModified, PreconditionFailed, Store, Written
 from ptb_s3.errors import NoConditionalPutError
 
+# An ETag that no object has: a PUT on this condition must be refused.
 NO_ETAG = '"00000000000000000000000000000000"'
-"""An ETag that no object has: a PUT on this condition must be refused."""
 
 
 class ConditionalStore:
-    """Conditional writer: puts objects of a store in the way that the storage was found to take.
+    """Conditional PUT on a store, in the form that the storage was found to take.
 
     Args:
         store: The store.
 
     Attributes:
-        conditional: Whether the storage keeps to conditions; set to False once it was seen not to,
-            and the user vouches for a single writer.
+        conditional: Whether the storage keeps to conditions. Where it does not, and the user
+            vouches for a single writer, a read before each write finds most of those who are wrong,
+            but not two writers at the same moment.
         unquoted: Whether conditions are ETags without their quotation marks. Some storages refuse a
             right one that has them (DigitalOcean Spaces, slatedb issue 1818; versitygw issue 1710).
     """
