@@ -110,7 +110,7 @@ async def test_a_reply_that_drips_ends_in_time(
     monkeypatch: pytest.MonkeyPatch, read: Callable[[S3Store], object]
 ) -> None:
     """Each read has time by its size, all attempts together, however the bytes come in."""
-    monkeypatch.setattr("ptb_s3._storage.requester.BACKOFF", 0.0)
+    monkeypatch.setattr("ptb_s3._storage.target.BACKOFF", 0.0)
     monkeypatch.setattr("ptb_s3._storage.requester._PAGE", 0)
     async with _Dripping(100_000).store(connect_timeout=0.1, read_timeout=0.1) as store:
         monkeypatch.setattr(streams, "SLOWEST", 500_000)  # 0.2 s for what is promised
@@ -123,7 +123,7 @@ async def test_a_reply_that_drips_ends_in_time(
 
 async def test_a_large_object_has_the_time_that_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     """What comes at the pace of a slow line arrives, though it takes longer than an answer may."""
-    monkeypatch.setattr("ptb_s3._storage.requester.BACKOFF", 0.0)
+    monkeypatch.setattr("ptb_s3._storage.target.BACKOFF", 0.0)
     monkeypatch.setattr(streams, "SLOWEST", 20)
 
     class Slow(Scripted):

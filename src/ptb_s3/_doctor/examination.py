@@ -2,6 +2,18 @@
 
 The abilities of a storage are proven by use, on objects under ``doctor/`` that are cleared away at
 the end, also where the end is Ctrl-C. Where they could not be removed again, nothing is written.
+
+======= ====================================================== =====================================
+step    requests                                               left out where
+======= ====================================================== =====================================
+reach   connection, credentials, bucket, owner                 never
+look    state, region, versioning, lifecycle, public access    it cannot be reached
+try     permissions, conditions, latency, history, excess      what it writes would stay for good
+clear   deletion of what was written                           never
+======= ====================================================== =====================================
+
+Requests of the second step are sent at once. Those that write come one after another, since each relies on
+what the one before has written.
 """
 
 from __future__ import annotations

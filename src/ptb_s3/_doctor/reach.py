@@ -1,6 +1,22 @@
 """First requests of an examination: does the storage answer, let us in, and know the bucket?
 
-What they find decides whether there is sense in asking anything else.
+The first request is a listing of one entry, which needs no object. Its answer decides whether there
+is sense in asking anything else:
+
+=============================== ============================================ ========
+answer                          findings                                     go on
+=============================== ============================================ ========
+200, and names the bucket       connection, credentials and bucket are ok    yes
+200, and does not               connection failed: that is no S3             no
+401 or 403: not permitted       bucket and owner are not known               yes
+403: key unknown or expired     credentials failed                           no
+the bucket does not exist       bucket failed, credentials are ok            no
+another region                  region failed                                no
+none                            connection, credentials or settings failed   no
+=============================== ============================================ ========
+
+Where an owner is expected (PTB_S3_EXPECTED_BUCKET_OWNER), the refusal may be due to that alone: then
+the same request without the check of the owner is let in, and the examination ends.
 """
 
 from __future__ import annotations

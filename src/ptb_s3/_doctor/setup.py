@@ -165,6 +165,16 @@ def public_access(said: PublicAccess | None, tried: Mapping[str, bool | None]) -
 def lifecycle(rules: Sequence[Rule] | Unknown, keys: Sequence[str], *, history: bool) -> Finding:
     """Judge the lifecycle rules: do they spare the state, and thin out its history?
 
+    The first of these that applies is the finding, from the worst to the best::
+
+        a rule may remove the current state, or archive it   failed: a bot that is idle loses it
+        nothing removes noncurrent versions                  warning: the history grows for ever
+        a rule moves state or history to another class       warning: dearer, or unreadable
+        otherwise                                            ok
+
+    A rule with conditions on size or tags counts as harmful if it *may* take an object, and as
+    useful only if it surely takes all of them.
+
     Args:
         rules: Rules of the bucket.
         keys: Full keys of the state's objects.

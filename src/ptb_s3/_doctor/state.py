@@ -16,6 +16,12 @@ from ptb_s3.errors import MissingObjectError
 async def open_state(store: Store, keys: Keyring) -> Finding:
     """Open the head or, where there is none, make sure that no blob is left without it.
 
+    The blobs are not opened; ``ptb-s3 verify`` opens all of them.
+
+    Args:
+        store: The place.
+        keys: Keys that open the state.
+
     Raises:
         PersistenceError: A bot would not start with this state.
     """

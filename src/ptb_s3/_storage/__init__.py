@@ -9,7 +9,7 @@ Begin with `contract`, then `memory`, its shortest implementation. The real one 
     s3              which requests an operation takes
     reads           attempts at reading an object
     conditional_get "has it changed?", at less cost
-    requester       one request: client, deadline, addressing style
+    requester       one request: client, deadline, addressing style      target: its settings
     answers         what a refusal or a failure means
     link  retries   life of a client                     client            setup of a client
     transport  resolver  credentials                     replaced parts of aiobotocore

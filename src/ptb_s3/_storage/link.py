@@ -1,4 +1,9 @@
-"""Life of an S3 client: opened by the first request of an event loop, closed when none uses it."""
+"""Life of an S3 client: opened by the first request of an event loop, closed when none uses it.
+
+aiohttp binds connections to the loop on which they were opened. A serverless host runs a new loop
+for each invocation, and may end one without closing anything, so a client has to be given up with
+its loop. And a client must not be closed under a request: that would look like a lost connection.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +21,11 @@ _GRACE = 0.25
 
 
 class Link:
-    """Client bound to the running event loop, with a count of its users."""
+    """Client bound to the event loop that runs when this is made, with a count of its users.
+
+    Attributes:
+        loop: The event loop.
+    """
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()

@@ -39,9 +39,10 @@ from ptb_s3._storage.deletion import Deletion
 from ptb_s3._storage.listing import Page, Progress, remaining
 from ptb_s3._storage.place import check_endpoint, check_prefix
 from ptb_s3._storage.reads import RANGE_NOT_SATISFIABLE, Reads, Selection, etag_of
-from ptb_s3._storage.requester import Requester, Target
+from ptb_s3._storage.requester import Requester
 from ptb_s3._storage.retries import ATTEMPTS
 from ptb_s3._storage.streams import Whole, readied
+from ptb_s3._storage.target import Target
 from ptb_s3.errors import SettingsError
 
 if TYPE_CHECKING:
