@@ -12,8 +12,8 @@ try     permissions, conditions, latency, history, excess      what it writes wo
 clear   deletion of what was written                           never
 ======= ====================================================== =====================================
 
-Requests of the second step are sent at once. Those that write come one after another, since each relies on
-what the one before has written.
+Requests of the second step are sent at once. Those that write come one after another, since each
+relies on what the one before has written.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ another region                  region failed                                no
 none                            connection, credentials or settings failed   no
 =============================== ============================================ ========
 
-Where an owner is expected (PTB_S3_EXPECTED_BUCKET_OWNER), the refusal may be due to that alone: then
-the same request without the check of the owner is let in, and the examination ends.
+Where an owner is expected (PTB_S3_EXPECTED_BUCKET_OWNER), the refusal may be due to that alone:
+then the same request without the check of the owner is let in, and the examination ends.
 """
 
 from __future__ import annotations
