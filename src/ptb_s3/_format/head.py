@@ -12,8 +12,8 @@ under it, since the differential is cumulative::
     revision       1 ... 4    5    6    7    8    9
     ref                       blob
     differential                   [--------------]     every change after 5, the last one counts
-    a valid base              ^----^----^----^----^     one of 7 holds 6 and 7 already
-    not valid      too old: lacks 5                     and later than 9: not committed yet
+    valid bases               ^----^----^----^----^     one of 7 holds 6 and 7 already
+    refused        1 ... 4: lacks changes up to 5       10 and later: not committed
 
 So a blob may be written before the head that refers to it, and a crash in between loses nothing.
 
