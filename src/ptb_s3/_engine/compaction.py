@@ -24,7 +24,7 @@ from ptb_s3._format.container import HEAD, MAX_PREAMBLE
 from ptb_s3._format.entities import Entities, Kind
 from ptb_s3._format.head import Head, Ref
 from ptb_s3._format.sealer import Mark
-from ptb_s3._storage.conditional import is_unchanged
+from ptb_s3._storage.conditional import current_etag
 from ptb_s3._storage.contract import PreconditionFailed, Written
 from ptb_s3._storage.threads import Offload
 from ptb_s3.errors import (
@@ -214,8 +214,8 @@ class Compactor:
         )
 
     async def _is_current(self, base: Base) -> bool:
-        unchanged = await is_unchanged(self._store, HEAD, base.etag)
-        return unchanged and base.etag is not None
+        etag = await current_etag(self._store, HEAD, known=base.etag)
+        return etag is not None and etag == base.etag  # which may be another by now
 
     def _written(self, commit: str, written: Written) -> Blob:
         ref = self._undecided.pop(commit)

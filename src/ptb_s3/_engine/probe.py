@@ -15,8 +15,8 @@ from ptb_s3._format.container import HEAD
 from ptb_s3._format.head import Conditions
 from ptb_s3._storage.conditional import (
     NO_ETAG,
+    current_etag,
     form_of,
-    is_unchanged,
     refused,
     refused_rightly,
 )
@@ -80,7 +80,7 @@ class Trial:
             NoConditionalPutError: It has, or knows no conditions, and nobody vouches for it.
         """
         base, place = self._settler.base, await self._context.store.place()
-        if not await is_unchanged(self._context.store, HEAD, base.etag):
+        if await current_etag(self._context.store, HEAD, known=base.etag) != base.etag:
             await self._settler.settle(rebase=rebase)
             return False
         attempt, body = await seal(Conditions(place, kept=False))

@@ -33,18 +33,28 @@ class ConditionalStore:
         if self.conditional:
             condition = None if if_match is None else form_of(if_match, self.unquoted)
             return await self._store.put(name, body, if_match=condition)
-        if not await is_unchanged(self._store, name, if_match):
+        if await current_etag(self._store, name, known=if_match) != if_match:
             raise PreconditionFailed(name)
         return await self._store.overwrite(name, body)
 
 
-async def is_unchanged(store: Store, name: str, etag: str | None) -> bool:
-    """Tell whether an object still has an ETag or, for None, still does not exist."""
+async def current_etag(store: Store, name: str, *, known: str | None) -> str | None:
+    """Return an object's ETag now, without a transfer of the body where it is the known one.
+
+    Args:
+        store: The store.
+        name: Name of the object.
+        known: ETag that it had when it was last seen; None: there was none.
+
+    Returns:
+        The ETag, or None if there surely is no object. Whoever compares it with an ETag in memory
+        reads that one anew: a takeover may have replaced it meanwhile.
+    """
     try:
-        found = await store.get(name, if_none_match=etag)
+        found = await store.get(name, if_none_match=known)
     except NotModified:
-        return True
-    return found is None and etag is None
+        return known
+    return None if found is None else found.etag
 
 
 def form_of(etag: str, unquoted: bool) -> str:  # noqa: FBT001 - as `ConditionalStore.unquoted`
