@@ -394,7 +394,7 @@ class Reader:
 
 
 def _body_of(found: Fetched | Received) -> bytes:
-    """Return an object's body; one that was opened while it arrived has none left to open."""
+    """Return an object's body, of which nothing is left where it was opened on arrival."""
     return found.body if isinstance(found, Fetched) else b""
 
 
