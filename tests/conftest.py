@@ -47,6 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_STATED] = {k: v for k, v in os.environ.items() if k.startswith("AWS_")}
     _forget_the_developers_settings()
     _let_children_be_interrupted()
+    pytest.register_assert_rewrite("tests.store_contract")
     if config.getoption("--s3") != servers.DEFAULT:
         servers.describe(config.getoption("--s3"))  # not to be had: better said now
 

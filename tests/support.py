@@ -15,7 +15,18 @@ from ptb_s3._engine.repository import Repository
 from ptb_s3._format.entities import Changes, Kind
 from ptb_s3._format.key_source import KeySource
 from ptb_s3._keys.keyring import Key
-from ptb_s3._storage.contract import Fetched, Lock, MemoryStore, Remains, Store, Version, Written
+from ptb_s3._storage.contract import (
+    Fetched,
+    Lock,
+    Received,
+    Remains,
+    Sink,
+    Store,
+    Version,
+    Written,
+    hand_over,
+)
+from ptb_s3._storage.memory import MemoryStore
 
 KEY = Key(bytes(range(32)))
 OTHER_KEY = Key(bytes(range(1, 33)))
@@ -49,6 +60,10 @@ class StoreAround:
 
     async def get(self, name: str, **options: Any) -> Fetched | None:
         return await self.store.get(name, **options)
+
+    async def stream(self, name: str, into: Sink, **options: Any) -> Received | None:
+        """Read as `get` does, which most doubles override."""
+        return hand_over(await self.get(name, **options), into)
 
     async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
         return await self.store.put(name, body, if_match=if_match)

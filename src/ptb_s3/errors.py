@@ -1,8 +1,27 @@
-"""What can go wrong, what to do about it, and the exit code it means on the command line.
+"""Errors of ptb-s3: when each is raised, what it carries, its exit code, and what to do.
 
 Every message says what happened, to which object, and what to do. Attributes carry the evidence
 (kind, key, object, version); messages and reprs never hold a secret, a value or a user's id, since
 they end up in logs.
+
+==== ===================== =====================================================================
+code meaning               errors
+==== ===================== =====================================================================
+1    failed                `PersistenceError`, `SerializationError`, `UnreadableError`
+2    usage                 `SettingsError`, `KeyFormatError`, `UpdateFormatError`
+3    nothing there         `NothingThereError`, `DeletedStateError`, `BucketNotFoundError`,
+                           `RestorePointError`
+4    wrong key             `UnknownKeyError`
+5    damaged data          `DamagedObjectError`, `MissingObjectError`, `DamagedFileError`,
+                           `ForeignStoreError`, `UnknownTypeError`, `UnfitTypeError`,
+                           `UntrustedFileError`
+6    conflict              `ConflictError`, `HeadLostError`, `OvertakenError`
+7    storage out of reach  `StorageError`, `StorageUnavailableError`, `AccessDeniedError`,
+                           `NoConditionalPutError`, `NoHistoryError`
+==== ===================== =====================================================================
+
+Which of them a bot may go on after: `StorageUnavailableError` and `ConflictError` of a save, since
+what changed stays in memory for the next one. All others need somebody to mend something.
 """
 
 from __future__ import annotations
@@ -44,23 +63,23 @@ __all__ = [
 
 
 class PersistenceError(Exception):
-    """Base of every error that ptb-s3 raises.
+    """Base of every error that ptb-s3 raises. Exit code 1, where a subclass sets no other.
 
     Attributes:
-        exit_code: What the command line exits with: 1 failed, 2 usage, 3 nothing there,
-            4 wrong key, 5 damaged data, 6 conflict, 7 storage out of reach.
-        others: What else went wrong in the same call, which can raise but one: further values that
-            cannot be saved.
+        exit_code: Exit code of the command line; the table is in the module's docstring.
+        others: Further errors of the same call, which can raise but one: other values that cannot
+            be saved.
     """
 
     exit_code: ClassVar[int] = 1
     others: tuple[PersistenceError, ...] = ()
 
     def while_saving(self, waiting: str) -> Self:
-        """Say that it was a save that failed; return self.
+        """Add to the message that a save failed, and return self.
 
         Args:
-            waiting: What is kept in memory for the next one; empty where nothing is.
+            waiting: Number and kinds of the changes that are kept in memory for the next save, as
+                a text; empty where there are none.
         """
         kept = f" ({waiting}, kept in memory for the next save)" if waiting else ""
         self.args = (f"Could not save what has changed{kept}. {self}",)
@@ -68,42 +87,80 @@ class PersistenceError(Exception):
 
 
 class SettingsError(PersistenceError, ValueError):
-    """A setting, an argument or an environment variable cannot be used as it is."""
+    """Unusable setting, argument or environment variable. Exit code 2.
+
+    Raised before anything is read or written. The message names the setting: mend it and start
+    again. It is a `ValueError` as well.
+    """
 
     exit_code = 2
 
 
 class KeyFormatError(SettingsError):
-    """A text that should be a key is not one. Says what is wrong with it without showing it."""
+    """Text that should be a key and is none. Exit code 2.
+
+    Raised when a `Keyring` is made, or when a key source of your own returns something else than a
+    key. The message says what is wrong with the text and shows no part of it: copy the key again,
+    whole, or make one with ``ptb-s3 keys new``.
+    """
 
 
 class StorageError(PersistenceError):
-    """The storage refused or could not answer; nothing is known to have changed."""
+    """Refusal by the storage, or a failure of it. Exit code 7.
+
+    Base of the errors that are about the storage rather than about what is stored there. Raised
+    itself where no subclass fits; the message says what the storage answered and what to do.
+    Nothing is known to have changed, but for `StorageUnavailableError`.
+    """
 
     exit_code = 7
 
 
 class StorageUnavailableError(StorageError):
-    """No answer, or an answer that says "later". A write may or may not have taken effect."""
+    """No answer from the storage, or one that says "later". Exit code 7.
+
+    Raised after all attempts: connection lost, time-out, 408, 429, 5xx, or a 409 that lasted. A
+    write may or may not have taken effect; the next save finds out by reading the object. A bot
+    keeps its changes in memory and saves them with the next interval: there is nothing to do unless
+    this lasts.
+    """
 
 
 class AccessDeniedError(StorageError):
-    """The credentials do not allow what is needed."""
+    """Missing permission, or credentials that are not accepted. Exit code 7.
+
+    Raised for 401 and 403, an unknown or expired access key, a clock that is off by 15 minutes, or
+    where no credentials are found. The message says which of these it is. ``ptb-s3 doctor`` lists
+    the permissions that are missing.
+    """
 
 
 class NoConditionalPutError(StorageError):
-    """The storage has no conditional PUT, or does not keep to it: two writers would collide."""
+    """Storage without conditional PUT, or one that does not keep to its conditions. Exit code 7.
+
+    Raised when a write shows it: 501, a write accepted that had to be refused, or one refused whose
+    condition holds. Two instances of a bot would overwrite each other's state there. Use another
+    storage or, if there never is a second instance, set ``single_writer=True``
+    (PTB_S3_SINGLE_WRITER=true).
+    """
 
 
 class NoHistoryError(StorageError):
-    """The storage keeps no versions, or lists none: there is no history."""
+    """Storage that keeps no versions, or lists none. Exit code 7.
+
+    Raised by what needs a history: history, restore, prune. Enable versioning of the bucket, or use
+    a storage that has it; saving and loading work without.
+    """
 
 
 class NothingThereError(PersistenceError):
-    """What was asked for is not there.
+    """Absence of a state, a version or an object that was asked for. Exit code 3.
+
+    Raised only where the storage says for certain that there is none. Check bucket and prefix
+    (PTB_S3_BUCKET, PTB_S3_PREFIX).
 
     Attributes:
-        unread: How many versions of head are there and do not open, where that was looked at.
+        unread: Number of versions of head that exist and do not open, where they were tried.
     """
 
     exit_code = 3
@@ -114,13 +171,16 @@ _NOTHING = "No version of it is left."
 
 
 class DeletedStateError(NothingThereError):
-    """The state was deleted: there is no head, and versions of one are left.
+    """State that was deleted: no head, but a delete marker or versions of one. Exit code 3.
+
+    Raised at a start, so that a bot does not begin an empty state where one was deleted by mistake.
+    ``ptb-s3 repair`` brings the state back; ``ptb-s3 begin-anew`` begins a new one.
 
     Attributes:
         version_id: Id of the deleted head's newest version or, where none is left, of the delete
-            marker.
-        deleted: When that was, by the storage's clock; None where it is not known.
-        commits: How many commits are left to go back to; None where they may not be listed.
+            marker. Beginning anew asks for it, so that it is meant for this very deletion.
+        deleted: When the state was deleted, by the storage's clock; None where it is not known.
+        commits: Number of commits that can be brought back; None where they may not be listed.
     """
 
     def __init__(
@@ -147,11 +207,18 @@ class DeletedStateError(NothingThereError):
 
 
 class BucketNotFoundError(NothingThereError):
-    """The bucket does not exist."""
+    """Bucket that does not exist. Exit code 3.
+
+    Raised by the first request. Create the bucket, with versioning, or mend PTB_S3_BUCKET, region
+    or endpoint; ptb-s3 never creates a bucket.
+    """
 
 
 class RestorePointError(NothingThereError):
-    """No commit that history still holds answers to the revision, time or version id asked for."""
+    """Restore point that no version in the history answers to. Exit code 3.
+
+    Raised for a revision, a time or a version id. ``ptb-s3 history`` lists those that there are.
+    """
 
 
 _GIVE_IT = (
@@ -175,13 +242,19 @@ _UNSAVED = "Everything that this bot has not saved is kept in its memory. "
 
 
 class UnknownKeyError(PersistenceError):
-    """An object is sealed with a key that is not at hand, or opens nothing current.
+    """Object sealed with a key that is not configured, or only for older versions. Exit code 4.
+
+    Raised at a start, or in a running bot when another process has rotated the keys. Nothing was
+    overwritten. Put the key with the id `needed` into PTB_S3_RETIRED_KEYS, or into PTB_S3_KEY if it
+    is the current one. Where `in_history` is true, the key is known to be retired for good, and
+    whoever else has it may have written the object: do not do so without looking.
 
     Attributes:
-        object_name: The object that cannot be opened, without the prefix.
+        object_name: Name of the object that cannot be opened, without the prefix.
         needed: Id of the key that it is sealed with.
         at_hand: Ids of the keys that were there to try.
-        in_history: Whether the key is at hand, but for older versions alone.
+        in_history: Whether the key is configured, but in PTB_S3_HISTORY_KEYS, which open nothing
+            current.
     """
 
     exit_code = 4
@@ -210,7 +283,7 @@ class UnknownKeyError(PersistenceError):
         )
 
     def while_running(self) -> UnknownKeyError:
-        """Return the same, as a bot says it that was running when the key was exchanged."""
+        """Return this error with the advice for a bot that ran when the keys were rotated."""
         return UnknownKeyError(
             self.object_name,
             self.needed,
@@ -221,11 +294,15 @@ class UnknownKeyError(PersistenceError):
 
 
 class DamagedObjectError(PersistenceError):
-    """An object is not what was written: a flipped bit, truncation, another object in its place.
+    """Object that is not what was written. Exit code 5.
+
+    A flipped bit, truncation, another object in its place, or bytes that are none of the format.
+    Raised by reading; no part of the object is used, and nothing is changed. ``ptb-s3 repair`` says
+    what can be brought back from versions.
 
     Attributes:
-        object_name: The damaged object, without the prefix.
-        reason: What does not fit.
+        object_name: Name of the damaged object, without the prefix.
+        reason: The rule of the format that it breaks, as a clause.
     """
 
     exit_code = 5
@@ -240,11 +317,15 @@ class DamagedObjectError(PersistenceError):
 
 
 class UnreadableError(PersistenceError):
-    """An object that was about to be sent could not be read again; it was not sent.
+    """Sealed object that could not be opened again, and was not sent. Exit code 1.
+
+    Every object is opened before it is sent, since one that was acknowledged and cannot be read is
+    lost. Raised by a save: what changed is kept in memory. If neither the key source nor the
+    serializer is your own, please report it.
 
     Attributes:
-        object_name: The object, without the prefix.
-        reason: What a reader would refuse.
+        object_name: Name of the object, without the prefix.
+        reason: The rule that a reader would refuse it by, as a clause.
     """
 
     def __init__(self, object_name: str, reason: str) -> None:
@@ -258,15 +339,21 @@ class UnreadableError(PersistenceError):
 
 
 class MissingObjectError(DamagedObjectError):
-    """An object that the state needs is gone, though others of the same store are there."""
+    """Object that the state needs and that is gone, while others of the store remain. Exit code 5.
+
+    Raised at a start, after reading again. Somebody deleted it: ``ptb-s3 repair`` brings it back
+    from its versions.
+    """
 
 
 class DamagedFileError(PersistenceError):
-    """A file is not what it should be: truncated, or something else altogether.
+    """File to take over that is truncated, or of another kind than it should be. Exit code 5.
+
+    Raised by import and export before anything is changed. Give an intact file.
 
     Attributes:
-        file: The file.
-        reason: What does not fit.
+        file: Path of the file.
+        reason: The fault, as a clause.
     """
 
     exit_code = 5
@@ -281,16 +368,24 @@ class DamagedFileError(PersistenceError):
 
 
 class ForeignStoreError(PersistenceError):
-    """The store belongs to another bot, or objects of two stores lie in one place."""
+    """State of another bot, or objects of two stores under one prefix. Exit code 5.
+
+    Raised at a start; nothing is changed. Give each bot a prefix of its own (PTB_S3_PREFIX), or use
+    the token of the bot that wrote the state.
+    """
 
     exit_code = 5
 
 
 class ConflictError(PersistenceError):
-    """Another writer has committed; nothing was overwritten, and our changes are kept.
+    """Commit by another writer that ours cannot be put on top of. Exit code 6.
+
+    Nothing was overwritten, and our changes stay in memory. Raised where the two cannot be merged,
+    or are not to be, as in a command that was planned on an older state. The message says what to
+    do: run the command again, or stop the other instance.
 
     Attributes:
-        kind: Name of the kind of an entity that could not be merged; None if it is about no one
+        kind: Name of the kind of the entity that could not be merged; None if it is about no single
             entity.
         key: The entity's key.
     """
@@ -301,23 +396,34 @@ class ConflictError(PersistenceError):
 
 
 class HeadLostError(ConflictError):
-    """Head is gone, damaged or an older one while a bot runs; all that is unsaved is kept."""
+    """Head that was deleted, damaged or put back by an outsider while a bot runs. Exit code 6.
+
+    Nothing was overwritten, and every unsaved change stays in memory. Find out who changed the
+    bucket; ``ptb-s3 repair`` brings the newest state back, and the bot then goes on from it.
+    """
 
 
 class OvertakenError(ConflictError):
-    """Others changed what an update changed since it was read; all of the update is taken back."""
+    """Update whose changes collide with another writer's since it read the data. Exit code 6.
+
+    Raised at the end of an update that is a transaction: all of its changes are undone, so that it
+    can be processed again. Delivery by a serverless host does so by itself, unless told to merge.
+    """
 
 
 class SerializationError(PersistenceError):
-    """A value cannot be saved. Its last good value stays; everything else is saved.
+    """Value that cannot be saved. Exit code 1.
 
-    The message leaves out what may be personal; the attributes tell all.
+    Its last good value stays in the storage; everything else is saved. Raised once for a value, not
+    with every interval. The message leaves out what may be personal; the attributes tell all.
+    Change the value that `path` leads to.
 
     Attributes:
+        reason: The fault, as a clause.
         kind: Name of the kind, such as ``"user_data"``.
         key: The entity's key: a user's or chat's id, a conversation's name and key.
-        path: Where in the value the culprit is, as Python would write it, such as
-            ``"['cart'][2].price"``.
+        path: Way to the culprit within the value, as Python would write it, such as
+            ``"['cart'][2].price"``; empty where it is the value itself.
     """
 
     def __init__(self, reason: str, *, path: str = "") -> None:
@@ -328,7 +434,7 @@ class SerializationError(PersistenceError):
         super().__init__(reason)
 
     def locate(self, kind: str, key: object) -> SerializationError:
-        """Add which entity it was, as the layer that knows it; return self."""
+        """Set `kind` and `key`, which the serializer does not know, and return self."""
         self.kind, self.key = kind, key
         return self
 
@@ -344,11 +450,18 @@ class SerializationError(PersistenceError):
 
 
 class UntrustedTypeError(SerializationError):
-    """A value holds an object of a class that is not on the allow-list."""
+    """Value with an object of a class that is not on the allow-list. Exit code 1.
+
+    Raised when the value is first saved, since what may not be written may not be read. Trust the
+    class (``trusted=``) or keep something else.
+    """
 
 
 class UnknownTypeError(PersistenceError):
-    """Saved values need classes that are gone or not trusted.
+    """Saved values whose classes are gone, renamed or not trusted. Exit code 5.
+
+    Raised at a start; nothing is changed. Pass ``aliases={"old.path.Name": NewClass}`` for a class
+    that was renamed, or trust the class.
 
     Attributes:
         kind: Name of the kind.
@@ -374,7 +487,11 @@ class UnknownTypeError(PersistenceError):
 
 
 class UnfitTypeError(PersistenceError):
-    """Saved values are intact, and their classes no longer take what they once gave.
+    """Saved values that their own classes refuse, though their bytes are intact. Exit code 5.
+
+    Raised at a start where ``__setstate__`` or the like raises: the class has changed since. Have
+    it accept the older state, or put back the version of its module that saved the values. Nothing
+    is changed.
 
     Attributes:
         kind: Name of the kind.
@@ -400,13 +517,16 @@ class UnfitTypeError(PersistenceError):
 
 
 class UntrustedFileError(PersistenceError):
-    """A file needs, or would need, classes that cannot be used, or functions.
+    """File whose values need functions, or classes that cannot be used. Exit code 5.
+
+    Raised by import and export of pickle files; nothing is changed. Trust the classes that the
+    message names or, for a file to read, leave out what needs them (``--skip-unreadable``).
 
     Attributes:
-        file: The file.
-        action: What was not done with it: "read" or "written".
+        file: Path of the file.
+        action: The step that was refused: "read" or "written".
         types: Full names of the classes and functions of modules that are not trusted, sorted.
-        functions: Full names of what must be functions of trusted modules, sorted.
+        functions: Full names of objects of trusted modules that loading would call, sorted.
         unfit: Full names of classes of python-telegram-bot that its installed version does not
             have, or that do not take there what they once gave, sorted.
     """
@@ -447,6 +567,10 @@ class UntrustedFileError(PersistenceError):
 
 
 class UpdateFormatError(PersistenceError, ValueError):
-    """What was delivered as an update is none."""
+    """Delivered body that is no Telegram update. Exit code 2.
+
+    Raised before anything is processed. Answer 400: it need not be sent again. It is a `ValueError`
+    as well.
+    """
 
     exit_code = 2

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any, Final, Self, TypeVar
 
 from ptb_s3._keys.keyring import Key, Keyring
-from ptb_s3._storage.contract import MemoryStore
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.persistence import S3Persistence
 
 __all__ = ["MemoryPersistence", "memory_persistence"]

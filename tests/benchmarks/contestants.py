@@ -24,7 +24,7 @@ from ptb_s3 import Keyring, PersistentApplication, S3Persistence
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Kind
 from ptb_s3._keys.keyring import Key
-from ptb_s3._storage.contract import Fetched, Store, Version, Written
+from ptb_s3._storage.contract import Fetched, Received, Sink, Store, Version, Written
 
 OURS = "ptb-s3"
 PICKLE = "Pickle"
@@ -89,6 +89,10 @@ class CountingStore(StoreAround):
     async def get(self, name: str, **options: Any) -> Fetched | None:
         self.calls[f"get {name}"] += 1
         return await super().get(name, **options)
+
+    async def stream(self, name: str, into: Sink, **options: Any) -> Received | None:
+        self.calls[f"get {name}"] += 1
+        return await self.store.stream(name, into, **options)
 
     async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
         self.calls[f"put {name}"] += 1

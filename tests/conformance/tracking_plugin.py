@@ -23,7 +23,8 @@ from ptb_s3._format.entities import BOT_DATA_KEY, Kind
 from ptb_s3._format.reader import Reader
 from ptb_s3._keys.keyring import Key, Keyring
 from ptb_s3._ptb.group_commit import GroupCommit
-from ptb_s3._storage.contract import Fetched, MemoryStore
+from ptb_s3._storage.contract import Fetched
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3._values import callback_data as _callback_data
 from ptb_s3._values import loading, serializer
 from ptb_s3._values.callback_data import CallbackData

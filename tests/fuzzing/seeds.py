@@ -14,6 +14,7 @@ from tests.fuzzing.targets import OBJECTS, READER, SAMPLES, joined
 from tests.vectors import reference
 
 from ptb_s3._format import container
+from ptb_s3._format.unsealer import Unsealer, open_sealed
 from ptb_s3.errors import PersistenceError
 
 # Functions, by all ways there are to name one: no random bytes would get as far.
@@ -55,14 +56,14 @@ def seeds(target: str) -> list[bytes]:
 
 def _as_plaintext(name: str, data: bytes) -> Iterator[bytes]:
     with contextlib.suppress(PersistenceError):
-        unsealer = container.Unsealer(name, len(data), READER.keys)
+        unsealer = Unsealer(name, len(data), READER.keys)
         unsealer.feed(data)
         yield _start(name, unsealer.finish()) + unsealer._plaintext
 
 
 def _as_pages(name: str, data: bytes) -> Iterator[bytes]:
     with contextlib.suppress(PersistenceError):
-        header, opened = container.open_sealed(name, data, READER.keys)
+        header, opened = open_sealed(name, data, READER.keys)
         pages = list(opened)
         if all(len(page) < _LONG for page in pages):
             yield _start(name, header) + joined(pages)

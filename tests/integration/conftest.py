@@ -6,7 +6,7 @@ import pytest
 from tests.integration.bots import Bots
 from tests.servers import S3Client, S3Server
 
-from ptb_s3._storage import client, s3
+from ptb_s3._storage import reads, retries, s3, target
 
 
 @pytest.fixture
@@ -18,5 +18,5 @@ def bots(s3_server: S3Server, s3_client: S3Client, bucket: str) -> Bots:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests are not tried again: whoever waits for a failure need not sit out the pauses."""
-    monkeypatch.setattr(s3, "ATTEMPTS", 1)
-    monkeypatch.setattr(client, "ATTEMPTS", 1)
+    for module in (reads, retries, s3, target):
+        monkeypatch.setattr(module, "ATTEMPTS", 1)

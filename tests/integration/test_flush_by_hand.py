@@ -19,7 +19,7 @@ from tests.integration.bots import (
 )
 
 from ptb_s3 import PersistentApplication
-from ptb_s3._storage.client import Link
+from ptb_s3._storage.link import Link
 
 USERS, ROUNDS = range(1, 7), 5
 

@@ -99,7 +99,7 @@ async def _history(store: S3Store) -> list[str]:
 _READS: dict[str, Callable[[S3Store], object]] = {
     "get": lambda store: store.get("head"),
     "first": lambda store: store.get("head", first_bytes=1000),
-    "glance": lambda store: store.get("head", unless='"other"'),
+    "glance": lambda store: store.get("head", if_none_match='"other"'),
     "versions": _history,
     "delete": lambda store: store.delete("head", ["a"]),
 }
@@ -110,8 +110,8 @@ async def test_a_reply_that_drips_ends_in_time(
     monkeypatch: pytest.MonkeyPatch, read: Callable[[S3Store], object]
 ) -> None:
     """Each read has time by its size, all attempts together, however the bytes come in."""
-    monkeypatch.setattr("ptb_s3._storage.s3.BACKOFF", 0.0)
-    monkeypatch.setattr("ptb_s3._storage.s3._PAGE", 0)
+    monkeypatch.setattr("ptb_s3._storage.target.BACKOFF", 0.0)
+    monkeypatch.setattr("ptb_s3._storage.requester._PAGE", 0)
     async with _Dripping(100_000).store(connect_timeout=0.1, read_timeout=0.1) as store:
         monkeypatch.setattr(streams, "SLOWEST", 500_000)  # 0.2 s for what is promised
         await store._client()  # which may take a while
@@ -123,7 +123,7 @@ async def test_a_reply_that_drips_ends_in_time(
 
 async def test_a_large_object_has_the_time_that_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     """What comes at the pace of a slow line arrives, though it takes longer than an answer may."""
-    monkeypatch.setattr("ptb_s3._storage.s3.BACKOFF", 0.0)
+    monkeypatch.setattr("ptb_s3._storage.target.BACKOFF", 0.0)
     monkeypatch.setattr(streams, "SLOWEST", 20)
 
     class Slow(Scripted):
@@ -154,12 +154,12 @@ class _GarbageError(Exception):
     """What arrives is not what it should be."""
 
 
-@pytest.mark.parametrize("unless", [None, '"other"'], ids=["get", "unless"])
+@pytest.mark.parametrize("if_none_match", [None, '"other"'], ids=["always", "if changed"])
 @pytest.mark.parametrize("at_once", [True, False], ids=["size", "piece"])
 async def test_who_takes_the_bytes_may_end_the_transfer(
-    unless: str | None, *, at_once: bool
+    if_none_match: str | None, *, at_once: bool
 ) -> None:
-    """What it raises of the size or a piece comes out of `get`, and no more is read, nor again."""
+    """What it raises of size or piece comes out of `stream`, and no more is read, nor again."""
     server = _Wordy()
     pieces: list[int] = []
 
@@ -175,7 +175,7 @@ async def test_who_takes_the_bytes_may_end_the_transfer(
 
     async with server.store() as store:
         with pytest.raises(_GarbageError):
-            await store.get("head", unless=unless, into=into)
+            await store.stream("head", into, if_none_match=if_none_match)
         await asyncio.sleep(0)
         assert len(server.requests) == 1
         assert len(pieces) == (not at_once)
@@ -183,9 +183,9 @@ async def test_who_takes_the_bytes_may_end_the_transfer(
 
 
 @pytest.mark.parametrize("error", [OSError, TimeoutError, StorageUnavailableError])
-@pytest.mark.parametrize("unless", [None, '"other"'], ids=["get", "unless"])
+@pytest.mark.parametrize("if_none_match", [None, '"other"'], ids=["always", "if changed"])
 async def test_what_the_taker_raises_is_not_taken_for_weather(
-    error: type[Exception], unless: str | None
+    error: type[Exception], if_none_match: str | None
 ) -> None:
     """Neither does the storage get the blame, nor is anything asked again."""
     server, mine = _Wordy(), error("mine")
@@ -195,7 +195,7 @@ async def test_what_the_taker_raises_is_not_taken_for_weather(
 
     async with server.store() as store:
         with pytest.raises(error) as caught:
-            await store.get("head", unless=unless, into=into)
+            await store.stream("head", into, if_none_match=if_none_match)
         assert caught.value is mine
         assert len(server.requests) == 1
 
@@ -208,7 +208,7 @@ async def test_the_first_bytes_are_all_that_is_read() -> None:
         assert fetched is not None
         assert fetched.body == bytes(70_000)
         assert fetched.modified == datetime(2026, 11, 29, 10, tzinfo=UTC)
-        looked = await store.get("head", first_bytes=70_000, unless='"other"')
+        looked = await store.get("head", first_bytes=70_000, if_none_match='"other"')
         assert looked is not None
         assert looked[:2] == (bytes(70_000), '"x"')
         assert looked.modified == fetched.modified

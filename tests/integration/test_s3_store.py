@@ -16,7 +16,7 @@ from tests.conftest import open_store
 from tests.faultproxy import FaultProxy, Lost
 from tests.servers import S3Client, S3Server
 
-from ptb_s3._storage.contract import PreconditionFailed
+from ptb_s3._storage.contract import NotModified, PreconditionFailed
 from ptb_s3._storage.s3 import S3Store
 from ptb_s3.errors import (
     AccessDeniedError,
@@ -362,16 +362,16 @@ async def test_a_body_goes_where_it_is_to_go_as_it_arrives(
         arrived.append([])
         return arrived[-1].append
 
-    fetched = await store.get("user_data", into=into)
-    assert fetched is not None
-    assert fetched[:3] == (b"", *written)
+    received = await store.stream("user_data", into)
+    assert received is not None
+    assert received[:2] == written
     assert len(arrived[0]) > 1
     assert b"".join(arrived[0]) == body
     fault_proxy.cut_reply_after(2**21)
-    assert await store.get("user_data", into=into) == fetched
+    assert await store.stream("user_data", into) == received
     assert [b"".join(pieces) == body for pieces in arrived] == [True, False, True]
     assert body.startswith(b"".join(arrived[1]))
-    assert await store.get("chat_data", into=into) is None
+    assert await store.stream("chat_data", into) is None
     assert len(arrived) == 3
     await store.close()
 
@@ -451,11 +451,10 @@ async def test_an_unchanged_object_is_one_request(
     store = open_store(s3_server, bucket, endpoint_url=fault_proxy.endpoint_url)
     one = await store.put("head", b"one", if_match=None)
     before = len(fault_proxy.requests)
-    same = await store.get("head", unless=one.etag)
-    assert same is not None
-    assert same[:2] == (b"", one.etag)
+    with pytest.raises(NotModified):
+        await store.get("head", if_none_match=one.etag)
     two = await store.put("head", b"two", if_match=one.etag)
-    assert (await store.get("head", unless=one.etag) or ())[:3] == (b"two", *two)
+    assert (await store.get("head", if_none_match=one.etag) or ())[:3] == (b"two", *two)
     lines = fault_proxy.requests[before:]
     assert [line.split()[0] for line in lines] == ["GET", "PUT", "GET"]
     assert "X-Amz-Signature" in lines[0]
@@ -470,14 +469,13 @@ async def test_a_short_way_that_fails_is_made_up_for(
     one = await store.put("head", os.urandom(100_000), if_match=None)
     address, until = f"{fault_proxy.endpoint_url}/{bucket}/bot/head?X-Amz-Expires=1", math.inf
     store._conditional_get._addresses["bot/head"] = (address, until)
-    assert (await store.get("head", unless='"other"')) == (await store.get("head"))
+    assert (await store.get("head", if_none_match='"other"')) == (await store.get("head"))
     assert store._conditional_get._addresses == {}
     fault_proxy.lose(Lost.REPLY)
-    found = await store.get("head", unless=one.etag)
-    assert found is not None
-    assert found.etag == one.etag
+    with pytest.raises(NotModified):
+        await store.get("head", if_none_match=one.etag)
     fault_proxy.cut_reply_after(50_000)
-    whole = await store.get("head", unless='"other"')
+    whole = await store.get("head", if_none_match='"other"')
     assert whole is not None
     assert len(whole.body) == 100_000
     await store.close()
@@ -488,5 +486,5 @@ async def test_a_denied_look_is_denied(s3_server: S3Server, bucket: str) -> None
     wrong = s3_server.session(aws_secret_access_key="wrong")  # noqa: S106 - that is the test
     store = open_store(s3_server, bucket, session=wrong)
     with pytest.raises(AccessDeniedError):
-        await store.get("head", unless='"any"')
+        await store.get("head", if_none_match='"any"')
     await store.close()

@@ -1,347 +1,71 @@
-"""What every `Store` does: the same tests on the one in memory and on a real S3 server."""
+"""Both stores keep the contract: the one in memory, in whatever order it lists, and S3."""
 
 from __future__ import annotations
 
-import asyncio
-import os
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
 
 import pytest
 from tests.servers import S3Client
+from tests.store_contract import StoreContract
 from tests.support import AnyOrder
 
-from ptb_s3._storage.contract import Fetched, MemoryStore, PreconditionFailed, Store, Written
+from ptb_s3._storage.contract import Store
+from ptb_s3._storage.memory import MemoryStore
+from ptb_s3._storage.s3 import S3Store
 
-MEMORY, S3 = "memory", "s3"
-ORDERS = ("oldest first", "shuffled")
 
+class TestMemoryStore(StoreContract):
+    """The store in memory, which tests and the simulation run on."""
 
-@pytest.fixture(params=[MEMORY, *ORDERS, S3])
-def store(request: pytest.FixtureRequest) -> Store:
-    """A store with history."""
-    if request.param == MEMORY:
+    @pytest.fixture
+    def store(self) -> Store:
         return MemoryStore()
-    if request.param in ORDERS:
-        return AnyOrder(MemoryStore(), request.param)
-    s3_store: Store = request.getfixturevalue("s3_store")
-    return s3_store
 
-
-@pytest.fixture
-def delete(store: Store, request: pytest.FixtureRequest) -> Callable[[str], Awaitable[None]]:
-    """Delete an object as an outsider would, leaving a delete marker."""
-
-    async def delete(name: str) -> None:
-        memory = store.memory if isinstance(store, AnyOrder) else store
-        if isinstance(memory, MemoryStore):
-            memory.lose(name)
-        else:
-            await client.delete_object(Bucket=bucket, Key=f"bot/{name}")
-
-    if not isinstance(store, MemoryStore | AnyOrder):
-        client: S3Client = request.getfixturevalue("s3_client")
-        bucket: str = request.getfixturevalue("bucket")
-    return delete
-
-
-async def _versions(store: Store, name: str) -> set[str | None]:
-    listed = [version.version_id async for version in store.versions(name)]
-    assert len(set(listed)) == len(listed)
-    return set(listed)
-
-
-def _of(fetched: Fetched | None) -> tuple[bytes, str, str | None] | None:
-    """Body, ETag and version id; the time is another matter."""
-    return fetched and (fetched.body, fetched.etag, fetched.version_id)
-
-
-async def _body(store: Store, name: str) -> bytes:
-    fetched = await store.get(name)
-    assert fetched is not None
-    return fetched.body
-
-
-async def test_what_was_never_written_is_absent(store: Store) -> None:
-    """Absence is None, whole, in part, and in history."""
-    assert await store.get("head") is None
-    assert await store.get("head", first_bytes=10) is None
-    assert await _versions(store, "head") == set()
-
-
-async def test_what_was_written_is_read_back(store: Store) -> None:
-    """A read gives the bytes, and the ETag and version that the write was told."""
-    written = await store.put("head", b"one", if_match=None)
-    fetched = await store.get("head")
-    assert fetched is not None
-    assert _of(fetched) == (b"one", written.etag, written.version_id)
-    assert isinstance(fetched.body, bytes)
-
-
-async def test_create_only_creates_only_once(store: Store) -> None:
-    """Without an ETag to match, an object that is there stays what it is."""
-    await store.put("head", b"one", if_match=None)
-    with pytest.raises(PreconditionFailed):
-        await store.put("head", b"two", if_match=None)
-    assert await _body(store, "head") == b"one"
-
-
-async def test_the_etag_last_seen_lets_one_write(store: Store) -> None:
-    """Each write needs the ETag of the one before it."""
-    first = await store.put("head", b"one", if_match=None)
-    second = await store.put("head", b"two", if_match=first.etag)
-    third = await store.put("head", b"three", if_match=second.etag)
-    assert len({first.etag, second.etag, third.etag}) == 3
-    assert await _body(store, "head") == b"three"
-
-
-async def test_a_stale_etag_does_not(store: Store) -> None:
-    """What has changed since it was read is not overwritten."""
-    first = await store.put("head", b"one", if_match=None)
-    await store.put("head", b"two", if_match=first.etag)
-    with pytest.raises(PreconditionFailed):
-        await store.put("head", b"three", if_match=first.etag)
-    assert await _body(store, "head") == b"two"
-
-
-async def test_nothing_there_to_be_replaced(store: Store) -> None:
-    """An ETag matches no object that never was. (AWS answers 404, others 412; old MinIO wrote.)"""
-    with pytest.raises(PreconditionFailed):
-        await store.put("head", b"one", if_match='"d41d8cd98f00b204e9800998ecf8427e"')
-    assert await store.get("head") is None
-
-
-async def test_after_a_deletion(store: Store, delete: Callable[[str], Awaitable[None]]) -> None:
-    """A delete marker is absence: nothing to read, nothing to match, room to create."""
-    written = await store.put("head", b"one", if_match=None)
-    await delete("head")
-    assert await store.get("head") is None
-    with pytest.raises(PreconditionFailed):
-        await store.put("head", b"two", if_match=written.etag)
-    again = await store.put("head", b"three", if_match=None)
-    assert await _body(store, "head") == b"three"
-    assert await _versions(store, "head") == {again.version_id, written.version_id}
-
-
-async def test_versions_are_distinct_and_can_be_read(store: Store) -> None:
-    """Every version stays readable by its id, those of equal content as well."""
-    bodies = [b"one", b"two", b"two", b"three"]
-    history: list[tuple[bytes, Written]] = []
-    for body in bodies:
-        if_match = history[-1][1].etag if history else None
-        history.append((body, await store.put("head", body, if_match=if_match)))
-    assert len({written.version_id for _, written in history}) == len(bodies)
-    for body, written in history:
-        fetched = await store.get("head", version_id=written.version_id)
-        assert _of(fetched) == (body, written.etag, written.version_id)
-
-
-@pytest.mark.parametrize(
-    "version_id",
-    ["no-such-version", "00000000-0000-0000-0000-000000000000", "67154b17856abe03c28b9a8f0d365439"],
-)
-async def test_a_version_that_never_was_is_absent(store: Store, version_id: str) -> None:
-    """An id that the storage never gave is None, whatever it looks like."""
-    await store.put("head", b"one", if_match=None)
-    assert await store.get("head", version_id=version_id) is None
-
-
-async def test_history_is_of_one_object_and_says_what_is_current(store: Store) -> None:
-    """In whatever order; neighbours that share the name's beginning are left out."""
-    written = [await store.put("head", b"0", if_match=None)]
-    for number in range(1, 5):
-        body = b"%d" % number * (number + 1)
-        written.append(await store.put("head", body, if_match=written[-1].etag))
-    for neighbour in ("head2", "head/", "hea", "heads"):
-        await store.put(neighbour, b"another object", if_match=None)
-    versions = {v.version_id: v async for v in store.versions("head")}
-    assert [versions[w.version_id or ""].size for w in written] == [1, 2, 3, 4, 5]
-    assert len(versions) == 5
-    latest = [v.version_id for v in versions.values() if v.is_latest]
-    assert latest == [written[-1].version_id]
-
-
-async def test_what_is_deleted_is_not_current(
-    store: Store, delete: Callable[[str], Awaitable[None]]
-) -> None:
-    """Under a delete marker, versions are there and none of them is the latest."""
-    await store.put("head", b"one", if_match=None)
-    await delete("head")
-    assert [version.is_latest async for version in store.versions("head")] == [False]
-
-
-async def test_what_was_deleted_is_told_from_what_never_was(
-    store: Store, delete: Callable[[str], Awaitable[None]]
-) -> None:
-    """Its newest version is named, which is that very deletion's and no other one's."""
-    assert await store.remains("x") is None
-    await store.put("x", b"1", if_match=None)
-    assert await store.remains("x") is None
-    newest = await store.put("x", b"2", if_match=(await store.get("x")).etag)  # type: ignore[union-attr]  # it is there
-    await delete("x")
-    remains = await store.remains("x")
-    assert remains is not None
-    assert (remains.version_id, remains.versions, remains.more) == (newest.version_id, 2, False)
-    assert remains.marker not in (None, newest.version_id)
-    assert remains.deleted is not None
-    assert await store.remains("xy") is None
-
-
-async def test_history_has_times(store: Store) -> None:
-    """Times have a zone, never run backwards, are about now, and are the same in a read."""
-    written = [await store.put("head", b"one", if_match=None)]
-    written.append(await store.put("head", b"two", if_match=written[0].etag))
-    times = {version.version_id: version.modified async for version in store.versions("head")}
-    older, newer = (times[each.version_id or ""] for each in written)
-    assert older <= newer
-    assert abs(datetime.now(UTC) - newer) < timedelta(minutes=1)
-    for unless in (None, '"none"'):
-        fetched = await store.get("head", unless=unless)
-        assert fetched is not None
-        assert fetched.modified is not None
-        assert abs(fetched.modified - newer) <= timedelta(seconds=1)  # HTTP's dates have no more
-
-
-async def test_a_read_unless_it_is_as_it_was(store: Store) -> None:
-    """With the ETag last seen, an unchanged object comes without its body, a changed one whole."""
-    assert await store.get("head", unless='"none"') is None
-    one = await store.put("head", b"one", if_match=None)
-    for _ in range(2):
-        same = await store.get("head", unless=one.etag)
-        assert same is not None
-        assert same[:2] == (b"", one.etag)
-    two = await store.put("head", os.urandom(300_000), if_match=one.etag)
-    fetched = await store.get("head", unless=one.etag)
-    assert fetched is not None
-    assert (len(fetched.body), *fetched[1:3]) == (300_000, *two)
-
-
-async def test_a_changed_object_goes_where_it_is_to_go(store: Store) -> None:
-    """With the ETag last seen, too; of one that is as it was, nothing is asked for or given."""
-    body = os.urandom(300_000)
-    written = await store.put("head", body, if_match=None)
-    sizes: list[int] = []
-    pieces: list[bytes] = []
-
-    def into(size: int) -> Callable[[bytes], None]:
-        sizes.append(size)
-        return pieces.append
-
-    for unless, first_bytes in ((None, None), ('"none"', None), (None, 1000)):
-        sizes.clear()
-        pieces.clear()
-        fetched = await store.get("head", into=into, unless=unless, first_bytes=first_bytes)
-        assert _of(fetched) == (b"", *written)
-        expected = body[:first_bytes]
-        assert (sizes, b"".join(pieces)) == ([len(expected)], expected)
-    sizes.clear()
-    same = await store.get("head", unless=written.etag, into=into)
-    assert same is not None
-    assert (same.etag, sizes) == (written.etag, [])
-
-
-class _EnoughError(Exception):
-    """Seen enough of it."""
-
-
-@pytest.mark.parametrize("unless", [None, '"none"'], ids=["get", "unless"])
-@pytest.mark.parametrize("at_once", [True, False], ids=["size", "piece"])
-async def test_whoever_takes_it_may_refuse(
-    store: Store, unless: str | None, *, at_once: bool
-) -> None:
-    """What is raised of the size, or of a piece, is raised by the read; the next one is whole."""
-    await store.put("head", os.urandom(300_000), if_match=None)
-
-    def refuse(_piece: bytes) -> None:
-        raise _EnoughError
-
-    def into(_size: int) -> Callable[[bytes], None]:
-        if at_once:
-            raise _EnoughError
-        return refuse
-
-    with pytest.raises(_EnoughError):
-        await store.get("head", unless=unless, into=into)
-    assert len(await _body(store, "head")) == 300_000
-
-
-async def test_overwriting_asks_nothing(store: Store) -> None:
-    """For storage without conditions, a write takes effect whatever is there."""
-    await store.overwrite("head", b"one")
-    written = await store.overwrite("head", b"two")
-    assert _of(await store.get("head")) == (b"two", *written)
-
-
-async def test_a_place_is_the_same_each_time(store: Store) -> None:
-    """It tells where it was found out what the storage can do."""
-    assert await store.place() == await store.place()
-
-
-async def test_first_bytes(store: Store) -> None:
-    """No more than was asked for comes back, and no less where there is as much."""
-    body = bytes(range(256)) * 4
-    written = await store.put("head", body, if_match=None)
-    for count in (0, 1, 100, 1024, 5000):
-        fetched = await store.get("head", first_bytes=count)
-        assert _of(fetched) == (body[:count], written.etag, written.version_id)
-    version = await store.get("head", version_id=written.version_id, first_bytes=7)
-    assert _of(version) == (body[:7], written.etag, written.version_id)
-
-
-@pytest.mark.parametrize("size", [0, 1, 2**20, 2**20 + 1, 20 * 2**20])
-async def test_any_size(store: Store, size: int) -> None:
-    """Empty, smallest, on both sides of 1 MiB (they are sent in different ways), and large."""
-    body = os.urandom(size)
-    written = await store.put("head", body, if_match=None)
-    fetched = await store.get("head")
-    assert _of(fetched) == (body, written.etag, written.version_id)
-    first = await store.get("head", first_bytes=10)
-    assert _of(first) == (body[:10], written.etag, written.version_id)
-    assert [version.size async for version in store.versions("head")] == [size]
-
-
-@pytest.mark.parametrize("replacing", [False, True], ids=["create", "replace"])
-async def test_of_sixteen_writers_one_wins(store: Store, replacing: bool) -> None:  # noqa: FBT001 - a parameter
-    """Writers that have seen the same state: one of them writes, and knows it."""
-    seen = await store.put("head", b"seen", if_match=None) if replacing else None
-    bodies = [b"writer %d" % number for number in range(16)]
-    outcomes = await asyncio.gather(
-        *(store.put("head", body, if_match=seen and seen.etag) for body in bodies),
-        return_exceptions=True,
-    )
-    winners = [
-        (body, outcome)
-        for body, outcome in zip(bodies, outcomes, strict=True)
-        if not isinstance(outcome, PreconditionFailed)
-    ]
-    assert len(winners) == 1, outcomes
-    assert _of(await store.get("head")) == winners[0][0:1] + tuple(winners[0][1])  # type: ignore[arg-type]
-    assert len(await _versions(store, "head")) == 1 + replacing
-
-
-async def test_close_and_use_again(store: Store) -> None:
-    """Closing releases connections and nothing else; closing twice is closing."""
-    await store.put("head", b"one", if_match=None)
-    await store.close()
-    await store.close()
-    assert await _body(store, "head") == b"one"
-
-
-@pytest.fixture(params=[MEMORY, S3])
-def unversioned(request: pytest.FixtureRequest) -> Store:
-    """A store without history."""
-    if request.param == MEMORY:
+    @pytest.fixture
+    def unversioned(self) -> Store:
         return MemoryStore(versioned=False)
-    unversioned_store: Store = request.getfixturevalue("unversioned_store")
-    return unversioned_store
+
+    @pytest.fixture
+    def delete(self, store: MemoryStore) -> Callable[[str], Awaitable[None]]:
+        async def delete(name: str) -> None:
+            store.lose(name)
+
+        return delete
 
 
-async def test_without_versioning(unversioned: Store) -> None:
-    """All of it works without history; there are no version ids."""
-    first = await unversioned.put("head", b"one", if_match=None)
-    second = await unversioned.put("head", b"two", if_match=first.etag)
-    assert (first.version_id, second.version_id) == (None, None)
-    assert _of(await unversioned.get("head")) == (b"two", second.etag, None)
-    with pytest.raises(PreconditionFailed):
-        await unversioned.put("head", b"three", if_match=first.etag)
-    assert len(await _versions(unversioned, "head")) == 1
+class TestAnyOrder(StoreContract):
+    """The same with its versions listed as other servers list them."""
+
+    @pytest.fixture(params=["oldest first", "shuffled"])
+    def store(self, request: pytest.FixtureRequest) -> Store:
+        return AnyOrder(MemoryStore(), request.param)
+
+    @pytest.fixture
+    def unversioned(self) -> Store:
+        return AnyOrder(MemoryStore(versioned=False), "shuffled")
+
+    @pytest.fixture
+    def delete(self, store: AnyOrder) -> Callable[[str], Awaitable[None]]:
+        async def delete(name: str) -> None:
+            store.memory.lose(name)
+
+        return delete
+
+
+class TestS3Store(StoreContract):
+    """The store on a real S3 server."""
+
+    @pytest.fixture
+    def store(self, s3_store: S3Store) -> Store:
+        return s3_store
+
+    @pytest.fixture
+    def unversioned(self, unversioned_store: S3Store) -> Store:
+        return unversioned_store
+
+    @pytest.fixture
+    def delete(self, s3_client: S3Client, bucket: str) -> Callable[[str], Awaitable[None]]:
+        async def delete(name: str) -> None:
+            await s3_client.delete_object(Bucket=bucket, Key=f"bot/{name}")
+
+        return delete

@@ -23,7 +23,8 @@ from ptb_s3._format.entities import Entities, Kind
 from ptb_s3._format.head import Head, due
 from ptb_s3._format.openers import OpenedHead
 from ptb_s3._format.reader import Reader, TornReadError
-from ptb_s3._storage.contract import Fetched, MemoryStore
+from ptb_s3._storage.contract import Fetched
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3._values.loading import load_all
 from ptb_s3.errors import DamagedObjectError, PersistenceError
 

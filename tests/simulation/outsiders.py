@@ -20,7 +20,7 @@ from ptb_s3._engine.repository import Repository
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Kind
 from ptb_s3._format.restore_point import RestorePoint
-from ptb_s3._storage.contract import MemoryStore
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.errors import ConflictError, PersistenceError
 
 # How many commits before the current one an operator restores at most.

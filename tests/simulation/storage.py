@@ -11,14 +11,15 @@ from typing import Any, NoReturn
 
 from ptb_s3._storage.contract import (
     Fetched,
-    Into,
-    MemoryStore,
     PreconditionFailed,
+    Received,
     Remains,
+    Sink,
     Version,
     Written,
     hand_over,
 )
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.errors import StorageUnavailableError
 
 # Seconds after which a client gives up, as ours does.
@@ -97,11 +98,14 @@ class Line:
         self._after = after
         self._in_any_order = in_any_order
 
-    async def get(self, name: str, into: Into | None = None, **options: Any) -> Fetched | None:
+    async def get(self, name: str, **options: Any) -> Fetched | None:
         found: Fetched | None = await self._request(lambda: self._storage.get(name, **options))
         if found is not None and found.body and self._rng.random() < self.weather.truncated:
             found = found._replace(body=found.body[: self._rng.randrange(len(found.body))])
-        return hand_over(found, into)
+        return found
+
+    async def stream(self, name: str, into: Sink, **options: Any) -> Received | None:
+        return hand_over(await self.get(name, **options), into)
 
     async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
         put = self._storage.put

@@ -33,7 +33,7 @@ from ptb_s3._format import words as _word_format
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Kind
 from ptb_s3._keys.keyring import Key
-from ptb_s3._storage.contract import MemoryStore
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3._storage.threads import Worker
 
 KEYS = [Key(bytes([number]) * 32) for number in range(1, 4)]

@@ -11,7 +11,8 @@ from tests.integration.bots import TOKEN, App, Handler, OfflineTelegram
 from tests.support import make_persistence
 
 from ptb_s3 import PersistentApplication
-from ptb_s3._storage.contract import MemoryStore, Store
+from ptb_s3._storage.contract import Store
+from ptb_s3._storage.memory import MemoryStore
 
 _ids = itertools.count(1000)
 

@@ -20,7 +20,7 @@ from tests.vectors import reference
 
 from ptb_s3 import Key, Keyring
 from ptb_s3._format.entities import Kind
-from ptb_s3._storage.contract import MemoryStore
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3._values.loading import load_all
 from ptb_s3._values.pickling.markers import SetBot, TheBot
 from ptb_s3._values.serializer import PickleSerializer

@@ -26,7 +26,8 @@ from ptb_s3._history.purge import plan_purge
 from ptb_s3._history.retention import Policy
 from ptb_s3._history.verify import verify_history
 from ptb_s3._keys.keyring import Keyring
-from ptb_s3._storage.contract import Fetched, MemoryStore, Version, Written
+from ptb_s3._storage.contract import Fetched, Version, Written
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.errors import PersistenceError, RestorePointError, StorageError
 
 point = RestorePoint.parse

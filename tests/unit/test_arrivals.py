@@ -20,7 +20,8 @@ from ptb_s3 import Keyring
 from ptb_s3._engine.repository import Repository
 from ptb_s3._format.entities import Entries, Kind
 from ptb_s3._format.openers import BlobOpener
-from ptb_s3._storage.contract import Fetched, Into, MemoryStore
+from ptb_s3._storage.contract import Fetched, Received, Sink
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3._values.serializer import PickleSerializer
 from ptb_s3.errors import DamagedObjectError, PersistenceError, StorageUnavailableError
 
@@ -38,12 +39,12 @@ class InPieces(StoreAround):
     def __init__(self, store: MemoryStore, size: int = 2**18) -> None:
         super().__init__(store)
         self.size = size
-        self.between: Callable[[str, Into], Any] = lambda *_: None
+        self.between: Callable[[str, Sink], Any] = lambda *_: None
 
-    async def get(self, name: str, into: Into | None = None, **options: Any) -> Fetched | None:
-        found = await super().get(name, **options)
-        if found is None or into is None:
-            return found
+    async def stream(self, name: str, into: Sink, **options: Any) -> Received | None:
+        found = await self.get(name, **options)
+        if found is None:
+            return None
         take = into(len(found.body))
         for at in range(0, len(found.body), self.size):
             take(found.body[at : at + self.size])
@@ -51,8 +52,8 @@ class InPieces(StoreAround):
             again = self.between(name, into)
             if again is not None:
                 await again
-                return found._replace(body=b"")
-        return found._replace(body=b"")
+                return Received(*found[1:])
+        return Received(*found[1:])
 
 
 @pytest.fixture
@@ -182,7 +183,7 @@ async def test_a_transfer_that_begins_anew_counts_from_there(saved: MemoryStore)
     newer = saved.current()
     times = 0
 
-    def begin_anew(name: str, into: Into) -> Any:
+    def begin_anew(name: str, into: Sink) -> Any:
         nonlocal times
         times += name == "user_data"
         if name != "user_data" or times < 8:
@@ -226,7 +227,7 @@ async def test_a_transfer_that_breaks_off_is_an_error(saved: MemoryStore, share:
     store = InPieces(saved)
     pieces = 0
 
-    def fail(name: str, _: Into) -> None:
+    def fail(name: str, _: Sink) -> None:
         nonlocal pieces
         pieces += name == "user_data"
         if pieces > share * len(saved.current()["user_data"]) / store.size:

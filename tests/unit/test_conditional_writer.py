@@ -9,7 +9,8 @@ import pytest
 
 from ptb_s3._engine.conditional_writer import ConditionalWriter, Undecided
 from ptb_s3._storage.conditional import ConditionalStore
-from ptb_s3._storage.contract import MemoryStore, PreconditionFailed, Written
+from ptb_s3._storage.contract import PreconditionFailed, Written
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.errors import ConflictError, StorageUnavailableError
 
 LOST = StorageUnavailableError("The storage's answer was lost.")

@@ -18,15 +18,14 @@ from ptb_s3._format.container import (
     MAX_HEADER,
     MIN_PLAINTEXT,
     Header,
-    Unsealer,
     compress,
-    open_sealed,
     padded,
     read_header,
     seal,
 )
+from ptb_s3._format.unsealer import Unsealer, open_sealed
 from ptb_s3._keys.keyring import Key, Keyring
-from ptb_s3._storage.contract import empty_stream
+from ptb_s3._storage.buffers import empty_stream
 from ptb_s3.errors import DamagedObjectError, PersistenceError, UnknownKeyError
 
 KEYS = Keyring(KEY)

@@ -13,7 +13,8 @@ from ptb_s3._doctor.attempts import Attempts
 from ptb_s3._doctor.evidence import Verdict
 from ptb_s3._doctor.findings import Status
 from ptb_s3._doctor.scratch import Scratch
-from ptb_s3._storage.contract import MemoryStore, PreconditionFailed, Written
+from ptb_s3._storage.contract import PreconditionFailed, Written
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3._storage.s3 import S3Store
 from ptb_s3.errors import StorageUnavailableError
 

@@ -14,7 +14,7 @@ from tests.unit.deliveries import application, message
 from ptb_s3 import PickleSerializer, merge_values
 from ptb_s3._format.entities import Kind
 from ptb_s3._ptb import refresh
-from ptb_s3._storage.contract import MemoryStore
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3._values.canonical_form import essence
 from ptb_s3._values.equality import alike
 from ptb_s3._values.merge import Merger

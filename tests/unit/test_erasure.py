@@ -14,7 +14,7 @@ from ptb_s3._format.erasure import Erasures, subjects
 from ptb_s3._format.reader import Reader
 from ptb_s3._format.restore_point import RestorePoint
 from ptb_s3._keys.keyring import Keyring
-from ptb_s3._storage.contract import MemoryStore
+from ptb_s3._storage.memory import MemoryStore
 
 SECRET = bytes(range(32))
 MALLORY = 987_654_321

@@ -11,7 +11,8 @@ from tests.session import EAGER, STEPS, Session, State, state_after
 from tests.support import make_persistence, state_of
 
 from ptb_s3._format import head
-from ptb_s3._storage.contract import Call, Fault, MemoryStore, ProcessKilled, seeded_faults
+from ptb_s3._storage.faults import Call, Fault, ProcessKilled, seeded_faults
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.errors import ConflictError
 
 

@@ -22,7 +22,9 @@ from tests.integration.bots import (
 from tests.support import Persistence, StoreAround, make_persistence, settled, state_of, update
 
 from ptb_s3._format.entities import Kind
-from ptb_s3._storage.contract import Fault, Fetched, MemoryStore
+from ptb_s3._storage.contract import Fetched
+from ptb_s3._storage.faults import Fault
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.errors import DamagedObjectError, StorageUnavailableError, UnknownTypeError
 
 

@@ -17,7 +17,8 @@ from ptb_s3._engine.repository import Repository
 from ptb_s3._format import entities
 from ptb_s3._format.entities import Kind
 from ptb_s3._ptb.group_commit import GroupCommit
-from ptb_s3._storage.contract import Call, Fault, MemoryStore
+from ptb_s3._storage.faults import Call, Fault
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.errors import ConflictError, SerializationError, StorageUnavailableError
 
 

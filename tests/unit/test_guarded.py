@@ -11,7 +11,8 @@ from tests.support import BOT_ID, KEY, StoreAround, make_persistence, state_of, 
 from ptb_s3._format.head import Conditions, Head
 from ptb_s3._format.reader import Reader
 from ptb_s3._keys.keyring import Keyring
-from ptb_s3._storage.contract import MemoryStore, PreconditionFailed, Written
+from ptb_s3._storage.contract import PreconditionFailed, Written
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.errors import NoConditionalPutError, StorageUnavailableError
 
 

@@ -20,6 +20,7 @@ from tests.support import locals_of_ours
 
 from ptb_s3._format import container
 from ptb_s3._format.key_source import KeySource, SealedHeader, SealingKey, for_history, sealing_key
+from ptb_s3._format.unsealer import open_sealed
 from ptb_s3._keys.keyring import Key, Keyring
 from ptb_s3.errors import KeyFormatError, SettingsError, UnknownKeyError
 
@@ -390,7 +391,7 @@ def test_what_a_key_service_gives_is_read_back(wrapped: str | None) -> None:
     """The largest wrapped key, of characters that JSON escapes, still fits into a header."""
     service = Service(SealingKey("0123456789abcdef", bytes(32), wrapped))
     body = container.seal(HEADER, [], service.sealing_key())
-    assert container.open_sealed("head", body, service)[0].wrapped_key == wrapped
+    assert open_sealed("head", body, service)[0].wrapped_key == wrapped
 
 
 HEADER = container.Header(

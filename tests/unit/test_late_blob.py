@@ -7,7 +7,8 @@ import asyncio
 from tests.support import StoreAround, make_persistence, settled
 
 from ptb_s3._format.entities import Kind
-from ptb_s3._storage.contract import MemoryStore, Written
+from ptb_s3._storage.contract import Written
+from ptb_s3._storage.memory import MemoryStore
 
 
 class LateAnswers(StoreAround):

@@ -34,8 +34,8 @@ DOORS = {
     "aiobotocore": {"_storage.client", "_storage.conditional_get", "_storage.transport"},
     "aiohttp": {"_storage.resolver", "_storage.transport"},
     "botocore": {
-        *("_storage.addressing", "_storage.client", "_storage.conditional_get", "_storage.s3"),
-        "_storage.transport",
+        *("_storage.addressing", "_storage.client", "_storage.conditional_get"),
+        *("_storage.requester", "_storage.transport"),
     },
     "pickle": {
         *("_format.words", "_values.loading", "_values.shared_strings", "_values.transcoder"),
@@ -46,7 +46,7 @@ DOORS = {
     },
     "pydantic_settings": {"settings"},
     "dotenv": {"_environment"},
-    "cryptography": {"_format.container", "_keys.keyring"},
+    "cryptography": {"_format.container", "_format.unsealer", "_keys.keyring"},
     "zstandard": {"_format.container"},
 }
 """Modules that alone import a library."""

@@ -13,7 +13,8 @@ from ptb_s3._format import head as _head
 from ptb_s3._format.container import HEAD, read_header
 from ptb_s3._format.entities import Kind, Resolution
 from ptb_s3._format.restore_point import RestorePoint
-from ptb_s3._storage.contract import Call, Fault, MemoryStore, ProcessKilled
+from ptb_s3._storage.faults import Call, Fault, ProcessKilled
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.errors import DamagedObjectError, HeadLostError, StorageUnavailableError
 
 USER = Kind.USER_DATA

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ptb_s3._storage.client import Link
+from ptb_s3._storage.link import Link
 
 
 class Clients:
@@ -78,7 +78,7 @@ async def test_who_gives_up_waiting_closes_all_the_same() -> None:
 
 async def test_a_peer_that_never_answers_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Then the client is left open, which is all that can be done."""
-    monkeypatch.setattr("ptb_s3._storage.client._GRACE", 0.01)
+    monkeypatch.setattr("ptb_s3._storage.link._GRACE", 0.01)
     clients, link = Clients(close_hangs=True), Link()
     with link.in_use():
         await link.client(clients.make, lambda _: None, None)

@@ -12,7 +12,8 @@ from tests.support import make_persistence, opened, settled, state_of, update
 from tests.unit.test_persistent_application import application
 
 from ptb_s3._format.entities import Kind
-from ptb_s3._storage.contract import Fault, MemoryStore
+from ptb_s3._storage.faults import Fault
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.errors import ConflictError, PersistenceError, StorageUnavailableError
 
 NEW = "Beginning a new state at s3://bucket/shop/: there is none yet."

@@ -11,7 +11,8 @@ from tests import support
 from ptb_s3._engine.repository import Repository
 from ptb_s3._format.container import HEAD, read_header
 from ptb_s3._format.entities import Entities, Kind, Resolution, Resolve
-from ptb_s3._storage.contract import Call, Fault, MemoryStore
+from ptb_s3._storage.faults import Call, Fault
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.errors import (
     ConflictError,
     HeadLostError,

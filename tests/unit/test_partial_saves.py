@@ -21,7 +21,8 @@ from tests.unit.test_persistent_application import Stubborn, application, sent_a
 
 from ptb_s3._format import entities
 from ptb_s3._format.entities import BOT_DATA_KEY, Kind
-from ptb_s3._storage.contract import Fault, MemoryStore
+from ptb_s3._storage.faults import Fault
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3._values.allow_list import AllowList
 from ptb_s3._values.copies import Uncopied
 from ptb_s3._values.fingerprint import fingerprint

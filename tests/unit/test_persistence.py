@@ -15,7 +15,8 @@ from tests.support import make_persistence, settled, state_of, update
 from ptb_s3 import Key, Keyring, S3Persistence
 from ptb_s3._format.entities import Kind
 from ptb_s3._ptb import background_compaction
-from ptb_s3._storage.contract import Call, Fault, MemoryStore
+from ptb_s3._storage.faults import Call, Fault
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.errors import (
     SerializationError,
     SettingsError,

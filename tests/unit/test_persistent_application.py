@@ -38,7 +38,8 @@ from ptb_s3 import Keyring, PersistentApplication, S3Persistence
 from ptb_s3._format.entities import Kind
 from ptb_s3._ptb.application_state import tasks
 from ptb_s3._ptb.internals import Internals
-from ptb_s3._storage.contract import Fault, MemoryStore
+from ptb_s3._storage.faults import Fault
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.errors import SerializationError, SettingsError, StorageUnavailableError
 
 

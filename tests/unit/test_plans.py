@@ -18,7 +18,7 @@ from ptb_s3._format.entities import Kind
 from ptb_s3._format.restore_point import RestorePoint
 from ptb_s3._history.key_needs import NOT_AT_HAND, Need, key_needs
 from ptb_s3._keys.keyring import Keyring
-from ptb_s3._storage.contract import MemoryStore
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3._transfer.import_plan import Counts as ImportCounts
 from ptb_s3._transfer.import_plan import State, adopt_words, plan_import, require_built_in
 from ptb_s3.errors import ConflictError, DamagedObjectError, SettingsError

@@ -21,7 +21,9 @@ from ptb_s3._history.prune import plan_prune
 from ptb_s3._history.purge import plan_purge
 from ptb_s3._history.retention import Policy
 from ptb_s3._keys.keyring import Keyring
-from ptb_s3._storage.contract import Call, Fault, Lock, MemoryStore, ProcessKilled
+from ptb_s3._storage.contract import Lock
+from ptb_s3._storage.faults import Call, Fault, ProcessKilled
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.errors import AccessDeniedError, StorageUnavailableError, UnknownKeyError
 
 READER = Reader(Keyring(KEY))

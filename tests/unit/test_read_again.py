@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from tests.support import BOT_ID, KEY
 
 from ptb_s3._engine.repository import Repository
-from ptb_s3._format import container, entities, head_pages
+from ptb_s3._format import entities, head_pages
 from ptb_s3._format.entities import MAX_ENTRIES, Kind, Resolution, fault_of
 from ptb_s3._format.head import Head, follow
 from ptb_s3._format.head_pages import decode, encode
 from ptb_s3._format.key_source import SealingKey
+from ptb_s3._format.unsealer import Unsealer
 from ptb_s3._keys.keyring import Key, Keyring
-from ptb_s3._storage.contract import MemoryStore
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.errors import ConflictError, UnreadableError
 
 USER = Kind.USER_DATA
@@ -177,9 +178,9 @@ async def test_frames_that_are_carried_along_are_compared(monkeypatch: pytest.Mo
         await repository.commit()
     full = repository.base.head.parts[USER].full
     assert full
-    frames = container.Unsealer.frames
+    frames = Unsealer.frames
 
-    def garbled(self: container.Unsealer) -> Any:
+    def garbled(self: Unsealer) -> Any:
         for frame in frames(self):
             yield (
                 frame
@@ -187,7 +188,7 @@ async def test_frames_that_are_carried_along_are_compared(monkeypatch: pytest.Mo
                 else bytes(frame[:-1]) + bytes([frame[-1] ^ 1])
             )
 
-    monkeypatch.setattr(container.Unsealer, "frames", garbled)
+    monkeypatch.setattr(Unsealer, "frames", garbled)
     repository.stage(USER, 1, b"more")
     with pytest.raises(UnreadableError, match="not those that were sealed"):
         await repository.commit()

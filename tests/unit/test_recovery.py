@@ -28,7 +28,8 @@ from ptb_s3._format.entities import Kind
 from ptb_s3._format.restore_point import RestorePoint
 from ptb_s3._history import listing, recovery
 from ptb_s3._history.recovery import Found
-from ptb_s3._storage.contract import Fetched, MemoryStore, hand_over
+from ptb_s3._storage.contract import Fetched
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.errors import (
     ConflictError,
     DamagedObjectError,
@@ -408,12 +409,12 @@ async def test_memory_is_not_written_over_what_was_read_in_part(broken_off: int)
     class BreakingOff(StoreAround):
         left = 0
 
-        async def get(self, name: str, into: Any = None, **options: Any) -> Fetched | None:
+        async def get(self, name: str, **options: Any) -> Fetched | None:
             found = await self.store.get(name, **options)
             if found is not None and name == HEAD and found.body and self.left:
                 self.left -= 1
                 found = found._replace(body=found.body[: len(found.body) // 2])
-            return hand_over(found, into)
+            return found
 
     memory = await a_store()
     store = BreakingOff(memory)

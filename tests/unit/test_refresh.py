@@ -17,7 +17,7 @@ from tests.support import Persistence, make_persistence, state_of, update
 
 from ptb_s3 import PickleSerializer
 from ptb_s3._ptb.refresh import Refusal, become, way
-from ptb_s3._storage.contract import MemoryStore
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3._values.canonical_form import essence
 from ptb_s3._values.equality import alike
 

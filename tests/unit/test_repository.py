@@ -20,7 +20,9 @@ from ptb_s3._format.head import COMPACTION_SLACK
 from ptb_s3._format.reader import Reader
 from ptb_s3._format.restore_point import RestorePoint
 from ptb_s3._keys.keyring import Keyring
-from ptb_s3._storage.contract import Call, Fault, MemoryStore, PreconditionFailed
+from ptb_s3._storage.contract import PreconditionFailed
+from ptb_s3._storage.faults import Call, Fault
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.errors import (
     AccessDeniedError,
     ConflictError,

@@ -30,7 +30,7 @@ from ptb_s3._format.key_source import KeySource, SealedHeader, SealingKey
 from ptb_s3._format.reader import Reader
 from ptb_s3._format.sealer import Sealer
 from ptb_s3._history.verify import verify_current, verify_history
-from ptb_s3._storage.contract import MemoryStore
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.errors import UnknownKeyError
 
 LEAKED, CURRENT = KEY, OTHER_KEY

@@ -16,7 +16,8 @@ from ptb_s3._engine.repository import Repository
 from ptb_s3._engine.run import Run
 from ptb_s3._format.entities import Kind, Resolution, Resolve
 from ptb_s3._keys.keyring import Keyring
-from ptb_s3._storage.contract import MemoryStore, Written
+from ptb_s3._storage.contract import Written
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.errors import StorageUnavailableError
 
 USER = Kind.USER_DATA

@@ -25,9 +25,9 @@ from ptb_s3._storage.answers import (
     to_error,
     to_failure,
 )
-from ptb_s3._storage.client import _retry_conflict
 from ptb_s3._storage.contract import PreconditionFailed
-from ptb_s3._storage.s3 import _error_answer
+from ptb_s3._storage.requester import _error_answer
+from ptb_s3._storage.retries import _retry_conflict
 from ptb_s3._storage.transport import CertificatesError, ProxyKindError
 from ptb_s3.errors import (
     AccessDeniedError,

@@ -14,7 +14,7 @@ from tests.unit.deliveries import message
 from tests.unit.test_persistent_application import application
 
 from ptb_s3._ptb.save_watchdog import INTERVALS, SaveWatchdog
-from ptb_s3._storage.contract import MemoryStore
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.serverless import deliver
 
 WARNING = "nobody has asked for a save"

@@ -14,7 +14,8 @@ from tests.integration.bots import TOKEN, App, asking
 from tests.support import make_persistence
 from tests.unit.deliveries import application, calls_of, count, message, users
 
-from ptb_s3._storage.contract import Fault, MemoryStore
+from ptb_s3._storage.faults import Fault
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.errors import (
     SettingsError,
     StorageUnavailableError,

@@ -24,7 +24,7 @@ from ptb_s3._format.head import Head, follow
 from ptb_s3._format.reader import Reader
 from ptb_s3._format.restore_point import RestorePoint
 from ptb_s3._format.words import MAX_WORDS, is_bare, spell_out
-from ptb_s3._storage.contract import MemoryStore
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3._values.loading import load_all
 from ptb_s3._values.shared_strings import MIN_VALUES, common_words
 from ptb_s3.errors import ConflictError, DamagedObjectError, RestorePointError, UnknownTypeError

@@ -21,7 +21,8 @@ from ptb_s3 import PersistentApplication
 from ptb_s3._ptb.internals import Internals
 from ptb_s3._ptb.shutdown_sequence import BROKEN_OFF, ShutdownSequence
 from ptb_s3._ptb.unsaved_changes import describe_unsaved
-from ptb_s3._storage.contract import MemoryStore, Written
+from ptb_s3._storage.contract import Written
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.application import _logging_unsaved
 from ptb_s3.errors import SettingsError, StorageUnavailableError
 from ptb_s3.serverless import deliver

@@ -30,7 +30,7 @@ from tests.support import make_persistence, settled, state_of, update
 
 from ptb_s3 import PickleSerializer
 from ptb_s3._format.words import is_bare
-from ptb_s3._storage.contract import MemoryStore
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3._values.transcoder import Transcoder
 
 CODEC = PickleSerializer(trusted=(__name__,))

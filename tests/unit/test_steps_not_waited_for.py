@@ -23,7 +23,7 @@ from tests.unit.deliveries import message
 
 from ptb_s3 import PersistentApplication
 from ptb_s3._ptb.application_state import tasks
-from ptb_s3._storage.contract import MemoryStore
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.serverless import deliver
 
 NAME, AMOUNT, CONFIRM = range(3)

@@ -24,7 +24,9 @@ from tests.unit.deliveries import application, count, message, press, users
 
 from ptb_s3._format.entities import Kind
 from ptb_s3._ptb import delivery
-from ptb_s3._storage.contract import Fault, MemoryStore, Written
+from ptb_s3._storage.contract import Written
+from ptb_s3._storage.faults import Fault
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.errors import (
     ConflictError,
     SerializationError,

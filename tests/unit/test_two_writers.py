@@ -30,7 +30,8 @@ from ptb_s3._format.entities import Kind
 from ptb_s3._format.head import Head
 from ptb_s3._ptb import poller
 from ptb_s3._ptb.poller import AUTO_INTERVAL, Poller
-from ptb_s3._storage.contract import Fault, MemoryStore
+from ptb_s3._storage.faults import Fault
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3._values.merge import Merger
 from ptb_s3.errors import ConflictError, StorageUnavailableError
 

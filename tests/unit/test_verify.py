@@ -10,7 +10,8 @@ from tests.unit.test_repository import USER, committed
 from ptb_s3._format.reader import Reader
 from ptb_s3._history.verify import Report, verify_current, verify_history
 from ptb_s3._keys.keyring import Keyring
-from ptb_s3._storage.contract import Fault, MemoryStore
+from ptb_s3._storage.faults import Fault
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.errors import StorageUnavailableError
 
 READER = Reader(Keyring(KEY))

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from tests.support import make_persistence, settled, state_of
 
-from ptb_s3._storage.contract import MemoryStore
+from ptb_s3._storage.memory import MemoryStore
 from ptb_s3._storage.threads import Worker
 
 _IN_A_THREAD = Worker.__call__  # which the other unit tests do without

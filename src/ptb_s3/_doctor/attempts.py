@@ -1,4 +1,8 @@
-"""What is tried on a storage: each permission by its use, and each write that must be refused."""
+"""Attempts on a storage: each permission by its use, and each write that must be refused.
+
+Only what is seen to work, or seen to be refused, counts: no setting of the bucket and no policy is
+believed.
+"""
 
 from __future__ import annotations
 
@@ -19,44 +23,48 @@ from ptb_s3._storage.s3 import S3Store
 from ptb_s3.errors import AccessDeniedError, NoHistoryError, StorageError, StorageUnavailableError
 
 READ, LIST, WRITE = "read", "list", "write"
+"""Kinds of access, in findings."""
 
 _ROUNDS = 8
-"""Races on each condition: a storage that lets two win does so now and then."""
+"""Races on each condition: a storage that lets two win does not do so in every race."""
 _ENOUGH = 60.0
-"""Seconds after which no further race begins, if one was decided. SeaweedFS 4.48 has each writer
-wait for its turn, now and then for seconds; a storage that lets two win is quick about it."""
+"""Seconds after which no further race begins, if one was decided.
+
+SeaweedFS 4.48 has each writer wait for its turn, now and then for seconds; a storage that lets two
+win is quick about it.
+"""
 _UNDECIDED = 3
-"""Races that may stay undecided before there is no sense in another."""
+"""Undecided races after which no further race begins."""
 _REFUSED_FOR_THE_OBJECT = frozenset({404, 412})
-"""Statuses by which S3 says no to what it would allow, were there another object."""
+"""HTTP statuses of a write that is allowed, and refused because of the object that is there."""
 _OF_A_DIGEST = frozenset({400, 422})
-"""Statuses by which storages refuse what arrived with another digest than was said."""
+"""HTTP statuses of a body with another digest than its header states."""
 _WRONG_DIGEST = base64.b64encode(bytes(16)).decode()
-"""No content is known that has it."""
+"""MD5 digest, in base64, that no known content has."""
 _T = TypeVar("_T")
 
 
 class Attempts:
-    """What is tried, and what came of it.
+    """Collector of evidence: each method tries one thing, and stores the outcome in an attribute.
 
-    What came of it is None as long as it is not known.
+    An outcome is None as long as it is not known. Methods raise errors of the storage; a missing
+    permission is an outcome.
 
     Args:
-        store: Where it is tried.
-        scratch: What it is tried on.
+        store: The place.
+        scratch: Objects to try things on.
 
     Attributes:
-        written: The scratch object's first version, if it could be written.
-        permissions: Those that a bot needs, by name, and whether the credentials have them.
-        anybody: What is let in without credentials: `READ`, `LIST`, `WRITE`.
-        outside: What is let in outside the prefix: `READ`, `WRITE`.
-        races: The most telling race on each condition.
-        accepted: Writes that were accepted, and that must be refused; see `Scratch.accepted`. None
-            as long as they were not tried.
-        above_marker: What is wrong with conditions above a delete marker.
-        before_suspension: What is known of the right condition on a head that is older than a
-            suspension of versioning; None: there is no such head.
-        past: What the storage tells of versions.
+        written: Receipt of the scratch object's first version, if it could be written.
+        permissions: Whether the credentials have each permission that a bot needs, by its name.
+        anybody: Whether each kind of access (`READ`, `LIST`, `WRITE`) is granted to anybody.
+        outside: Whether each kind of access (`READ`, `WRITE`) is granted outside the prefix.
+        races: Most telling race on each condition.
+        accepted: Writes that were accepted and had to be refused; see `Scratch.accepted`.
+        above_marker: Faults of conditions above a delete marker.
+        before_suspension: State of a head that is older than a suspension of versioning; None:
+            there is no such head.
+        past: Evidence about the list of versions.
     """
 
     def __init__(self, store: S3Store, scratch: Scratch) -> None:
@@ -76,7 +84,7 @@ class Attempts:
 
     @property
     def conditions_hold(self) -> bool:
-        """Whether conditional writes are proven."""
+        """Return whether conditional writes are proven to be refused where they must be."""
         proven = all(race.verdict is Verdict.PROVEN for race in self.races)
         return proven and self.accepted == []
 
@@ -84,12 +92,12 @@ class Attempts:
         """Write the scratch object.
 
         Raises:
-            StorageError: The storage cannot; that the credentials do not allow it is no error.
+            StorageError: The storage cannot. A missing permission is an outcome instead.
         """
         self.written = await self._use("PutObject", self._scratch.write(if_match=None))
 
     async def use_permissions(self) -> None:
-        """Use each permission that a bot needs, other than that to write."""
+        """Use each permission that a bot needs, other than PutObject."""
         name = HEAD if self.written is None else self._scratch.name
         await self._use("GetObject", self._store.get(name))
         version_id = None if self.written is None else self.written.version_id
@@ -122,10 +130,10 @@ class Attempts:
             await anybody.close()
 
     async def race(self, written: Written) -> None:
-        """Let writers race, on either condition.
+        """Let writers race on either condition.
 
         Args:
-            written: The scratch object's first version, which no other has replaced.
+            written: Receipt of the scratch object's first version, which is still current.
         """
         await self._scratch.write(if_match=written.etag)
         races = (_telling(self._race_to_create), _telling(self._race_to_replace))
@@ -136,15 +144,15 @@ class Attempts:
         self.races = tuple(run for run in runs if isinstance(run, Race))
 
     async def write_alone(self, written: Written) -> None:
-        """Try one by one what must be refused, after `race`.
+        """Try one by one the writes that must be refused, after `race`.
 
         Args:
-            written: The scratch object's first version.
+            written: Receipt of the scratch object's first version, which was replaced.
         """
         self.accepted = await self._scratch.accepted(written.etag)
 
     async def write_above_a_marker(self) -> None:
-        """Try conditions on what was deleted."""
+        """Try conditions on an object that was deleted."""
         self.above_marker = await self._scratch.above_a_marker()
 
     async def write_before_a_suspension(self) -> None:
@@ -166,7 +174,7 @@ class Attempts:
             self.before_suspension = Older.REFUSED
 
     async def _refusal(self, name: str, there: Fetched) -> int | None:
-        """Replace an object by itself, with a digest that is wrong; return how that is refused."""
+        """Replace an object by itself with a wrong digest, and return the status of the refusal."""
         answer = await self._store.ask(
             "put_object",
             key=self._store.prefix + name,
@@ -177,7 +185,7 @@ class Attempts:
         return answer.status if isinstance(answer, Answer) else None
 
     async def look_back(self) -> None:
-        """Compare what is listed and served with what was written, if there are versions of it."""
+        """Compare the list of versions with what was written, if versions are listed."""
         with suppress(NoHistoryError, AccessDeniedError):
             self.past = await look_back(self._store, *await self._scratch.history())
 
@@ -201,7 +209,7 @@ class Attempts:
         return await self._scratch.race(fetched and fetched.etag)
 
     async def _use(self, permission: str, use: Awaitable[_T]) -> _T | None:
-        """Note whether the credentials allow what takes that permission; return what came of it."""
+        """Use a permission, record whether it is granted, and return the result."""
         try:
             result = await use
         except AccessDeniedError:
@@ -211,6 +219,7 @@ class Attempts:
         return result
 
     async def _is_let_in(self, request: Awaitable[Any]) -> bool | None:
+        """Tell whether a request without credentials is granted, or None if that stays open."""
         try:
             answer = await request
         except AccessDeniedError:
@@ -224,6 +233,7 @@ class Attempts:
         return None if answer is None else True
 
     def _may(self, answer: dict[str, Any] | Answer) -> bool | None:
+        """Tell whether an answer means that the request is allowed, or None if that stays open."""
         if not isinstance(answer, Answer) or answer.status in _REFUSED_FOR_THE_OBJECT:
             return True
         return False if self._is_denial(answer) else None
@@ -233,7 +243,7 @@ class Attempts:
 
 
 async def _telling(race: Callable[[int], Awaitable[Race]]) -> Race:
-    """Run eight races; return the first that two have won, else one with one winner, if any has.
+    """Run up to eight races and return the most telling one: with two winners, else with one.
 
     A storage that looks before it writes, without a lock, lets a few of many writers win, and not
     in each race (s3proxy 3.1.0 up to 11 of 16, S3Mock 5.2.0 up to 4).

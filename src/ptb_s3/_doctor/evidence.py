@@ -1,4 +1,4 @@
-"""What trials on a storage have shown: races, latency, and what is left of them. Pure."""
+"""Evidence from attempts on a storage: races, list of versions, latency, clean-up. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SAME_AS_SEEN = "If-Match"
 
 
 class Verdict(StrEnum):
-    """What a race has shown."""
+    """Verdict of a race."""
 
     PROVEN = "proven"
     """One winner, and all others were refused."""
@@ -25,7 +25,10 @@ class Verdict(StrEnum):
 
 
 class Older(StrEnum):
-    """What is known of the right condition on what is older than a suspension of versioning."""
+    """Outcome of a right If-Match on a head that is older than a suspension of versioning.
+
+    SeaweedFS refuses it, so that a bot cannot save any more.
+    """
 
     REFUSED = "refused"
     UNPROVEN = "unproven"
@@ -33,15 +36,15 @@ class Older(StrEnum):
 
 
 class Race(NamedTuple):
-    """What became of writers that wanted the same thing at once.
+    """Outcome of writers that wrote the same object on the same condition, at once.
 
     Attributes:
-        condition: What each of them asked for: `NOTHING_ELSE` or `SAME_AS_SEEN`.
-        writers: How many there were.
-        winners: How many were told that they have written.
-        undecided: How many were told nothing.
-        kept: Whether what is stored now is what a winner wrote.
-        rounds: How many such races came to the same.
+        condition: The condition: `NOTHING_ELSE` or `SAME_AS_SEEN`.
+        writers: Number of writers.
+        winners: Number of writes that were acknowledged.
+        undecided: Number of writes without an answer.
+        kept: Whether the object, read afterwards, is what a winner wrote.
+        rounds: Number of races with this outcome.
     """
 
     condition: str
@@ -53,22 +56,22 @@ class Race(NamedTuple):
 
     @property
     def verdict(self) -> Verdict:
-        """What that shows."""
+        """Return what the race proves."""
         if let_two_win(self.winners, kept=self.kept):
             return Verdict.BROKEN
         return Verdict.PROVEN if self.winners and not self.undecided else Verdict.OPEN
 
 
 class Past(NamedTuple):
-    """What the storage tells of the versions of one object.
+    """Comparison of the list of an object's versions with what was written.
 
     Attributes:
-        versions: How many were written.
-        hidden: How many of them it does not list.
-        unserved: How many of them are not what a read by their id gives.
-        newest_first: Whether those that it lists come in that order.
+        versions: Number of versions that were written.
+        hidden: Number of them that are not listed.
+        unserved: Number of them that a read by their id does not return as they were written.
+        newest_first: Whether the list is in that order.
         ends: Whether a list of several pages comes to an end.
-        latest_served: Whether that which it calls the latest is what a read gives.
+        latest_served: Whether the version that is listed as the latest is the one that is read.
     """
 
     versions: int
@@ -80,7 +83,7 @@ class Past(NamedTuple):
 
 
 class Latency(NamedTuple):
-    """How long requests took, one after another: milliseconds."""
+    """Latency of requests sent one after another, in milliseconds: median and 95th percentile."""
 
     requests: int
     median: float
@@ -88,15 +91,15 @@ class Latency(NamedTuple):
 
 
 class Left(NamedTuple):
-    """What there is of the scratch objects after they were cleared away.
+    """Outcome of the clean-up of scratch objects.
 
     Attributes:
-        versions: How many are left of each object, by full key, delete markers among them.
-        deleted: How many are gone for good.
-        denied: Whether versions may not be deleted, by these credentials or by anybody.
+        versions: Number of versions left of each object, by full key, delete markers included.
+        deleted: Number of versions that are gone for good.
+        denied: Whether deletion of versions was refused, to these credentials or to anybody.
         hidden: Whether a delete marker lies on top of what is left.
-        counted: Whether the storage was asked what is left, rather than what was written.
-        fault: Why it could not be cleared away, other than that.
+        counted: Whether the numbers are those of a list, rather than of what was written.
+        fault: Error that ended the clean-up; empty where none did.
     """
 
     versions: dict[str, int]

@@ -1,4 +1,4 @@
-"""What a check has found: how it ended, what is so, and what to do about it. Pure."""
+"""Findings of an examination: outcome of each check, what was found, and what to do. Pure."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 from ptb_s3.errors import PersistenceError, StorageError
 
 TEMPLATES = "infra/bucket has templates of a bucket"
+"""Pointer at the end of a remedy about settings of the bucket."""
 
 
 class Check(StrEnum):
-    """What is looked into, in the order in which it is shown."""
+    """Check of an examination, in the order in which they are shown."""
 
     SETTINGS = "settings"
     CREDENTIALS = "credentials"
@@ -34,7 +35,7 @@ class Check(StrEnum):
 
 
 class Status(StrEnum):
-    """How a check ended."""
+    """Outcome of a check."""
 
     OK = "ok"
     WARNING = "warning"
@@ -43,15 +44,15 @@ class Status(StrEnum):
 
 
 class Finding(NamedTuple):
-    """What a check has found.
+    """Finding of one check.
 
     Attributes:
         check: The check.
-        status: How it ended.
-        found: What is so, without a full stop.
-        remedy: What to do about it; empty where all is well.
+        status: Its outcome.
+        found: Description of what was found, without a full stop.
+        remedy: What to do about it, as sentences; empty where all is well.
         data: The same for programs.
-        exit_code: What it means on the command line, where it failed.
+        exit_code: Exit code of the command line, where the check failed; else 0.
     """
 
     check: Check
@@ -63,27 +64,27 @@ class Finding(NamedTuple):
 
 
 def ok(check: Check, found: str, **data: object) -> Finding:
-    """Find that all is well."""
+    """Return a finding that all is well."""
     return Finding(check, Status.OK, found, data=data)
 
 
 def warning(check: Check, found: str, remedy: str, **data: object) -> Finding:
-    """Find what a bot can do with, but should not have to."""
+    """Return a finding that a bot works with, but should not have to."""
     return Finding(check, Status.WARNING, found, remedy, data)
 
 
 def failed(check: Check, found: str, remedy: str, **data: object) -> Finding:
-    """Find that the storage is none to keep a state in."""
+    """Return a finding that no state is to be kept in the storage as it is."""
     return Finding(check, Status.FAILED, found, remedy, data, StorageError.exit_code)
 
 
 def unknown(check: Check, found: str, remedy: str, **data: object) -> Finding:
-    """Find that nothing can be found."""
+    """Return a finding that a check could not be decided."""
     return Finding(check, Status.UNKNOWN, found, remedy, data)
 
 
 def broken(check: Check, error: PersistenceError) -> Finding:
-    """Find what an error says: in its first sentence what is so, and then what to do."""
+    """Return the finding of an error: its first sentence, and the rest of it as the remedy."""
     lines = [line.partition(". ") for line in str(error).splitlines()]
     found = "; ".join(first.removesuffix(".") for first, _, _ in lines)
     remedy = " ".join(rest for _, _, rest in lines if rest) or "Mend that, and look again."
@@ -91,7 +92,7 @@ def broken(check: Check, error: PersistenceError) -> Finding:
 
 
 def completed(findings: Mapping[Check, Finding]) -> tuple[Finding, ...]:
-    """Return a finding for each check, in their order; what has none was not looked into."""
+    """Return a finding for each check, in their order, also for those that were not run."""
     first = next((c for c in Check if c in findings and findings[c].status is Status.FAILED), None)
     found = "not looked into" + (f", because of: {first}" if first else "")
     return tuple(

@@ -1,4 +1,4 @@
-"""What a storage tells of versions: whether it lists what it serves, in which order, to the end."""
+"""Comparison of a list of versions with what was written: complete, in order, to the end?"""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _PAGE = 5
 
 
 async def look_back(store: S3Store, name: str, written: dict[str, bytes]) -> Past:
-    """Compare what is listed and served of an object with what was written.
+    """Compare the versions of an object that are listed and served with those that were written.
 
     Args:
-        store: Where it lies.
-        name: The object. Nobody writes it meanwhile.
-        written: Its versions, the oldest first, and what each holds.
+        store: The place.
+        name: Name of the object. Nobody writes it meanwhile.
+        written: Bodies of its versions by version id, the oldest first.
 
     Raises:
         NoHistoryError: The storage lists no versions.
@@ -49,13 +49,13 @@ async def look_back(store: S3Store, name: str, written: dict[str, bytes]) -> Pas
 
 
 async def _serves(store: S3Store, name: str, version_id: str, body: bytes) -> bool:
-    """Tell whether a version is read by its id, and holds what was written."""
+    """Tell whether a version can be read by its id, and holds what was written."""
     found = await store.get(name, version_id=version_id)
     return found is not None and found.body == body
 
 
 async def _pages(store: S3Store, name: str) -> tuple[list[Version], bool]:
-    """List versions a few at a time; tell whether the pages come to an end."""
+    """List versions a few at a time, and return whether the pages come to an end."""
     question = Question("list versions of", store.bucket, store.prefix + name)
     progress = Progress(question)
     listed: list[Version] = []

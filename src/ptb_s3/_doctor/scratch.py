@@ -1,4 +1,4 @@
-"""Objects to try a storage on, under ``doctor/``: raced for, timed, and cleared away."""
+"""Scratch objects under ``doctor/``: written, raced for, timed, and handed to the clean-up."""
 
 from __future__ import annotations
 
@@ -6,38 +6,39 @@ import asyncio
 import itertools
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 
+from ptb_s3._doctor.clearing import UNVERSIONED, Clearing, Known
 from ptb_s3._doctor.evidence import NOTHING_ELSE, SAME_AS_SEEN, Latency, Left, Race
-from ptb_s3._storage.answers import Answer
 from ptb_s3._storage.conditional import NO_ETAG, form_of, has_other_form
 from ptb_s3._storage.contract import PreconditionFailed, Written
 from ptb_s3._storage.s3 import S3Store
 from ptb_s3.errors import (
-    PersistenceError,
     StorageError,
     StorageUnavailableError,
 )
 
 FOLDER = "doctor/"
-"""Under the prefix: what lies in it is nobody's state, and a lifecycle rule may remove it."""
+"""Folder under the prefix. Nothing in it is a state, and a lifecycle rule may remove it."""
 WRITERS = 16
+"""Writers in a race (our choice)."""
 _VERSIONS = 12
-"""Enough for three pages of a list, of five each, the last one of two."""
-
-_UNVERSIONED = "null"
+"""Versions of an object: three pages of a list, of five each, the last one of two."""
 
 
 class Scratch:
-    """Objects whose loss is no loss. What was begun of a write goes on if its caller is cancelled.
+    """Writer of objects whose loss is no loss.
+
+    A write goes on if its caller is cancelled, so that `clear` knows of everything that was sent.
 
     Args:
-        store: Where they lie.
-        token: Makes their names nobody else's.
+        store: The place.
+        token: Random text that makes the objects' names unique.
 
     Attributes:
-        unquoted: Whether the storage takes right ETags without their quotation marks alone, as a
-            bot then gives them.
+        name: Name of the main object, which the names of all others begin with.
+        unquoted: Whether the storage takes ETags only without their quotation marks, as a bot then
+            sends them.
     """
 
     def __init__(self, store: S3Store, token: str) -> None:
@@ -45,29 +46,30 @@ class Scratch:
         self.unquoted = False
         self._store = store
         self._once = store.alike(once=True)
-        self._known: dict[str, dict[str, bytes]] = {}
+        self._known: Known = {}
+        self._clearing = Clearing(store, self.key, self._known)
         self._writes: set[asyncio.Task[Written]] = set()
         self._serial = itertools.count(1)
 
     @property
     def key(self) -> str:
-        """The main object's full key."""
+        """Return the full key of the main object."""
         return self._store.prefix + self.name
 
     @property
     def tried(self) -> bool:
-        """Whether there may be anything to clear away."""
+        """Return whether anything was sent that may have to be cleared away."""
         return bool(self._writes)
 
     async def write(self, *, if_match: str | None, aside: str = "") -> Written:
-        """Write the object while nobody else does.
+        """Write an object while nobody else does.
 
         Args:
-            if_match: The condition, as for `Store.put`.
-            aside: Put behind the object's name, where it is another one.
+            if_match: Condition, as for `Store.put`.
+            aside: Suffix of the name, for another object than the main one.
 
         Raises:
-            StorageError: Also where the storage refuses what it must accept.
+            StorageError: Also where the storage refuses a write that it must accept.
         """
         name, body = self.name + aside, self._body()
         written = await self._written(name, body, if_match)
@@ -85,22 +87,22 @@ class Scratch:
         return written
 
     async def _written(self, name: str, body: bytes, if_match: str | None) -> Written | None:
-        """Write an object; None if that is refused."""
+        """Write an object, or return None if that is refused."""
         try:
             return await self._begin(name, body, if_match)
         except PreconditionFailed:
             fetched = await self._store.get(name)
         if fetched is None or fetched.body != body:
             return None
-        self._known[name][fetched.version_id or _UNVERSIONED] = body
+        self._known[name][fetched.version_id or UNVERSIONED] = body
         return Written(fetched.etag, fetched.version_id)  # the reply to a first attempt was lost
 
     async def race(self, if_match: str | None, *, aside: str = "") -> Race:
         """Let writers of different bodies write the same object on the same condition, at once.
 
         Args:
-            if_match: The condition, as for `Store.put`.
-            aside: Put behind the object's name, where the race is for another object.
+            if_match: Condition, as for `Store.put`.
+            aside: Suffix of the name, for another object than the main one.
 
         Raises:
             StorageError: The storage refuses the request for another reason.
@@ -132,9 +134,9 @@ class Scratch:
         )
 
     async def accepted(self, outdated: str) -> list[str]:
-        """Return which writes that must be refused are not, of those that can be tried alone.
+        """Return descriptions of the writes that were accepted and had to be refused.
 
-        The object must exist.
+        The main object must exist.
 
         Args:
             outdated: ETag of an earlier version of it.
@@ -151,7 +153,7 @@ class Scratch:
         ]
 
     async def above_a_marker(self) -> list[str] | None:
-        """Return what is wrong with conditions where an object was deleted; None: not to be tried.
+        """Return the faults of conditions on a deleted object, or None if none can be deleted.
 
         In a versioned bucket, a delete marker lies above its versions then: there is no object.
         """
@@ -159,21 +161,12 @@ class Scratch:
         written = await self.write(if_match=None, aside="-deleted")
         # In this order: SeaweedFS 4.48 keeps a marker whose id is `null` until it is written over.
         for condition, if_match in ((SAME_AS_SEEN, written.etag), (NOTHING_ELSE, None)):
-            if not await self._mark(name):
+            if not await self._clearing.mark(name):
                 return None  # that takes DeleteObject, which no bot needs
             taken = await self._takes(name, if_match)
             if taken != (condition == NOTHING_ELSE):
                 faults.append(f"{condition} is {'taken' if taken else 'refused'}")
         return faults
-
-    async def _mark(self, name: str) -> bool:
-        """Delete an object by key, which leaves a marker; tell whether that is allowed."""
-        answer = await self._store.ask("delete_object", key=self._store.prefix + name)
-        if isinstance(answer, Answer):
-            return False
-        if answer.get("VersionId"):
-            self._known.setdefault(name, {})[str(answer["VersionId"])] = b""
-        return True
 
     async def _takes(self, name: str, if_match: str | None) -> bool:
         try:
@@ -189,7 +182,7 @@ class Scratch:
         of a list go over several objects, which no object of a state has to bear.
 
         Returns:
-            The object's name; and its versions, the oldest first, and what each holds.
+            The object's name, and the bodies of its versions by version id, the oldest first.
         """
         aside, etag = "-history", None
         for _ in range(_VERSIONS):
@@ -197,7 +190,7 @@ class Scratch:
         return self.name + aside, dict(self._known[self.name + aside])
 
     async def latency(self, requests: int) -> tuple[Latency, Latency]:
-        """Return how long it takes to get the object, and to put it. It must exist."""
+        """Return the latency of reads and of writes of the main object, which must exist."""
         fetched = await self._store.get(self.name)
         etag = fetched.etag if fetched is not None else None
 
@@ -210,93 +203,26 @@ class Scratch:
         return _latency(gets), _latency(puts)
 
     async def may_delete(self, *, by_key: bool) -> bool:
-        """Tell whether what is written may be deleted for good, by deleting what does not exist.
-
-        Args:
-            by_key: Whether that is so of what is deleted without a version's id, too, since no
-                versions are kept. versitygw 1.8.0 then refuses the id `null`.
-        """
-        if await self._delete(self.name, {_UNVERSIONED}):
-            return True
-        return by_key and await self._mark(self.name)
+        """Tell whether what is written may be deleted for good, as `Clearing.may_delete`."""
+        return await self._clearing.may_delete(self.name, by_key=by_key)
 
     async def clear(self) -> Left:
-        """Delete every version of what was written, once what was begun has ended; tell the rest.
-
-        Where that is not allowed, a delete marker is laid on top, so that lifecycle rules for
-        versions that were replaced see to it.
-        """
+        """Delete what was written, once writes under way have ended, and return what is left."""
         await asyncio.gather(*self._writes, return_exceptions=True)
         await self._once.close()
-        try:
-            return await self._clear() if self._known else Left({})
-        except PersistenceError as error:
-            return Left(self._counted(self._known), counted=False, fault=str(error))
-
-    async def _clear(self) -> Left:
-        listed = await self._list()
-        before = {name: {*ids} for name, ids in self._known.items()} if listed is None else listed
-        denied = [name for name, ids in before.items() if not await self._delete(name, ids)]
-        # Without a list, there may be what was written and whose id was not told.
-        rest = [name for name in before if listed is None and await self._is_there(name)]
-        hidden = await self._hide(dict.fromkeys([*denied, *rest]))
-        after = await self._list()
-        counted = after is not None
-        if after is None:
-            after = {name: ids for name, ids in before.items() if await self._is_left(name, denied)}
-        gone = sum(len(ids - after.get(name, set())) for name, ids in before.items())
-        return Left(self._counted(after), gone, bool(denied), hidden, counted)
-
-    async def _delete(self, name: str, ids: set[str]) -> bool:
-        """Delete versions; tell whether that is allowed, and possible."""
-        try:
-            return not (ids and await self._store.delete(name, sorted(ids)))
-        except StorageUnavailableError:
-            raise
-        except StorageError:
-            return False
-
-    async def _is_left(self, name: str, denied: Sequence[str]) -> bool:
-        """Tell whether there is something of an object, as far as it is known without a list."""
-        versions = self._known[name].keys() - {_UNVERSIONED}
-        return bool(name in denied and versions) or await self._is_there(name)
-
-    async def _list(self) -> dict[str, set[str]] | None:
-        """Return the versions and delete markers that there are, by name; None if nobody says."""
-        page = await self._store.ask("list_object_versions", Prefix=self.key)
-        if isinstance(page, Answer):
-            return None
-        found: dict[str, set[str]] = {}
-        for entry in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]:
-            name = str(entry["Key"]).removeprefix(self._store.prefix)
-            found.setdefault(name, set()).add(str(entry["VersionId"]))
-        return found
-
-    async def _hide(self, names: Iterable[str]) -> bool:
-        """Delete objects by key, not by version; tell whether that is allowed."""
-        allowed = [await self._mark(name) for name in names]
-        return bool(allowed) and all(allowed)
-
-    async def _is_there(self, name: str) -> bool:
-        try:
-            return await self._store.get(name, first_bytes=1) is not None
-        except StorageError:
-            return True
-
-    def _counted(self, found: Mapping[str, Collection[str]]) -> dict[str, int]:
-        return {self._store.prefix + name: len(ids) for name, ids in found.items() if ids}
+        return await self._clearing.clear()
 
     async def _begin(
         self, name: str, body: bytes, if_match: str | None, *, once: bool = False
     ) -> Written:
-        """Write an object; the request goes on if whoever awaits it is cancelled.
+        """Write an object by a request that goes on if whoever awaits it is cancelled.
 
         Args:
-            name: The object.
-            body: What to write.
-            if_match: The condition, as for `Store.put`.
-            once: Do not ask again where there is no answer: an attempt that is given up is still
-                with the storage, and may take effect when all is over.
+            name: Name of the object.
+            body: Its bytes.
+            if_match: Condition, as for `Store.put`.
+            once: Whether to wait longer rather than to try again: an attempt that is given up is
+                still with the storage, and may take effect when the race is over.
         """
         store = self._once if once else self._store
         task = asyncio.create_task(self._put(store, name, body, if_match))
@@ -308,11 +234,11 @@ class Scratch:
         if if_match is not None:
             if_match = form_of(if_match, self.unquoted)
         written = await store.put(name, body, if_match=if_match)
-        ids[written.version_id or _UNVERSIONED] = body
+        ids[written.version_id or UNVERSIONED] = body
         return written
 
     def _body(self) -> bytes:
-        """Return what no other write has: the same body would have the same ETag."""
+        """Return a body that no other write has: the same body would have the same ETag."""
         return b"write %d" % next(self._serial)
 
 

@@ -1,4 +1,4 @@
-"""What it means how clock, bucket and lifecycle are set up, and what to do about it. Pure."""
+"""Judgement of settings: clock, region, owner, versioning, public access, lifecycle. Pure."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ from ptb_s3._storage.lifecycle import UNREADABLE, Rule
 _MAX_SKEW = timedelta(minutes=15)
 """S3 refuses a request whose time is further off (S3 API Reference: RequestTimeTooSkewed)."""
 _NOTICEABLE_SKEW = timedelta(minutes=1)
+"""Difference of clocks above which to warn (our choice)."""
 
 
 _REGION = re.compile(r"[a-z]{2,}(-[a-z]+)*-[a-z0-9]+")
-"""The form that AWS's regions have, and most others': us-east-1, us-west-004, fr-par.
+"""Form of a region's name, at AWS and most others: us-east-1, us-west-004, fr-par.
 
-What storages say for want of one (Ceph: ``default``), or of a place (R2: ``WEUR``), is not to be
-signed for.
+What storages say in place of one (Ceph: ``default``; R2: ``WEUR``, a location) is not to be signed
+for.
 """
 
 
 def clock(date: str, began: datetime, ended: datetime) -> Finding:
-    """Judge how far the storage's clock is ahead of ours.
+    """Judge the difference between the storage's clock and this machine's.
 
     Args:
-        date: What it is, as HTTP writes it.
-        began: When the storage was asked, by our clock.
-        ended: When the answer was there.
+        date: Time by the storage's clock, as HTTP writes it.
+        began: Time when the request was sent, by this machine's clock.
+        ended: Time when the answer had arrived, by this machine's clock.
     """
     skew = _skew(date, began, ended)
     if skew is None:
@@ -47,6 +48,7 @@ def clock(date: str, began: datetime, ended: datetime) -> Finding:
 
 
 def _skew(date: str, began: datetime, ended: datetime) -> timedelta | None:
+    """Return how far the storage's clock is ahead at least, or None if it does not say."""
     try:
         theirs = parsedate_to_datetime(date)
     except (TypeError, ValueError):
@@ -60,7 +62,7 @@ def _skew(date: str, began: datetime, ended: datetime) -> timedelta | None:
 
 
 def region(ours: str, actual: str | Unknown) -> Finding:
-    """Judge the region that requests are signed for."""
+    """Judge the region that requests are signed for, against the bucket's."""
     if isinstance(actual, Unknown) or not _REGION.fullmatch(actual):
         return ok(Check.REGION, f"requests are signed for {ours}, which is accepted", region=ours)
     if ours == actual:
@@ -74,13 +76,13 @@ def region(ours: str, actual: str | Unknown) -> Finding:
 
 
 def owner(expected: str | None, *, accepted: bool, minds: bool, on_aws: bool = False) -> Finding:
-    """Judge whose bucket it is.
+    """Judge the owner of the bucket, and whether the storage checks it.
 
     Args:
-        expected: The account that must own it.
-        accepted: Whether the storage lets us in where that is asked for, as it does where not.
-        minds: Whether it refuses where it is another account's.
-        on_aws: Whether it is AWS.
+        expected: Id of the account that must own it, or None.
+        accepted: Whether requests with that id are let in, as those without one are.
+        minds: Whether the storage refuses requests with the id of another account.
+        on_aws: Whether the storage is AWS.
     """
     if not expected and minds:
         whose = "your AWS account" if on_aws else "the account that owns the bucket"
@@ -104,12 +106,13 @@ def owner(expected: str | None, *, accepted: bool, minds: bool, on_aws: bool = F
 
 
 def versioning(said: Versioning | Unknown, *, shown: bool | None, older: bool = False) -> Finding:
-    """Judge whether there will be a history.
+    """Judge versioning: will there be a history?
 
     Args:
-        said: What the bucket is set to.
-        shown: Whether a write was given a version id; None where there was none.
-        older: Whether head is older than the suspension, and that it can be replaced is unproven.
+        said: Setting of the bucket.
+        shown: Whether a write was given a version id; None where nothing was written.
+        older: Whether head is older than a suspension of versioning, so that it is not proven that
+            it can be replaced.
     """
     state = said if isinstance(said, Versioning) else None
     if state is None and shown is not None:
@@ -128,11 +131,11 @@ def versioning(said: Versioning | Unknown, *, shown: bool | None, older: bool = 
 
 
 def public_access(said: PublicAccess | None, tried: Mapping[str, bool | None]) -> Finding:
-    """Judge who is let in besides those who have permission.
+    """Judge public access: is anybody let in without permission?
 
     Args:
-        said: What the bucket is set to, if it was asked.
-        tried: What was asked for without credentials, and whether it was granted.
+        said: Settings of the bucket; None: they could not be asked for.
+        tried: Whether each kind of access was granted without credentials; None: not known.
     """
     data = {"without_credentials": dict(tried)}
     block_it = f"Turn on all four settings of Block Public Access; {TEMPLATES}."
@@ -160,12 +163,22 @@ def public_access(said: PublicAccess | None, tried: Mapping[str, bool | None]) -
 
 
 def lifecycle(rules: Sequence[Rule] | Unknown, keys: Sequence[str], *, history: bool) -> Finding:
-    """Judge what the lifecycle rules do to the state and to its history.
+    """Judge the lifecycle rules: do they spare the state, and thin out its history?
+
+    The first of these that applies is the finding, from the worst to the best::
+
+        a rule may remove the current state, or archive it   failed: a bot that is idle loses it
+        nothing removes noncurrent versions                  warning: the history grows for ever
+        a rule moves state or history to another class       warning: dearer, or unreadable
+        otherwise                                            ok
+
+    A rule with conditions on size or tags counts as harmful if it *may* take an object, and as
+    useful only if it surely takes all of them.
 
     Args:
-        rules: The bucket's.
+        rules: Rules of the bucket.
         keys: Full keys of the state's objects.
-        history: Whether the bucket keeps what is replaced.
+        history: Whether the bucket keeps noncurrent versions.
     """
     if isinstance(rules, Unknown):
         remedy = (

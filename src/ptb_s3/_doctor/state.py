@@ -1,4 +1,4 @@
-"""Whether the state that is there opens with the keys at hand."""
+"""State of the bot, if there is one: does it open with the configured keys?"""
 
 from __future__ import annotations
 
@@ -14,10 +14,16 @@ from ptb_s3.errors import MissingObjectError
 
 
 async def open_state(store: Store, keys: Keyring) -> Finding:
-    """Open the head; where there is none, make sure that nothing else is left of a state.
+    """Open the head or, where there is none, make sure that no blob is left without it.
+
+    The blobs are not opened; ``ptb-s3 verify`` opens all of them.
+
+    Args:
+        store: The place.
+        keys: Keys that open the state.
 
     Raises:
-        PersistenceError: A bot would not start.
+        PersistenceError: A bot would not start with this state.
     """
     fetched = await store.get(HEAD)
     if fetched is not None:

@@ -1,4 +1,4 @@
-"""What it means how requests went that were tried, and what to do about it. Pure."""
+"""Judgement of what was tried: from evidence to findings, with what to do about them. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ptb_s3._storage.bucket_config import Unknown
 from ptb_s3._storage.lifecycle import Rule, sweepers
 
 _SLOW = 2000
-"""Milliseconds that a PUT may take before it is worth a word: flush() has eight seconds in all."""
+"""Milliseconds of a PUT (95th percentile) above which to warn: flush() has 8 s in all."""
 _OPEN = "Mend what stands in the way, and look again."
 _NEEDED_FOR = {
     "PutObject": "a bot cannot save",
@@ -21,7 +21,11 @@ _NEEDED_FOR = {
 
 
 def permissions(granted: Mapping[str, bool | None]) -> Finding:
-    """Judge what the credentials allow of what a bot needs, as far as it is known (not: None)."""
+    """Judge the permissions that a bot needs.
+
+    Args:
+        granted: Whether the credentials have each permission, by its name; None: not known.
+    """
     data = {"granted": dict(granted)}
     missing = [name for name, may in granted.items() if may is False]
     if any(name in _NEEDED_FOR for name in missing):
@@ -43,11 +47,11 @@ def permissions(granted: Mapping[str, bool | None]) -> Finding:
 
 
 def excess(left: Left, outside: Mapping[str, bool | None]) -> Finding:
-    """Judge what the credentials allow that no bot needs.
+    """Judge the permissions that no bot needs.
 
     Args:
-        left: What came of deleting.
-        outside: What is let in outside the prefix.
+        left: Outcome of the clean-up, which shows whether versions may be deleted.
+        outside: Whether each kind of access outside the prefix is granted; None: not known.
     """
     granted: dict[str, bool | None] = {"delete versions": _may_delete(left)}
     if left.denied:
@@ -72,6 +76,7 @@ def excess(left: Left, outside: Mapping[str, bool | None]) -> Finding:
 
 
 def _may_delete(left: Left) -> bool | None:
+    """Return whether versions may be deleted, or None if none was there to delete."""
     if left.denied:
         return False
     return True if left.deleted else None
@@ -85,14 +90,23 @@ def conditional_put(
     *,
     unquoted: bool = False,
 ) -> Finding:
-    """Judge whether two writers would overwrite each other, and whether one can save.
+    """Judge conditional PUT: would two writers overwrite each other, and can one save at all?
+
+    The first of these that applies is the finding, from the worst to the best::
+
+        a write was accepted that had to be refused      failed: two writers collide
+        a race or a trial stayed undecided               unknown: nothing is proven
+        a right If-Match is refused on the present head  failed: no commit succeeds
+        conditions go wrong above a delete marker        warning: a state cannot be begun anew there
+        otherwise                                        ok
 
     Args:
-        races: The most telling ones, one for each condition.
-        accepted: Writes that were accepted, and that must be refused; None: they were not tried.
-        above_marker: What is wrong with conditions above a delete marker; None: not tried.
-        before_suspension: See `Older`; None: head is not so old.
-        unquoted: Whether ETags had to be given without their quotation marks.
+        races: Most telling race on each condition.
+        accepted: Writes that were accepted and had to be refused; None: not tried.
+        above_marker: Faults of conditions above a delete marker; None: not tried.
+        before_suspension: State of a head that is older than a suspension of versioning; None:
+            head is not so old.
+        unquoted: Whether the storage takes ETags only without their quotation marks.
     """
     data = {
         "races": [race._asdict() | {"verdict": race.verdict} for race in races],
@@ -104,42 +118,58 @@ def conditional_put(
     faults = [_lost(race) for race in races if race.verdict is Verdict.BROKEN]
     faults += [f"a write with {trial}" for trial in accepted or ()]
     if faults:
-        return failed(
-            Check.CONDITIONAL_PUT,
-            f"the storage accepts conditional writes that it must refuse ({'; '.join(faults)}): "
-            "two writers would overwrite each other",
-            "Do not keep a bot's state there. Use a storage that honours If-Match and "
-            "If-None-Match; the README lists providers.",
-            **data,
-        )
+        return _overwrites(faults, data)
     undecided = [race.condition for race in races if race.verdict is Verdict.OPEN]
     undecided += ["what must be refused"] if accepted is None else []
     if undecided:
-        return unknown(
-            Check.CONDITIONAL_PUT,
-            f"inconclusive ({', '.join(undecided)}): answers were lost, or the storage was busy",
-            "Look again. As long as this stays so, nothing is proven.",
-            **data,
-        )
+        return _undecided(undecided, data)
     if before_suspension is Older.REFUSED:
-        return failed(
-            Check.CONDITIONAL_PUT,
-            f"the storage refuses a right {SAME_AS_SEEN} on a head that is older than the "
-            "suspension of versioning: no commit will succeed",
-            "Turn on versioning of the bucket again.",
-            **data,
-        )
+        return _refuses_older(data)
     if above_marker:
-        return warning(
-            Check.CONDITIONAL_PUT,
-            f"above a delete marker, {' and '.join(above_marker)}: the storage goes by the version "
-            "beneath it",
-            "Where a state was deleted, have its versions deleted for good before a bot begins "
-            "another, or bring it back (ptb-s3 repair). Two writers do not overwrite each other.",
-            **data,
-        )
+        return _looks_beneath(above_marker, data)
     marks = "; it takes ETags without their quotation marks alone" if unquoted else ""
     return ok(Check.CONDITIONAL_PUT, _won(races) + marks, **data)
+
+
+def _overwrites(faults: Sequence[str], data: Mapping[str, object]) -> Finding:
+    return failed(
+        Check.CONDITIONAL_PUT,
+        f"the storage accepts conditional writes that it must refuse ({'; '.join(faults)}): "
+        "two writers would overwrite each other",
+        "Do not keep a bot's state there. Use a storage that honours If-Match and "
+        "If-None-Match; the README lists providers.",
+        **data,
+    )
+
+
+def _undecided(conditions: Sequence[str], data: Mapping[str, object]) -> Finding:
+    return unknown(
+        Check.CONDITIONAL_PUT,
+        f"inconclusive ({', '.join(conditions)}): answers were lost, or the storage was busy",
+        "Look again. As long as this stays so, nothing is proven.",
+        **data,
+    )
+
+
+def _refuses_older(data: Mapping[str, object]) -> Finding:
+    return failed(
+        Check.CONDITIONAL_PUT,
+        f"the storage refuses a right {SAME_AS_SEEN} on a head that is older than the "
+        "suspension of versioning: no commit will succeed",
+        "Turn on versioning of the bucket again.",
+        **data,
+    )
+
+
+def _looks_beneath(faults: Sequence[str], data: Mapping[str, object]) -> Finding:
+    return warning(
+        Check.CONDITIONAL_PUT,
+        f"above a delete marker, {' and '.join(faults)}: the storage goes by the version "
+        "beneath it",
+        "Where a state was deleted, have its versions deleted for good before a bot begins "
+        "another, or bring it back (ptb-s3 repair). Two writers do not overwrite each other.",
+        **data,
+    )
 
 
 def _won(races: Sequence[Race]) -> str:
@@ -156,11 +186,11 @@ def _lost(race: Race) -> str:
 
 
 def history(past: Past | None, *, kept: bool, listed: bool | None) -> Finding:
-    """Judge whether what is kept can be gone back to.
+    """Judge the history: can a bot go back to the versions that are kept?
 
     Args:
-        past: What the storage tells of versions; None: nothing.
-        kept: Whether it keeps any.
+        past: Evidence about the list of versions; None: there is none.
+        kept: Whether the bucket keeps versions.
         listed: Whether the credentials may list them; None where the storage lists none.
     """
     if not kept:
@@ -196,7 +226,7 @@ def _faults(past: Past) -> list[str]:
 
 
 def latency(get: Latency, put: Latency) -> Finding:
-    """Judge how long requests take."""
+    """Judge the latency of reads and writes."""
     found = "; ".join(
         f"{what} {it.median:.0f} ms (median), {it.p95:.0f} ms (95th percentile)"
         for what, it in (("GET", get), ("PUT", put))
@@ -216,13 +246,13 @@ def _milliseconds(latency: Latency) -> dict[str, float]:
 def clean_up(
     left: Left, rules: Sequence[Rule] | Unknown | None, folder: str, *, versioned: bool
 ) -> Finding:
-    """Say what is left of the scratch objects, and what becomes of it.
+    """Judge the clean-up: what is left of the scratch objects, and does a lifecycle rule remove it?
 
     Args:
-        left: What is left.
-        rules: The bucket's lifecycle rules, if they are known.
-        folder: The full key that all of it begins with.
-        versioned: Whether the bucket may keep what is replaced.
+        left: Outcome of the clean-up.
+        rules: Lifecycle rules of the bucket; None: they could not be asked for.
+        folder: Full key that the keys of all scratch objects begin with.
+        versioned: Whether the bucket may keep noncurrent versions.
     """
     data = {"deleted": left.deleted, "left": dict(left.versions)}
     if not left.versions and not left.fault:

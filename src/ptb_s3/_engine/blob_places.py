@@ -14,6 +14,7 @@ from ptb_s3._format.committed import Base, Blob, ref_of
 from ptb_s3._format.container import HEAD, MAX_PREAMBLE
 from ptb_s3._format.entities import Kind
 from ptb_s3._format.head import Ref
+from ptb_s3._storage.conditional import current_etag
 from ptb_s3._storage.contract import Written
 from ptb_s3._storage.threads import Offload
 from ptb_s3.errors import ConflictError, DamagedObjectError, ForeignStoreError
@@ -103,8 +104,8 @@ class BlobPlaces:
         )
 
     async def _is_current(self, base: Base) -> bool:
-        fetched = await self._store.get(HEAD, unless=base.etag)
-        return fetched is not None and fetched.etag == base.etag
+        etag = await current_etag(self._store, HEAD, known=base.etag)
+        return etag is not None and etag == base.etag  # which may be another by now
 
     def taken(self, commit: str, written: Written) -> Blob:
         """Return a blob of ours that took effect, with the version that the storage gave it."""

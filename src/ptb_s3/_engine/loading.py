@@ -23,7 +23,7 @@ from ptb_s3._format.reader import TornReadError
 from ptb_s3._history.current import Current, read_current
 from ptb_s3._history.order import put_back
 from ptb_s3._history.recovery import Found, find_newest
-from ptb_s3._storage.contract import Fetched
+from ptb_s3._storage.contract import Fetched, Received
 from ptb_s3.errors import NothingThereError
 
 _LOGGER = logging.getLogger("ptb_s3")
@@ -106,26 +106,31 @@ class Loader:
         return Recovery(current, found)
 
     def _assemble(
-        self, opened: Streamed, objects: Mapping[str, Fetched | None], others: Collection[Kind]
+        self,
+        opened: Streamed,
+        objects: Mapping[str, Fetched | Received | None],
+        others: Collection[Kind],
     ) -> Base:
         """Put a base together, without the openers of kinds whose objects are others by now."""
         blobs = {kind: opener for kind, opener in opened.blobs.items() if kind not in others}
         given = Streamed(opened.head, blobs)
         return self._context.reader.assemble(objects, self._context.randomness, given)
 
-    async def _fetch_all(self, streamed: StreamedLoad) -> dict[str, Fetched | None]:
+    async def _fetch_all(self, streamed: StreamedLoad) -> dict[str, Received | None]:
         """Fetch head and all blobs at once, and open each while it arrives."""
-        names, get = [HEAD, *Kind], self._context.store.get
-        blobs = (get(kind, into=streamed.into(kind)) for kind in Kind)
+        names, stream = [HEAD, *Kind], self._context.store.stream
+        blobs = (stream(kind, streamed.into(kind)) for kind in Kind)
 
-        async def get_head() -> Fetched | None:
-            fetched, opener = await fetch_head(self._context)
-            if opener is not None:
-                await streamed.take_head(opener)
-            return fetched
+        async def stream_head() -> Received | None:
+            fetched = await fetch_head(self._context)
+            if fetched is None:
+                return None
+            received, opener = fetched
+            await streamed.take_head(opener)
+            return received
 
-        answers = await asyncio.gather(get_head(), *blobs, return_exceptions=True)
-        found: dict[str, Fetched | None] = {}
+        answers = await asyncio.gather(stream_head(), *blobs, return_exceptions=True)
+        found: dict[str, Received | None] = {}
         for name, answer in zip(names, answers, strict=True):
             if isinstance(answer, BaseException):
                 raise answer
@@ -133,7 +138,7 @@ class Loader:
         return found
 
 
-def _warn_of_put_back(base: Base, objects: Mapping[str, Fetched | None]) -> None:
+def _warn_of_put_back(base: Base, objects: Mapping[str, Received | None]) -> None:
     """Log at a start that objects are older than their place: it costs no request to know."""
     names = [
         str(name)

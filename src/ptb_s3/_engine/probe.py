@@ -28,6 +28,7 @@ from ptb_s3._format.head import Conditions
 from ptb_s3._storage.conditional import (
     NO_ETAG,
     PATIENCE,
+    current_etag,
     form_of,
     has_other_form,
     refused,
@@ -96,8 +97,7 @@ class Probe:
             StorageUnavailableError: There was no answer, and head does not show it.
         """
         base, place = self._settler.base, await self._context.store.place()
-        found = await self._context.store.get(HEAD, unless=base.etag)
-        if (found and found.etag) != base.etag:
+        if await current_etag(self._context.store, HEAD, known=base.etag) != base.etag:
             await self._settler.settle(rebase=rebase)
             return False
         attempt, body = await seal(Conditions(place, kept=False))

@@ -12,7 +12,7 @@ from ptb_s3._format.entities import Kind
 from ptb_s3._format.head import Ref
 from ptb_s3._format.openers import HeadOpener
 from ptb_s3._format.reader import TornReadError
-from ptb_s3._storage.contract import Fetched
+from ptb_s3._storage.contract import Fetched, Received
 
 # Another writer may commit and compact between two of our reads; so often is the whole read again.
 LOAD_TRIES = 4
@@ -22,18 +22,19 @@ _LOGGER = logging.getLogger("ptb_s3")
 
 
 async def fetch_head(
-    context: EngineContext, unless: str | None = None
-) -> tuple[Fetched | None, HeadOpener | None]:
+    context: EngineContext, if_none_match: str | None = None
+) -> tuple[Received, HeadOpener] | None:
     """Fetch the head, and open it while it arrives.
 
     Args:
         context: Store and reader.
-        unless: An ETag; if it is still the head's, nothing is opened.
+        if_none_match: An ETag.
 
     Returns:
-        The head without its body, and its opener; None where there is none.
+        The head's metadata, and the opener that has its body; None where there is no head.
 
     Raises:
+        NotModified: The head still has the ETag `if_none_match`.
         DamagedObjectError: It begins like none, and was not read to its end.
     """
     opener: HeadOpener | None = None
@@ -43,18 +44,16 @@ async def fetch_head(
         opener = context.reader.head_opener(size)
         return opener.feed
 
-    fetched = await context.store.get(HEAD, unless=unless, into=begin)
-    if fetched is not None and fetched.body:  # from a store that hands over what it has as a whole
-        begin(len(fetched.body))(fetched.body)
-    if fetched is None or (unless is not None and fetched.etag == unless):
-        return fetched, None
-    return fetched, opener or context.reader.head_opener(0)
+    received = await context.store.stream(HEAD, begin, if_none_match=if_none_match)
+    if received is None:
+        return None
+    return received, opener or context.reader.head_opener(0)
 
 
 async def build_base(
     context: EngineContext,
-    blobs: Mapping[str, Fetched | None],
-    build: Callable[[Mapping[str, Fetched | None], Collection[Kind]], Base],
+    blobs: Mapping[str, Fetched | Received | None],
+    build: Callable[[Mapping[str, Fetched | Received | None], Collection[Kind]], Base],
     *,
     last: bool,
 ) -> Base:

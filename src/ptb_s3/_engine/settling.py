@@ -39,7 +39,7 @@ from ptb_s3._format.committed import Base
 from ptb_s3._format.openers import OpenedHead
 from ptb_s3._format.reader import TornReadError
 from ptb_s3._storage.conditional import NO_ETAG
-from ptb_s3._storage.contract import Fetched
+from ptb_s3._storage.contract import NotModified, Received
 from ptb_s3.errors import DamagedObjectError, StorageUnavailableError
 
 # Seconds that a commit whose outcome is unknown waits for head to tell. Longer is no use to a bot
@@ -137,21 +137,22 @@ class Settler:
             else:
                 return
 
-    async def _look(self) -> tuple[OpenedHead, Fetched] | None:
+    async def _look(self) -> tuple[OpenedHead, Received] | None:
         """Fetch and open the head, or return None if it is still as it was last seen.
 
         An attempt may yet arrive then, and stays remembered.
         """
         known = self.base.etag
         try:
-            fetched, opener = await fetch_head(self._context, known)
+            fetched = await fetch_head(self._context, known)
             if fetched is None and known is None:
                 return None
             if fetched is None:
                 raise self._loss.error("it is gone")
-            if opener is None:
-                return None
-            return await self._context.offload(opener.result), fetched
+            received, opener = fetched
+            return await self._context.offload(opener.result), received
+        except NotModified:
+            return None
         except DamagedObjectError as error:
             reason = error.reason
         raise self._loss.error(f"it is damaged: {reason}")

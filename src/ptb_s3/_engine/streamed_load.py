@@ -16,7 +16,7 @@ from typing import Protocol
 from ptb_s3._format.entities import Entries, Kind
 from ptb_s3._format.openers import BlobOpener, HeadOpener, OpenedHead, Streamed
 from ptb_s3._format.reader import Reader
-from ptb_s3._storage.contract import Into
+from ptb_s3._storage.contract import Sink
 from ptb_s3._storage.threads import Offload
 
 # Bytes that are worth the switch to a thread: it takes about 1 ms to open them.
@@ -65,10 +65,10 @@ class StreamedLoad:
         self._work: asyncio.Task[None] | None = None
         self._one_at_a_time = asyncio.Lock()
 
-    def into(self, kind: Kind) -> Into:
-        """Return where a kind's blob is to go as it arrives.
+    def into(self, kind: Kind) -> Sink:
+        """Return the sink of a kind's blob, for `Store.stream`.
 
-        Each try to read the blob opens it anew. See `Store.get` for its use.
+        Each try to read the blob opens it anew.
         """
         # Without `self`: a cycle would hold the state when everybody else has let go of it.
         decoded = None if self._preloader is None else partial(_note, self._decoded, kind)

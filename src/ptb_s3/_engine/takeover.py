@@ -31,7 +31,7 @@ from ptb_s3._format.head import Head
 from ptb_s3._format.openers import OpenedHead
 from ptb_s3._history.order import put_back
 from ptb_s3._storage.conditional import two_winners
-from ptb_s3._storage.contract import Fetched
+from ptb_s3._storage.contract import Fetched, Received
 from ptb_s3.errors import ConflictError
 
 _LOGGER = logging.getLogger("ptb_s3")
@@ -70,7 +70,7 @@ class Takeover:
         self._loss = loss
 
     async def follow(
-        self, opened: OpenedHead, fetched: Fetched, *, rebase: bool, last: bool
+        self, opened: OpenedHead, fetched: Received, *, rebase: bool, last: bool
     ) -> None:
         """Make another writer's commit the new base, and put what is staged on top of it.
 
@@ -108,7 +108,7 @@ class Takeover:
             changes = _rebase.changes_since(base, theirs, whole)
         self._take_over(theirs, changes)
 
-    def _note(self, opened: OpenedHead, fetched: Fetched) -> None:
+    def _note(self, opened: OpenedHead, fetched: Received) -> None:
         """Note that another writer has committed, and whether it may be a clone of this one."""
         if fetched.modified is not None and put_back(opened.header, fetched.modified):
             self._run.renew()  # from behind others, maybe; see `Settler.take_copy`

@@ -1,8 +1,14 @@
-"""Format: the bytes of head and blobs, in and out. Pure.
+"""Format: bytes of head and blobs, in and out. Pure.
 
-Rule: `FORMAT.md`, beside this file, comes before the code. What parses encodes to the same bytes;
-sizes are checked before anything is allocated, and nothing is decompressed that is not authentic.
-No clock, network, environment or randomness.
+Rule: `FORMAT.md`, beside this file, comes before the code. What parses encodes to the same bytes.
+Sizes are checked before anything is allocated, and nothing is decompressed that is not authentic.
+No clock, network, environment or randomness: whoever needs one of them gets it as an argument.
 
-Begin with `entities`, what a state is; then `container`, how an object is sealed; then `head`.
+Begin with `entities`, what a state is made of; then `container`, how an object is sealed; then
+`head`, how a commit refers to blobs and carries a differential. In layers::
+
+    committed             Reader: six objects to one state     sealer    Sealer: the way back
+    head  head_pages      the commit point, and its pages      erasure, delivered: parts of it
+    entities  words       keys, values, pages of a blob
+    container  unsealer   readable header, sealed pages        key_source: where keys come from
 """

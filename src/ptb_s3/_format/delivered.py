@@ -11,19 +11,19 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import NamedTuple
 
-# Ranges kept: each further one is a gap that no update will fill any more.
 MAX_RANGES = 256
+"""Ranges kept (section 8): each further one is a gap that no update will fill any more."""
 
 
 class Range(NamedTuple):
-    """Ids from the first to the last, both included."""
+    """Range of ids from the first to the last, both included."""
 
     first: int
     last: int
 
 
 class Delivered(tuple[Range, ...]):
-    """Ranges of ids, the one that was extended last at the end; none overlap or touch."""
+    """Set of ids as ranges, none of which overlap or touch. The last one was extended last."""
 
     __slots__ = ()
 
@@ -32,7 +32,7 @@ class Delivered(tuple[Range, ...]):
         return any(first <= update <= last for first, last in self)
 
     def adding(self, updates: Iterable[int]) -> Delivered:
-        """Return these with further ids, and the oldest ranges left out where they are too many."""
+        """Return the set with further ids, without its oldest ranges if there are too many."""
         ranges = self
         for update in updates:
             if not ranges.holds(update):
@@ -40,6 +40,7 @@ class Delivered(tuple[Range, ...]):
         return Delivered(ranges[-MAX_RANGES:])
 
     def _adding(self, update: int) -> Delivered:
+        """Return the set with one more id, its range at the end."""
         grown = Range(update, update)
         others = []
         for one in self:
@@ -51,7 +52,7 @@ class Delivered(tuple[Range, ...]):
 
     @property
     def distinct(self) -> bool:
-        """Whether no two of the ranges overlap or touch, and none is empty."""
+        """Return whether no range is empty, overlaps another or touches it."""
         ordered = sorted(self)
         apart = all(a.last + 1 < b.first for a, b in pairwise(ordered))
         return apart and all(first <= last for first, last in ordered)

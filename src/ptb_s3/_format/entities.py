@@ -1,6 +1,16 @@
-"""Kinds, keys, entities and changes: what the state is, as bytes. Pure.
+"""Kinds, keys, entities and changes: the state as bytes, and the pages of a blob. Pure.
 
-Pages of entities are FORMAT.md's, sections 6 and 7.
+Pages of entities are FORMAT.md's, sections 6 and 7. In short::
+
+    kind           entity key                          one entity is
+    user_data      user id                             the data of one user
+    chat_data      chat id                             the data of one chat
+    bot_data       0                                   the bot's data
+    callback_data  ("k", uuid) or ("q", query id)      one keyboard, or one callback query
+    conversations  (name, (chat id, user id, ...))     the state of one conversation
+
+Bytes are the truth: objects are made from them when PTB asks, and two values are the same if their
+bytes are.
 """
 
 from __future__ import annotations
@@ -17,7 +27,7 @@ from ptb_s3.errors import DamagedObjectError
 
 
 class Kind(StrEnum):
-    """One of the five maps PTB persists. The value is the object's name in the bucket."""
+    """One of the five maps that PTB persists. Its value is the name of its object in the bucket."""
 
     USER_DATA = "user_data"
     CHAT_DATA = "chat_data"
@@ -26,17 +36,14 @@ class Kind(StrEnum):
     CONVERSATIONS = "conversations"
 
 
-# A user's or chat's id; (conversation, (parts of its key)); 0 for bot_data; ("k", uuid) and
-# ("q", id) for callback_data's keyboards and queries.
 EntityKey = int | tuple[str, str] | tuple[str, tuple[int | str, ...]]
-
-# The bytes of each entity. Bytes are the truth; objects are made from them when asked for.
+"""Key of an entity; its form depends on the kind (see `KEY_TYPES`)."""
 Entities = dict[EntityKey, bytes]
-# The same in order, as they stand in a page.
+"""Entities of one kind: their serialised bytes, by key."""
 Entries = list[tuple[EntityKey, bytes]]
-
-# What became of entities: new bytes, or None for a deletion (a tombstone).
+"""Entities in the order in which they stand in a page."""
 Changes = dict[Kind, dict[EntityKey, bytes | None]]
+"""Changed entities: their new bytes, or None for a deletion (a tombstone)."""
 
 
 class Resolution(NamedTuple):
@@ -90,24 +97,27 @@ KEY_TYPES: Mapping[Kind, object] = {
     Kind.CALLBACK_DATA: tuple[str, str],
     Kind.CONVERSATIONS: tuple[str, tuple[int | str, ...]],
 }
+"""Types of entity keys, as msgspec checks them."""
 BOT_DATA_KEY: EntityKey = 0
-# Kinds of which there are many values, and much the same in each.
+"""Key of the only entity of `Kind.BOT_DATA`."""
 MANY_ALIKE = (Kind.USER_DATA, Kind.CHAT_DATA)
-# Bytes of one entity, its key included: with it, a page that was almost full stays within what a
-# reader takes.
+"""Kinds with many entities, whose values have much in common: words pay for them."""
 MAX_ENTITY = MAX_PAGE - 2 * PAGE_SIZE
+"""Bytes of one entity, its key included.
+
+With one more of this size, a page that was almost full stays within what a reader takes.
+"""
 
 _Entry = TypeVar("_Entry", bound=tuple[Any, ...])
 
-# MessagePack's own bytes for one entry, at most about this many.
 _ENTRY_OVERHEAD = 32
-
-# Entries of one page, at most: no more than this many fit where each counts for at least that much.
+"""Bytes that MessagePack adds to one entry, at most about this many."""
 MAX_ENTRIES = PAGE_SIZE // _ENTRY_OVERHEAD
+"""Entries of one page, at most (section 7): each counts for `_ENTRY_OVERHEAD` bytes or more."""
 
 
 def page_of(*members: object) -> Any:  # noqa: ANN401 - a type, for msgspec
-    """Return the type of a page whose entries have these members."""
+    """Return the type, for msgspec, of a page whose entries have these members."""
     entries = GenericAlias(list, GenericAlias(tuple, members))
     return Annotated[entries, msgspec.Meta(max_length=MAX_ENTRIES)]
 
@@ -119,7 +129,7 @@ _blob_decoders: Mapping[Kind, msgspec.msgpack.Decoder[Entries]] = {
 
 
 def is_key(kind: Kind, key: object) -> bool:
-    """Tell whether something can be the key of an entity, and so be written."""
+    """Tell whether an object has the form of an entity key of this kind."""
     try:
         msgspec.convert(key, cast("Any", KEY_TYPES[kind]), strict=True)
         _encode(key)
@@ -129,7 +139,7 @@ def is_key(kind: Kind, key: object) -> bool:
 
 
 def fault_of(kind: Kind, key: object, value: bytes) -> str | None:
-    """Return why an entity cannot be written, as a clause without its value; None: it can."""
+    """Return why an entity cannot be written, as a clause without its value, or None."""
     if not is_key(kind, key):
         return f"a {type(key).__name__} of this form cannot be its key"
     size = len(value) + _key_size(cast("EntityKey", key))
@@ -139,7 +149,12 @@ def fault_of(kind: Kind, key: object, value: bytes) -> str | None:
 
 
 def pages(entries: Iterable[_Entry], limit: int = PAGE_SIZE) -> Iterator[list[_Entry]]:
-    """Cut entries, whose last item is the value, into pages of about so many bytes."""
+    """Cut entries into pages.
+
+    Args:
+        entries: Entries, each a tuple whose first item is the key and whose last is the value.
+        limit: Bytes after which a page is full. An entry is never divided.
+    """
     page: list[_Entry] = []
     size = 0
     for entry in entries:
@@ -153,7 +168,7 @@ def pages(entries: Iterable[_Entry], limit: int = PAGE_SIZE) -> Iterator[list[_E
 
 
 def is_full(page: Iterable[_Entry], limit: int = PAGE_SIZE) -> bool:
-    """Tell whether nothing more goes into a page of about so many bytes."""
+    """Tell whether a page has reached the limit, in bytes."""
     return sum(map(_size, page)) >= limit
 
 
@@ -171,12 +186,12 @@ def _key_size(key: EntityKey) -> int:
 
 
 def encode_blob(entries: Iterable[tuple[EntityKey, bytes]]) -> Iterator[bytes]:
-    """Make the pages of a blob of these entities."""
+    """Encode entities to the pages of a blob."""
     return map(_encode, pages(entries))
 
 
 class BlobDecoder:
-    """Reads the pages of a blob, one after another."""
+    """Decoder of a blob that takes its pages one after another."""
 
     def __init__(self, kind: Kind) -> None:
         self._kind = kind
@@ -184,7 +199,7 @@ class BlobDecoder:
         self._read = 0
 
     def add(self, page: bytes) -> Entries:
-        """Read the next page; return its entries.
+        """Decode the next page, and return its entries.
 
         Raises:
             DamagedObjectError: It is not what the format says.
@@ -195,10 +210,13 @@ class BlobDecoder:
         return entries
 
     def finish(self, count: int) -> Entities:
-        """Return the entities, of which there are to be so many.
+        """Return the entities, once all pages were added.
+
+        Args:
+            count: Number of entities that the header states.
 
         Raises:
-            DamagedObjectError: There are not, or one stands there twice.
+            DamagedObjectError: There are more or fewer, or one stands there twice.
         """
         read, entities = self._read, self._entities
         if not read == len(entities) == count:
@@ -208,7 +226,7 @@ class BlobDecoder:
 
 
 def decode_page(kind: Kind, page: bytes) -> Entries:
-    """Read one page of a blob.
+    """Decode one page of a blob.
 
     Raises:
         DamagedObjectError: It is not what the format says.
@@ -223,7 +241,7 @@ def decode_page(kind: Kind, page: bytes) -> Entries:
 
 
 def decode_blob(kind: Kind, blob_pages: Iterable[bytes], count: int) -> Entities:
-    """Read the pages of a blob that is to hold `count` entities.
+    """Decode the pages of a blob that must hold `count` entities.
 
     Raises:
         DamagedObjectError: They are not what the format says.
@@ -235,7 +253,7 @@ def decode_blob(kind: Kind, blob_pages: Iterable[bytes], count: int) -> Entities
 
 
 def apply(entities: Entities, changes: Mapping[EntityKey, bytes | None]) -> None:
-    """Lay changes over entities, in place."""
+    """Apply changes to entities, in place."""
     for key, value in changes.items():
         if value is None:
             entities.pop(key, None)
@@ -244,7 +262,7 @@ def apply(entities: Entities, changes: Mapping[EntityKey, bytes | None]) -> None
 
 
 def difference(before: Entities, after: Entities) -> dict[EntityKey, bytes | None]:
-    """Return the changes that turn one set of entities into the other."""
+    """Return the changes that turn the first set of entities into the second."""
     changed: dict[EntityKey, bytes | None] = {
         key: value for key, value in after.items() if before.get(key) != value
     }
@@ -254,12 +272,13 @@ def difference(before: Entities, after: Entities) -> dict[EntityKey, bytes | Non
 def merge(
     ours: Changes, theirs: Changes, resolve: Callable[[Kind, EntityKey], bytes | None]
 ) -> Changes:
-    """Merge two sets of changes to one base.
+    """Merge two sets of changes that were made to the same base.
 
     Args:
-        ours: Changes on one side.
-        theirs: Changes on the other.
-        resolve: Decides, for an entity that the two sides changed differently, what becomes of it.
+        ours: Changes of one side.
+        theirs: Changes of the other side.
+        resolve: Returns the bytes, or None for a deletion, of an entity that the two sides changed
+            differently.
     """
     merged: Changes = {}
     for kind in ours.keys() | theirs.keys():
@@ -270,5 +289,5 @@ def merge(
 
 
 def counted(entities: Mapping[Kind, Collection[EntityKey]]) -> str:
-    """Say how many entities of each kind these are; an empty text: none."""
+    """Return the numbers of entities of each kind as a text, which is empty for none."""
     return ", ".join(f"{len(keys):,} of {kind.value}" for kind, keys in entities.items() if keys)

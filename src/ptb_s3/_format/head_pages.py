@@ -1,7 +1,14 @@
-"""The head as pages: its record, and the differential. Pure.
+"""Pages of the head: its record, then the differential. Pure.
 
 FORMAT.md, section 8, is the specification. A page of the differential that is full goes into every
-head as it is, so that a commit packs what changed last, and no more.
+head as it is, so that a commit packs its newest entries only::
+
+    head n      record | full 1 | full 2 | recent
+    head n+1    record | full 1 | full 2 | recent, with what n+1 changes
+    head n+2    record | full 1 | full 2 | full 3 | recent     the page before was full
+
+An entity that stands in several pages counts by the last one. Four full pages are merged into one,
+which drops what was overtaken.
 """
 
 from __future__ import annotations
@@ -34,10 +41,10 @@ from ptb_s3._format.head import (
 from ptb_s3._format.words import MAX_LENGTH, MAX_WORDS
 from ptb_s3.errors import DamagedObjectError
 
-# Bytes of entries that go into one page of the differential: the most that a commit packs anew.
 PAGE = 256 * 1024
-# So many full pages become one, which compresses better, and holds an entity but once.
+"""Bytes of entries in one page of the differential: the most that a commit packs anew."""
 MERGED = 4
+"""Number of full pages that become one, which compresses better, and holds an entity but once."""
 
 _Secret = Annotated[bytes, msgspec.Meta(min_length=SECRET_BYTES, max_length=SECRET_BYTES)]
 _Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
@@ -50,11 +57,15 @@ _Range = tuple[_Count, _Count]
 
 
 class _PartRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Member of ``kinds`` in the record (section 8)."""
+
     ref: Ref | None
     cost: _Count
 
 
 class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Record of a head as MessagePack (section 8): the same members in the same order."""
+
     bot: int
     writers: Annotated[list[Writer], msgspec.Meta(min_length=1, max_length=MAX_WRITERS)]
     lines: Annotated[list[Line], msgspec.Meta(min_length=1, max_length=MAX_LINES)]
@@ -67,8 +78,8 @@ class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kinds: dict[Kind, _PartRecord]
 
 
-# Bytes that an entry takes beside its value, or nearly so.
 _ENTRY = 16
+"""Bytes that an entry takes beside its value, roughly."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _record_decoder = msgspec.msgpack.Decoder(_Record)
@@ -82,16 +93,16 @@ _entry_decoders: Mapping[
 
 
 def encode(head: Head, compress: Callable[[bytes], bytes], key_id: str) -> tuple[Head, list[bytes]]:
-    """Make a head's frames: that of its record first.
+    """Encode a head to frames, the one of its record first.
 
     Args:
-        head: The head.
-        compress: Makes a frame of a page.
+        head: The head, as `ptb_s3._format.head.follow` returns it.
+        compress: Compresses a page to a frame.
         key_id: Id of the key that is going to seal them.
 
     Returns:
-        The head, each kind's cost increased by what of its differential is carried along, its full
-        pages kept, and the keys that it needs noted; and the frames.
+        The head as it is encoded, and its frames. Encoding adds to it what is known only now: the
+        bytes that each kind's differential was carried along, its full pages, and the keys needed.
     """
     parts: dict[Kind, Part] = {}
     frames: list[bytes] = []
@@ -117,16 +128,16 @@ def encode(head: Head, compress: Callable[[bytes], bytes], key_id: str) -> tuple
 
 
 def decode(head_pages: Iterator[bytes], *, revision: int, commit: str, count: int | None) -> Head:
-    """Read a head's pages; the rest comes from its header.
+    """Decode a head from its pages, with revision and commit id from its header.
 
     Args:
-        head_pages: That of its record, and those of its differential.
-        revision: The head's.
+        head_pages: Pages, the one of the record first.
+        revision: Revision of the head.
         commit: Id of the attempt that made it.
-        count: Entries that the pages have; None: they are not all there are.
+        count: Number of entries that all pages must have; None: not all pages are given.
 
     Raises:
-        DamagedObjectError: They are not what the format says.
+        DamagedObjectError: They are not as the format says.
     """
     try:
         record = _record_decoder.decode(next(head_pages, b""))
@@ -159,12 +170,12 @@ def decode(head_pages: Iterator[bytes], *, revision: int, commit: str, count: in
 
 
 def check_page(page: bytes) -> None:
-    """Make sure that a page of a differential, which was just made, is one by its form.
+    """Check the form of a page of a differential that was just made.
 
-    That it fits to the other pages holds by how it is made, and takes longer to see.
+    That it fits the other pages holds by construction, and would take longer to check.
 
     Raises:
-        DamagedObjectError: It is not.
+        DamagedObjectError: It is not as the format says.
     """
     try:
         kind, raw = _page_decoder.decode(page)
@@ -178,7 +189,7 @@ def check_page(page: bytes) -> None:
 def _pack(
     kind: Kind, part: Part, revision: int, compress: Callable[[bytes], bytes]
 ) -> tuple[Part, list[bytes]]:
-    """Pack what is in no full page yet; return the part as it is then, and all its frames."""
+    """Pack the entries that are in no full page yet, and return the new part and its frames."""
 
     def page(entries: Mapping[EntityKey, Entry]) -> Page:
         packed = _encode((kind, [(key, *entry) for key, entry in entries.items()]))
@@ -200,9 +211,9 @@ def _pack(
 
 
 def _carried(page: Page, revision: int) -> int:
-    """Return how many bytes of a page's frame are of changes before a revision.
+    """Return the bytes of a page's frame that are due to changes before a revision.
 
-    What a commit changes has to be sent in any case, whether the blob is written anew or not.
+    The changes of a commit itself have to be sent in any case, whether blobs are rewritten or not.
     """
     if page.newest < revision:
         return len(page.frame)
@@ -215,15 +226,16 @@ def _size(entry: Entry) -> int:
 
 
 def _may_be_merged(last: Sequence[Page]) -> bool:
-    # Neither those that were, nor one of a single huge entity, nor more than a reader takes: pages
-    # of deletions, and of users without data, are small however many there are.
+    """Tell whether the last full pages make up one larger page."""
+    # Not pages that were merged before, nor one of a single huge entity, nor more entries than a
+    # reader takes: pages of deletions, and of users without data, are small however many there are.
     entries = sum(len(page.entries) for page in last)
     small = all(page.size < 2 * PAGE for page in last)
     return len(last) == MERGED and small and entries <= entities.MAX_ENTRIES
 
 
 def _cut(recent: Mapping[EntityKey, Entry]) -> Iterator[tuple[dict[EntityKey, Entry], bool]]:
-    """Cut entries into pages, and tell of each whether it is full."""
+    """Cut entries into pages, each with whether it is full."""
     for page in pages(((key, *entry) for key, entry in recent.items()), PAGE):
         entries = {key: Entry(revision, value) for key, revision, value in page}
         yield entries, is_full(page, PAGE)
@@ -232,6 +244,7 @@ def _cut(recent: Mapping[EntityKey, Entry]) -> Iterator[tuple[dict[EntityKey, En
 def _decode_differentials(
     head_pages: Iterator[bytes],
 ) -> tuple[dict[Kind, dict[EntityKey, Entry]], int]:
+    """Decode the differential of each kind, and count the entries of all pages."""
     differentials: dict[Kind, dict[EntityKey, Entry]] = {kind: {} for kind in Kind}
     count = 0
     for page in head_pages:
@@ -270,6 +283,11 @@ def _decode_erasures(record: _Record, newest: int) -> Erasures | None:
 
 
 def _check(head: Head) -> None:
+    """Check the rules of section 8 that hold between members of a record.
+
+    Raises:
+        DamagedObjectError: One of them is broken.
+    """
     if not head.updates.distinct:
         raise _damaged("its ranges of updates overlap or touch, or one ends before it begins")
     if len(set(head.restored)) != len(head.restored):

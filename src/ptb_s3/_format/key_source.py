@@ -1,7 +1,13 @@
-"""Key source: where the keys come from that objects are sealed and opened with.
+"""Key source: protocol of what supplies the keys that objects are sealed and opened with.
 
 A protocol, so that a key service is another class and not another code path. No message, repr,
 pickle or copy made here holds any part of a key.
+
+How keys get where they are used::
+
+    seal     source.sealing_key()          ->  SealingKey(key_id, secret, wrapped_key)
+                                               key_id and wrapped_key go into the object's header
+    open     source.opening_key(header)    ->  the 32 bytes; header holds key_id and wrapped_key
 """
 
 from __future__ import annotations
@@ -15,16 +21,17 @@ from ptb_s3.errors import KeyFormatError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SEAL_KEY_BYTES = 32  # Cobblestone-256
-# Characters. A header has 64 KiB, of which JSON takes two bytes for some of these.
+SEAL_KEY_BYTES = 32
+"""Bytes of the key that an object is sealed with (Cobblestone-256)."""
 MAX_WRAPPED_KEY = 16 * 1024
+"""Characters of a wrapped key: a header has 64 KiB, and JSON takes two bytes for some of these."""
 
 _ID = re.compile(r"[0-9a-f]{16}")
 _PRINTABLE = re.compile(rf"[\x20-\x7e]{{0,{MAX_WRAPPED_KEY}}}")
 
 
 class KeptInMemory:
-    """Refuses to be pickled or copied: either would put the secret where nobody looks for one."""
+    """Mixin that refuses pickling and copying: both would put a secret where nobody looks."""
 
     __slots__ = ()
 
@@ -33,36 +40,42 @@ class KeptInMemory:
 
 
 class SealedHeader(Protocol):
-    """What a key source sees of an object's header."""
+    """Part of an object's readable header that a key source sees.
+
+    It is not authenticated yet when a source is asked: whoever can write the bucket can write
+    anything here. Use it to choose a key, and believe nothing else of it. More members may be added
+    in later versions.
+    """
 
     @property
     def object(self) -> str:
-        """The object's name, without the prefix."""
+        """Return the object's name, without the prefix: for an error's text."""
         ...
 
     @property
     def key(self) -> str:
-        """Id of the key that it is sealed with."""
+        """Return the id of the key that it is sealed with: 16 digits out of 0-9 and a-f."""
         ...
 
     @property
     def wrapped_key(self) -> str | None:
-        """The object's data key as a key service wrapped it; None where none did."""
+        """Return the data key as a key service wrapped it, or None where none did."""
         ...
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SealingKey(KeptInMemory):
-    """What the next object is sealed with.
+    """Key to seal the next object with, and what its header says of it. Immutable.
 
-    One of another form is refused when the state is loaded, before anything is written.
+    One of another form than described here is refused when the state is loaded, before anything is
+    written.
 
     Attributes:
-        key_id: Goes into the header, for `KeySource.opening_key` to find: 16 digits out of 0-9 and
-            a-f. Of a longer name, take the digits of a hash.
-        secret: 32 bytes, for Cobblestone-256.
-        wrapped_key: Goes into the header as well, where a key service made the secret: up to 16,384
-            printable characters of ASCII.
+        key_id: Id of the key, written to the header for `KeySource.opening_key` to find: 16 digits
+            out of 0-9 and a-f. Of a longer name, take the first digits of its SHA-256.
+        secret: 32 bytes, uniformly random (Cobblestone-256).
+        wrapped_key: Secret as a key service wrapped it, written to the header as well: up to 16,384
+            printable characters of ASCII, such as base64. None where no service did.
     """
 
     key_id: str
@@ -74,36 +87,50 @@ class SealingKey(KeptInMemory):
 
 
 class KeySource(Protocol):
-    """Where keys come from: a `Keyring`, or a key service.
+    """Source of keys: a `Keyring`, or a class of your own in front of a key service.
 
-    One that has keys which open older versions alone, and nothing current, has a further method
-    ``for_history()``: it returns the source to ask for older versions.
+    What is promised today:
+
+    * Both methods are plain functions; neither is awaited. Most calls come from a worker thread,
+      but those for ``head`` may come from the event loop, which a slow answer holds up: a source
+      that asks a key service has to keep what it was given.
+    * `sealing_key` is called for every object that is sealed, and to learn the current key's id. It
+      may return another key each time.
+    * `opening_key` is called for every object that is opened, those that were just sealed included:
+      each is opened again before it is sent. So a source must open what it seals.
+
+    A source with keys that open older versions alone, and nothing current, has a further method
+    ``for_history()``, which returns the source to ask for older versions.
     """
 
     def sealing_key(self) -> SealingKey:
-        """Return what to seal the next object with."""
+        """Return the key to seal the next object with."""
         ...
 
     def opening_key(self, header: SealedHeader) -> bytes:
         """Return the 32 bytes that open an object.
 
+        Args:
+            header: Part of the object's header, not authenticated.
+
         Raises:
-            UnknownKeyError: They are not to be had.
+            UnknownKeyError: There is no such key.
         """
         ...
 
 
 def for_history(keys: KeySource) -> KeySource:
-    """Return the source to ask for older versions; the same, where it makes no difference."""
+    """Return the source to ask for older versions, which most often is the same."""
     widen: Callable[[], KeySource] | None = getattr(keys, "for_history", None)
     return keys if widen is None else widen()
 
 
 def sealing_key(source: KeySource) -> SealingKey:
-    """Return what a source gives to seal with.
+    """Return a source's sealing key, checked.
 
     Raises:
-        KeyFormatError: What is sealed with it, no reader would take.
+        KeyFormatError: It is of another form than `SealingKey` says: no reader would take an object
+            that is sealed with it.
     """
     key = source.sealing_key()
     fault = _sealing_fault(key.key_id, key.wrapped_key)
@@ -117,6 +144,7 @@ def sealing_key(source: KeySource) -> SealingKey:
 
 
 def _sealing_fault(key_id: object, wrapped_key: object) -> str | None:
+    """Return the fault of a key's id or wrapped form as a sentence, or None."""
     if not (isinstance(key_id, str) and _ID.fullmatch(key_id)):
         return (
             "A key's id is text of 16 digits out of 0-9 and a-f. Of a longer name, take the first "

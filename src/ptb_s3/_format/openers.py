@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from ptb_s3._format import container
 from ptb_s3._format import entities as _state
 from ptb_s3._format.container import HEAD, Header
 from ptb_s3._format.entities import Entities, Entries, Kind
 from ptb_s3._format.head import Head
 from ptb_s3._format.key_source import KeySource
+from ptb_s3._format.unsealer import Unsealer
 from ptb_s3.errors import DamagedObjectError, ForeignStoreError
 
 
@@ -44,7 +44,7 @@ class BlobOpener:
     ) -> None:
         self.size = size
         self._decoded = decoded
-        self._unsealer = container.Unsealer(kind, size, keys)
+        self._unsealer = Unsealer(kind, size, keys)
         self._decoder = _state.BlobDecoder(kind)
         self._fault: Exception | None = None
         self._result: tuple[Header, Entities] | None = None
@@ -113,7 +113,7 @@ class HeadOpener:
     ) -> None:
         self.size = size
         self._decode = decode
-        self._unsealer = container.Unsealer(HEAD, size, keys)
+        self._unsealer = Unsealer(HEAD, size, keys)
 
     def feed(self, data: bytes) -> None:
         """Authenticate the chunks that are complete with these further bytes.

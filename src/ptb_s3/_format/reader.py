@@ -34,15 +34,16 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from ptb_s3._format import container, head_pages
 from ptb_s3._format import entities as _state
+from ptb_s3._format import head_pages
 from ptb_s3._format.committed import Base, Blob, Identity, Stored, ref_of
 from ptb_s3._format.container import HEAD, Header
 from ptb_s3._format.entities import Entities, Entries, Kind
 from ptb_s3._format.head import Head, Part, Ref
 from ptb_s3._format.key_source import KeySource, for_history
 from ptb_s3._format.openers import NOTHING_STREAMED, BlobOpener, HeadOpener, OpenedHead, Streamed
-from ptb_s3._storage.contract import Fetched
+from ptb_s3._format.unsealer import open_sealed
+from ptb_s3._storage.contract import Fetched, Received
 from ptb_s3.errors import (
     DamagedObjectError,
     ForeignStoreError,
@@ -100,7 +101,7 @@ class Reader:
 
     def assemble(
         self,
-        objects: Mapping[str, Fetched | None],
+        objects: Mapping[str, Fetched | Received | None],
         randomness: Callable[[int], bytes],
         streamed: Streamed = NOTHING_STREAMED,
     ) -> Base:
@@ -110,7 +111,7 @@ class Reader:
 
         Args:
             objects: The objects by name; None: surely not there. One that was opened while it
-                arrived has no body.
+                arrived is `Received`.
             randomness: Returns as many random bytes as it is asked for.
             streamed: Objects that were opened while they arrived.
 
@@ -130,14 +131,15 @@ class Reader:
                 raise no_state()
             store = str(uuid.UUID(bytes=randomness(16), version=4))
             return Base(Identity(store, self.serializer), Head(revision=0, commit="", bot=self.bot))
-        opened = streamed.head or OpenedHead(*self.open_head(fetched.body), len(fetched.body))
+        body = _body_of(fetched)
+        opened = streamed.head or OpenedHead(*self.open_head(body), len(body))
         return self.build(opened, fetched.etag, objects, streamed)
 
     def build(
         self,
         opened: OpenedHead,
         etag: str,
-        blobs: Mapping[str, Fetched | None],
+        blobs: Mapping[str, Fetched | Received | None],
         streamed: Streamed = NOTHING_STREAMED,
     ) -> Base:
         """Lay an opened head over the blobs of the kinds that are given.
@@ -163,7 +165,7 @@ class Reader:
 
     def open_head(self, body: bytes) -> tuple[Header, Head]:
         """Open a head of any store and revision, whose bytes are all there."""
-        header, pages = container.open_sealed(HEAD, body, self.keys)
+        header, pages = open_sealed(HEAD, body, self.keys)
         return header, self.decode_head(header, pages)
 
     def head_opener(self, size: int) -> HeadOpener:
@@ -199,7 +201,7 @@ class Reader:
         """Open any object of any store and revision: a head, or the entities of a blob."""
         if name == HEAD:
             return self.open_head(body)
-        header, pages = container.open_sealed(name, body, self.keys)
+        header, pages = open_sealed(name, body, self.keys)
         return header, _state.decode_blob(Kind(name), pages, header.entities)
 
     def open_blob(self, kind: Kind, body: bytes, store: str) -> tuple[Header, Entities]:
@@ -228,7 +230,7 @@ class Reader:
         base: Base,
         kind: Kind,
         part: Part,
-        fetched: Fetched | None,
+        fetched: Fetched | Received | None,
         opener: BlobOpener | None,
     ) -> None:
         """Begin a kind with its blob, by the range rule (see the module's docstring).
@@ -242,7 +244,7 @@ class Reader:
                 reason = "it is gone, while head refers to it"
                 raise TornReadError(MissingObjectError(kind, reason))
             return
-        opener = opener or self._opened(kind, fetched.body)
+        opener = opener or self._opened(kind, _body_of(fetched))
         header, entities = opener.result(base.identity.store)
         if not base.head.takes(kind, header):
             oldest = part.ref.revision if part.ref else 1
@@ -257,6 +259,11 @@ class Reader:
             raise TornReadError(fault, kind, part.ref, final=within)
         ref = ref_of(header, fetched.version_id, opener.size)
         base.lay_blob(kind, entities, Stored(header, opener.size), Blob(fetched.etag, ref))
+
+
+def _body_of(found: Fetched | Received) -> bytes:
+    """Return an object's body, of which nothing is left where it was opened on arrival."""
+    return found.body if isinstance(found, Fetched) else b""
 
 
 def no_state() -> NothingThereError:

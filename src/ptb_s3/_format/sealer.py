@@ -1,7 +1,8 @@
-"""Makes the objects of one process: heads and blobs, sealed. The counterpart of `Reader`.
+"""Sealer of heads and blobs: the counterpart of `Reader`.
 
-Nothing leaves here that the reader would refuse: an object that was acknowledged and cannot be read
-is lost, so each is opened again before anybody sends it.
+Rule: nothing leaves here that the reader would refuse. An object that was acknowledged and cannot
+be read is lost, so each is opened again before anybody sends it: a broken key source, compressor or
+memory chip is an error of this save, not of the next start.
 """
 
 from __future__ import annotations
@@ -14,24 +15,25 @@ from typing import NamedTuple
 from ptb_s3._format import container, head_pages
 from ptb_s3._format import entities as _state
 from ptb_s3._format.committed import Identity
-from ptb_s3._format.container import HEAD, Changed, Header, Unsealer
+from ptb_s3._format.container import HEAD, Changed, Header
 from ptb_s3._format.entities import Entities, EntityKey, Kind
 from ptb_s3._format.head import Head, Ref
 from ptb_s3._format.key_source import KeySource, SealingKey, sealing_key
+from ptb_s3._format.unsealer import Unsealer
 from ptb_s3.errors import DamagedObjectError, UnknownKeyError, UnreadableError
 
-# Bytes of a blob that are opened at a time when it is checked: no more than a page is held.
 _PIECE = 1024 * 1024
+"""Bytes of a blob that are opened at a time when it is checked, so that one page is held."""
 
 
 class Mark(NamedTuple):
-    """Which object of its name it is, as its header says.
+    """Identity of one object among all of its name, as its header states it.
 
     Attributes:
-        revision: Of the commit, or of the state that a blob holds.
+        revision: Revision of the commit, or of the state that a blob holds.
         line: Line of that revision.
-        writer: Id of the run of the process whose commit that is.
-        commit: Id of the attempt to write it.
+        writer: Id of the run of a process that made the commit of that revision.
+        commit: Id of the attempt to write the object.
     """
 
     revision: int
@@ -41,16 +43,16 @@ class Mark(NamedTuple):
 
 
 class Sealer:
-    """Seals objects in the name of one process.
+    """Sealer of one process: encodes, compresses, seals and checks its objects.
 
     Args:
-        keys: Gives the sealing key.
+        keys: Source of the sealing key.
         level: zstd compression level.
-        clock: Gives the time, with time zone.
-        randomness: Returns as many random bytes as it is asked for.
+        clock: Returns the time, with time zone.
+        randomness: Returns the given number of random bytes.
 
     Attributes:
-        key_id: Id of the key that sealed last; None before the first object.
+        key_id: Id of the key that sealed the last object; None before the first one.
     """
 
     def __init__(
@@ -68,26 +70,33 @@ class Sealer:
         self._randomness = randomness
 
     def new_commit(self) -> str:
-        """Return an id for an attempt to write."""
+        """Return a random id for an attempt to write: 32 hex digits."""
         return self._randomness(16).hex()
 
     def new_writer(self) -> str:
-        """Return an id for a run of this process."""
+        """Return a random id for a run of this process: 16 hex digits."""
         return self._randomness(8).hex()
 
     def sealing_key_id(self) -> str:
         """Return the id of the key that the next object is sealed with.
 
         Raises:
-            KeyFormatError: The source gives a key that no reader would take.
+            KeyFormatError: The source returns a key that no reader would take.
         """
         return sealing_key(self._keys).key_id
 
     def head(self, identity: Identity, head: Head) -> tuple[Head, bytes]:
-        """Seal a head; return it with its costs counted, and the object.
+        """Seal a head.
+
+        Args:
+            identity: Identity of the store.
+            head: The head, as `ptb_s3._format.head.follow` returns it.
+
+        Returns:
+            The head with its costs counted and its full pages kept, and the object's bytes.
 
         Raises:
-            UnreadableError: No reader would take it.
+            UnreadableError: No reader would take the object.
         """
         key = sealing_key(self._keys)
         carried = {id(page.frame) for part in head.parts.values() for page in part.full}
@@ -103,13 +112,21 @@ class Sealer:
     def blob(
         self, identity: Identity, kind: Kind, mark: Mark, parts: list[Entities]
     ) -> tuple[Ref, bytes]:
-        """Seal a blob; return what a head says of it, but for its version, and the object.
+        """Seal a blob.
 
-        Uses the parts up, each as soon as it is encoded: to free a million entities at once would
-        hold up the loop for 50 ms, in whatever thread.
+        Args:
+            identity: Identity of the store.
+            kind: Kind of its entities.
+            mark: Identity of the object.
+            parts: Entities, in parts. The list is emptied, each part as soon as it is encoded:
+                freeing a million entities at once holds the GIL, and so the loop, for 50 ms.
+
+        Returns:
+            The reference for a head, without the version id that only the storage knows, and the
+            object's bytes.
 
         Raises:
-            UnreadableError: No reader would take it.
+            UnreadableError: No reader would take the object.
         """
         count = sum(map(len, parts))
         frames = [self._compress(page) for page in _state.encode_blob(_used_up(parts))]
@@ -123,7 +140,7 @@ class Sealer:
     # Reading it again ---------------------------------------------------------------------------
 
     def _check_head(self, body: bytes, frames: list[bytes], carried: set[int]) -> None:
-        """Open a head that was just sealed; frames that older heads had are compared alone."""
+        """Open a head that was just sealed. Frames of older heads are compared, not decoded."""
         unsealer = Unsealer(HEAD, len(body), self._keys)
         unsealer.feed(body)
         header = unsealer.finish()
@@ -183,6 +200,7 @@ class Sealer:
 
 @contextmanager
 def _must_be_readable(name: str) -> Iterator[None]:
+    """Report what a reader would refuse as `UnreadableError`."""
     try:
         yield
     except UnknownKeyError as error:
@@ -195,6 +213,7 @@ def _must_be_readable(name: str) -> Iterator[None]:
 
 
 def _used_up(parts: list[Entities]) -> Iterator[tuple[EntityKey, bytes]]:
+    """Iterate over the entities of all parts, and free each part after its last one."""
     parts.reverse()
     while parts:
         yield from parts.pop().items()

@@ -1,7 +1,13 @@
-"""Words: strings that the values of a store share, spelled once in its head.
+"""Words: strings that the values of a store share, written once in its head. Pure.
 
-A *bare* value refers to words by number (FORMAT.md, section 6.1), and means nothing without its
-store's. `spell_out` gives it as a pickle that stands alone, for a store with other words.
+A dictionary for many small pickles: field names such as ``"language"`` stand in every user's value.
+A *bare* value refers to words by their number in pickle's memo (FORMAT.md, section 6.1), and so
+means nothing without the words of its store. `spell_out` turns it into a pickle that stands alone,
+for a store with other words::
+
+    pickle      PROTO FRAME            "language" ...  STOP
+    bare value                         BINGET 3   ...             3 is "language" in the head
+    spelled out PROTO FRAME words...   BINGET 3   ...  STOP       the words are put into the memo
 """
 
 from __future__ import annotations
@@ -13,31 +19,35 @@ from typing import Final
 
 from ptb_s3._format.entities import Changes
 
-# Words of a store, at most: a bare value that is loaded alone has to look up each of them first.
 MAX_WORDS: Final = 61
-# Characters of a word, at most: longer ones are text, and that is not for many values the same.
+"""Words of a store, at most (section 8): loading one bare value has to look up all of them."""
 MAX_LENGTH: Final = 32
-# Every store's first three, and how a pickle spells them. To make this time zone takes three calls,
-# and most times that a bot keeps have it. There is but one empty text, so that it often stands in a
-# value twice.
+"""Characters of a word, at most (section 8): longer strings are text, and rarely shared."""
 FIXED: Final[Mapping[Hashable, bytes]] = {
     datetime: b"cdatetime\ndatetime\n",
     UTC: b"cdatetime\ntimezone\ncdatetime\ntimedelta\nK\x00\x85R\x85R",
     "": b"\x8c\x00",
 }
-# What a small pickle begins with: protocol 5, and one frame of so many bytes.
+"""First three words of every store, with the opcodes that push them.
+
+Making this time zone takes three calls, and most times that a bot keeps have it. There is but one
+empty string, so that it often stands in a value twice.
+"""
 OPENING: Final = pickle.PROTO + b"\x05" + pickle.FRAME
+"""First bytes of a small pickle: protocol 5, and one frame whose length follows."""
 LENGTH_BYTES: Final = 8
+"""Bytes of a frame's length, little-endian (PEP 3154)."""
 PREAMBLE: Final = len(OPENING) + LENGTH_BYTES
+"""Bytes in front of the first opcode of such a pickle."""
 
 
 def is_bare(data: bytes) -> bool:
-    """Tell whether a value refers to words: every pickle begins with its protocol."""
+    """Tell whether a value is bare: it does not begin with PROTO, as every pickle does."""
     return not data.startswith(pickle.PROTO)
 
 
 def spell_out(data: bytes, words: Sequence[str]) -> bytes:
-    """Make a pickle of a value that needs no words, for readers without them."""
+    """Return a value as a pickle that needs no words. One that needs none is returned as it is."""
     if not is_bare(data):
         return data
     spelled = [*FIXED.values(), *map(spell, words)]
@@ -46,7 +56,7 @@ def spell_out(data: bytes, words: Sequence[str]) -> bytes:
 
 
 def spell_out_all(changes: Changes, words: Sequence[str]) -> Changes:
-    """Return changes whose values need no words: the same for readers of any head."""
+    """Return changes whose values need no words, so that readers of any head can load them."""
     return {
         kind: {key: v if v is None else spell_out(v, words) for key, v in changed.items()}
         for kind, changed in changes.items()
@@ -65,6 +75,6 @@ def spell(word: str) -> bytes:
 
 
 def framed(body: bytes) -> bytes:
-    """Return opcodes as a complete pickle, in one frame."""
+    """Return opcodes as a complete pickle in one frame, with STOP at its end."""
     body += pickle.STOP
     return OPENING + len(body).to_bytes(LENGTH_BYTES, "little") + body

@@ -1,11 +1,20 @@
-"""Keys, their ids, and the sources that objects are sealed and opened with.
+"""Keys, their ids, and the keyring: the key source that needs nothing but its configuration.
 
-A key is 32 random bytes written ``ptbs3k1_<base64url>``. Nothing is encrypted with those bytes
-themselves: what is needed is derived from them, so that an id shown in a log says nothing about
-the key it names.
+A key is 32 random bytes written ``ptbs3k1_<base64url>`` (FORMAT.md, section 3). Nothing is
+encrypted with those bytes themselves: key id and seal key are derived from them, so that an id
+shown in a log says nothing about the key it names.
 
 No message, repr, pickle or copy made here holds any part of a key; `Key.reveal` is the one way to
 see it. Nor does a local variable of ours, in the traceback of an error: error trackers send these.
+That is why arguments are deleted before something is raised.
+
+========================= ======= ============= ===============
+setting                   seals   opens current opens older
+========================= ======= ============= ===============
+PTB_S3_KEY                yes     yes           yes
+PTB_S3_RETIRED_KEYS       no      yes           yes
+PTB_S3_HISTORY_KEYS       no      no            yes
+========================= ======= ============= ===============
 """
 
 from __future__ import annotations
@@ -28,9 +37,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PREFIX = "ptbs3k1_"
+"""First characters of a written key, by which secret scanners know one."""
 SECRET_BYTES = 32
-BODY_CHARS = 43  # 32 bytes in base64 without padding; the last character carries four bits
+"""Bytes of a key."""
+BODY_CHARS = 43
+"""Characters after the prefix: 32 bytes in base64 without padding; the last one carries 4 bits."""
 ID_BYTES = 8
+"""Bytes of a key id, which is written as 16 hex digits."""
 
 _ID_INFO = b"ptb-s3/1 key id"
 _SEAL_INFO = b"ptb-s3/1 seal"
@@ -54,14 +67,14 @@ _LOOKALIKES = (
 
 
 class Key(KeptInMemory):
-    """A key, which shows nothing but its id. Immutable, and comparable in constant time.
+    """Secret key that shows nothing but its id. Immutable, and compared in constant time.
 
     Args:
-        secret: 32 bytes, from a source fit for keys. See `parse` and `generate`.
+        secret: 32 bytes of a cryptographic random generator. See `parse` and `generate`.
 
     Attributes:
-        id: What the key is called in headers, logs and messages: 16 hex digits.
-        seal_key: The 32 bytes that objects are sealed with.
+        id: Name of the key in headers, logs and messages: 16 hex digits.
+        seal_key: The 32 bytes that objects are sealed with, derived from the secret.
 
     Raises:
         KeyFormatError: Not 32 bytes.
@@ -85,13 +98,13 @@ class Key(KeptInMemory):
 
     @classmethod
     def parse(cls, text: str, *, label: str = "The key") -> Self:
-        """Read a key as `reveal` and ``ptb-s3 keys new`` write it.
+        """Parse a key as `reveal` and ``ptb-s3 keys new`` write it.
 
         White space around it is dropped: secret stores and shells like to add a line break.
 
         Args:
             text: The key.
-            label: What messages call it, at the start of a sentence.
+            label: Name of the key at the start of an error's sentence.
 
         Raises:
             KeyFormatError: It is not a key. The message says why, and shows no part of it.
@@ -107,12 +120,12 @@ class Key(KeptInMemory):
         """Make a new key.
 
         Args:
-            random: Returns as many random bytes as it is asked for.
+            random: Returns the given number of random bytes.
         """
         return cls(random(SECRET_BYTES))
 
     def reveal(self) -> str:
-        """Return the key as text: the one place that shows it."""
+        """Return the key as text. This is the one place that shows it: store it as a secret."""
         return PREFIX + _body(self._secret)
 
     def __repr__(self) -> str:
@@ -134,21 +147,21 @@ class Key(KeptInMemory):
 
 
 class Keyring:
-    """One key that seals and opens, and others that only open.
+    """Key source with one key that seals and opens, and others that only open.
 
     To rotate, give the new key as `key` and the old one among `retired`; what the old key has
     sealed is sealed anew by the commits that follow. Until it is taken off that list, whoever has
     the old key is believed as much as whoever has the new one.
 
     Args:
-        key: Seals everything written from now on.
-        retired: Keys that current objects may be sealed with. One that is `key` too is no fault.
-        history: Keys that older versions may be sealed with, and nothing current: where a key goes
-            that has leaked, once everything current is sealed anew.
+        key: Key that seals everything written from now on.
+        retired: Keys that current objects may be sealed with. `key` may be among them.
+        history: Keys that older versions may be sealed with, and nothing current: for a key that
+            has leaked, once everything current is sealed anew.
 
     Attributes:
-        ids: Ids of the keys that open what is current, the sealing one's first.
-        history_ids: Ids of those that open older versions alone.
+        ids: Ids of the keys that open current objects, the sealing one's first.
+        history_ids: Ids of the keys that open older versions alone.
 
     Raises:
         KeyFormatError: A text is not a key, or a key that opens what is current is in `history`.
@@ -160,7 +173,7 @@ class Keyring:
         retired: Iterable[str | Key] = (),
         history: Iterable[str | Key] = (),
     ) -> None:
-        self.ids: tuple[str, ...] = ()  # a refused one, too, is shown by debuggers
+        self.ids: tuple[str, ...] = ()  # set first: debuggers show a refused keyring, too
         self.history_ids: tuple[str, ...] = ()
         try:
             self._sealing = _as_key(key, "The key")
@@ -177,14 +190,14 @@ class Keyring:
         self.ids, self.history_ids = tuple(self._keys), tuple(self._history)
 
     def sealing_key(self) -> SealingKey:
-        """Return the sealing key."""
+        """Return the sealing key. No key service has wrapped it."""
         return SealingKey(self._sealing.id, self._sealing.seal_key)
 
     def opening_key(self, header: SealedHeader) -> bytes:
         """Return the key that the header of a current object names.
 
         Raises:
-            UnknownKeyError: It is not on the ring, or for older versions alone.
+            UnknownKeyError: It is not on the ring, or it is a history key.
         """
         known = self._keys.get(header.key)
         if known is None:
@@ -193,7 +206,7 @@ class Keyring:
         return known.seal_key
 
     def for_history(self) -> Keyring:
-        """Return a ring on which every key opens: for older versions."""
+        """Return a keyring for older versions, on which every key opens."""
         return Keyring(self._sealing, [*self._keys.values(), *self._history.values()])
 
     def __repr__(self) -> str:
@@ -206,13 +219,19 @@ def _as_key(key: str | Key, label: str) -> Key:
 
 
 def _as_keys(keys: Iterable[str | Key], which: str, example: str) -> list[Key]:
-    # A str is iterable: its characters would be taken for keys.
+    """Parse a list of keys. A single text is refused: its characters would be taken for keys."""
     if isinstance(keys, str | Key) or not isinstance(keys, Iterable):
         raise KeyFormatError(f"{which} keys are given as a list, even a single one: {example}.")
     return [_as_key(key, f"{which} key {n}") for n, key in enumerate(keys, start=1)]
 
 
 def _refuse_overlap(sealing: str, both: set[str]) -> None:
+    """Refuse a history key that opens current objects as well.
+
+    Args:
+        sealing: Id of the sealing key.
+        both: Ids of keys that are on both lists.
+    """
     if sealing in both:
         raise KeyFormatError(
             f"Key {sealing} seals, and is among the history keys, which open nothing current. Take "
@@ -226,7 +245,10 @@ def _refuse_overlap(sealing: str, both: set[str]) -> None:
 
 
 def _derive(secret: bytes, info: bytes, length: int) -> bytes:
-    # Expand alone, without Extract: the secret is uniformly random already (RFC 5869, section 3.3).
+    """Derive bytes from a secret by HKDF-Expand with SHA-512.
+
+    Without Extract: the secret is uniformly random already (RFC 5869, section 3.3).
+    """
     return HKDFExpand(algorithm=SHA512(), length=length, info=info).derive(secret)
 
 
@@ -235,7 +257,7 @@ def _body(secret: bytes) -> str:
 
 
 def _fault(text: object) -> str | None:
-    """Return what keeps a text from being a key, as the end of a sentence; None if nothing."""
+    """Return the fault of a text that should be a key as the end of a sentence, or None."""
     if not isinstance(text, str):
         return f"is not text but {type(text).__name__}. {_MAKE_ONE}"
     text = text.strip()
@@ -250,6 +272,7 @@ def _fault(text: object) -> str | None:
 
 
 def _body_fault(body: str) -> str | None:
+    """Return the fault of what follows the prefix as the end of a sentence, or None."""
     strange = len(_NOT_BASE64URL.findall(body))
     if strange:
         return (

@@ -1,8 +1,18 @@
-"""Storage: the contract of a store, its S3 backend, and what a bucket is set up like.
+"""Storage: contract of a store, its two implementations, and the settings of a bucket.
 
 Rule: every outcome of a request is one of a closed list, decided by the tables in `answers`; only
-"never was one" is absence. Nothing here knows what the objects hold, and nothing outside of here
-knows aioboto3.
+"there never was one" is absence. Nothing here knows what the objects hold, and nothing outside of
+here knows aioboto3.
 
-Begin with `contract`, then `memory`, its shortest implementation; `s3` is the real one.
+Begin with `contract`, then `memory`, its shortest implementation. The real one is in layers::
+
+    s3              which requests an operation takes
+    reads           attempts at reading an object
+    conditional_get "has it changed?", at less cost
+    requester       one request: client, deadline, addressing style      target: its settings
+    answers         what a refusal or a failure means
+    link  retries   life of a client                     client            setup of a client
+    transport  resolver  credentials                     replaced parts of aiobotocore
+
+Whoever writes another store has its tests inherit `tests/store_contract.py`.
 """

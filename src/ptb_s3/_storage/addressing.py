@@ -16,15 +16,15 @@ _Untyped: TypeAlias = Any  # what aioboto3 hands out: it ships no types
 
 
 class Addressing:
-    """Style that requests go by: the one that was asked for, or the one that is found out.
+    """Addressing style of a store: the one given, or the one that the storage was found to take.
 
     Args:
-        style: ``path``, ``virtual``; or ``auto``, which is what the AWS configuration says, else
-            the path until the storage refuses it.
+        style: ``path``, ``virtual``, or ``auto``: as the AWS configuration says, else the path
+            style until the storage refuses it.
 
     Attributes:
-        turned: Whether virtual hosts were found to be what the storage takes.
-        settled: Whether there is nothing to find out any more.
+        turned: Whether the storage was found to take virtual hosts alone.
+        settled: Whether the style is known for good, so that no refusal makes it change.
     """
 
     def __init__(self, style: Style) -> None:
@@ -34,12 +34,12 @@ class Addressing:
 
     @property
     def style(self) -> Style:
-        """The style as far as it is known, for another client of the same place."""
+        """Return the style as far as it is known, for another client of the same place."""
         return "virtual" if self.turned else self._given
 
     def bind(self, client: _Untyped) -> None:
-        """Have a client go by this, from the next request on, and heed what it was set up with."""
-        from botocore.regions import EndpointResolverBuiltins as Builtin  # noqa: PLC0415 - see _s3
+        """Apply the style to a client, from its next request on, unless it was configured."""
+        from botocore.regions import EndpointResolverBuiltins as Builtin  # noqa: PLC0415 - not before the first call
 
         def resolve(builtins: dict[Any, Any], **_: object) -> None:
             if builtins.get(Builtin.SDK_ENDPOINT) is None:
@@ -52,15 +52,15 @@ class Addressing:
         client.meta.events.register("before-endpoint-resolution.s3", resolve)
 
     def is_worth_a_try(self, endpoint_url: str) -> bool:
-        """Tell whether a refusal may be one of the style, for all that is known."""
+        """Tell whether a refusal may be due to the style, by what is known so far."""
         return not self.settled and may_be_virtual(endpoint_url)
 
     def turn(self) -> None:
-        """Go by virtual hosts from now on."""
+        """Switch to virtual hosts from now on."""
         self.turned = self.settled = True
 
     def asked(self, client: _Untyped, bucket: str) -> str:
-        """Return whom a client asks about a bucket."""
+        """Return the address to which a client sends requests about a bucket."""
         endpoint: str = client.meta.endpoint_url
         style = "virtual" if self.turned else (client.meta.config.s3 or {}).get("addressing_style")
         return in_front(endpoint, bucket) if style == "virtual" else endpoint

@@ -1,7 +1,13 @@
-"""What an S3 server's answer means, and what it means that there is none. No I/O, no botocore.
+"""Meaning of an S3 server's refusals, and of failures to get any answer. No I/O, no botocore.
 
-Two tables decide: error answers by their code (else by their status), and failures to get any
-answer by the name of the exception's class, so that nothing has to be imported to look one up.
+Two tables decide. Everything else in this module looks something up in them:
+
+* `_BY_CODE`, else `_BY_STATUS`: an error answer, by its error code or its HTTP status
+* `_BY_FAILURE`, `_BY_EARLY_FAILURE`: no answer, by the name of the exception's class, so that
+  nothing has to be imported to look one up
+
+A row is an error class and a text that says what to do. To support a storage that answers in a way
+of its own, add a row, and say in a comment which storage it is.
 
 Sources: Amazon S3 API Reference, "Error responses" (codes and their status) and "GetObject",
 "PutObject" (permissions, `NoSuchKey` against `AccessDenied`); Amazon S3 User Guide, "Add
@@ -33,16 +39,18 @@ _MAY_HAVE_TAKEN_EFFECT = " The write may have taken effect or not."
 
 
 class Question(NamedTuple):
-    """What was asked, as far as an error's text needs it.
+    """Description of a request, as far as the meaning of its answer depends on it.
+
+    Its text completes "Could not …" in an error.
 
     Attributes:
         operation: ``read``, ``write``, ``list``, ``list versions of``, ``delete versions of`` or
             ``look at``.
-        bucket: The bucket.
-        key: The object's full key, prefix included; empty where the bucket itself is meant.
-        if_match: Whether a write was to replace an object, rather than to create one.
-        version: Whether a read named a version.
-        unconditional: Whether a write was to take effect whatever is there.
+        bucket: Name of the bucket.
+        key: Full key of the object, prefix included; empty where the bucket itself is meant.
+        if_match: Whether a write is to replace an object, rather than to create one.
+        version: Whether a read names a version.
+        unconditional: Whether a write carries no condition.
     """
 
     operation: str
@@ -59,16 +67,16 @@ class Question(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What the server said where it did not do as it was asked.
+    """Refusal by the server. Its message is left out, since it may quote the request.
 
     Attributes:
-        code: Its error code.
-        status: The HTTP status.
-        region: The region that it points to.
-        date: The server's clock, as HTTP writes it.
-        marker: Id of the delete marker that was found, where it says that it was one.
-        endpoint: Whom was asked, for the error's text.
-        policy: Kind of the policy that denies it, where it says so: one of `policy_of`'s.
+        code: Error code of S3.
+        status: HTTP status.
+        region: Region that it points to, if it does.
+        date: Time by the server's clock, as HTTP writes it.
+        marker: Id of the delete marker that was found in place of the object, if one was.
+        endpoint: Address that was asked, for an error's text.
+        policy: Kind of the policy that denies the request, as `policy_of` returns it.
     """
 
     code: str
@@ -83,11 +91,18 @@ class Answer(NamedTuple):
         return f"{self.status} {self.code}" if self.code != str(self.status) else self.code
 
 
+PLAIN_OK = Answer("200", 200)
+"""Success without what S3 adds to it, such as an ETag: some web server said it."""
+
+
 class NotSentError(Exception):
-    """Raised in place of what failed before a request was sent, and holds it.
+    """Wrapper for an exception that was raised before a request was sent.
+
+    Such an exception tells of this machine and its settings, not of the storage, so that it is
+    looked up in another table: a `ValueError` there is a wrong setting.
 
     Args:
-        failure: The exception; it tells of this machine and its settings, not of the storage.
+        failure: The exception.
     """
 
     def __init__(self, failure: Exception) -> None:
@@ -96,6 +111,8 @@ class NotSentError(Exception):
 
 
 class _Row(NamedTuple):
+    """Meaning of an answer: the error to raise, and a text that says what to do."""
+
     error: type[Exception]
     text: str
 
@@ -442,55 +459,55 @@ _UNPRINTABLE = re.compile(r"[^A-Za-z0-9._-]")
 
 
 def policy_of(message: str) -> str:
-    """Return the kind of policy that a server's message blames, one of a closed list; or nothing.
+    """Return the kind of policy that a server's message blames, or an empty text.
 
-    Nothing else of the message is kept: it may quote the request.
+    Only kinds of a closed list are returned: the rest of the message may quote the request.
     """
     return next((kind for kind in _BY_POLICY if kind.lower() in message.lower()), "")
 
 
 def means_absent(question: Question, answer: Answer) -> bool:
-    """Tell whether the answer to a read is a definite "there is none". The list is closed."""
+    """Tell whether the answer to a read means for certain that there is none: a closed list."""
     if answer.code in _DEFINITELY_ABSENT:
         return True
     return question.version and answer.code in _NO_SUCH_VERSION
 
 
 def means_denied(question: Question, answer: Answer) -> bool:
-    """Tell whether it knows who asks, and does not let them."""
+    """Tell whether the storage knows who asks, and denies the permission."""
     row = _row(question, answer)
     return row is _DENIED or row in _BY_POLICY.values()
 
 
 def means_elsewhere(question: Question, answer: Answer) -> bool:
-    """Tell whether it says to ask in another region."""
+    """Tell whether the storage says to ask in another region."""
     return _row(question, answer) is _REGION
 
 
 def means_refused(question: Question, answer: Answer) -> bool:
-    """Tell whether it refuses what the request is about, and would take others of its kind."""
+    """Tell whether the storage refuses this object, and may accept the same for another."""
     return _row(question, answer) in {_DENIED, _REFUSED}
 
 
 def means_unable(question: Question, answer: Answer) -> bool:
-    """Tell whether it does not take the request as it is, whoever sends it, and whenever."""
+    """Tell whether the storage does not have such a request, whoever sends it."""
     return _row(question, answer) in {_UNABLE, _REFUSED, _NOT_S3}
 
 
 def means_virtual_host(question: Question, answer: Answer) -> bool:
-    """Tell whether it says to ask for the bucket as a virtual host."""
+    """Tell whether the storage says to ask for the bucket as a virtual host."""
     return _row(question, answer) is _HOSTS_ONLY
 
 
 def may_mean_virtual_host(question: Question, answer: Answer) -> bool:
-    """Tell whether somebody may answer so to whom a bucket in the path means nothing."""
+    """Tell whether a server that takes virtual hosts alone may answer like this."""
     row = _row(question, answer)
     unclear = (_DENIED, _NO_BUCKET, _NOT_S3, _REFUSED, _UNABLE)
     return row in unclear and not means_absent(question, answer)
 
 
 def to_error(question: Question, answer: Answer) -> Exception:
-    """Return what to raise: `PreconditionFailed`, or an error that says what to do.
+    """Return the exception for a refusal: `PreconditionFailed`, or an error that says what to do.
 
     The server's own message is left out: it may quote the request, or be a page of HTML.
     """
@@ -511,18 +528,19 @@ def to_error(question: Question, answer: Answer) -> Exception:
 
 
 def _printable(text: str) -> str:
+    """Return a code of a server as it may be shown: it goes into logs."""
     return _UNPRINTABLE.sub("", text)[:64]
 
 
 def to_failure(question: Question, failure: BaseException, endpoint: str) -> Exception | None:
-    """Return what to raise where there was no answer; None for what is no failure of S3's.
+    """Return the error for a missing answer, or None for an exception that is not about it.
 
     Only the name of the exception's class is shown: its text may hold the request.
 
     Args:
-        question: What was asked.
-        failure: What botocore, aiohttp or Python raised, or a `NotSentError` that holds it.
-        endpoint: Whom it was asked.
+        question: Description of the request.
+        failure: The exception of botocore, aiohttp or Python, or a `NotSentError` around it.
+        endpoint: Address that was asked.
     """
     row = _row_of(failure)
     if isinstance(failure, NotSentError):
@@ -537,6 +555,7 @@ def to_failure(question: Question, failure: BaseException, endpoint: str) -> Exc
 
 
 def _row_of(failure: BaseException) -> _Row | None:
+    """Return the row for an exception, or None if it is not about a missing answer."""
     if not isinstance(failure, NotSentError):
         return _first(failure, _BY_FAILURE)
     early = failure.failure
@@ -550,12 +569,13 @@ def _row_of(failure: BaseException) -> _Row | None:
 
 
 def _first(failure: BaseException, rows: Mapping[str, _Row]) -> _Row | None:
+    """Return the row of an exception's class, or of its nearest base class that has one."""
     names = (cls.__name__ for cls in type(failure).__mro__)
     return next((rows[name] for name in names if name in rows), None)
 
 
 def _was_cut_off(failure: BaseException | None) -> bool:
-    """Tell whether it came of a connection that failed; botocore keeps the cause as context."""
+    """Tell whether an exception came of a failed connection, which botocore keeps as context."""
     while failure is not None:
         if _CUT_OFF & {cls.__name__ for cls in type(failure).__mro__}:
             return True
@@ -564,13 +584,14 @@ def _was_cut_off(failure: BaseException | None) -> bool:
 
 
 def _is_server_fault(failure: BaseException) -> bool:
+    """Tell whether an exception holds an answer with status 5xx, of STS or SSO."""
     response = getattr(failure, "response", None) or {}
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     return isinstance(status, int) and status >= 500  # noqa: PLR2004 - HTTP's
 
 
 def _named(failure: BaseException) -> str:
-    """Return the class's name, and the code where it is an answer of STS or SSO."""
+    """Return the name of an exception's class, with the code of an answer of STS or SSO."""
     name = type(failure).__name__
     response = getattr(failure, "response", None) or {}
     code = _printable(str(response.get("Error", {}).get("Code", "")))
@@ -578,6 +599,7 @@ def _named(failure: BaseException) -> str:
 
 
 def _row(question: Question, answer: Answer) -> _Row:
+    """Return the row for a refusal: by request and code, by code, by status, by policy."""
     if answer.code == "NoSuchKey" and question.operation == "write":
         return _GONE if question.if_match else _NOT_S3
     if answer.status == _NOT_IMPLEMENTED or answer.code == "NotImplemented":
@@ -592,7 +614,7 @@ def _row(question: Question, answer: Answer) -> _Row:
 
 
 def _beyond(question: Question) -> _Row:
-    """Return what a storage lacks that says that it cannot do as it was asked."""
+    """Return the row for a request that a storage says it does not implement."""
     if question.operation == "write" and not question.unconditional:
         return _NO_CONDITIONS
     if question.version or question.operation == "list versions of":
@@ -601,13 +623,13 @@ def _beyond(question: Question) -> _Row:
 
 
 def version_of(response: Mapping[str, Any]) -> str | None:
-    """Return the version's id; None without versioning (``null`` where it is suspended)."""
+    """Return the id of a reply's version, or None without versioning (``null``: suspended)."""
     version_id = response.get("VersionId")
     return None if version_id in {None, "", "null"} else str(version_id)
 
 
 def moment_of(text: str | None) -> datetime | None:
-    """Return the time that an HTTP header says, with its zone; None if it says none."""
+    """Return the time that an HTTP header states, with time zone, or None if it states none."""
     try:
         moment = parsedate_to_datetime(text or "")
     except ValueError:

@@ -1,7 +1,8 @@
-"""What a bucket is set up like: versions, lifecycle, public access, object lock, replication.
+"""Settings of a bucket: versioning, lifecycle, public access, object lock, replication.
 
-Each question may stay open, since a bot has no permission to ask it, and many servers do not know
-it: the answer is `Unknown`, which says why. Only a server that gives no answer is an error.
+Any of them may stay unknown, since a bot has no permission to read them, and many servers do not
+have them: the result is `Unknown` then, which says why. Only a server that gives no answer is an
+error.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from ptb_s3.errors import AccessDeniedError, BucketNotFoundError, StorageUnavail
 
 
 class Unknown(NamedTuple):
-    """The bucket does not tell.
+    """Setting that the bucket does not tell.
 
     Attributes:
-        permission: What it takes to be told.
-        denied: Whether that permission is missing, rather than that the server does not know it.
+        permission: Permission that reading it takes.
+        denied: Whether that permission is missing; else the server does not have the request.
     """
 
     permission: str
@@ -34,7 +35,7 @@ class Unknown(NamedTuple):
 
 
 class Versioning(StrEnum):
-    """Whether the bucket keeps what is replaced."""
+    """Versioning state of a bucket."""
 
     ENABLED = "enabled"
     SUSPENDED = "suspended"
@@ -42,12 +43,12 @@ class Versioning(StrEnum):
 
 
 class PublicAccess(NamedTuple):
-    """Who is let in besides those who have permission.
+    """Access to a bucket for those without permission.
 
     Attributes:
-        unblocked: Settings of Block Public Access that are off.
-        public_policy: Whether the bucket's policy lets anybody in.
-        public_acl: Whether the bucket's access control list does.
+        unblocked: Names of the settings of Block Public Access that are off.
+        public_policy: Whether the bucket policy grants access to anybody.
+        public_acl: Whether the access control list (ACL) does.
     """
 
     unblocked: tuple[str, ...] | Unknown
@@ -56,12 +57,12 @@ class PublicAccess(NamedTuple):
 
 
 class ObjectLock(NamedTuple):
-    """Whether versions may be locked, and for how long they are if nobody says otherwise.
+    """Object lock of a bucket, with its default retention.
 
     Attributes:
         enabled: Whether versions can be locked at all.
-        mode: ``GOVERNANCE`` or ``COMPLIANCE``, where new versions are locked; else empty.
-        days: For so many days they are.
+        mode: ``GOVERNANCE`` or ``COMPLIANCE`` if new versions are locked by default; else empty.
+        days: Days for which they are.
     """
 
     enabled: bool
@@ -70,19 +71,19 @@ class ObjectLock(NamedTuple):
 
 
 class Asked(Protocol):
-    """What can be asked about a bucket: `S3Store`."""
+    """Sender of requests about a bucket: `S3Store`."""
 
     bucket: str
 
     async def ask(
         self, operation: str, *, key: str = "", **request: object
     ) -> dict[str, Any] | Answer:
-        """Send a request."""
+        """Send a request, as `S3Store.ask` does."""
         ...
 
 
 class _Operation(NamedTuple):
-    """A request, what it takes, and the codes by which S3 says that nothing is set."""
+    """Request for a setting, its permission, and the codes by which S3 says that nothing is set."""
 
     method: str
     permission: str
@@ -124,13 +125,13 @@ _DAYS_A_YEAR = 365
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """A bucket, to be asked what it is set up like.
+    """Reader of a bucket's settings.
 
     Each method raises `StorageUnavailableError`, `BucketNotFoundError` or, where the credentials
     are not accepted at all, `AccessDeniedError`.
 
     Attributes:
-        asked: Sends the requests.
+        asked: Sender of the requests.
     """
 
     asked: Asked
@@ -151,7 +152,7 @@ class Bucket:
         return answer.get("LocationConstraint") or Unknown(_LOCATION.permission, denied=False)
 
     async def versioning(self) -> Versioning | Unknown:
-        """Tell whether the bucket keeps what is replaced."""
+        """Return the versioning state."""
         answer = await self._look(_VERSIONING)
         if isinstance(answer, Unknown):
             return answer
@@ -164,7 +165,7 @@ class Bucket:
         return answer if isinstance(answer, Unknown) else read_rules(answer)
 
     async def public_access(self) -> PublicAccess:
-        """Tell who is let in besides those who have permission."""
+        """Return the access for those without permission."""
         block = await self._look(_BLOCK)
         policy = await self._look(_POLICY)
         acl = await self._look(_ACL)
@@ -177,7 +178,7 @@ class Bucket:
         )
 
     async def object_lock(self) -> ObjectLock | Unknown:
-        """Tell whether versions may be locked."""
+        """Return the object lock and its default retention."""
         answer = await self._look(_LOCK)
         if isinstance(answer, Unknown):
             return answer
@@ -187,7 +188,7 @@ class Bucket:
         return ObjectLock(bool(lock.get("ObjectLockEnabled")), str(retention.get("Mode", "")), days)
 
     async def replicated_to(self) -> tuple[str, ...] | Unknown:
-        """Return the ARNs of the buckets that new versions are copied to, under whatever prefix."""
+        """Return the ARNs of the buckets that new versions are replicated to, under any prefix."""
         answer = await self._look(_REPLICATION)
         if isinstance(answer, Unknown):
             return answer
@@ -196,7 +197,7 @@ class Bucket:
         return tuple(dict.fromkeys(str(rule["Destination"]["Bucket"]) for rule in enabled))
 
     async def _look(self, operation: _Operation) -> dict[str, Any] | Unknown:
-        """Return what the bucket says; nothing where nothing is set."""
+        """Return the reply to a request for a setting, or an empty one where nothing is set."""
         answer = await self.asked.ask(operation.method)
         if not isinstance(answer, Answer):
             return answer

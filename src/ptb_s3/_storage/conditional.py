@@ -20,7 +20,7 @@ it may be the refusal of a second try whose first one took effect: see `_engine.
 
 from __future__ import annotations
 
-from ptb_s3._storage.contract import PreconditionFailed, Store, Written
+from ptb_s3._storage.contract import NotModified, PreconditionFailed, Store, Written
 from ptb_s3.errors import NoConditionalPutError
 
 # An ETag of the form that S3's have, and of no object: a PUT on this condition must be refused.
@@ -31,14 +31,15 @@ PATIENCE = 2
 
 
 class ConditionalStore:
-    """Puts objects of a store on a condition.
+    """Conditional PUT on a store, in the form that the storage was found to take.
 
     Args:
         store: The store.
 
     Attributes:
-        conditional: Whether the store itself sees to it. Where it cannot, and the user vouches that
-            there is one writer, a read before each write finds out most of those who are wrong.
+        conditional: Whether the storage keeps to conditions. Where it does not, and the user
+            vouches for a single writer, a read before each write finds most of those who are wrong,
+            but not two writers at the same moment.
         unquoted: Whether conditions are ETags without their quotation marks. Some storages refuse a
             right one that has them (DigitalOcean Spaces, slatedb issue 1818; versitygw issue 1710).
     """
@@ -53,8 +54,7 @@ class ConditionalStore:
         if self.conditional:
             condition = None if if_match is None else form_of(if_match, self.unquoted)
             return await self._store.put(name, body, if_match=condition)
-        found = await self._store.get(name, unless=if_match)
-        if (found and found.etag) != if_match:
+        if await current_etag(self._store, name, known=if_match) != if_match:
             raise PreconditionFailed(name)
         return await self._store.overwrite(name, body)
 
@@ -80,16 +80,35 @@ def let_two_win(winners: int, *, kept: bool) -> bool:
     return winners > 1 or (winners > 0 and not kept)
 
 
+async def current_etag(store: Store, name: str, *, known: str | None) -> str | None:
+    """Return an object's ETag now, without a transfer of the body where it is the known one.
+
+    Args:
+        store: The store.
+        name: Name of the object.
+        known: ETag that it had when it was last seen; None: there was none.
+
+    Returns:
+        The ETag, or None if there surely is no object. Whoever compares it with an ETag in memory
+        reads that one anew: a takeover may have replaced it meanwhile.
+    """
+    try:
+        found = await store.get(name, if_none_match=known)
+    except NotModified:
+        return known
+    return None if found is None else found.etag
+
+
 def form_of(etag: str, unquoted: bool) -> str:  # noqa: FBT001 - as `ConditionalStore.unquoted`
-    """Return an ETag as it is sent for a condition."""
+    """Return an ETag in the form in which the storage takes it as a condition."""
     return etag.strip('"') if unquoted else etag
 
 
 def refused(*, saved: bool) -> NoConditionalPutError:
-    """Return the error for a storage on which two writers would overwrite each other.
+    """Return the error for a storage that accepted a write which it had to refuse.
 
     Args:
-        saved: Whether what changed has been written all the same.
+        saved: Whether the changes have been written all the same, by that very write.
     """
     kept = "What changed has been saved" if saved else "Nothing was overwritten"
     return NoConditionalPutError(
@@ -102,10 +121,10 @@ def refused(*, saved: bool) -> NoConditionalPutError:
 
 
 def refused_rightly(*, exists: bool) -> NoConditionalPutError:
-    """Return the error for a storage that does not take a write whose condition holds.
+    """Return the error for a storage that refuses a write whose condition holds.
 
     Args:
-        exists: Whether there is an object to replace, rather than one to create.
+        exists: Whether the write was to replace an object, rather than to create one.
     """
     remedy = "If its versioning was suspended, turn it on again (SeaweedFS refuses for that)."
     if not exists:

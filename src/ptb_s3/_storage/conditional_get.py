@@ -1,9 +1,11 @@
-"""Ask S3 whether an object has changed, at a fraction of the CPU that it usually takes.
+"""Conditional GET by signed URL: ask whether an object has changed, at a fraction of the CPU time.
 
-botocore takes 1.5 to 2 ms for a request and its answer, which is too much for what is asked as
-often as once a second. So it is told to sign alone, and the rest is left to the HTTP session of its
-client, with the same connections, proxies and certificates. Whatever comes but "not modified" and
-the object is for the usual way to understand.
+botocore takes 1.5 to 2 ms for a request and its answer (our benchmark), which is too much for what
+is asked as often as once a second. So it is told to sign alone, once for a minute, and the HTTP
+session of its client sends the request, with the same connections, proxies and certificates.
+
+Only two answers are understood here: 304, and 200 with an ETag. Whatever else comes is for the
+usual way (`reads`) to ask again and to understand.
 """
 
 from __future__ import annotations
@@ -13,22 +15,22 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
 from ptb_s3._storage.answers import moment_of, version_of
-from ptb_s3._storage.contract import Fetched
+from ptb_s3._storage.contract import NotModified, Received
 
 _Untyped: TypeAlias = Any  # what aioboto3 hands out: it ships no types
 
 _NOT_MODIFIED = 304
 _OK = 200
 _SIGNED_FOR = 300
-"""Seconds that a signed address is good for; used for a fifth of it, since clocks differ."""
+"""Seconds that a signed URL is good for. It is used for a fifth of them, since clocks differ."""
 
 
 class ConditionalGet:
-    """Looks at objects of one bucket.
+    """Reader of objects of one bucket that have changed, with a cache of signed URLs.
 
     Args:
         bucket: Name of the bucket.
-        owner: Id of the AWS account that must own it, if there is one.
+        owner: Id of the AWS account that must own it, or None.
     """
 
     def __init__(self, bucket: str, owner: str | None) -> None:
@@ -37,7 +39,7 @@ class ConditionalGet:
         self._addresses: dict[str, tuple[str, float]] = {}
 
     def forget(self) -> None:
-        """Sign anew from now on."""
+        """Drop the signed URLs, such as with the credentials that they were signed by."""
         self._addresses.clear()
 
     async def ask(
@@ -45,18 +47,21 @@ class ConditionalGet:
         client: _Untyped,
         key: str,
         etag: str,
-        read: Callable[[dict[str, Any]], Awaitable[bytes]],
-    ) -> Fetched | None:
+        read: Callable[[dict[str, Any]], Awaitable[None]],
+    ) -> Received | None:
         """Read an object unless it has this ETag.
 
         Args:
             client: botocore's client.
-            key: The object's full key.
-            etag: The ETag; if it is the object's, the body stays out.
-            read: Reads the body of a reply.
+            key: Full key of the object.
+            etag: ETag of the object as it was last seen.
+            read: Reads the body of a reply into its sink.
 
         Returns:
-            The object; None: the answer is for the usual way to understand.
+            Metadata of the object, whose body was read; None: ask in the usual way.
+
+        Raises:
+            NotModified: The object still has the ETag.
         """
         from aiobotocore.response import StreamingBody  # noqa: PLC0415 - not before the first call
         from botocore.awsrequest import AWSPreparedRequest  # noqa: PLC0415 - as above
@@ -73,16 +78,16 @@ class ConditionalGet:
             version = version_of({"VersionId": found.get("x-amz-version-id")})
             modified = moment_of(found.get("last-modified"))
             if response.status_code == _NOT_MODIFIED:
-                return Fetched(b"", etag, version, modified)
+                raise NotModified(key)
             if response.status_code != _OK or not found.get("etag"):
                 self.forget()  # the address may have expired
                 return None
             size = int(found.get("content-length", 0))
-            body = await read({"ContentLength": size, "Body": StreamingBody(response.raw, size)})
-        return Fetched(body, found["etag"], version, modified)
+            await read({"ContentLength": size, "Body": StreamingBody(response.raw, size)})
+        return Received(found["etag"], version, modified)
 
     async def _signed(self, client: _Untyped, key: str) -> str:
-        """Return an address that lets whoever knows it read an object for a while."""
+        """Return a URL by which anybody can read an object for a while, cached for a minute."""
         now = asyncio.get_running_loop().time()
         address, until = self._addresses.get(key, ("", now))
         if now >= until:

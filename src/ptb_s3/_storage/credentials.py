@@ -1,4 +1,4 @@
-"""Credentials that expire: renewed in the background while they are good. No botocore, no network.
+"""Credentials that expire, renewed in the background while they are still good.
 
 botocore renews them within a request, from fifteen minutes before their end, and with every request
 anew where that fails: three to nine seconds each while the service that hands them out is down. In
@@ -22,10 +22,10 @@ _PAUSE = 60.0
 
 
 class Lasting:
-    """Proxy of botocore's credentials that gives what is good without waiting for what is new.
+    """Proxy of botocore's credentials that returns valid ones without waiting for newer ones.
 
     Args:
-        credentials: botocore's; None: there are none yet.
+        credentials: botocore's credentials; None: there are none yet.
         load: Looks for credentials again, where there are none.
     """
 
@@ -40,10 +40,10 @@ class Lasting:
         return getattr(self._inner, name)
 
     async def get_frozen_credentials(self) -> _Untyped:
-        """Return access key, secret key and token, without what line ends a secret store adds.
+        """Return access key, secret key and token, without the line ends that secret stores add.
 
         Raises:
-            NotSentError: There are none that are good, and none to be had.
+            NotSentError: None are valid, and none can be had.
         """
         if self._inner is None or not hasattr(self._inner, "refresh_needed"):
             await self._renew()
@@ -57,12 +57,12 @@ class Lasting:
         return _stripped(self._frozen)
 
     def stop(self) -> None:
-        """Give up a renewal that is under way."""
+        """Cancel a renewal that is under way."""
         if self._renewal is not None:
             self._renewal.cancel()
 
     def _begun(self) -> Awaitable[None]:
-        """Begin a renewal, unless one is under way; return what waits for its end."""
+        """Begin a renewal, unless one is under way, and return an awaitable for its end."""
         if self._renewal is None or self._renewal.done():
             self._renewal = asyncio.create_task(self._renew())
             self._renewal.add_done_callback(self._put_off)

@@ -1,4 +1,4 @@
-"""Delete versions for good: a thousand with one request or, where it is not taken, one by one.
+"""Deletion of versions: a thousand with one request or, where that is not taken, one by one.
 
 Not every storage takes `DeleteObjects`: some have none (GCS, s3proxy: 501), some want a Content-MD5
 with it where botocore sends another checksum (MissingContentMD5). All of them take `DeleteObject`.
@@ -31,7 +31,7 @@ _GONE_ALREADY = frozenset({"NoSuchKey", "NoSuchVersion"})
 
 
 class Deletion:
-    """Deletes versions of objects, in the way that the storage was found to take.
+    """Deleter of versions, in the way that the storage was found to take.
 
     Args:
         ask: Sends the requests.
@@ -42,10 +42,14 @@ class Deletion:
         self._one_by_one = False
 
     async def delete(self, question: Question, version_ids: Sequence[str]) -> list[str]:
-        """Delete versions of the object that the question names; one that is gone is no fault.
+        """Delete versions of an object. A version that is gone already is no error.
+
+        Args:
+            question: Names the object, and words errors.
+            version_ids: Ids of the versions.
 
         Returns:
-            Those that the storage would not delete.
+            Ids of those that the storage refused to delete.
 
         Raises:
             StorageError: It deletes none, for a reason that has nothing to do with the version.
@@ -58,7 +62,7 @@ class Deletion:
         return refused
 
     async def _together(self, question: Question, batch: Sequence[str]) -> list[str] | None:
-        """Delete versions with one request; None: the storage does not take it."""
+        """Delete versions with one request, or return None where the storage cannot."""
         objects = [{"Key": question.key, "VersionId": id_} for id_ in batch]
         response = await self._ask(question, "delete_objects", Delete={"Objects": objects})
         if not isinstance(response, Answer):
@@ -78,7 +82,7 @@ class Deletion:
         return refused
 
     async def _deletes(self, question: Question, version_id: str) -> bool:
-        """Delete one version; tell whether that is allowed (MinIO says 400 of a locked one)."""
+        """Tell whether one version could be deleted (MinIO says 400 of a locked one)."""
         answer = await self._ask(question, "delete_object", Key=question.key, VersionId=version_id)
         if not isinstance(answer, Answer) or means_absent(question, answer):
             return True
@@ -88,10 +92,10 @@ class Deletion:
 
 
 def _refused(question: Question, batch: Sequence[str], response: dict[str, Any]) -> list[str]:
-    """Return which versions were not deleted, for a reason that will be the same next time.
+    """Return the versions that were refused for a reason that will be the same next time.
 
     Raises:
-        StorageUnavailableError: For one that may not.
+        StorageUnavailableError: One was refused for a reason that may pass.
     """
     errors = [e for e in response.get("Errors", []) if e.get("Code") not in _GONE_ALREADY]
     for error in errors:

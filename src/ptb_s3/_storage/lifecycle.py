@@ -1,4 +1,4 @@
-"""What a bucket's lifecycle rules do to an object, and on which day. Pure.
+"""Lifecycle rules of a bucket: their effect on an object, and the day of it. Pure.
 
 Source: Amazon S3 User Guide, "Lifecycle configuration elements" (filters, `NoncurrentDays`,
 `NewerNoncurrentVersions`, delete markers) and "Examples of S3 Lifecycle configurations".
@@ -15,19 +15,19 @@ UNREADABLE = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 
 
 class Rule(NamedTuple):
-    """An enabled rule. What it does to other than whole objects is left out.
+    """Enabled lifecycle rule, as far as it is about whole objects (not about multipart uploads).
 
     Attributes:
         id: Its id, or its place in the list where it has none.
-        prefix: What the keys of its objects begin with.
-        sure: Whether it takes every object of that prefix, whatever its size and tags.
-        tagged: Whether it takes none without tags, such as those that ptb-s3 writes.
+        prefix: Prefix of the keys that it applies to.
+        sure: Whether it applies to every object of that prefix, whatever its size and tags.
+        tagged: Whether it applies to objects with tags only, and so to none that ptb-s3 writes.
         expires: Whether it removes current versions.
-        clears_markers: Whether it removes a delete marker that nothing lies under any more.
+        clears_markers: Whether it removes a delete marker that has no versions beneath it.
         moves_to: Storage classes that it moves current versions to.
-        noncurrent_days: Days for which it leaves a version that was replaced; None: for ever.
-        newest_kept: So many of the versions that were replaced stay, however old.
-        noncurrent_moves_to: Storage classes that it moves versions to that were replaced.
+        noncurrent_days: Days after which it removes a noncurrent version; None: never.
+        newest_kept: Number of the newest noncurrent versions that stay, however old.
+        noncurrent_moves_to: Storage classes that it moves noncurrent versions to.
     """
 
     id: str
@@ -42,35 +42,35 @@ class Rule(NamedTuple):
     noncurrent_moves_to: tuple[str, ...] = ()
 
     def surely_takes(self, key: str) -> bool:
-        """Tell whether the object is one of its objects, whatever else is true of it."""
+        """Tell whether it surely applies to an object."""
         return self.sure and key.startswith(self.prefix)
 
     def may_take(self, key: str) -> bool:
-        """Tell whether the object, without tags as ptb-s3 writes it, may be one of its objects."""
+        """Tell whether it may apply to an object without tags, as ptb-s3 writes them."""
         return not self.tagged and key.startswith(self.prefix)
 
 
 class NewestStay(NamedTuple):
-    """No day can be told: so many of the versions that were replaced stay, however old."""
+    """Answer in place of a day: this many of the newest noncurrent versions stay, however old."""
 
     number: int
 
 
 def read_rules(configuration: Mapping[str, Any]) -> tuple[Rule, ...]:
-    """Return the enabled rules of a GetBucketLifecycleConfiguration, as botocore words it."""
+    """Return the enabled rules of a reply to GetBucketLifecycleConfiguration."""
     rules = enumerate(configuration.get("Rules", []), start=1)
     return tuple(_rule(rule, number) for number, rule in rules if rule.get("Status") == "Enabled")
 
 
 def expiry(rules: Iterable[Rule], key: str, noncurrent_since: datetime) -> date | NewestStay | None:
-    """Return the day (UTC) on which the lifecycle removes a version that was replaced.
+    """Return the day (UTC) on which the lifecycle removes a noncurrent version.
 
     S3 adds the days to the moment at which the version became noncurrent, and rounds up to the
     next midnight, UTC. It queues the version on that day; the removal may take longer.
 
     Args:
-        rules: The bucket's.
-        key: The object's full key, prefix included.
+        rules: Rules of the bucket.
+        key: Full key of the object.
         noncurrent_since: When the version became noncurrent: when the one after it was written.
 
     Returns:
@@ -87,12 +87,12 @@ def expiry(rules: Iterable[Rule], key: str, noncurrent_since: datetime) -> date 
 def sweepers(
     rules: Sequence[Rule], key: str, *, versioned: bool = True, current: bool = True
 ) -> tuple[str, ...]:
-    """Return the ids of the rules by which an object goes altogether; none if it does not.
+    """Return the ids of the rules that together remove an object, or none if they leave anything.
 
     Args:
-        rules: The bucket's.
-        key: The object's full key, prefix included.
-        versioned: Whether the bucket keeps what was replaced.
+        rules: Rules of the bucket.
+        key: Full key of the object.
+        versioned: Whether the bucket keeps noncurrent versions.
         current: Whether there is a current version, rather than a delete marker on top.
     """
     ours = [rule for rule in rules if rule.surely_takes(key)]

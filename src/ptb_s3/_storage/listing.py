@@ -1,4 +1,9 @@
-"""Pages of a listing: what is in them, and where the next one begins. Pure."""
+"""Pages of a list of versions: their entries, and where the next page begins. Pure.
+
+S3 lists by key prefix, up to a thousand entries a page, and not one object alone: entries of other
+objects are left out here. Servers differ in order and in paging, so nothing relies on the order,
+and a list that does not come to an end is an error rather than a loop.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +28,7 @@ class Deletion(NamedTuple):
 
 
 class Page(NamedTuple):
-    """What a page of the list says of one object.
+    """Entries of one object on one page of the list.
 
     Attributes:
         versions: Versions of it.
@@ -37,10 +42,10 @@ class Page(NamedTuple):
 
 
 class Progress:
-    """Goes from page to page, never to one twice.
+    """Cursor over the pages of a list, which never visits a page twice.
 
     Args:
-        question: What is listed.
+        question: Description of the list, for an error's text.
 
     Attributes:
         markers: Where the next page begins, as arguments of the request; None: there is none.
@@ -52,10 +57,10 @@ class Progress:
         self._passed: set[tuple[tuple[str, str], ...]] = set()
 
     def take(self, page: dict[str, Any]) -> Page:
-        """Take a page in; return what it says of the object.
+        """Read a page, move on to the next, and return the entries of the object.
 
         Raises:
-            StorageError: It says that there are more, and not where, or where the list has been.
+            StorageError: It says that there are more, and gives no place or one that was visited.
         """
         versions = [
             Version(
@@ -90,7 +95,7 @@ class Progress:
 
 
 async def remaining(pages: AsyncIterator[Page], marker: str) -> Remains | None:
-    """Return what is left of an object that a read does not find; None: there never was one.
+    """Return the traces of an object that a read does not find, or None if there never was one.
 
     Args:
         pages: The list of its versions.

@@ -1,4 +1,8 @@
-"""Settings that say where objects lie, refused where they cannot be right. Pure."""
+"""Checks of endpoint and prefix, which say where objects lie. Pure.
+
+Refused is what cannot be right, since a wrong place is not an error later: the bot would find no
+state there and begin an empty one.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +31,14 @@ _PROVIDERS = (
 )
 """What the hosts of other providers' APIs end in, after a region, an account or a word."""
 
-# Of a whole name, in UTF-8 (Amazon S3 User Guide, "Naming Amazon S3 objects").
 MAX_NAME_BYTES = 1024
-# What may follow the prefix: kinds take 13 bytes, and the doctor's scratch objects some 40.
+"""Bytes of a whole object name, in UTF-8 (Amazon S3 User Guide, "Naming Amazon S3 objects")."""
 MAX_OBJECT_BYTES = 64
+"""Bytes after the prefix: kinds take 13, and the doctor's scratch objects some 40."""
 MAX_PREFIX_BYTES = MAX_NAME_BYTES - MAX_OBJECT_BYTES
-# Of categories Cc and Cs. A half of a surrogate pair has no UTF-8.
+"""Bytes of a prefix, in UTF-8."""
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Characters of categories Cc and Cs. A half of a surrogate pair has no UTF-8."""
 
 _ANOTHER_NAME = (
     "Some servers list such objects under another name than they keep them by, and history, prune "
@@ -55,7 +60,7 @@ _PREFIX_FAULTS = (
 
 
 def prefix_fault(prefix: str) -> str | None:
-    """Return what is wrong with a prefix, as the end of a sentence, or None."""
+    """Return the fault of a prefix as the end of a sentence, or None."""
     for pattern, fault in _PREFIX_FAULTS:
         if pattern.search(prefix):
             return fault
@@ -80,7 +85,7 @@ def check_prefix(prefix: str) -> None:
 
 
 def check_endpoint(endpoint_url: str | None, bucket: str = "", variable: str = OURS) -> None:
-    """Refuse what is no address of a server, what has a password in it, and what has the bucket.
+    """Refuse an endpoint that is no address, or that holds a password or the bucket.
 
     A password would end up in logs; with the bucket, everything would lie in a folder of its name.
 
@@ -114,7 +119,7 @@ def bucket_in_it(bucket: str, right: str, variable: str = OURS) -> SettingsError
 
 
 def without_bucket(endpoint_url: str, bucket: str) -> str | None:
-    """Return the address without the bucket; None if it is not in it.
+    """Return the address without the bucket, or None if it does not hold the bucket.
 
     A path in general is left alone, and a host that merely begins like the bucket as well.
     """
@@ -131,9 +136,9 @@ def without_bucket(endpoint_url: str, bucket: str) -> str | None:
 
 
 def without_label(endpoint_url: str, bucket: str) -> str | None:
-    """Return the address without what its host begins with; None if that is not the bucket's name.
+    """Return the address without the bucket's name in front of its host, or None if it has none.
 
-    It may be the bucket's own host, or only be called as the bucket is: the storage can tell.
+    It may be the bucket's own host, or merely one of the same name: only the storage can tell.
     """
     parts, label = urlsplit(endpoint_url), bucket.lower() + "."
     if not parts.netloc.lower().startswith(label):
@@ -142,14 +147,14 @@ def without_label(endpoint_url: str, bucket: str) -> str | None:
 
 
 def _is_api(netloc: str) -> bool:
-    """Tell whether a host, maybe with its port, is known for an S3 API."""
+    """Tell whether a host, with or without a port, is known to be an S3 API."""
     host = netloc.lower().partition(":")[0]
     first, _, rest = host.partition(".")
     return host.endswith(_PROVIDERS) or (bool(rest) and first.partition("-")[0] in _API_NAMES)
 
 
 def may_be_virtual(endpoint_url: str) -> bool:
-    """Tell whether a name in front of the endpoint's host could lead anywhere."""
+    """Tell whether a name in front of the endpoint's host can exist: not before an IP address."""
     host = urlsplit(endpoint_url).hostname or ""
     try:
         ip_address(host)
@@ -159,6 +164,6 @@ def may_be_virtual(endpoint_url: str) -> bool:
 
 
 def in_front(endpoint_url: str, bucket: str) -> str:
-    """Return the address of a bucket as a virtual host."""
+    """Return the address of a bucket as a virtual host: its name in front of the endpoint's."""
     parts = urlsplit(endpoint_url)
     return urlunsplit((parts.scheme, f"{bucket}.{parts.netloc}", parts.path, "", ""))

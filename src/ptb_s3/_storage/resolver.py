@@ -1,4 +1,4 @@
-"""Look up the storage's address in a thread of our own: asyncio's default executor is the bot's."""
+"""Resolver of host names in a thread of our own: asyncio's default executor is the bot's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""What requests send and replies bring, a piece at a time: neither holds up the event loop."""
+"""Bodies of requests and replies, a piece at a time, so that none holds up the event loop.
+
+A body is up to hundreds of megabytes. Whatever touches all of it at once (copying, hashing,
+joining) stops the bot for as long: 40 ms for 64 MiB. So bodies to send are readied in a thread, and
+bodies to receive go piece by piece into a sink, under a deadline that grows with their size.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +17,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from ptb_s3._storage.answers import Question, to_failure
-from ptb_s3._storage.contract import SLOWEST, Into, empty_stream
+from ptb_s3._storage.buffers import empty_stream
+from ptb_s3._storage.contract import SLOWEST, Sink
 from ptb_s3.errors import StorageError
 
 MAX_OBJECT = 5 * 2**30
@@ -21,7 +27,7 @@ _PIECE = 2**20
 
 
 def readied(body: bytes) -> tuple[io.BytesIO, str]:
-    """Return the body as a stream, to be sent piece by piece, and its Content-MD5. Slow.
+    """Return a body as a stream, and its Content-MD5 in base64. Slow: for a thread.
 
     The stream is filled piece by piece, too: `io.BytesIO(body)` puts off the copy until aiohttp
     asks for its buffer, on the loop (40 ms for 64 MiB).
@@ -37,12 +43,13 @@ def readied(body: bytes) -> tuple[io.BytesIO, str]:
 
 
 class Deadline:
-    """Time for one read, all attempts together; it grows with what turns out to be read.
+    """Time limit of one read, all attempts together, extended by the size of the object.
 
-    A server that gives a byte now and then keeps any timeout between two bytes from ending.
+    It is the only limit on a server that sends a byte now and then, since that keeps any time-out
+    between two bytes from ending. A transfer is given the time that its bytes take at `SLOWEST`.
 
     Args:
-        patience: Seconds until an answer begins.
+        patience: Seconds until the reply has to begin.
     """
 
     def __init__(self, patience: float) -> None:
@@ -62,32 +69,49 @@ class Deadline:
         await self._timeout.__aexit__(kind, error, traceback)
 
     def allow_for(self, size: int) -> None:
-        """Give the time that so many bytes take on a slow line, if that is more than before."""
+        """Extend the limit by the time that this many bytes take at `SLOWEST`, if that is later."""
         until = self._until + size / SLOWEST
         if not self.expired and until > (self._timeout.when() or 0):
             self._timeout.reschedule(until)
 
     @property
     def expired(self) -> bool:
-        """Whether it has ended what was done."""
+        """Return whether the limit was reached, and what ran under it cancelled."""
         return self._timeout.expired()
 
 
+class Whole:
+    """Sink that keeps a body in memory: the pieces of its last transfer."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+
+    def begin(self, _size: int) -> Callable[[bytes], None]:
+        """Begin a transfer, and drop the pieces of an earlier one."""
+        self._pieces = []
+        return self._pieces.append
+
+    def body(self) -> bytes:
+        """Return all bytes of the last transfer."""
+        return b"".join(self._pieces)
+
+
 class Transfer:
-    """One object on its way here, in as many attempts as it takes.
+    """Transfer of one object into a sink, in as many attempts as it takes.
 
     Args:
-        question: What was asked.
-        deadline: Is told how much there is to read.
-        first_bytes: How many bytes are wanted, from the start; None: all.
-        into: Where they go, if they are not to be returned.
+        question: Description of the request, for an error's text.
+        deadline: Time limit of the read, extended once the size is known.
+        first_bytes: Number of bytes wanted, from the start; None: all.
+        into: Sink for them.
 
     Attributes:
-        refusal: What whoever took the bytes has raised: no failure of the storage's.
+        refusal: The exception that the sink has raised, if it has: no failure of the storage's, so
+            that it is neither translated nor a reason to try again.
     """
 
     def __init__(
-        self, question: Question, deadline: Deadline, first_bytes: int | None, into: Into | None
+        self, question: Question, deadline: Deadline, first_bytes: int | None, into: Sink
     ) -> None:
         self._question = question
         self._deadline = deadline
@@ -95,13 +119,14 @@ class Transfer:
         self._into = into
         self.refusal: BaseException | None = None
 
-    async def read(self, response: dict[str, Any]) -> bytes:
-        """Read the body of a reply, which is as long as it was said to be.
+    async def read(self, response: dict[str, Any]) -> None:
+        """Read the body of a reply into the sink.
 
-        No more is read than is wanted: what is left of the reply goes with its connection.
+        No more is read than is wanted: what is left of the reply is dropped with its connection.
 
-        Returns:
-            The body; nothing if it goes somewhere as it arrives.
+        Raises:
+            StorageError: It is over 5 GiB, and so nothing of ours.
+            StorageUnavailableError: It broke off.
         """
         expected, wanted = response.get("ContentLength", 0), self._first_bytes
         if wanted is not None:
@@ -111,17 +136,15 @@ class Transfer:
             if expected > MAX_OBJECT:
                 raise self._too_large()
             self._deadline.allow_for(expected)
-            # Without a size, it goes there when it is known.
-            take = self._taken(self._into, expected) if self._into and expected else None
-            pieces: list[bytes] = []
-            await self._pieces(stream, wanted, take or pieces.append)
-        if take:
-            return b""
-        body = b"".join(pieces)
-        if self._into:
-            self._taken(self._into, len(body))(body)
-            return b""
-        return body
+            if expected:
+                await self._pieces(stream, wanted, self._taken(expected))
+                return
+            # The sink has to be told the size first, so an object of unknown size is kept until
+            # it is complete.
+            whole = Whole()
+            await self._pieces(stream, wanted, whole.begin(0))
+        body = whole.body()
+        self._taken(len(body))(body)
 
     async def _pieces(self, stream: Any, wanted: int | None, take: Callable[[bytes], None]) -> None:  # noqa: ANN401 - aioboto3's
         size = 0
@@ -146,10 +169,10 @@ class Transfer:
             raise failure from None
         return piece
 
-    def _taken(self, into: Into, size: int) -> Callable[[bytes], None]:
-        """Begin to hand over, and remember what is raised there."""
+    def _taken(self, size: int) -> Callable[[bytes], None]:
+        """Begin a transfer at the sink, and remember what it raises, now or of a piece."""
         with self._noting():
-            take = into(size)
+            take = self._into(size)
 
         def noting(piece: bytes) -> None:
             with self._noting():

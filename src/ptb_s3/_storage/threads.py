@@ -1,4 +1,8 @@
-"""Threads of the engine's own: a bot that fills asyncio's default executor commits all the same."""
+"""Threads of our own for slow work, since asyncio's default executor is the bot's.
+
+A bot whose handlers fill that executor with blocking calls would otherwise keep its own state from
+being saved.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +18,12 @@ _R = TypeVar("_R")
 
 
 class Offload(Protocol):
-    """Runs long work somewhere else, such as `asyncio.to_thread`."""
+    """Runner of slow work off the event loop: a `Worker`, or `asyncio.to_thread`."""
 
     def __call__(
         self, work: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs
     ) -> Awaitable[_R]:
-        """Run it and give what it returns."""
+        """Run `work` and return its result."""
         ...
 
 
@@ -39,7 +43,7 @@ class Worker:
         self._process: int | None = None
 
     async def __call__(self, work: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        """Run `work` in the thread, after whatever was handed to it before; return its result."""
+        """Run `work` in the thread, after all earlier work, and return its result."""
         if self._executor is None or self._process != os.getpid():
             self._executor = ThreadPoolExecutor(1, thread_name_prefix=self._name)
             self._process = os.getpid()

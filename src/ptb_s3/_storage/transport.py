@@ -1,11 +1,11 @@
-"""HTTP transport of the S3 client: what aiobotocore's own leaves unverified or tells too late.
+"""HTTP transport of the S3 client, which closes four gaps of aiobotocore's and aiohttp's.
 
 aiobotocore 2.25.1 verifies no certificate where ``AWS_CA_BUNDLE`` or ``REQUESTS_CA_BUNDLE`` is set
 and empty, nor behind a proxy. A file of certificates that cannot be read is found with the first
 request, once for each attempt, and looks like a lost connection there. A SOCKS proxy is taken for
 an HTTP proxy on a host of the name ``socks5``.
 
-And aiohttp sends a PUT again by itself where the connection closes before the answer, also a fresh
+aiohttp sends a PUT again by itself where the connection closes before the answer, also a fresh
 one: an attempt of ours would be two at the server, of which the second is refused because the first
 has taken effect. `If-None-Match: *` would be told 412 for its own success, and nobody could count.
 """
@@ -31,11 +31,11 @@ class CertificatesError(Exception):
 
 
 class ProxyKindError(Exception):
-    """Raised where the settings name a proxy that is none for HTTP."""
+    """Raised where the settings name a proxy of another kind than HTTP, such as SOCKS."""
 
 
 class Transport(AIOHTTPSession):  # type: ignore[misc] # aiobotocore ships no types
-    """Verifying transport: every TLS connection is checked, by proxy or not; nothing is sent twice.
+    """Verifying transport: each TLS connection is checked, by proxy or not, each request sent once.
 
     Args:
         verify: True, or the path of a file of certificates; empty is as if unset.
@@ -84,7 +84,7 @@ class Transport(AIOHTTPSession):  # type: ignore[misc] # aiobotocore ships no ty
         )
 
     def _context(self, proxy_url: str | None) -> ssl.SSLContext:
-        """Return what decides whom to trust; aiohttp asks the same of proxy and storage."""
+        """Return the TLS context that decides whom to trust, of a proxy as of the storage."""
         own = self._setup_proxy_ssl_context(proxy_url) if proxy_url else None
         context: ssl.SSLContext = own or self._get_ssl_context()
         context.check_hostname = True
