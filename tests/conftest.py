@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from tests import servers
-from tests.faultproxy import FaultProxy
 from tests.servers import S3Client, S3Server
+from tests.support.faultproxy import FaultProxy
 
 from ptb_s3._storage.s3 import S3Store
 from ptb_s3.errors import PersistenceError

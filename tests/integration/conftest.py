@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from tests.integration.bots import Bots
 from tests.servers import S3Client, S3Server
+from tests.support.bots import Bots
 
 from ptb_s3._storage import client, s3
 

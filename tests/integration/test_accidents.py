@@ -24,9 +24,9 @@ from tests.integration.operators import (
     live,
     state_after,
 )
-from tests.meddlingproxy import MeddlingProxy, error
 from tests.servers import S3Server
 from tests.support import BOT_ID, OTHER_KEY, make_persistence, settled, state_of, update
+from tests.support.meddlingproxy import MeddlingProxy, error
 
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Kind

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from tests.meddlingproxy import Asked, MeddlingProxy
 from tests.servers import S3Client, S3Server
 from tests.support import KEY
+from tests.support.meddlingproxy import Asked, MeddlingProxy
 
 from ptb_s3._doctor.findings import Check
 

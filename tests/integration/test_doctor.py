@@ -16,9 +16,9 @@ from unittest import mock
 
 import pytest
 from tests.conftest import open_store
-from tests.meddlingproxy import Answered, Asked, Change, MeddlingProxy, error
 from tests.servers import S3Client, S3Server
 from tests.support import KEY, OTHER_KEY, make_persistence, state_of, update
+from tests.support.meddlingproxy import Answered, Asked, Change, MeddlingProxy, error
 
 from ptb_s3 import Keyring
 from ptb_s3._doctor import attempts, scratch

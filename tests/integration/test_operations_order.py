@@ -21,9 +21,9 @@ from tests.integration.operators import (
     live,
     state_after,
 )
-from tests.meddlingproxy import Answered, Asked, MeddlingProxy, error
 from tests.servers import S3Server
 from tests.support import make_persistence, state_of
+from tests.support.meddlingproxy import Answered, Asked, MeddlingProxy, error
 
 from ptb_s3.errors import RestorePointError
 

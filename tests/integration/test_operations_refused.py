@@ -22,9 +22,9 @@ from tests.integration.operators import (
     state_after,
     without,
 )
-from tests.meddlingproxy import Answered, Asked, MeddlingProxy, error
 from tests.servers import S3Server
 from tests.support import BOT_ID
+from tests.support.meddlingproxy import Answered, Asked, MeddlingProxy, error
 
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Kind

@@ -18,7 +18,6 @@ from telegram.ext import (
     PicklePersistence,
     filters,
 )
-from tests.integration.bots import App, Bots, Context, asking, make_application, say
 from tests.integration.operators import (
     ADDRESS,
     ALICE,
@@ -34,6 +33,7 @@ from tests.integration.operators import (
 )
 from tests.servers import S3Server
 from tests.support import BOT_ID, state_of, update
+from tests.support.bots import App, Bots, Context, asking, make_application, say
 
 OWN = ("--bot", BOT_ID)
 

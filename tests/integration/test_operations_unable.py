@@ -16,8 +16,8 @@ from tests.integration.operators import (
     without,
 )
 from tests.integration.test_operations_refused import lock, locking
-from tests.meddlingproxy import Answered, Asked, Change, MeddlingProxy, error
 from tests.servers import S3Server
+from tests.support.meddlingproxy import Answered, Asked, Change, MeddlingProxy, error
 
 from ptb_s3._format.container import HEAD
 from ptb_s3.errors import AccessDeniedError, StorageUnavailableError

@@ -7,8 +7,8 @@ import itertools
 from collections.abc import Callable
 
 import pytest
-from tests.session import EAGER, STEPS, Session, State, state_after
 from tests.support import make_persistence, state_of
+from tests.support.session import EAGER, STEPS, Session, State, state_after
 
 from ptb_s3._format import head
 from ptb_s3._storage.contract import Call, Fault, MemoryStore, ProcessKilled, seeded_faults
