@@ -10,7 +10,6 @@ import re
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,12 +29,6 @@ class Ran(NamedTuple):
     code: int | None
     out: str
     err: str
-
-
-@pytest.fixture
-async def proxy(s3_server: S3Server) -> AsyncIterator[MeddlingProxy]:
-    async with MeddlingProxy(s3_server) as proxy:
-        yield proxy
 
 
 @pytest.fixture(autouse=True)

@@ -29,14 +29,6 @@ from ptb_s3.errors import RestorePointError
 
 
 @pytest.fixture
-async def operator(s3_server: S3Server) -> AsyncIterator[Operator]:
-    """An operator whose bot has run for a while."""
-    async with employed(s3_server) as operator:
-        await live(operator.store())
-        yield operator
-
-
-@pytest.fixture
 async def unversioned(s3_server: S3Server) -> AsyncIterator[Operator]:
     """The same on a bucket that keeps no versions."""
     async with employed(s3_server, versioned=False) as operator:

@@ -151,14 +151,6 @@ async def test_a_lock_that_nobody_told_of(s3_server: S3Server) -> None:
         await operator.done("restore", 5)
 
 
-@pytest.fixture
-async def operator(s3_server: S3Server) -> AsyncIterator[Operator]:
-    """An operator whose bot has run for a while."""
-    async with employed(s3_server) as operator:
-        await live(operator.store())
-        yield operator
-
-
 class _Filling:
     """A storage that takes so many writes, and is full then."""
 

@@ -23,21 +23,6 @@ from ptb_s3._format.container import HEAD
 from ptb_s3.errors import AccessDeniedError, StorageUnavailableError
 
 
-@pytest.fixture
-async def operator(s3_server: S3Server) -> AsyncIterator[Operator]:
-    """An operator whose bot has run for a while."""
-    async with employed(s3_server) as operator:
-        await live(operator.store())
-        yield operator
-
-
-@pytest.fixture
-async def proxy(s3_server: S3Server) -> AsyncIterator[MeddlingProxy]:
-    """A way to the server on which requests and answers can be changed."""
-    async with MeddlingProxy(s3_server) as proxy:
-        yield proxy
-
-
 def by_way_of(proxy: MeddlingProxy, operator: Operator) -> Operator:
     return replace(operator, server=proxy.server)
 
