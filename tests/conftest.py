@@ -30,8 +30,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--long",
         action="store_true",
-        help="let the two bots of tests/integration/test_two_bots.py count for ten minutes, in "
-        "place of half of one",
+        help="all of tests/unit, with all examples; and let the two bots of "
+        "tests/integration/test_two_bots.py count for ten minutes, in place of half of one",
     )
     parser.addoption(
         "--seed",

@@ -78,6 +78,7 @@ async def test_any_call_may_fail_or_be_the_last(fault: Fault) -> None:
             assert found == state_after(STEPS), "what failed goes with the next commit"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("first", "second"),
     list(itertools.product([Fault.FAIL_BEFORE, Fault.FAIL_AFTER], Fault)),

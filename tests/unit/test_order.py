@@ -112,6 +112,7 @@ def test_a_line_that_goes_on_after_a_roll_back_is_newer_than_what_came_before(ot
     assert [revision for _, revision, _ in ordered[4:]] == [10, 9, 8, 8, *range(7, 0, -1)]
 
 
+@pytest.mark.long
 def test_many_commits_take_no_time() -> None:
     """Of one line, as of a bot that never restarts, or of thousands, as of one that always does."""
     one_line = [commit(revision, revision / 60) for revision in range(1, 50_001)]
