@@ -91,7 +91,7 @@ async def test_a_locked_version_is_named_one_by_one(
     ],
 )
 @pytest.mark.usefixtures("impatient")
-async def test_other_refusals_are_no_reason_to_ask_in_another_way(
+async def test_denied_and_busy_are_no_reason_to_delete_one_by_one(
     operator: Operator, proxy: MeddlingProxy, answer: Answered, raised: type[Exception]
 ) -> None:
     """Who may not delete many versions may not delete one, and a busy storage is not asked more."""
