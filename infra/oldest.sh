@@ -16,4 +16,4 @@ cat infra/constraints-oldest.txt >>"$constraints"
 # shellcheck source=infra/venv.sh
 . infra/venv.sh
 make_venv test
-"$venv/bin/python" -m pytest tests/unit "$@"
+"$venv/bin/python" -m pytest --long tests/unit "$@"

@@ -27,7 +27,9 @@ step() {
 step 'ruff check' "$venv/bin/ruff" check
 step 'ruff format' "$venv/bin/ruff" format --check
 step 'mypy' "$venv/bin/mypy"
-step 'tests on SeaweedFS' "$venv/bin/python" -m pytest --s3=seaweedfs "$@"
+step 'unit tests' "$venv/bin/python" -m pytest --long tests/unit "$@"
+step 'other tests on SeaweedFS' "$venv/bin/python" -m pytest --s3=seaweedfs \
+    tests/simulation tests/integration tests/conformance "$@"
 servers='SeaweedFS'
 if sh infra/minio.sh --find >/dev/null; then
     step 'integration tests on MinIO' "$venv/bin/python" -m pytest --s3=minio tests/integration "$@"

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 from tests import servers
-from tests.faultproxy import FaultProxy
 from tests.servers import S3Client, S3Server
+from tests.support.buckets import client_of, keep_versions, new_bucket, open_store
+from tests.support.faultproxy import FaultProxy
 
 from ptb_s3._storage.s3 import S3Store
 from ptb_s3.errors import PersistenceError
@@ -32,8 +30,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--long",
         action="store_true",
-        help="let the two bots of tests/integration/test_two_bots.py count for ten minutes, in "
-        "place of half of one",
+        help="all of tests/unit, with all examples; and let the two bots of "
+        "tests/integration/test_two_bots.py count for ten minutes, in place of half of one",
     )
     parser.addoption(
         "--seed",
@@ -87,32 +85,22 @@ def s3_server(pytestconfig: pytest.Config) -> Iterator[S3Server]:
 @pytest.fixture
 async def s3_client(s3_server: S3Server) -> AsyncIterator[S3Client]:
     """A client of the server, for what `Store` cannot do: make buckets, delete, look behind it."""
-    from aiobotocore.config import AioConfig  # noqa: PLC0415 - unit tests can do without
-
-    config = AioConfig(
-        s3={"addressing_style": "path"},
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-    )
-    session = s3_server.session()
-    async with session.client("s3", endpoint_url=s3_server.endpoint_url, config=config) as client:
+    async with client_of(s3_server) as client:
         yield client
 
 
 @pytest.fixture
 async def bucket(s3_client: S3Client) -> AsyncIterator[str]:
     """Name of a new, versioned bucket."""
-    async with _new_bucket(s3_client) as name:
-        await s3_client.put_bucket_versioning(
-            Bucket=name, VersioningConfiguration={"Status": "Enabled"}
-        )
+    async with new_bucket(s3_client) as name:
+        await keep_versions(s3_client, name)
         yield name
 
 
 @pytest.fixture
 async def unversioned_bucket(s3_client: S3Client) -> AsyncIterator[str]:
     """Name of a new bucket without versioning."""
-    async with _new_bucket(s3_client) as name:
+    async with new_bucket(s3_client) as name:
         yield name
 
 
@@ -137,30 +125,3 @@ async def fault_proxy(s3_server: S3Server) -> AsyncIterator[FaultProxy]:
     """A way to the server on which requests and replies can be lost."""
     async with FaultProxy(s3_server.endpoint_url) as proxy:
         yield proxy
-
-
-def open_store(server: S3Server, bucket: str, **options: object) -> S3Store:
-    """Return a store on a bucket of that server; options go in the place of what would be."""
-    settings: dict[str, Any] = {
-        "endpoint_url": server.endpoint_url,
-        "region_name": server.region_name,
-        "session": server.session(),
-        **options,
-    }
-    return S3Store(bucket, "bot/", **settings)
-
-
-@asynccontextmanager
-async def _new_bucket(client: S3Client, *, locking: bool = False) -> AsyncIterator[str]:
-    """Make a bucket, and remove it with all that is in it."""
-    name = f"ptb-s3-test-{secrets.token_hex(8)}"
-    region = client.meta.region_name
-    elsewhere = {"CreateBucketConfiguration": {"LocationConstraint": region}}
-    settings = {} if region == "us-east-1" else elsewhere
-    await client.create_bucket(Bucket=name, ObjectLockEnabledForBucket=locking, **settings)
-    yield name
-    pages = client.get_paginator("list_object_versions").paginate(Bucket=name)
-    async for page in pages:
-        for entry in page.get("Versions", []) + page.get("DeleteMarkers", []):
-            await client.delete_object(Bucket=name, Key=entry["Key"], VersionId=entry["VersionId"])
-    await client.delete_bucket(Bucket=name)

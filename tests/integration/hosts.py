@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from aiohttp import web
-from tests.integration.bots import PREFIX, TOKEN, Bots
 from tests.servers import PROJECT, S3Server
 from tests.support import KEY
+from tests.support.bots import PREFIX, TOKEN, Bots
 
 INFRA = PROJECT / "infra"
 SECRET = secrets.token_urlsafe(32)

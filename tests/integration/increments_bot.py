@@ -27,8 +27,8 @@ from typing import Any, NoReturn
 import aioboto3  # noqa: F401 - imported once, before the forks
 from telegram import Update
 from telegram.ext import MessageHandler, filters
-from tests.integration.bots import PREFIX, App, Context, Json, make_application, say
 from tests.support import KEY, Persistence
+from tests.support.bots import PREFIX, App, Context, Json, make_application, say
 
 from ptb_s3 import Keyring, S3Persistence, Sync, merge_values
 from ptb_s3.errors import ConflictError, StorageUnavailableError

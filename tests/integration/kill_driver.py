@@ -15,8 +15,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import aioboto3  # noqa: F401 - imported once, before the forks
-from tests.session import EAGER, STEPS, Session, state_after
 from tests.support import StoreAround, make_persistence, state_of
+from tests.support.session import EAGER, STEPS, Session, state_after
 
 from ptb_s3._format import head
 from ptb_s3._storage.contract import Fetched, Store, Written

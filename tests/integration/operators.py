@@ -5,21 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import pty
-import re
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache, partial
-from typing import Any, NamedTuple, Self
+from functools import partial
+from typing import Any, NamedTuple
 from unittest import mock
-from urllib.parse import urlsplit
 
-from tests.conftest import _new_bucket, open_store
-from tests.servers import S3Client, S3Server, Session
+from tests.servers import S3Client, S3Server
 from tests.support import KEY, OTHER_KEY, Persistence, make_persistence, settled, state_of, update
+from tests.support.buckets import client_of, keep_versions, new_bucket, open_store, shared_session
+from tests.support.terminal import Terminal
 from typer.testing import CliRunner
 
 from ptb_s3 import Keyring
@@ -162,7 +160,7 @@ class Operator:
 
     def _invoke(self, arguments: list[str], settings: Mapping[str, str]) -> Outcome:
         def store(*args: Any, **options: Any) -> S3Store:
-            return S3Store(*args, **options, session=_session(self.server))
+            return S3Store(*args, **options, session=shared_session(self.server))
 
         environment = mock.patch.dict(os.environ, self.environment(**settings))
         with environment, mock.patch.object(_opened, "S3Store", store):
@@ -210,7 +208,7 @@ class Operator:
 
     def store(self, prefix: str = PREFIX) -> S3Store:
         """Return a store on the bucket, as a bot has it."""
-        store = open_store(self.server, self.bucket, session=_session(self.server))
+        store = open_store(self.server, self.bucket, session=shared_session(self.server))
         store.prefix = prefix
         return store
 
@@ -320,191 +318,17 @@ async def employed(
     server: S3Server, *, versioned: bool = True, locking: bool = False
 ) -> AsyncIterator[Operator]:
     """Give an operator with a new bucket, whose bot has not run yet."""
-    async with _client(server) as client, _new_bucket(client, locking=locking) as bucket:
+    async with client_of(server) as client, new_bucket(client, locking=locking) as bucket:
         if versioned and not locking:
-            await client.put_bucket_versioning(
-                Bucket=bucket, VersioningConfiguration={"Status": "Enabled"}
-            )
+            await keep_versions(client, bucket)
         yield Operator(server, client, bucket)
 
 
 @asynccontextmanager
 async def looking_on(server: S3Server, bucket: str) -> AsyncIterator[Operator]:
     """Give an operator of a bucket that others use as well, and see that nothing changes in it."""
-    async with _client(server) as client:
+    async with client_of(server) as client:
         operator = Operator(server, client, bucket)
         before = await operator.listing()
         yield operator
         assert await operator.listing() == before
-
-
-def _client(server: S3Server) -> S3Client:
-    from aiobotocore.config import AioConfig  # noqa: PLC0415 - takes a while
-
-    config = AioConfig(s3={"addressing_style": "path"})
-    return _session(server).client("s3", endpoint_url=server.endpoint_url, config=config)
-
-
-@cache
-def _session(server: S3Server) -> Session:
-    """Return one session for all runs: what takes it longest is to read the model of S3."""
-    session = server.session()
-    if server.endpoint_url.startswith("http://"):
-        # Each client would load all certificates there are, which takes as long as a command.
-        session._session.set_config_variable("ca_bundle", False)  # noqa: FBT003 - none
-    return session
-
-
-class Turnstile:
-    """A way to an S3 server on which requests are slow, or one of them is held up.
-
-    Args:
-        endpoint_url: The server's.
-        hold: What the first line of the request that is held up matches, such as ``PUT .*/head``.
-        skip: So many of those are let through before.
-        after: Whether the server carries it out before it is held up.
-        delay: Seconds that each request waits.
-
-    Attributes:
-        held: Set once the request is held up.
-        released: To be set to let it go on.
-    """
-
-    def __init__(
-        self,
-        endpoint_url: str,
-        hold: str = "$^",
-        *,
-        skip: int = 0,
-        after: bool = False,
-        delay: float = 0,
-    ) -> None:
-        parts = urlsplit(endpoint_url)
-        self._target = (parts.hostname, parts.port)
-        self._hold = re.compile(hold)
-        self._skip = skip
-        self._after = after
-        self._delay = delay
-        self._port = 0
-        self._connections: set[asyncio.Task[None]] = set()
-        self.held = asyncio.Event()
-        self.released = asyncio.Event()
-
-    @property
-    def settings(self) -> dict[str, str]:
-        """What has the program take this way."""
-        return {"PTB_S3_ENDPOINT_URL": f"http://127.0.0.1:{self._port}"}
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        self._port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        for connection in tuple(self._connections):
-            connection.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
-
-    async def hold(self, running: asyncio.Future[Any]) -> None:
-        """Wait until the request is held up; see that what sends it has not ended before."""
-        held = asyncio.ensure_future(self.held.wait())
-        await asyncio.wait({held, running}, return_when=asyncio.FIRST_COMPLETED)
-        assert held.done(), running.result()
-
-    async def _connected(self, client: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._connections.add(task)
-        ends, pumps = [back], []
-        try:
-            replies, server = await asyncio.open_connection(*self._target)
-            ends.append(server)
-            waits = asyncio.Event()
-            pumps = [
-                asyncio.ensure_future(self._forward(client, server, waits)),
-                asyncio.ensure_future(self._return(replies, back, waits)),
-            ]
-            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
-            pass  # that is how it ends
-        finally:
-            for pump in pumps:
-                pump.cancel()
-            for end in ends:
-                end.transport.abort()
-            for end in ends:
-                with suppress(OSError, asyncio.CancelledError):
-                    await end.wait_closed()
-            await asyncio.gather(*pumps, return_exceptions=True)
-            self._connections.discard(task)
-
-    async def _forward(
-        self, client: asyncio.StreamReader, server: asyncio.StreamWriter, waits: asyncio.Event
-    ) -> None:
-        while piece := await client.read(2**16):
-            if re.match(rb"[A-Z]+ \S+ HTTP/1.1\r\n", piece):
-                await asyncio.sleep(self._delay)
-                if self._is_held(piece.partition(b"\r\n")[0].decode()):
-                    waits.set()
-                    if not self._after:
-                        await self._wait(waits)
-            server.write(piece)
-            await server.drain()
-
-    async def _return(
-        self, replies: asyncio.StreamReader, back: asyncio.StreamWriter, waits: asyncio.Event
-    ) -> None:
-        while piece := await replies.read(2**16):
-            if waits.is_set():
-                await self._wait(waits)
-            back.write(piece)
-            await back.drain()
-
-    def _is_held(self, line: str) -> bool:
-        if not self._hold.match(line):
-            return False
-        self._skip -= 1
-        return self._skip == -1
-
-    async def _wait(self, waits: asyncio.Event) -> None:
-        self.held.set()
-        await self.released.wait()
-        waits.clear()
-
-
-class Terminal:
-    """A terminal for the program's standard input and error, as an async context manager.
-
-    Attributes:
-        slave: What to give to the program.
-        shown: What it has written there.
-    """
-
-    def __init__(self) -> None:
-        self._master, self.slave = pty.openpty()
-        self.shown = ""
-        self._changed = asyncio.Event()
-
-    async def __aenter__(self) -> Self:
-        asyncio.get_running_loop().add_reader(self._master, self._read)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        asyncio.get_running_loop().remove_reader(self._master)
-        os.close(self._master)
-        os.close(self.slave)
-
-    def _read(self) -> None:
-        self.shown += os.read(self._master, 2**16).decode()
-        self._changed.set()
-
-    async def until(self, text: str) -> None:
-        """Wait until a text is shown."""
-        while text not in self.shown:
-            self._changed.clear()
-            await self._changed.wait()
-
-    def type(self, text: str) -> None:
-        """Type a text."""
-        os.write(self._master, text.encode())

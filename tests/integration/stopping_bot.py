@@ -13,8 +13,8 @@ from functools import partial
 from typing import Any
 
 from telegram.ext import ApplicationBuilder
-from tests.integration.bots import TOKEN, App, OfflineTelegram, persistence_of
 from tests.support import KEY
+from tests.support.bots import TOKEN, App, OfflineTelegram, persistence_of
 
 from ptb_s3 import Keyring, PersistentApplication, S3Persistence
 from ptb_s3.errors import PersistenceError

@@ -6,12 +6,10 @@ Each on a real server, with a bot's life before, the program's words, and what a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.conftest import open_store
 from tests.integration.operators import (
     ALICE,
     COMMITS,
@@ -19,14 +17,12 @@ from tests.integration.operators import (
     ROTATE,
     ROTATED,
     Operator,
-    employed,
     go_on,
-    live,
     state_after,
 )
-from tests.meddlingproxy import MeddlingProxy, error
-from tests.servers import S3Server
 from tests.support import BOT_ID, OTHER_KEY, make_persistence, settled, state_of, update
+from tests.support.buckets import open_store
+from tests.support.meddlingproxy import MeddlingProxy, error
 
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Kind
@@ -40,14 +36,6 @@ from ptb_s3.errors import (
 )
 
 ALL = (HEAD, *Kind)
-
-
-@pytest.fixture
-async def operator(s3_server: S3Server) -> AsyncIterator[Operator]:
-    """An operator with a bucket in which a bot has lived."""
-    async with employed(s3_server) as operator:
-        await live(operator.store())
-        yield operator
 
 
 async def delete_all(operator: Operator) -> None:

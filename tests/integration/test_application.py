@@ -22,8 +22,9 @@ from telegram.ext import (
     PersistenceInput,
     filters,
 )
-from tests.faultproxy import FaultProxy, Lost
-from tests.integration.bots import (
+from tests.servers import S3Client
+from tests.support import StoreAround, settled
+from tests.support.bots import (
     CITY,
     NAME,
     PREFIX,
@@ -40,8 +41,7 @@ from tests.integration.bots import (
     say,
     sent,
 )
-from tests.servers import S3Client
-from tests.support import StoreAround, settled
+from tests.support.faultproxy import FaultProxy, Lost
 
 from ptb_s3._storage.contract import Store, Written
 from ptb_s3.errors import SerializationError, StorageUnavailableError

@@ -21,8 +21,10 @@ import pytest
 from aiohttp import ClientSession, web
 from telegram import Update
 from telegram.ext import ContextTypes, MessageHandler, PersistenceInput, filters
-from tests.faultproxy import FaultProxy, Lost
-from tests.integration.bots import (
+from tests.integration.operators import compact_all
+from tests.servers import S3Client, S3Server
+from tests.support import BOT_ID, KEY, OTHER_KEY, make_persistence, settled, update
+from tests.support.bots import (
     PREFIX,
     TOKEN,
     Bots,
@@ -33,9 +35,7 @@ from tests.integration.bots import (
     remembering,
     say,
 )
-from tests.integration.operators import compact_all
-from tests.servers import S3Client, S3Server
-from tests.support import BOT_ID, KEY, OTHER_KEY, make_persistence, settled, update
+from tests.support.faultproxy import FaultProxy, Lost
 
 from ptb_s3 import Keyring
 from ptb_s3._format import container

@@ -18,7 +18,11 @@ from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
-from tests.bucket_templates import (
+from tests.moto_server import AwsClient, MotoServer, running_moto
+from tests.servers import PROJECT, S3Server
+from tests.support import settled
+from tests.support.bots import PREFIX, Bots, persistence_of, remembering, say
+from tests.support.bucket_templates import (
     FOLDER,
     TEMPLATE,
     Json,
@@ -27,10 +31,6 @@ from tests.bucket_templates import (
     in_cloudformation,
     in_terraform,
 )
-from tests.integration.bots import PREFIX, Bots, persistence_of, remembering, say
-from tests.moto_server import AwsClient, MotoServer, running_moto
-from tests.servers import PROJECT, S3Server
-from tests.support import settled
 
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Kind

@@ -10,14 +10,13 @@ import re
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from tests.meddlingproxy import Asked, MeddlingProxy
 from tests.servers import S3Client, S3Server
 from tests.support import KEY
+from tests.support.meddlingproxy import Asked, MeddlingProxy
 
 from ptb_s3._doctor.findings import Check
 
@@ -30,12 +29,6 @@ class Ran(NamedTuple):
     code: int | None
     out: str
     err: str
-
-
-@pytest.fixture
-async def proxy(s3_server: S3Server) -> AsyncIterator[MeddlingProxy]:
-    async with MeddlingProxy(s3_server) as proxy:
-        yield proxy
 
 
 @pytest.fixture(autouse=True)

@@ -16,11 +16,11 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
-from tests.faultproxy import FaultProxy, Lost
-from tests.integration.bots import Bots
 from tests.integration.hosts import INFRA, PATIENCE, SECRET, USER, BotApi, Host, message
 from tests.servers import S3Server
 from tests.support import OTHER_KEY
+from tests.support.bots import Bots
+from tests.support.faultproxy import FaultProxy, Lost
 
 from ptb_s3.errors import SettingsError, StorageUnavailableError, UnknownKeyError
 

@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped] # its types are a package of their own
-from tests.bucket_templates import TEMPLATE as BUCKET_TEMPLATE
-from tests.bucket_templates import _tag_loader as tag_loader
 from tests.integration.hosts import INFRA, Json
 from tests.servers import PROJECT
+from tests.support.bucket_templates import TEMPLATE as BUCKET_TEMPLATE
+from tests.support.bucket_templates import _tag_loader as tag_loader
 
 from ptb_s3.settings import describe
 

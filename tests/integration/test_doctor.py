@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import re
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,10 +15,10 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from tests.conftest import open_store
-from tests.meddlingproxy import Answered, Asked, Change, MeddlingProxy, error
 from tests.servers import S3Client, S3Server
 from tests.support import KEY, OTHER_KEY, make_persistence, state_of, update
+from tests.support.buckets import open_store
+from tests.support.meddlingproxy import Answered, Asked, Change, MeddlingProxy, error
 
 from ptb_s3 import Keyring
 from ptb_s3._doctor import attempts, scratch
@@ -45,13 +45,6 @@ SWEEPING = {
     "Expiration": {"Days": 1},
 }
 Findings = dict[Check, Finding]
-
-
-@pytest.fixture
-async def proxy(s3_server: S3Server) -> AsyncIterator[MeddlingProxy]:
-    """A way to the server on which requests and answers can be changed."""
-    async with MeddlingProxy(s3_server) as proxy:
-        yield proxy
 
 
 def examination(store: S3Store, key: Any = KEY) -> Examination:

@@ -11,11 +11,11 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from tests.bucket_templates import Json, Values, Written, in_cloudformation
-from tests.conftest import open_store
 from tests.moto_server import AwsClient, MotoServer, running_moto
 from tests.servers import S3Server
 from tests.support import KEY
+from tests.support.bucket_templates import Json, Values, Written, in_cloudformation
+from tests.support.buckets import open_store
 
 from ptb_s3 import Keyring
 from ptb_s3._doctor import scratch

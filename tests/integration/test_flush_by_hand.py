@@ -9,7 +9,7 @@ import random
 import pytest
 from telegram import Update
 from telegram.ext import MessageHandler, filters
-from tests.integration.bots import (
+from tests.support.bots import (
     Bots,
     Context,
     gather_errors,

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.faultproxy import FaultProxy, Lost
-from tests.integration.bots import Bots
 from tests.integration.hosts import INFRA, PATIENCE, SECRET, USER, BotApi, Host, Json, message
 from tests.servers import S3Server
+from tests.support.bots import Bots
+from tests.support.faultproxy import FaultProxy, Lost
 
 FOLDER = INFRA / "lambda"
 (HANDLER,) = re.findall(r"^ +Handler: (\S+)$", (FOLDER / "template.yaml").read_text(), re.MULTILINE)

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from tests.conftest import open_store
-from tests.lossyproxy import LOSSES, Drawn, Fault, LossyProxy, Weather
 from tests.servers import S3Server
+from tests.support.buckets import open_store
+from tests.support.lossyproxy import LOSSES, Drawn, Fault, LossyProxy, Weather
 
 from ptb_s3._storage.s3 import S3Store
 from ptb_s3.errors import StorageUnavailableError

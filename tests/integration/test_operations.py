@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from tests.integration.operators import (
     ADDRESS,
     ALICE,
@@ -21,12 +19,8 @@ from tests.integration.operators import (
     ROTATE,
     ROTATED,
     Operator,
-    employed,
-    live,
-    looking_on,
     state_after,
 )
-from tests.servers import S3Server
 from tests.support import BOT_ID, KEY, OTHER_KEY
 
 POLICY = ("--keep-last", "2")
@@ -58,35 +52,6 @@ def _in_a_folder(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "ptb_s3._engine.loading.LOAD_PAUSE", 0
     )  # what does not fit together is read again
-
-
-@pytest.fixture
-async def empty(s3_server: S3Server) -> AsyncIterator[Operator]:
-    """An operator whose bot has not run yet."""
-    async with employed(s3_server) as operator:
-        yield operator
-
-
-@pytest.fixture
-async def operator(empty: Operator) -> Operator:
-    """An operator whose bot has run for a while."""
-    await live(empty.store())
-    return empty
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared_bucket(s3_server: S3Server) -> AsyncIterator[str]:
-    """A bucket in which a bot has run for a while."""
-    async with employed(s3_server) as operator:
-        await live(operator.store())
-        yield operator.bucket
-
-
-@pytest.fixture
-async def onlooker(s3_server: S3Server, shared_bucket: str) -> AsyncIterator[Operator]:
-    """The same as `operator`, for tests that change nothing in the bucket; that is checked."""
-    async with looking_on(s3_server, shared_bucket) as operator:
-        yield operator
 
 
 # What they print -------------------------------------------------------------------------------

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
-from tests.integration.operators import COMMITS, Operator, employed, live, state_after
-from tests.servers import S3Server
+from tests.integration.operators import COMMITS, Operator, employed, state_after
 from tests.support import KEY, OTHER_KEY, update
 
 from ptb_s3._format.container import HEAD, read_header
 from ptb_s3._format.entities import Kind
-
-
-@pytest.fixture
-async def operator(s3_server: S3Server) -> AsyncIterator[Operator]:
-    async with employed(s3_server) as operator:
-        await live(operator.store())
-        yield operator
 
 
 async def test_to_another_prefix(operator: Operator) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,14 +28,6 @@ from ptb_s3._engine.active_writers import ACTIVE_FOR
 NEW_KEY = {"PTB_S3_KEY": OTHER_KEY.reveal()}
 LEAKED = {**NEW_KEY, "PTB_S3_HISTORY_KEYS": KEY.reveal()}
 """Settings in which the key so far has leaked."""
-
-
-@pytest.fixture
-async def operator(s3_server: S3Server) -> AsyncIterator[Operator]:
-    """An operator whose bot has run for a while."""
-    async with employed(s3_server) as operator:
-        await live(operator.store())
-        yield operator
 
 
 # Rotate -----------------------------------------------------------------------------------------

@@ -21,7 +21,6 @@ from tests.integration.operators import (
     employed,
     flipped,
     live,
-    looking_on,
     state_after,
     without,
 )
@@ -61,13 +60,6 @@ async def shared_bucket(s3_server: S3Server) -> AsyncIterator[str]:
     async with employed(s3_server) as operator:
         await live(operator.store(), when=made)
         yield operator.bucket
-
-
-@pytest.fixture
-async def onlooker(s3_server: S3Server, shared_bucket: str) -> AsyncIterator[Operator]:
-    """The same as `operator`, for tests that change nothing in the bucket; that is checked."""
-    async with looking_on(s3_server, shared_bucket) as operator:
-        yield operator
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -21,17 +21,14 @@ from tests.integration.operators import (
     Operator,
     Outcome,
     State,
-    Terminal,
-    Turnstile,
     compact_all,
-    employed,
     go_on,
-    live,
     state_after,
     without,
 )
-from tests.servers import S3Server
 from tests.support import BOT_ID, KEY, OTHER_KEY, Persistence, update
+from tests.support.terminal import Terminal
+from tests.support.turnstile import Turnstile
 
 from ptb_s3 import Keyring
 from ptb_s3.errors import UnknownKeyError
@@ -40,14 +37,6 @@ HEADS = r"PUT \S+/head "
 DELETIONS = r"POST \S+delete"
 LISTINGS = r"GET \S+versions\S+{}"
 NOW = state_after(COMMITS)
-
-
-@pytest.fixture
-async def operator(s3_server: S3Server) -> AsyncIterator[Operator]:
-    """An operator whose bot has run for a while."""
-    async with employed(s3_server) as operator:
-        await live(operator.store())
-        yield operator
 
 
 async def ended(process: asyncio.subprocess.Process) -> Outcome:

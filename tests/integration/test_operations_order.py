@@ -21,19 +21,11 @@ from tests.integration.operators import (
     live,
     state_after,
 )
-from tests.meddlingproxy import Answered, Asked, MeddlingProxy, error
 from tests.servers import S3Server
 from tests.support import make_persistence, state_of
+from tests.support.meddlingproxy import Answered, Asked, MeddlingProxy, error
 
 from ptb_s3.errors import RestorePointError
-
-
-@pytest.fixture
-async def operator(s3_server: S3Server) -> AsyncIterator[Operator]:
-    """An operator whose bot has run for a while."""
-    async with employed(s3_server) as operator:
-        await live(operator.store())
-        yield operator
 
 
 @pytest.fixture

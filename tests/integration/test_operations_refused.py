@@ -22,9 +22,9 @@ from tests.integration.operators import (
     state_after,
     without,
 )
-from tests.meddlingproxy import Answered, Asked, MeddlingProxy, error
 from tests.servers import S3Server
 from tests.support import BOT_ID
+from tests.support.meddlingproxy import Answered, Asked, MeddlingProxy, error
 
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Kind
@@ -149,14 +149,6 @@ async def test_a_lock_that_nobody_told_of(s3_server: S3Server) -> None:
         assert await operator.versions(HEAD) == [heads[0], heads[1], heads[3]]
         assert [await operator.versions(kind) for kind in Kind] == blobs  # it may need them
         await operator.done("restore", 5)
-
-
-@pytest.fixture
-async def operator(s3_server: S3Server) -> AsyncIterator[Operator]:
-    """An operator whose bot has run for a while."""
-    async with employed(s3_server) as operator:
-        await live(operator.store())
-        yield operator
 
 
 class _Filling:

@@ -5,20 +5,17 @@ from __future__ import annotations
 import json
 import pickle
 import stat
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from telegram.ext import (
     DictPersistence,
     MessageHandler,
     PicklePersistence,
     filters,
 )
-from tests.integration.bots import App, Bots, Context, asking, make_application, say
 from tests.integration.operators import (
     ADDRESS,
     ALICE,
@@ -27,13 +24,10 @@ from tests.integration.operators import (
     GROUP,
     PREFIX,
     Operator,
-    employed,
-    live,
-    looking_on,
     state_after,
 )
-from tests.servers import S3Server
 from tests.support import BOT_ID, state_of, update
+from tests.support.bots import App, Bots, Context, asking, make_application, say
 
 OWN = ("--bot", BOT_ID)
 
@@ -51,35 +45,6 @@ class Address:
 @pytest.fixture(autouse=True)
 def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-async def empty(s3_server: S3Server) -> AsyncIterator[Operator]:
-    """An operator whose bot has not run yet."""
-    async with employed(s3_server) as operator:
-        yield operator
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared_bucket(s3_server: S3Server) -> AsyncIterator[str]:
-    """A bucket in which a bot has run for a while."""
-    async with employed(s3_server) as operator:
-        await live(operator.store())
-        yield operator.bucket
-
-
-@pytest.fixture
-async def onlooker(s3_server: S3Server, shared_bucket: str) -> AsyncIterator[Operator]:
-    """The same as `operator`, for tests that change nothing in the bucket; that is checked."""
-    async with looking_on(s3_server, shared_bucket) as operator:
-        yield operator
-
-
-@pytest.fixture
-async def operator(empty: Operator) -> Operator:
-    """An operator whose bot has run for a while."""
-    await live(empty.store())
-    return empty
 
 
 def application(persistence: Any) -> App:

@@ -16,26 +16,11 @@ from tests.integration.operators import (
     without,
 )
 from tests.integration.test_operations_refused import lock, locking
-from tests.meddlingproxy import Answered, Asked, Change, MeddlingProxy, error
 from tests.servers import S3Server
+from tests.support.meddlingproxy import Answered, Asked, Change, MeddlingProxy, error
 
 from ptb_s3._format.container import HEAD
 from ptb_s3.errors import AccessDeniedError, StorageUnavailableError
-
-
-@pytest.fixture
-async def operator(s3_server: S3Server) -> AsyncIterator[Operator]:
-    """An operator whose bot has run for a while."""
-    async with employed(s3_server) as operator:
-        await live(operator.store())
-        yield operator
-
-
-@pytest.fixture
-async def proxy(s3_server: S3Server) -> AsyncIterator[MeddlingProxy]:
-    """A way to the server on which requests and answers can be changed."""
-    async with MeddlingProxy(s3_server) as proxy:
-        yield proxy
 
 
 def by_way_of(proxy: MeddlingProxy, operator: Operator) -> Operator:
@@ -106,7 +91,7 @@ async def test_a_locked_version_is_named_one_by_one(
     ],
 )
 @pytest.mark.usefixtures("impatient")
-async def test_other_refusals_are_no_reason_to_ask_in_another_way(
+async def test_denied_and_busy_are_no_reason_to_delete_one_by_one(
     operator: Operator, proxy: MeddlingProxy, answer: Answered, raised: type[Exception]
 ) -> None:
     """Who may not delete many versions may not delete one, and a busy storage is not asked more."""

@@ -20,11 +20,11 @@ from http import HTTPStatus
 from pathlib import Path
 
 import pytest
-from tests.integration.bots import Bots, make_application
 from tests.integration.hosts import INFRA, BotApi, Host, Json, message
 from tests.integration.runtime_api import RuntimeApi
 from tests.integration.test_lambda import HANDLER, event
 from tests.servers import S3Server
+from tests.support.bots import Bots, make_application
 
 RUNTIMES = 4
 SHORT, LONG = 40, 200

@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 import pytest
-from tests.conftest import open_store
 from tests.servers import S3Server
+from tests.support.buckets import open_store
 
 from ptb_s3._storage import streams
 from ptb_s3._storage.s3 import S3Store

@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 import pytest
-from tests.conftest import open_store
-from tests.faultproxy import FaultProxy, Lost
 from tests.servers import S3Client, S3Server
+from tests.support.buckets import open_store
+from tests.support.faultproxy import FaultProxy, Lost
 
 from ptb_s3._storage.contract import NotModified, PreconditionFailed
 from ptb_s3._storage.s3 import S3Store

@@ -17,8 +17,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from tests.conftest import open_store
 from tests.servers import S3Server
+from tests.support.buckets import open_store
 
 from ptb_s3._storage.s3 import S3Store
 from ptb_s3.errors import SettingsError, StorageUnavailableError

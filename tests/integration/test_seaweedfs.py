@@ -64,7 +64,7 @@ def test_nothing_of_it_is_left() -> None:
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_it_ends_with_whoever_started_it(end: signal.Signals) -> None:
+def test_an_embedded_server_ends_with_whoever_started_it(end: signal.Signals) -> None:
     """However its owner ends, it does not stay behind."""
     command = [sys.executable, "-c", _OWNER]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as owner:  # noqa: S603 - our own
@@ -78,7 +78,7 @@ def test_it_ends_with_whoever_started_it(end: signal.Signals) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="needs Linux's list of listeners")
-def test_it_listens_on_the_loopback_interface_only() -> None:
+def test_an_embedded_server_listens_on_the_loopback_interface_only() -> None:
     """Nobody else on the network gets to see it."""
     with embedded_seaweedfs() as server:
         guard = server.process.pid
@@ -143,7 +143,9 @@ def test_without_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
         pass
 
 
-def test_it_sees_nothing_of_our_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_embedded_server_sees_nothing_of_our_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Credentials of the developer's stay with the developer."""
     monkeypatch.setitem(os.environ, "AWS_SECRET_ACCESS_KEY", "the developer's own")
     with embedded_seaweedfs() as server:

@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from tests.integration.bots import Bots
 from tests.servers import PROJECT, S3Server
+from tests.support.bots import Bots
 from yarl import URL
 
 # The bot's flush_timeout, and what PTB takes to end its polling, on a machine that does more.

@@ -15,10 +15,10 @@ from random import Random
 from typing import Literal, NamedTuple
 
 import pytest
-from tests.integration.bots import Bots, Json
 from tests.integration.increments_bot import RUNS, SUM, own_field
-from tests.lossyproxy import Fault, LossyProxy, Weather
 from tests.servers import PROJECT, S3Server
+from tests.support.bots import Bots, Json
+from tests.support.lossyproxy import Fault, LossyProxy, Weather
 
 SHORT, LONG = 25.0, 600.0
 """Seconds for which the bots count, without and with ``--long``."""

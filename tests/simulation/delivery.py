@@ -13,13 +13,13 @@ from collections.abc import Callable
 from typing import Any
 
 from telegram.ext import Application, ApplicationBuilder, TypeHandler
-from tests.integration.bots import TOKEN, OfflineTelegram
 from tests.simulation.audit import Audit, Commit
 from tests.simulation.excuses import NEWER, Excuses
 from tests.simulation.loop import Process
 from tests.simulation.model import Violation
 from tests.simulation.values import Fields, put_plan
 from tests.support import Persistence
+from tests.support.bots import TOKEN, OfflineTelegram
 
 from ptb_s3 import PersistentApplication
 from ptb_s3.errors import ConflictError

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from telegram.ext import MessageHandler, filters
 from tests.support import make_persistence
-from tests.unit.deliveries import application, message
+from tests.support.deliveries import application, message
 
 from ptb_s3 import PickleSerializer, merge_values
 from ptb_s3._format.entities import Kind

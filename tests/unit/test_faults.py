@@ -7,8 +7,8 @@ import itertools
 from collections.abc import Callable
 
 import pytest
-from tests.session import EAGER, STEPS, Session, State, state_after
 from tests.support import make_persistence, state_of
+from tests.support.session import EAGER, STEPS, Session, State, state_after
 
 from ptb_s3._format import head
 from ptb_s3._storage.faults import Call, Fault, ProcessKilled, seeded_faults
@@ -79,6 +79,7 @@ async def test_any_call_may_fail_or_be_the_last(fault: Fault) -> None:
             assert found == state_after(STEPS), "what failed goes with the next commit"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("first", "second"),
     list(itertools.product([Fault.FAIL_BEFORE, Fault.FAIL_AFTER], Fault)),

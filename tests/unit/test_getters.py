@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from telegram.ext import ContextTypes, ExtBot
-from tests.integration.bots import (
+from tests.support import Persistence, StoreAround, make_persistence, settled, state_of, update
+from tests.support.bots import (
     App,
     asking,
     make_application,
@@ -19,7 +20,6 @@ from tests.integration.bots import (
     remembering,
     say,
 )
-from tests.support import Persistence, StoreAround, make_persistence, settled, state_of, update
 
 from ptb_s3._format.entities import Kind
 from ptb_s3._storage.contract import Fetched

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from tests.integration.bots import App, gather_errors, make_application, persistence_of
 from tests.support import Persistence, make_persistence, settled, state_of, update
+from tests.support.bots import App, gather_errors, make_application, persistence_of
 
 from ptb_s3 import PersistentApplication
 from ptb_s3._engine.repository import Repository

@@ -218,6 +218,7 @@ async def test_finding_a_commit_reads_few_headers() -> None:
     assert len(store.calls) - before < 20
 
 
+@pytest.mark.long
 async def test_a_long_history_is_listed_from_few_headers() -> None:
     """The newest of 50,000 commits take as many headers, and a few that were asked for ahead."""
     store = MemoryStore()

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from tests.integration.bots import gather_errors, persistence_of, remembering, say
 from tests.support import make_persistence, opened, settled, state_of, update
+from tests.support.bots import gather_errors, persistence_of, remembering, say
 from tests.unit.test_persistent_application import application
 
 from ptb_s3._format.entities import Kind

@@ -119,6 +119,7 @@ def test_a_version_that_was_locked_stays_in_its_place() -> None:
     assert [revision for _, revision, _ in revisions_of(line)] == [*range(8, 0, -1)]
 
 
+@pytest.mark.long
 def test_many_commits_take_no_time() -> None:
     """Of one line, as of a bot that never restarts, or of thousands, as of one that always does."""
     one_line = [commit(revision, revision / 60) for revision in range(1, 50_001)]

@@ -13,10 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from telegram.ext import ContextTypes, MessageHandler, filters
-from tests.integration.bots import App, gather_errors, remembering, say
-from tests.support import Persistence, make_persistence, state_of, update
-from tests.unit import deliveries
-from tests.unit.deliveries import message
+from tests.support import Persistence, deliveries, make_persistence, state_of, update
+from tests.support.bots import App, gather_errors, remembering, say
+from tests.support.deliveries import message
 from tests.unit.test_persistent_application import Stubborn, application, sent_a_button
 
 from ptb_s3._format import entities

@@ -19,7 +19,8 @@ from telegram.ext import (
     PersistenceInput,
     filters,
 )
-from tests.integration.bots import (
+from tests.support import KEY, make_persistence, state_of
+from tests.support.bots import (
     TOKEN,
     App,
     Handler,
@@ -32,7 +33,6 @@ from tests.integration.bots import (
     say,
     sent,
 )
-from tests.support import KEY, make_persistence, state_of
 
 from ptb_s3 import Keyring, PersistentApplication, S3Persistence
 from ptb_s3._format.entities import Kind

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.integration.bots import App, persistence_of, remembering, say
-from tests.unit.deliveries import message
+from tests.support.bots import App, persistence_of, remembering, say
+from tests.support.deliveries import message
 from tests.unit.test_persistent_application import application
 
 from ptb_s3._ptb.save_watchdog import INTERVALS, SaveWatchdog

@@ -10,9 +10,9 @@ from typing import Any, cast
 import pytest
 from telegram.error import TelegramError
 from telegram.ext import ApplicationBuilder, CommandHandler, MessageHandler, filters
-from tests.integration.bots import TOKEN, App, asking
 from tests.support import make_persistence
-from tests.unit.deliveries import application, calls_of, count, message, users
+from tests.support.bots import TOKEN, App, asking
+from tests.support.deliveries import application, calls_of, count, message, users
 
 from ptb_s3._storage.faults import Fault
 from ptb_s3._storage.memory import MemoryStore

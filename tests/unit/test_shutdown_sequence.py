@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from telegram.ext import Application, DictPersistence, MessageHandler, filters
 from telegram.warnings import PTBUserWarning
-from tests.integration.bots import App, asking, persistence_of, remembering, say
 from tests.support import StoreAround, make_persistence
-from tests.unit.deliveries import message
+from tests.support.bots import App, asking, persistence_of, remembering, say
+from tests.support.deliveries import message
 from tests.unit.test_persistent_application import application, sent_a_button
 
 from ptb_s3 import PersistentApplication

@@ -17,9 +17,9 @@ from telegram.ext import (
     MessageHandler,
     filters,
 )
-from tests.integration.bots import TOKEN, App, OfflineTelegram, gather_errors
 from tests.support import make_persistence
-from tests.unit.deliveries import message
+from tests.support.bots import TOKEN, App, OfflineTelegram, gather_errors
+from tests.support.deliveries import message
 
 from ptb_s3 import PersistentApplication
 from ptb_s3._ptb.application_state import tasks

@@ -18,9 +18,9 @@ from telegram.ext import (
     MessageHandler,
     filters,
 )
-from tests.integration.bots import App, asking, gather_errors
 from tests.support import StoreAround, make_persistence
-from tests.unit.deliveries import application, count, message, press, users
+from tests.support.bots import App, asking, gather_errors
+from tests.support.deliveries import application, count, message, press, users
 
 from ptb_s3._format.entities import Kind
 from ptb_s3._ptb import delivery

@@ -292,6 +292,7 @@ async def test_a_merge_that_ends_the_process_leaves_nothing_half_taken_over() ->
     assert await users(store) == {1: {"n": 6}, 2: {"n": 2}}
 
 
+@pytest.mark.long
 async def test_forty_writers_at_once_all_commit() -> None:
     """As many as Telegram delivers to at a time: each gets through, within its tries."""
 

@@ -1,25 +1,20 @@
 """A way to an S3 server in bad weather: what is sent gets lost, held up, or arrives too late.
 
-What befalls which request is drawn from a seed. It passes on whole requests and replies, as they
-are: signatures hold, since the client signs the proxy's address as the host, and that stays.
+What befalls which request is drawn from a seed. Whole requests and replies are passed on as they
+are, or not at all.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
 from enum import Enum, auto
 from random import Random
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
-import aiohttp
 from aiohttp import web
-from multidict import CIMultiDict
-from yarl import URL
+from tests.support.httpproxy import HttpProxy
 
-_HOST = "127.0.0.1"
-_OF_A_CONNECTION = ("connection", "transfer-encoding", "expect", "content-length")
 # Share of the requests that each fault befalls, outside spells in which all are lost.
 RATE = 0.03
 # Seconds: the longest that a request or a reply is held up. Well within what a client waits for.
@@ -101,37 +96,16 @@ class Weather:
         return list(Fault)[number] if number < len(Fault) else None
 
 
-class LossyProxy:
-    """A proxy to one S3 endpoint, as an async context manager.
+class LossyProxy(HttpProxy):
+    """An HTTP proxy in that weather.
 
     Attributes:
         weather: What befalls the requests.
     """
 
     def __init__(self, endpoint_url: str, weather: Weather) -> None:
+        super().__init__(endpoint_url, shutdown_timeout=2 * LONGEST)
         self.weather = weather
-        self._target = endpoint_url
-        self._session: aiohttp.ClientSession | None = None
-        # Whoever asked may be gone: what was asked is on its way all the same.
-        server = web.Server(self._serve, handler_cancellation=False)
-        self._runner = web.ServerRunner(server, shutdown_timeout=2 * LONGEST)
-
-    async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(auto_decompress=False, trust_env=False)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, _HOST, 0).start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._runner.cleanup()
-        assert self._session is not None
-        await self._session.close()
-
-    @property
-    def endpoint_url(self) -> str:
-        """What to give to the client in place of the server's."""
-        host, port = self._runner.addresses[0][:2]
-        return f"http://{host}:{port}"
 
     async def _serve(self, request: web.BaseRequest) -> web.Response:
         body = await request.read()
@@ -142,34 +116,14 @@ class LossyProxy:
             return web.Response()  # to nobody
         if fault in {Fault.LATE, Fault.SLOW_REQUEST}:
             await asyncio.sleep(seconds)
-        reply = await self._pass_on(request, body)
+        reply = await self._send(request.method, request.raw_path, request.headers, body)
         if fault is Fault.DROPPED:
             _cut(request)
         if fault is Fault.SLOW_REPLY:
             await asyncio.sleep(seconds)
-        return reply
-
-    async def _pass_on(self, request: web.BaseRequest, body: bytes) -> web.Response:
-        assert self._session is not None
-        async with self._session.request(
-            request.method,
-            URL(self._target + request.raw_path, encoded=True),
-            headers=_without_connection(request.headers),
-            data=body,
-            allow_redirects=False,
-        ) as reply:
-            content = await reply.read()
-            headers = _without_connection(reply.headers)
-            return web.Response(status=reply.status, headers=headers, body=content)
+        return reply.response()
 
 
 def _cut(request: web.BaseRequest) -> None:
     if request.transport is not None:
         request.transport.abort()
-
-
-def _without_connection(headers: Mapping[str, str]) -> CIMultiDict[str]:
-    kept = CIMultiDict(headers)
-    for name in _OF_A_CONNECTION:
-        kept.popall(name, None)
-    return kept

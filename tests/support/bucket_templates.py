@@ -15,7 +15,7 @@ from typing import Any
 import hcl2
 import yaml  # type: ignore[import-untyped] # its types are a package of their own
 
-FOLDER = Path(__file__).parents[1] / "infra" / "bucket"
+FOLDER = Path(__file__).parents[2] / "infra" / "bucket"
 TEMPLATE = FOLDER / "template.yaml"
 TERRAFORM = FOLDER / "main.tf"
 

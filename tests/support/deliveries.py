@@ -7,8 +7,8 @@ import json
 from typing import Any
 
 from telegram.ext import ApplicationBuilder, MessageHandler, filters
-from tests.integration.bots import TOKEN, App, Handler, OfflineTelegram
 from tests.support import make_persistence
+from tests.support.bots import TOKEN, App, Handler, OfflineTelegram
 
 from ptb_s3 import PersistentApplication
 from ptb_s3._storage.contract import Store

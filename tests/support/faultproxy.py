@@ -1,21 +1,18 @@
 """A way to an S3 server on which connections are refused, and requests and replies get lost.
 
-It forwards TCP, and of HTTP it knows only where a request begins: with the first bytes after a
-reply (or of a connection). So it serves clients that wait for each reply, as aiohttp does, and
-signatures hold, since the client signs the proxy's address as the host and the server sees it.
+A request begins with the first bytes after a reply (or of a connection). So it serves clients that
+wait for each reply, as aiohttp does.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from enum import Enum, auto
-from typing import NamedTuple, Self
-from urllib.parse import urlsplit
+from typing import NamedTuple
 
-_HOST = "127.0.0.1"
-_PIECE = 2**16
+from tests.support.tcpproxy import PIECE, Pump, TcpProxy
+
 _INTERIM = b"HTTP/1.1 100 "
 
 
@@ -39,48 +36,17 @@ class _Fault(NamedTuple):
     let_through: int | None
 
 
-class FaultProxy:
-    """An asyncio TCP proxy to one S3 endpoint, as an async context manager.
+class FaultProxy(TcpProxy):
+    """A TCP proxy on which requests and replies are lost when they are told to.
 
     Attributes:
-        endpoint_url: What to give to the client in place of the server's.
         requests: First lines of all requests so far, such as ``PUT /bucket/head HTTP/1.1``.
     """
 
     def __init__(self, endpoint_url: str) -> None:
-        parts = urlsplit(endpoint_url)
-        assert parts.scheme == "http", "TLS would hide where a request begins"
-        self._target = (parts.hostname, parts.port or 80)
-        self._server: asyncio.Server | None = None
-        self._port = 0
-        self._connections: set[asyncio.Task[None]] = set()
+        super().__init__(endpoint_url)
         self._fault: _Fault | None = None
         self.requests: list[str] = []
-
-    @property
-    def endpoint_url(self) -> str:
-        return f"http://{_HOST}:{self._port}"
-
-    async def __aenter__(self) -> Self:
-        await self.accept()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.refuse()
-
-    async def accept(self) -> None:
-        """Listen, on the same port as before."""
-        self._server = await asyncio.start_server(self._connected, _HOST, self._port)
-        self._port = self._server.sockets[0].getsockname()[1]
-
-    async def refuse(self) -> None:
-        """Refuse new connections, and cut those that there are."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        for connection in tuple(self._connections):
-            connection.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
 
     def lose(self, lost: Lost, requests: int = 1, *, method: str = "") -> None:
         """Let that befall the next requests.
@@ -107,23 +73,15 @@ class FaultProxy:
         self._fault = fault._replace(requests=left) if left else None
         return fault
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._connections.add(task)
-        upstream: asyncio.StreamWriter | None = None
-        try:
-            replies, upstream = await asyncio.open_connection(*self._target)
-            await _Connection(self._begin, reader, writer, replies, upstream).run()
-        except (OSError, asyncio.CancelledError):
-            pass  # cut: that is what it is for
-        finally:
-            self._connections.discard(task)
-            for end in (writer, upstream):
-                if end is not None:
-                    end.transport.abort()
-                    with suppress(OSError):
-                        await end.wait_closed()
+    def _ways(
+        self,
+        requests: asyncio.StreamReader,
+        client: asyncio.StreamWriter,
+        replies: asyncio.StreamReader,
+        server: asyncio.StreamWriter,
+    ) -> tuple[Pump, Pump]:
+        connection = _Connection(self._begin, requests, client, replies, server)
+        return connection.forward(), connection.back()
 
 
 class _Connection:
@@ -143,18 +101,9 @@ class _Connection:
         self._between_requests = True
         self._let_through: int | None = None
 
-    async def run(self) -> None:
-        """Forward until either side, or a fault, ends it."""
-        pumps = [asyncio.create_task(self._forward()), asyncio.create_task(self._return())]
-        try:
-            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for pump in pumps:
-                pump.cancel()
-            await asyncio.gather(*pumps, return_exceptions=True)
-
-    async def _forward(self) -> None:
-        while piece := await self._requests.read(_PIECE):
+    async def forward(self) -> None:
+        """Pass requests on to the server, until one is lost."""
+        while piece := await self._requests.read(PIECE):
             if self._between_requests:
                 self._between_requests = False
                 fault = self._begin(piece)
@@ -164,8 +113,9 @@ class _Connection:
             self._server.write(piece)
             await self._server.drain()
 
-    async def _return(self) -> None:
-        while piece := await self._replies.read(_PIECE):
+    async def back(self) -> None:
+        """Pass replies on to the client, until one is lost."""
+        while piece := await self._replies.read(PIECE):
             if piece.startswith(_INTERIM):
                 self._client.write(piece)
                 continue

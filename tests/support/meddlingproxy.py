@@ -10,20 +10,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
-import aiohttp
 from aiohttp import web
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from tests.servers import S3Server
-from yarl import URL
+from tests.support.httpproxy import OF_A_CONNECTION, HttpProxy, without_connection
 
-_HOST = "127.0.0.1"
 _OF_A_SIGNATURE = {"authorization", "x-amz-date", "x-amz-content-sha256", "x-amz-security-token"}
-_OF_A_CONNECTION = {"host", "connection", "transfer-encoding", "expect", "content-length"}
 
 
 @dataclass(frozen=True)
@@ -76,8 +72,8 @@ def error(status: int, code: str) -> Answered:
     return Answered(status, {"Content-Type": "application/xml"}, body)
 
 
-class MeddlingProxy:
-    """An HTTP proxy to one S3 server, as an async context manager.
+class MeddlingProxy(HttpProxy):
+    """An HTTP proxy that changes requests and answers as it is told.
 
     Attributes:
         change: Makes another request of one, or answers it.
@@ -88,14 +84,13 @@ class MeddlingProxy:
     """
 
     def __init__(self, server: S3Server) -> None:
+        super().__init__(server.endpoint_url)
         self._server = server
         self._signer = S3SigV4Auth(
             Credentials(server.access_key, server.secret_key, server.session_token),
             "s3",
             server.region_name,
         )
-        self._session: aiohttp.ClientSession | None = None
-        self._runner = web.ServerRunner(web.Server(self._serve))
         self.change: Change = lambda asked: asked
         self.amend: Callable[[Asked, Answered], Answered] = lambda _, answered: answered
         self.open = asyncio.Event()
@@ -103,22 +98,10 @@ class MeddlingProxy:
         self.lets_anybody_in = False
         self.asked: list[Asked] = []
 
-    async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(auto_decompress=False, trust_env=False)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, _HOST, 0).start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._runner.cleanup()
-        assert self._session is not None
-        await self._session.close()
-
     @property
     def server(self) -> S3Server:
         """The server, by this way."""
-        host, port = self._runner.addresses[0][:2]
-        return replace(self._server, endpoint_url=f"http://{host}:{port}")
+        return replace(self._server, endpoint_url=self.endpoint_url)
 
     async def _serve(self, request: web.BaseRequest) -> web.Response:
         headers = {name.lower(): value for name, value in request.headers.items()}
@@ -128,23 +111,17 @@ class MeddlingProxy:
         await self.open.wait()
         answered = changed if isinstance(changed, Answered) else await self._pass_on(changed)
         answered = self.amend(asked, answered)
-        headers = {k: v for k, v in answered.headers.items() if k.lower() not in _OF_A_CONNECTION}
-        return web.Response(status=answered.status, headers=headers, body=answered.body)
+        sent_on = without_connection(answered.headers)
+        return web.Response(status=answered.status, headers=sent_on, body=answered.body)
 
     async def _pass_on(self, asked: Asked) -> Answered:
-        dropped = _OF_A_SIGNATURE | _OF_A_CONNECTION
+        dropped = _OF_A_SIGNATURE | OF_A_CONNECTION | {"host"}
         headers = {name: value for name, value in asked.headers.items() if name not in dropped}
         url = self._server.endpoint_url + asked.target
         request = AWSRequest(asked.method, url, headers, asked.body)
         if self.lets_anybody_in or "authorization" in asked.headers:
             self._signer.add_auth(request)
-        assert self._session is not None
-        async with self._session.request(
-            asked.method,
-            URL(url, encoded=True),
-            headers=dict(request.headers.items()),
-            data=asked.body,
-            allow_redirects=False,
-        ) as answer:
-            headers = {name.lower(): value for name, value in answer.headers.items()}
-            return Answered(answer.status, headers, await answer.read())
+        signed = dict(request.headers.items())
+        reply = await self._send(asked.method, asked.target, signed, asked.body)
+        headers = {name.lower(): value for name, value in reply.headers.items()}
+        return Answered(reply.status, headers, reply.body)
