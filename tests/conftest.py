@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from tests import servers
+from tests import departures, servers
 from tests.faultproxy import FaultProxy
 from tests.servers import S3Client, S3Server
 
@@ -26,8 +26,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--s3",
         default=servers.DEFAULT,
         metavar="SERVER",
-        help="S3 server of the integration tests: seaweedfs (the default), minio, or the URL of "
-        "any other, with credentials in AWS_*",
+        help=f"S3 server of the integration tests: {', '.join(servers.CHOICES)}, or the URL of any "
+        "other, with credentials in AWS_*",
     )
     parser.addoption(
         "--long",
@@ -49,6 +49,16 @@ def pytest_configure(config: pytest.Config) -> None:
     _let_children_be_interrupted()
     if config.getoption("--s3") != servers.DEFAULT:
         servers.describe(config.getoption("--s3"))  # not to be had: better said now
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Expect of a server what it is known to do otherwise than S3."""
+    known = departures.of(config.getoption("--s3"))
+    for item in items:
+        if departure := known.get(item.name):
+            item.add_marker(
+                pytest.mark.xfail(reason=departure.reason, raises=departure.raises, strict=True)
+            )
 
 
 def pytest_report_header(config: pytest.Config) -> str:
