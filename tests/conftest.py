@@ -30,6 +30,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "other, with credentials in AWS_*",
     )
     parser.addoption(
+        "--unversioned",
+        action="store_true",
+        help="the server keeps no versions: leave the versioning of buckets as it is",
+    )
+    parser.addoption(
         "--long",
         action="store_true",
         help="let the two bots of tests/integration/test_two_bots.py count for ten minutes, in "
@@ -109,12 +114,13 @@ async def s3_client(s3_server: S3Server) -> AsyncIterator[S3Client]:
 
 
 @pytest.fixture
-async def bucket(s3_client: S3Client) -> AsyncIterator[str]:
+async def bucket(s3_client: S3Client, pytestconfig: pytest.Config) -> AsyncIterator[str]:
     """Name of a new, versioned bucket."""
     async with _new_bucket(s3_client) as name:
-        await s3_client.put_bucket_versioning(
-            Bucket=name, VersioningConfiguration={"Status": "Enabled"}
-        )
+        if not pytestconfig.getoption("--unversioned"):
+            await s3_client.put_bucket_versioning(
+                Bucket=name, VersioningConfiguration={"Status": "Enabled"}
+            )
         yield name
 
 

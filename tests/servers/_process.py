@@ -24,8 +24,11 @@ import pytest
 from tests.servers._server import PROJECT, S3Server
 
 from ptb_s3.cli._seaweedfs import EmbeddedServer, run_guarded
+from ptb_s3.errors import StorageUnavailableError
 
 HOST = "127.0.0.1"
+_PATIENCE = 4
+"""How often the half minute may pass in which a server has to answer."""
 
 
 @dataclass(frozen=True)
@@ -106,10 +109,22 @@ def serving(name: str, launch: Launch, ready: str = "/") -> Iterator[S3Server]:
         folder,
     )
     try:
-        served.wait_until_ready(ready)
+        _wait(served, ready)
         yield known(served)
     finally:
         served.end()
+
+
+def _wait(served: EmbeddedServer, ready: str) -> None:
+    """Wait until it answers; some take longer than the one that `EmbeddedServer` was made for."""
+    for left in reversed(range(_PATIENCE)):
+        try:
+            served.wait_until_ready(ready)
+        except StorageUnavailableError:
+            if not left or served.process.poll() is not None:
+                raise
+        else:
+            return
 
 
 def known(server: EmbeddedServer) -> S3Server:

@@ -1,0 +1,129 @@
+"""The run on all servers: it notices a loss, says what it saw, and the README repeats it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import pytest
+from tests.providers import trials
+from tests.providers.writers import ROUNDS, WRITERS, Outcome, Users, session
+from tests.support import Persistence, StoreAround, make_persistence, state_of
+
+from ptb_s3._store import MemoryStore, Store, Written
+
+MARKS = 2 * WRITERS * (ROUNDS + 1)
+
+
+class Careless(StoreAround):
+    """Storage that takes every write, whatever its condition, and lets others go first."""
+
+    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
+        del if_match
+        return await self.overwrite(name, body)
+
+    async def overwrite(self, name: str, body: bytes) -> Written:
+        await asyncio.sleep(0.01)
+        return await self.store.overwrite(name, body)
+
+
+async def four_writers(store: Store, **options: Any) -> Any:
+    def make() -> Persistence:
+        return make_persistence(store, **options)
+
+    async def read() -> Users:
+        persistence = make_persistence(store, single_writer=True)
+        users: Users = (await state_of(persistence))["user_data"]
+        return users
+
+    return await session(make, read)
+
+
+async def test_nothing_is_lost_on_storage_that_keeps_to_conditions() -> None:
+    """All that the four writers were told is durable is there, and that is all they wrote."""
+    outcome = await four_writers(MemoryStore())
+    assert (outcome.acknowledged, outcome.lost, outcome.overwritten) == (MARKS, 0, 0)
+    assert not outcome.refusals
+
+
+async def test_careless_storage_is_refused() -> None:
+    """Without somebody to vouch for it, no writer goes on."""
+    outcome = await four_writers(Careless(MemoryStore()))
+    assert outcome.lost == 0
+    assert outcome.refusals["NoConditionalPutError"] > 0
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_a_loss_is_noticed() -> None:
+    """Where four vouch for being the only one, they overwrite each other, and it is counted."""
+    outcome = await four_writers(Careless(MemoryStore()), single_writer=True)
+    assert outcome.acknowledged > 0
+    assert outcome.lost > 0
+
+
+@pytest.mark.parametrize(
+    ("outcome", "safe", "fit", "told"),
+    [
+        (Outcome(56, 0, 0, Counter(), Counter()), True, True, "56 acknowledged, 0 lost"),
+        (Outcome(56, 2, 0, Counter(), Counter()), False, False, "56 acknowledged, 2 lost"),
+        (
+            Outcome(0, 0, 0, Counter(NoConditionalPutError=4), Counter()),
+            False,
+            True,
+            "0 acknowledged, 0 lost; refused: 4 x NoConditionalPutError",
+        ),
+        (
+            Outcome(8, 0, 3, Counter(NoConditionalPutError=1), Counter(ConflictError=2)),
+            False,
+            True,
+            (
+                "8 acknowledged, 0 lost; refused: 1 x NoConditionalPutError, 3 overwritten "
+                "before; went on after 2 x ConflictError"
+            ),
+        ),
+        (
+            Outcome(8, 0, 0, Counter(NoConditionalPutError=1), Counter()),
+            True,
+            False,
+            "8 acknowledged, 0 lost; refused: 1 x NoConditionalPutError",
+        ),
+    ],
+    ids=["all is there", "lost", "refused", "overwritten and told", "refused where it is safe"],
+)
+def test_what_four_writers_came_to(outcome: Outcome, told: str, *, safe: bool, fit: bool) -> None:
+    """A loss that nobody was told of is a fault; so is a refusal of what doctor calls safe."""
+    assert trials.told(outcome) == told
+    assert trials.fit(outcome, safe=safe) is fit
+
+
+def test_the_worst_finding_is_what_is_shown() -> None:
+    """What failed first; a new bucket's usual warnings last; and how many more there are."""
+
+    def found(*checks: tuple[str, str]) -> dict[str, Any]:
+        return {
+            "exit_code": 7,
+            "checks": [
+                {"check": check, "status": status, "found": f"{check}: more. And more"}
+                for check, status in checks
+            ],
+        }
+
+    assert trials.worst(found(("owner", "ok"))) == "exit 7, ok"
+    assert trials.worst({"exit_code": 2}) == "exit 2"
+    assert trials.worst(
+        found(("a", "unknown"), ("lifecycle", "warning"), ("b", "warning"), ("c", "ok"))
+    ) == ("exit 7, warning: b: b (and 2 more)")
+    assert trials.worst(found(("b", "warning"), ("c", "failed"))).startswith("exit 7, failed: c")
+
+
+def test_the_contract_is_counted_on_the_server_alone() -> None:
+    """A test that fails, or whose bucket cannot be made or removed, is one failure."""
+    report = """<testsuites><testsuite>
+        <testcase name="test_a[memory]"><failure/></testcase>
+        <testcase name="test_a[s3]"/>
+        <testcase name="test_b[s3-1]"><failure/></testcase>
+        <testcase name="test_b[s3-1]"><error/></testcase>
+        <testcase name="test_c[s3-1]"><error/></testcase>
+    </testsuite></testsuites>"""
+    assert trials.counted(report) == "1 passed, 2 failed"
