@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+from tests.conftest import empty_bucket
 from tests.integration.bots import PREFIX, Bots, make_application
 from tests.providers.writers import Outcome, Users, session
 from tests.servers import PROJECT, S3Client, S3Server
@@ -138,12 +140,7 @@ async def _bucket(server: S3Server) -> AsyncIterator[tuple[S3Client, str, bool]]
             versioned = False
         yield client, name, versioned
         with suppress(ClientError):
-            pages = client.get_paginator("list_object_versions").paginate(Bucket=name)
-            async for page in pages:
-                for entry in page.get("Versions", []) + page.get("DeleteMarkers", []):
-                    await client.delete_object(
-                        Bucket=name, Key=entry["Key"], VersionId=entry["VersionId"]
-                    )
+            await empty_bucket(client, name)
             await client.delete_bucket(Bucket=name)
 
 
@@ -198,7 +195,7 @@ def _commits(server: S3Server, bucket: str) -> int:
 
 
 def worst(examined: Mapping[str, Any]) -> str:
-    """Return the first of the worst findings, up to its first colon or full stop, and the code."""
+    """Return the first of the worst findings, up to its first colon, bracket or full stop."""
     ending = f"exit {examined['exit_code']}"
     checks: Sequence[dict[str, str]] = examined.get("checks", ())
     found = [check for check in checks if check["status"] != "ok"]
@@ -206,7 +203,7 @@ def worst(examined: Mapping[str, Any]) -> str:
         return f"{ending}, ok" if checks else ending
     found.sort(key=lambda check: (_GRAVE.index(check["status"]), check["check"] in _ORDINARY))
     first, *others = found
-    word = first["found"].partition(": ")[0].partition(". ")[0]
+    word = re.split(r": |\. | \(", first["found"])[0]
     more = f" (and {len(others)} more)" if others else ""
     return f"{ending}, {first['status']}: {first['check']}: {word}{more}"
 

