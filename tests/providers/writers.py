@@ -19,7 +19,7 @@ from telegram.ext import MessageHandler, filters
 from tests.integration.bots import Context, gather_errors, make_application, say
 from tests.support import Persistence
 
-from ptb_s3.errors import NoConditionalPutError, PersistenceError
+from ptb_s3.errors import HeadLostError, NoConditionalPutError, PersistenceError
 
 WRITERS = 4
 ROUNDS = 6
@@ -39,7 +39,7 @@ class Outcome(NamedTuple):
     Attributes:
         acknowledged: How many marks the writers were told are durable.
         lost: How many of those are gone, and nobody was told.
-        overwritten: How many are gone of writers that were told that the storage is unfit.
+        overwritten: How many are gone of writers that were told so, and wrote no more.
         refusals: The errors that ended a writer, by name.
         failures: The errors after which it went on.
     """
@@ -111,7 +111,8 @@ class Writer:
             self._pending -= pending
             return
         for error in self._errors:
-            if isinstance(error, NoConditionalPutError):
+            # The second is heard where what was overwritten is more than one revision ahead.
+            if isinstance(error, NoConditionalPutError | HeadLostError):
                 self.refusal = error
             elif not isinstance(error, PersistenceError):
                 raise error  # a fault of ours
