@@ -141,6 +141,8 @@ def test_the_worst_finding_is_what_is_shown() -> None:
         found(("a", "unknown"), ("lifecycle", "warning"), ("b", "warning"), ("c", "ok"))
     ) == ("exit 7, warning: b: b (and 2 more)")
     assert trials.worst(found(("b", "warning"), ("c", "failed"))).startswith("exit 7, failed: c")
+    conditions = found(("public access", "failed"), ("conditional PUT", "failed"))
+    assert trials.worst(conditions).startswith("exit 7, failed: conditional PUT")
 
 
 def test_the_contract_is_counted_on_the_server_alone() -> None:
