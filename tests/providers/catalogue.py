@@ -164,6 +164,6 @@ PROVIDERS = (
     Provider("gofakes3", "1.2.0", _got("gofakes3", _gofakes3)),
     Provider("s3proxy", "3.1.0", _got("s3proxy", _s3proxy)),
     Provider("S3Mock", "5.2.0", _got("S3Mock", _s3mock)),
-    Provider("s3s-fs", "0.14.1", _got("s3s-fs", _s3s_fs), seen=False),
+    Provider("s3s-fs", "0.14.1", _got("s3s-fs", _s3s_fs)),
     Provider("MinIO", "RELEASE.2025-10-15T17-29-55Z", _tested("minio"), seen=False),
 )
