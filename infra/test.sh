@@ -2,7 +2,9 @@
 # Lint, types and tests, in a virtual environment of their own. Arguments go to pytest.
 #
 # The integration tests run on SeaweedFS, which comes with the environment, and on MinIO as well if
-# there is one (sh infra/minio.sh builds it). What fails does not keep the rest from running.
+# there is one (sh infra/minio.sh builds it). The store's contract and the operator's tests run on
+# moto, which comes with the environment, and on versitygw if there is one (sh infra/versitygw.sh
+# builds it); in CI, there has to be. What fails does not keep the rest from running.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -27,18 +29,45 @@ step() {
 step 'ruff check' "$venv/bin/ruff" check
 step 'ruff format' "$venv/bin/ruff" format --check
 step 'mypy' "$venv/bin/mypy"
-step 'unit tests' "$venv/bin/python" -m pytest --long tests/unit "$@"
-step 'other tests on SeaweedFS' "$venv/bin/python" -m pytest --s3=seaweedfs \
-    tests/simulation tests/integration tests/conformance "$@"
-servers='SeaweedFS'
-if sh infra/minio.sh --find >/dev/null; then
-    step 'integration tests on MinIO' "$venv/bin/python" -m pytest --s3=minio tests/integration "$@"
-    servers="$servers and MinIO"
-else
-    servers="$servers only"
-fi
+# Tests on one server. Arguments that choose none of them are no failure: they were for others.
+tests_on() {
+    code=0
+    "$venv/bin/python" -m pytest --s3="$@" || code=$?
+    [ "$code" -eq 0 ] || [ "$code" -eq 5 ]
+}
 
-echo "Integration tests ran on $servers."
+# Both spend half of their time waiting, so they run at once; each is shown as a whole.
+shared_tests() {
+    log=$(mktemp)
+    tests_on moto tests/integration/test_store_contract.py tests/integration/test_operations*.py \
+        "$@" >"$log" 2>&1 &
+    moto=$!
+    if [ -n "$versitygw" ]; then
+        step "store's contract and operations on versitygw" tests_on versitygw \
+            tests/integration/test_store_contract.py tests/integration/test_operations*.py "$@"
+    fi
+    step "store's contract and operations on moto" wait "$moto"
+    cat "$log"
+    rm -f "$log"
+}
+
+step 'unit tests' "$venv/bin/python" -m pytest --long tests/unit "$@"
+step 'other tests on SeaweedFS' tests_on seaweedfs \
+    tests/simulation tests/integration tests/conformance "$@"
+servers='SeaweedFS, moto'
+if sh infra/minio.sh --find >/dev/null; then
+    step 'integration tests on MinIO' tests_on minio tests/integration "$@"
+    servers="$servers, MinIO"
+fi
+versitygw=$(sh infra/versitygw.sh --find) || versitygw=''
+if [ -n "$versitygw" ]; then
+    servers="$servers, versitygw"
+elif [ "${CI-}" = true ]; then
+    failed="$failed${failed:+, }no versitygw, which CI has to have"
+fi
+shared_tests "$@"
+
+echo "Integration tests ran on: $servers."
 if [ -n "$failed" ]; then
     echo "Failed: $failed." >&2
     exit 1

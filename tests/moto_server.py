@@ -7,24 +7,18 @@ may do everything, with whatever credentials.
 from __future__ import annotations
 
 import http.client
-import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 import botocore.session
 from botocore.config import Config
-from tests.servers import S3Server, _free_ports
-
-from ptb_s3.cli._seaweedfs import EmbeddedServer, run_guarded
+from tests.servers import S3Server, _moto
+from tests.servers._process import serving
 
 AwsClient: TypeAlias = Any  # botocore makes its clients' methods at run time
 
-_HOST = "127.0.0.1"
-_READY = "/moto-api/data.json"
 _RESET_AUTH = "/moto-api/reset-auth"
 
 
@@ -82,14 +76,8 @@ class MotoServer:
 @contextmanager
 def running_moto() -> Iterator[MotoServer]:
     """Start a server on the loopback interface, yield it when it answers, and end it."""
-    folder = Path(tempfile.mkdtemp(prefix="ptb-s3-moto-"))
-    (port,) = _free_ports(1)
-    command = [sys.executable, "-m", "moto.server", "-H", _HOST, "-p", str(port)]
-    process = run_guarded(folder, command)
-    guarded = EmbeddedServer("moto", f"http://{_HOST}:{port}", "", "", process, folder)
-    try:
-        guarded.wait_until_ready(_READY)
-        with closing(MotoServer(guarded.endpoint_url)) as server:
-            yield server
-    finally:
-        guarded.end()
+    with (
+        serving("moto", _moto.launch, _moto.READY) as server,
+        closing(MotoServer(server.endpoint_url)) as moto,
+    ):
+        yield moto

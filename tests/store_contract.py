@@ -132,19 +132,26 @@ class StoreContract:
         await store.put("head", b"one", if_match=None)
         assert await store.get("head", version_id=version_id) is None
 
-    async def test_history_is_of_one_object_and_says_what_is_current(self, store: Store) -> None:
-        """In whatever order; neighbours that share the name's beginning are left out."""
+    async def test_history_says_what_is_current(self, store: Store) -> None:
+        """Each version is listed with its size, in whatever order, and one of them is current."""
         written = [await store.put("head", b"0", if_match=None)]
         for number in range(1, 5):
             body = b"%d" % number * (number + 1)
             written.append(await store.put("head", body, if_match=written[-1].etag))
-        for neighbour in ("head2", "head/", "hea", "heads"):
-            await store.put(neighbour, b"another object", if_match=None)
         versions = {v.version_id: v async for v in store.versions("head")}
         assert [versions[w.version_id or ""].size for w in written] == [1, 2, 3, 4, 5]
         assert len(versions) == 5
         latest = [v.version_id for v in versions.values() if v.is_latest]
         assert latest == [written[-1].version_id]
+
+    @pytest.mark.parametrize("neighbour", ["head2", "head/", "hea", "heads"])
+    async def test_neighbours_are_no_history(self, store: Store, neighbour: str) -> None:
+        """An object whose name begins as another's has a history of its own."""
+        written = [await store.put("head", b"0", if_match=None)]
+        await store.put(neighbour, b"another object", if_match=None)
+        written.append(await store.put("head", b"1", if_match=written[0].etag))
+        assert await _versions(store, "head") == {each.version_id for each in written}
+        assert len(await _versions(store, neighbour)) == 1
 
     async def test_what_is_deleted_is_not_current(
         self, store: Store, delete: Callable[[str], Awaitable[None]]

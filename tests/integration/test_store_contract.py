@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from tests.servers import S3Client
 from tests.store_contract import StoreContract
-from tests.support import AnyOrder
+from tests.support.stores import AnyOrder
 
 from ptb_s3._storage.contract import Store
 from ptb_s3._storage.memory import MemoryStore
