@@ -13,13 +13,16 @@ INTEGRATION = Path(__file__).parents[1] / "integration"
 
 def test_each_departure_is_of_a_test_that_is_there() -> None:
     """A test that is renamed takes its departures with it, and each is stated once."""
-    there = "".join(file.read_text() for file in INTEGRATION.glob("test_*.py"))
+    files = [*INTEGRATION.glob("test_*.py"), INTEGRATION.parent / "store_contract.py"]
+    there = "".join(file.read_text() for file in files)
     for server, known in departures.DEPARTURES.items():
         assert server in servers.CHOICES
         named = [test for departure in known for test in departure.tests]
         assert len(set(named)) == len(named)
         for test in named:
-            assert f"def {test.partition('[')[0]}(" in there
+            *classes, name = test.partition("[")[0].split("::")
+            assert f"def {name}(" in there
+            assert all(f"class {cls}(" in there for cls in classes)
 
 
 def test_departures_cite_findings_that_are_there() -> None:

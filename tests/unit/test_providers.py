@@ -1,4 +1,4 @@
-"""The run on all servers: it notices a loss, says what it saw, and the page of providers repeats it."""
+"""The run on all servers: it notices a loss, says what it saw, and docs/providers.md repeats it."""
 
 from __future__ import annotations
 
