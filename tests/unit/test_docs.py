@@ -39,6 +39,7 @@ def public_modules() -> list[str]:
     return re.findall(r"^## (ptb_s3\.\w+)$", excerpts.references(), re.MULTILINE)
 
 
+@pytest.mark.long
 def test_pages_build_without_a_warning(tmp_path: Path) -> None:
     """All pages, all references, all docstrings of the public interface; nothing is fetched."""
     ran = build(ROOT / "docs", tmp_path)
@@ -52,6 +53,7 @@ def test_pages_build_without_a_warning(tmp_path: Path) -> None:
         assert 'src="http' not in page.read_text(), f"{page.name} loads something from elsewhere"
 
 
+@pytest.mark.long
 def test_what_leads_nowhere_is_an_error(tmp_path: Path) -> None:
     """A link to no page, to no heading, or to no name of ours fails the build, and is named."""
     for entry in ROOT.iterdir():

@@ -318,6 +318,22 @@ async def test_two_winners_are_told_from_a_conflict() -> None:
     assert await saved(store) == {1: b"0", 2: b"5"}
 
 
+async def test_two_winners_are_told_where_one_has_gone_on_and_no_version_is_left() -> None:
+    """Whoever won as well began a line with that commit, and committed again before we looked."""
+    store = MemoryStore(versioned=False)
+    one = await opened(store)
+    await committed(one, u1=b"0")
+    other = await opened(store)
+    before = dict(store._current)
+    await committed(one, u1=b"1")
+    store._current = before  # as if the two had been taken at once
+    await committed(other, u2=b"2")
+    await committed(other, u2=b"3")
+    with pytest.raises(NoConditionalPutError, match="two writers win"):
+        await committed(one, u3=b"4")
+    assert await saved(store) == {1: b"0", 2: b"3"}
+
+
 async def test_a_commit_of_our_own_revision_is_followed_where_an_operator_has_made_it() -> None:
     """One commit was put back, which the bot has said; then that is no sign of two winners."""
     store = MemoryStore()

@@ -81,8 +81,8 @@ class Scratch:
             condition = NOTHING_ELSE if if_match is None else SAME_AS_SEEN
             raise StorageError(
                 f"The storage refuses a write of {self.key + aside!r} whose condition "
-                f"({condition}) holds. A bot could save nothing there. Use another storage; the "
-                "README lists providers."
+                f"({condition}) holds. A bot could save nothing there. Use another storage; "
+                "docs/providers.md lists some."
             )
         return written
 

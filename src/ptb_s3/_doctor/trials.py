@@ -137,7 +137,7 @@ def _overwrites(faults: Sequence[str], data: Mapping[str, object]) -> Finding:
         f"the storage accepts conditional writes that it must refuse ({'; '.join(faults)}): "
         "two writers would overwrite each other",
         "Do not keep a bot's state there. Use a storage that honours If-Match and "
-        "If-None-Match; the README lists providers.",
+        "If-None-Match; docs/providers.md lists some.",
         **data,
     )
 
@@ -207,7 +207,7 @@ def history(past: Past | None, *, kept: bool, listed: bool | None) -> Finding:
             Check.HISTORY,
             f"the storage's list of versions cannot be relied on: {'; '.join(faults)}",
             "A bot can save there. Going back, prune and forget --purge may be refused, or take "
-            "long. Have few versions kept, or use another storage; the README lists some.",
+            "long. Have few versions kept, or use another storage; docs/providers.md lists some.",
             **past._asdict(),
         )
     found = f"{_versions(past.versions)} are listed as they are served, newest first"

@@ -5,7 +5,8 @@ their head, to ours                    what follows
 =====================================  ==========================================================
 follows it (same branch)               takeover: their changes since ours, and a rebase
 is an older one of our line            `HeadLostError`: it was put back, and nobody committed since
-is another of the same revision        `NoConditionalPutError`: two writers have won
+is another of the same revision, or    `NoConditionalPutError`: two writers have won
+went on from one, without versions
 comes after an older one, on a branch  takeover of the whole state: the store was rolled back, and
 of its own                             others went on; ours of the old branch is not in it
 is of another store                    `HeadLostError`
@@ -91,7 +92,7 @@ class Takeover:
             raise self._loss.error(f"it is of another store, {opened.header.store}")
         descends = head.follows(base.head)
         if not descends:
-            self._refuse_unless_gone_on(head)
+            self._refuse_unless_gone_on(head, fetched.version_id)
         if self._context.resolve is None or not rebase:
             raise conflict(
                 f"the store is at revision {head.revision}, and this process has seen "
@@ -118,8 +119,12 @@ class Takeover:
         self._others.note()
         self._context.counters.conflicts += 1
 
-    def _refuse_unless_gone_on(self, head: Head) -> None:
+    def _refuse_unless_gone_on(self, head: Head, version_id: str | None) -> None:
         """Refuse a head that does not follow ours, unless somebody has gone on from an older one.
+
+        Args:
+            head: The head.
+            version_id: Id of its version; None in a bucket that keeps none.
 
         Raises:
             ConflictError: It is an older one that was put back.
@@ -132,7 +137,12 @@ class Takeover:
                 "was committed"
             )
         same_line = head.line_at(known.revision) == known.line
-        replaced = head.revision == known.revision and known.commit == self._attempts.own
+        # Their line begins with the very revision that was acknowledged to us. Either its writer won
+        # as well, or ours alone was rolled back. The second takes versions, which then still hold
+        # ours; without them it would be lost with no more than a warning.
+        rival = version_id is None and any(line.revision == known.revision for line in head.lines)
+        ours = known.commit == self._attempts.own
+        replaced = ours and (head.revision == known.revision or rival)
         if same_line or (replaced and not self._loss.lost):
             raise two_winners(known.revision)
 

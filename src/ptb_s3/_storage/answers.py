@@ -186,7 +186,7 @@ _NO_BUCKET = _Row(
 _NO_CONDITIONS = _Row(
     NoConditionalPutError,
     "The storage has no conditional writes (If-Match, If-None-Match), without which two writers "
-    "would overwrite each other. Use one that has; the README lists providers. If there is never "
+    "would overwrite each other. Use one that has; docs/providers.md lists some. If there is never "
     "more than one instance of the bot, not even during a deploy, vouch for it with "
     "single_writer=True (PTB_S3_SINGLE_WRITER=true).",
 )
@@ -195,8 +195,8 @@ _NO_HISTORY = _Row(
 )
 _UNABLE = _Row(
     StorageError,
-    "The storage does not know such a request. Update its software, or use another storage; the "
-    "README lists some.",
+    "The storage does not know such a request. Update its software, or use another storage; "
+    "docs/providers.md lists some.",
 )
 _REFUSED = _Row(StorageError, "It refuses the request as it is; trying again will not help.")
 _NOT_S3 = _Row(

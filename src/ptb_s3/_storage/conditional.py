@@ -114,7 +114,7 @@ def refused(*, saved: bool) -> NoConditionalPutError:
     return NoConditionalPutError(
         "The storage takes a write that it was told to refuse (conditional PUT, If-Match): two "
         f"instances of the bot would overwrite each other's state unseen. {kept}. Use a storage "
-        "that keeps to conditions; the README lists some. If there is never more than one "
+        "that keeps to conditions; docs/providers.md lists some. If there is never more than one "
         "instance, not even during a deploy, vouch for it with single_writer=True "
         "(PTB_S3_SINGLE_WRITER=true)."
     )

@@ -142,5 +142,5 @@ def _endless(question: Question) -> StorageError:
     return StorageError(
         f"Could not {question}: the storage says that its list goes on, and not where. It cannot "
         "list so many versions. Have fewer kept (a lifecycle rule on noncurrent versions), or use "
-        "another storage; the README lists some."
+        "another storage; docs/providers.md lists some."
     )
