@@ -138,11 +138,11 @@ class Takeover:
             )
         same_line = head.line_at(known.revision) == known.line
         # Their line begins with the very revision that was acknowledged to us. Either its writer won
-        # as well, or ours alone was rolled back. The second takes versions, which then still hold
-        # ours; without them it would be lost with no more than a warning.
-        rival = version_id is None and any(line.revision == known.revision for line in head.lines)
+        # as well, or ours alone was rolled back. The second takes versions, which still hold ours;
+        # without them it would be lost with no more than a warning.
+        begun = any(line.revision == known.revision for line in head.lines)
         ours = known.commit == self._attempts.own
-        replaced = ours and (head.revision == known.revision or rival)
+        replaced = ours and (head.revision == known.revision or (begun and version_id is None))
         if same_line or (replaced and not self._loss.lost):
             raise two_winners(known.revision)
 
