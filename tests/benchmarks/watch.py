@@ -47,7 +47,7 @@ class Others:
         try:
             with (
                 mock.patch("telegram.ext._application.deepcopy", self._copy),
-                mock.patch("ptb_s3.application.deepcopy", self._copy),
+                mock.patch("ptb_s3._ptb.copies.deepcopy", self._copy),
             ):
                 yield
         finally:
