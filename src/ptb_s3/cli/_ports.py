@@ -13,7 +13,8 @@ from types import MappingProxyType
 
 HOST = "127.0.0.1"
 """Loopback interface, the only one that a server of ours listens on."""
-_LISTENERS = ("master", "volume", "filer", "s3", "admin")
+LISTENERS = ("master", "volume", "filer", "s3", "admin")
+"""SeaweedFS services that listen, by the names of their options."""
 GRPC_OFFSET = 10_000
 """The admin's own worker expects its gRPC port here, whatever ``-admin.port.grpc`` says (4.48)."""
 _LAST_PORT = 65_535
@@ -31,7 +32,7 @@ def free_ports(kept: Mapping[str, int] = MappingProxyType({})) -> dict[str, int]
     held: list[socket.socket] = []
     try:
         chosen = {name: port for name, port in kept.items() if _hold_both(port, held)}
-        for name in _LISTENERS:
+        for name in LISTENERS:
             while name not in chosen:
                 port = _hold(0, held)
                 if port is not None and _hold_grpc(port, held):
