@@ -125,6 +125,25 @@ def overriding(in_file: Mapping[str, str]) -> list[str]:
     return [name for name in names if os.environ.get(name, "") not in {"", in_file.get(name, "")}]
 
 
+def refuse_proxy(host: str) -> None:
+    """Refuse a proxy that stands between this machine and a server on it.
+
+    Args:
+        host: Address that the server listens on.
+
+    Raises:
+        SettingsError: Requests to it would go to a proxy, which cannot reach it.
+    """
+    # Here, since it imports half of the standard library's network.
+    from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415 - see above
+
+    if "http" in getproxies() and not proxy_bypass(host):
+        raise SettingsError(
+            f"HTTP_PROXY is set, and would be asked for {host}, which is this machine. Add {host} "
+            "to NO_PROXY, here and where the bot runs."
+        )
+
+
 @contextmanager
 def without_variables() -> Iterator[None]:
     """Take our variables, and the AWS chain's, out of the environment for the body of a `with`."""

@@ -342,6 +342,16 @@ def test_interrupted_while_starting(serve: Serve) -> None:
     code, output, told = served.ended(signal.SIGINT)
     assert (code, output) == (130, "")
     assert "Interrupted." in told
+    serve().ready()
+
+
+def test_a_proxy_in_between(folder: Path, serve: Serve) -> None:
+    """It could not reach this machine, so it is refused, unless it is not asked."""
+    proxy = {"HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
+    code, _, told = serve(**proxy).ended()
+    assert (code, "Add 127.0.0.1 to NO_PROXY" in told) == (2, True), told
+    assert contents(folder) == {}
+    serve(**proxy, NO_PROXY="127.0.0.1").ready()
 
 
 def test_without_the_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

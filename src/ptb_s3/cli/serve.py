@@ -32,7 +32,7 @@ _LAST_S3_PORT = 55_535
 def serve(
     ctx: typer.Context,
     folder: Annotated[
-        Path, typer.Argument(metavar="[DIR]", help="Folder of the storage, made if need be.")
+        Path, typer.Argument(metavar="DIR", help="Folder of the storage, made if need be.")
     ] = DEFAULT_FOLDER,
     *,
     port: Annotated[
@@ -40,7 +40,7 @@ def serve(
         typer.Option(
             min=1,
             max=_LAST_S3_PORT,
-            help="Port of the S3 API. [default: as before; at first, one from 8333 on]",
+            help="Port of the S3 API; if not given, as before, and at first one from 8333 on.",
             show_default=False,
         ),
     ] = None,
@@ -48,14 +48,18 @@ def serve(
 ) -> None:
     """Run a local S3 storage until Ctrl-C, and print the .env lines for a bot.
 
-    With --env-file FILE, they are written there, unless FILE has other settings. A second call with
-    the same DIR goes on with its data. For trying a bot: the key lies beside the data.
+    With --env-file FILE, they are written there, and never over other settings.
+
+    A second call with the same DIR goes on.
     """
-    from ptb_s3.cli._seaweedfs import Site, lasting_seaweedfs, weed_program  # noqa: PLC0415 - the storage, which would slow down --help
+    from ptb_s3._environment import refuse_proxy  # noqa: PLC0415 - the storage, which would slow down --help
+    from ptb_s3.cli._ports import HOST  # noqa: PLC0415 - as above
+    from ptb_s3.cli._seaweedfs import Site, lasting_seaweedfs, weed_program  # noqa: PLC0415 - as above
     from ptb_s3.cli._serve import bucket, env_file  # noqa: PLC0415 - as above
     from ptb_s3.cli._serve.folder import claimed, read_settings, settled, store  # noqa: PLC0415 - as above
 
-    weed_program()  # whose error comes before anything is made
+    weed_program()  # whose error comes before anything is made, as does the next one
+    refuse_proxy(HOST)
     file = _asked_for(ctx)
     if file and read_settings(folder) is None:
         env_file.is_written(file, None)
