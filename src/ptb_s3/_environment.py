@@ -110,6 +110,40 @@ def aws_variables() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith(AWS_PREFIX)}
 
 
+def overriding(in_file: Mapping[str, str]) -> list[str]:
+    """Return the names of variables by which the environment wins over a file.
+
+    Args:
+        in_file: Variables of the file.
+
+    Returns:
+        Names of those that the environment has with another value. A session token in the
+        environment is one of them wherever the file has none: it makes the AWS chain leave out the
+        file's credentials.
+    """
+    names = dict.fromkeys([*in_file, *_CREDENTIALS])
+    return [name for name in names if os.environ.get(name, "") not in {"", in_file.get(name, "")}]
+
+
+def refuse_proxy(host: str) -> None:
+    """Refuse a proxy that stands between this machine and a server on it.
+
+    Args:
+        host: Address that the server listens on.
+
+    Raises:
+        SettingsError: Requests to it would go to a proxy, which cannot reach it.
+    """
+    # Here, since it imports half of the standard library's network.
+    from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415 - see above
+
+    if "http" in getproxies() and not proxy_bypass(host):
+        raise SettingsError(
+            f"HTTP_PROXY is set, and would be asked for {host}, which is this machine. Add {host} "
+            "to NO_PROXY, here and where the bot runs."
+        )
+
+
 @contextmanager
 def without_variables() -> Iterator[None]:
     """Take our variables, and the AWS chain's, out of the environment for the body of a `with`."""

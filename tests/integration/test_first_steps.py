@@ -1,104 +1,181 @@
-"""The first path of README, from an empty folder to a storage that is fit for a bot."""
+"""The first path of README, as it stands: from an empty folder to a bot that survives a kill."""
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from tests.integration.polled_telegram import USER
 from tests.servers import PROJECT
 
-from ptb_s3.cli import _seaweedfs
+from ptb_s3.cli._seaweedfs import weed_program
 
 README = (PROJECT / "README.md").read_text()
+PATHS = "## From zero to a bot whose state is safe\n"
 TITLE = "### On your machine, without Docker\n"
-OTHERS = "-s3.port.iceberg=0 -s3.port.lance=0"  # listeners that the path leaves on their defaults
-STARTS_WITHIN = 60.0  # seconds
-RUNS_WITHIN = 120  # seconds
+AT_MOST = 5
+"""Commands that the path may take, with the second start of the bot."""
+WITHIN = 90.0
+"""Seconds for any of its steps, on a busy machine."""
+
+# Stands in for pip, which would download: our code and the libraries that are here already.
+_PIP = """#!/bin/sh
+set -eu
+echo "$@" >pip-arguments
+site=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+printf '%s\\n' {paths} >"$site/installed.pth"
+echo 'import sys
+if sys.orig_argv[-1] == "bot.py":
+    import tests.integration.polled_telegram' >"$site/sitecustomize.py"
+printf '#!%s/.venv/bin/python\\nfrom ptb_s3.cli import main\\nmain()\\n' "$PWD" >.venv/bin/ptb-s3
+chmod +x .venv/bin/ptb-s3
+ln -s {weed} .venv/bin/weed
+"""
 
 
-def path_blocks() -> list[str]:
-    """The blocks of the path, in their order."""
-    path = README.split(TITLE)[1].split("\n### ")[0]
-    return re.findall(r"^```sh\n(.*?)^```$", path, re.MULTILINE | re.DOTALL)
+def blocks(language: str) -> list[str]:
+    """The blocks of README in a language, from the beginning of the paths to the second one."""
+    paths = README.split(PATHS)[1].split("\n### On AWS")[0]
+    return re.findall(rf"^```{language}\n(.*?)^```$", paths, re.MULTILINE | re.DOTALL)
 
 
-def own_ports(command: str, ports: dict[str, int]) -> str:
-    """Have a block use these ports in the place of the usual ones, which may be taken."""
-    for usual, own in ((8333, ports["s3"]), (9333, ports["master"])):
-        command = command.replace(str(usual), str(own))
-    rest = " ".join(
-        f"-{name}.port={port}" for name, port in ports.items() if name not in {"s3", "master"}
-    )
-    return command.replace("weed mini ", f"weed mini {rest} {OTHERS} ")
+def wait_for(folder: Path, what: str, condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + WITHIN
+    while not condition():
+        assert time.monotonic() < until, f"{what}: {_log(folder)}"
+        time.sleep(0.1)
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Our Python and the system's programs, nobody's settings, and a commit each second."""
+    return {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.defpath}",
+        "HOME": str(folder.parent),
+        "TMPDIR": str(folder.parent),
+        "PTB_S3_UPDATE_INTERVAL": "1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
 
 
 @contextmanager
-def shell(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """A shell in a folder, with our programs and nobody's settings; all that it started ends."""
-    process = subprocess.Popen(
-        ["/bin/sh", "-eu"],
-        cwd=folder,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        env={
-            "PATH": f"{sysconfig.get_path('scripts')}{os.pathsep}{os.defpath}",
-            "HOME": str(folder),
-            "AWS_EC2_METADATA_DISABLED": "true",
-        },
-    )
+def running(command: str, folder: Path, end: signal.Signals) -> Iterator[None]:
+    """A command in a shell; whatever it has started is ended by a signal to all of it."""
+    with (folder / "log").open("ab") as log:
+        process = subprocess.Popen(  # noqa: S603 - README's own commands
+            ["/bin/sh", "-euc", f"{command}\nwait"],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env=environment(folder),
+        )
     try:
-        yield process
+        yield
     finally:
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+            os.killpg(process.pid, end)
         process.wait()
 
 
-def wait_for(url: str) -> None:
-    """Return when a server answers at all."""
-    until = time.monotonic() + STARTS_WITHIN
-    while time.monotonic() < until:
-        with suppress(OSError):
-            urllib.request.urlopen(url, timeout=1).close()  # noqa: S310 - a server on this machine
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"nothing answers at {url}")
+def run(command: str, folder: Path) -> str:
+    """Run a command to its end; return what it prints."""
+    ran = subprocess.run(  # noqa: S603 - as above
+        ["/bin/sh", "-euc", command],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=environment(folder),
+        text=True,
+        check=False,
+        timeout=WITHIN,
+    )
+    return ran.stdout
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """An empty folder, beside a checkout where README has it."""
+    # Not in tmp_path: SeaweedFS makes sockets, whose paths must be short.
+    with tempfile.TemporaryDirectory() as home:
+        (Path(home) / "ptb-s3").symlink_to(PROJECT)
+        (Path(home) / "bot").mkdir()
+        yield Path(home) / "bot"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the path is for a POSIX shell")
-def test_the_path_without_docker(tmp_path: Path) -> None:
-    """Its commands start a storage, make its bucket and the settings, and doctor finds it fit."""
-    start, settle, run = path_blocks()
-    assert run.splitlines()[-1] == "ptb-s3 status"
-    ports = _seaweedfs._free_ports()
-    try:
-        with shell(tmp_path) as process:
-            assert process.stdin is not None
-            process.stdin.write(own_ports(start, ports))
-            process.stdin.flush()
-            wait_for(f"http://127.0.0.1:{ports['s3']}/healthz")
-            said, _ = process.communicate(own_ports(settle, ports) + "echo done\n", RUNS_WITHIN)
-    finally:
-        for socket in Path("/tmp").glob("seaweedfs-*.sock"):  # noqa: S108 - its choice
-            if any(
-                str(port + more) in socket.name for port in ports.values() for more in (0, 10_000)
-            ):
-                socket.unlink(missing_ok=True)
+def test_the_path_without_docker(folder: Path) -> None:
+    """Five commands, run as they stand: what the bot had saved when it was killed is there."""
+    install, serve, start = blocks("sh")
+    commands = [*install.splitlines(), serve.strip(), start.strip(), start.strip()]
+    assert len(commands) <= AT_MOST
+    assert all("\\" not in command for command in commands)
+    (folder / "bot.py").write_text(blocks("python")[0])
+
+    _install(install, folder)
+    with running(serve, folder, signal.SIGTERM):
+        wait_for(folder, "no .env", (folder / ".env").exists)
+        _run_and_kill(start, folder, "1 so far")
+        _run_and_kill(start, folder, "2 so far")
+        _fit(folder)
+    wait_for(folder, "the storage has not ended", lambda: "has ended" in _log(folder))
+
+
+def _run_and_kill(start: str, folder: Path, answer: str) -> None:
+    """Have the bot answer and save, then kill it."""
+    with running(start, folder, signal.SIGKILL):
+        wait_for(folder, f"no {answer!r}", lambda: _last_answer(folder) == answer)
+        wait_for(folder, f"{answer!r} not saved", lambda: _saved(folder) == answer[0])
+
+
+def _install(block: str, folder: Path) -> None:
+    """Run the two lines that install; the second one with a stand-in for pip."""
+    venv, pip = block.splitlines()
+    assert run(venv, folder) == ""
+    paths = [PROJECT / "src", PROJECT, sysconfig.get_path("purelib")]
+    quoted = " ".join(shlex.quote(str(path)) for path in paths)
+    script = _PIP.format(paths=quoted, weed=shlex.quote(weed_program()))
+    (folder / ".venv/bin/pip").write_text(script)
+    assert run(pip, folder) == ""
+    given = (folder / "pip-arguments").read_text().split()
+    assert given[:2] == ["install", "-c"]
+    assert Path(given[2]).is_file()
+    assert given[3:5] == ["ptb-s3[demo]", "@"]
+    assert (Path(given[5].removeprefix("file://")) / "pyproject.toml").is_file()
+
+
+def _last_answer(folder: Path) -> str:
+    answers = folder / "answers"
+    return answers.read_text().splitlines()[-1] if answers.exists() else ""
+
+
+def _saved(folder: Path) -> str:
+    """What the bucket has of the user: how often it wrote."""
+    shown = run(f".venv/bin/ptb-s3 show user_data {USER} --json", folder)
+    found = re.search(r'"n": (\d+)', shown)
+    return found[1] if found else ""
+
+
+def _fit(folder: Path) -> None:
+    """The storage is fit for a bot, and status shows what there is."""
+    said = run(".venv/bin/ptb-s3 doctor", folder)
     assert re.search(r"^ok +versioning +enabled", said, re.MULTILINE), said
     assert re.search(r"^ok +conditional PUT ", said, re.MULTILINE), said
-    assert said.endswith("done\n"), said
-    assert "PTB_S3_KEY=ptbs3k1_" in (tmp_path / ".env").read_text()
+    assert re.search(r"^\d+ ok, 1 warning$", said, re.MULTILINE), said
+    assert re.search(r"^user_data +1 ", run(".venv/bin/ptb-s3 status", folder), re.MULTILINE)
+
+
+def _log(folder: Path) -> str:
+    return (folder / "log").read_text()

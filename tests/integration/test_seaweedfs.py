@@ -17,7 +17,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from ptb_s3.cli import _seaweedfs
-from ptb_s3.cli._seaweedfs import EmbeddedServer, embedded_seaweedfs
+from ptb_s3.cli._ports import free_ports
+from ptb_s3.cli._seaweedfs import embedded_seaweedfs
+from ptb_s3.cli._server_process import EmbeddedServer
 from ptb_s3.errors import SettingsError, StorageUnavailableError
 
 _OWNER = """
@@ -106,7 +108,7 @@ def _listeners(process: int) -> set[tuple[str, int]]:
 
 def test_a_port_that_was_taken_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
     """It starts on others."""
-    choose = _seaweedfs._free_ports
+    choose = free_ports
     chosen: list[dict[str, int]] = []
 
     def choose_a_taken_one_first() -> dict[str, int]:
@@ -118,7 +120,7 @@ def test_a_port_that_was_taken_in_between(monkeypatch: pytest.MonkeyPatch) -> No
 
     with embedded_seaweedfs() as other:
         taken_port = urlsplit(other.endpoint_url).port or 0
-        monkeypatch.setattr(_seaweedfs, "_free_ports", choose_a_taken_one_first)
+        monkeypatch.setattr(_seaweedfs, "free_ports", choose_a_taken_one_first)
         with embedded_seaweedfs() as server:
             assert _status(server.endpoint_url) == http.client.FORBIDDEN
     assert len(chosen) == 2

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import pytest
 from tests.servers._server import PROJECT, S3Server
 
-from ptb_s3.cli._seaweedfs import EmbeddedServer, run_guarded
+from ptb_s3.cli._server_process import EmbeddedServer, run_guarded
 from ptb_s3.errors import StorageUnavailableError
 
 HOST = "127.0.0.1"

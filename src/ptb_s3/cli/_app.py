@@ -28,6 +28,7 @@ from ptb_s3.cli import (
     repair,
     restore,
     rotate,
+    serve,
     show,
     status,
     verify,
@@ -102,6 +103,7 @@ def _root(
 
 app.add_typer(keys.app, name="keys")
 app.command()(demo.demo)
+app.command()(serve.serve)
 app.command()(doctor.doctor)
 app.command()(status.status)
 app.command()(history.history)

@@ -11,7 +11,7 @@ from ptb_s3.cli._demo.customer import ID
 from ptb_s3.cli._demo.narration import Narrator, StepFailedError
 from ptb_s3.cli._demo.processes import Processes, ProcessFailedError, RefusedError
 from ptb_s3.cli._demo.scenario import BUCKET, Json, Scenario
-from ptb_s3.cli._seaweedfs import EmbeddedServer
+from ptb_s3.cli._server_process import EmbeddedServer
 from ptb_s3.errors import PersistenceError
 
 OBJECTS = ["bot_data", "callback_data", "chat_data", "conversations", "head", "user_data"]
