@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Self, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -36,13 +36,14 @@ from ptb_s3._environment import (
     refuse_unknown,
     without_variables,
 )
+from ptb_s3._key_files import ExposedFile, exposure, read_key, read_keys
 from ptb_s3._keys.keyring import Key, Keyring
 from ptb_s3._options import WANTED, AddressingStyle, OnLoss, Options, Sync, option_fault
 from ptb_s3._storage.place import prefix_fault
-from ptb_s3.errors import KeyFormatError, SettingsError
+from ptb_s3.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from pydantic_core import ErrorDetails
 
@@ -50,7 +51,7 @@ __all__ = [
     "KeySettings",
     "Settings",
     "describe",
-    "load_keyring",
+    "load_key_settings",
     "load_settings",
     "load_settings_of",
 ]
@@ -72,23 +73,45 @@ class KeySettings(BaseSettings):
     key: SecretStr = Field(
         description="Key that seals all state, made by `ptb-s3 keys new`. Lose it, lose the state."
     )
+    key_file: str | None = Field(
+        default=None,
+        description="File with that key, in its place: a secret of Docker, Kubernetes or systemd.",
+    )
     retired_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         default=(),
         description="Earlier keys, separated by commas: they open what is there, and seal nothing.",
+    )
+    retired_keys_file: str | None = Field(
+        default=None,
+        description="File with those keys, in their place, apart by commas, white space or lines.",
     )
     history_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         default=(),
         description="Keys that may have leaked: they open older versions, and nothing current.",
     )
+    history_keys_file: str | None = Field(
+        default=None,
+        description="File with those keys, in their place, apart by commas, white space or lines.",
+    )
 
     @model_validator(mode="before")
     @classmethod
-    def _drop_empty(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Take an empty variable for one that is not set, as compose files and CI pass it on.
+    def _prepare(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Take an empty variable for one that is not set, and the keys of files for the keys.
 
-        Except for `sync`, where empty is one way to write none.
+        Compose files and CI pass on empty variables. Except for `sync`, where empty is one way to
+        write none.
         """
-        return {k: v for k, v in values.items() if k == "sync" or not is_blank(v)}
+        given = {k: v for k, v in values.items() if k == "sync" or not is_blank(v)}
+        return given | {name: _in_file(name, given) for name in _FILES if _FILES[name] in given}
+
+    @field_validator("key", "retired_keys", "history_keys", mode="before")
+    @classmethod
+    def _refuse_file(cls, keys: object) -> object:
+        """Raise the error of a file, so that pydantic tells it with those of other settings."""
+        if isinstance(keys, SettingsError):
+            raise keys
+        return keys
 
     @field_validator("key")
     @classmethod
@@ -123,6 +146,15 @@ class KeySettings(BaseSettings):
     def keyring(self) -> Keyring:
         """Return the keyring of these keys."""
         return Keyring(_parsed(self.key), *map(_all_parsed, (self.retired_keys, self.history_keys)))
+
+    def exposed_files(self) -> list[ExposedFile]:
+        """Return the key files that other users of the machine may read. Each is to be warned of.
+
+        The rule is that of `ptb_s3._key_files`.
+        """
+        files = {_variable(file): getattr(self, file) for file in _FILES.values()}
+        judged = [exposure(path, variable) for variable, path in files.items() if path]
+        return [file for file in judged if file is not None]
 
 
 class Settings(KeySettings):
@@ -270,8 +302,8 @@ def load_settings_of(env_file: str | Path) -> tuple[Settings, dict[str, str]]:
         return _load(Settings, env_file), aws_variables()
 
 
-def load_keyring(env_file: str | Path | None = ENV_FILE) -> Keyring:
-    """Read the keys as `load_settings` does, and ask for nothing else to be set.
+def load_key_settings(env_file: str | Path | None = ENV_FILE) -> KeySettings:
+    """Read the settings of the keys as `load_settings` does, and ask for nothing else to be set.
 
     Args:
         env_file: As for `load_settings`.
@@ -279,7 +311,7 @@ def load_keyring(env_file: str | Path | None = ENV_FILE) -> Keyring:
     Raises:
         SettingsError: A key is missing or malformed, or a variable is none of ours.
     """
-    return _load(KeySettings, env_file).keyring()
+    return _load(KeySettings, env_file)
 
 
 def describe() -> list[tuple[str, str, str]]:
@@ -336,8 +368,27 @@ def _line(fault: ErrorDetails) -> str:
         return f"{_variable(name)} {_MISSING[name]}"
     if fault["type"] == "value_error":  # one of our own validators
         error = fault["ctx"]["error"]
-        return str(error) if isinstance(error, KeyFormatError) else f"{_variable(name)} {error}"
+        return str(error) if isinstance(error, SettingsError) else f"{_variable(name)} {error}"
     return f"{_variable(name)} {WANTED.get(name, 'cannot be used as it is.')}"
+
+
+def _in_file(name: str, given: Mapping[str, Any]) -> str | list[str] | SettingsError:
+    """Return the keys that a file holds, or the error that says what is wrong with it.
+
+    Args:
+        name: Setting whose keys the file holds.
+        given: Values of all settings, by name.
+    """
+    variable, path = _variable(_FILES[name]), str(given[_FILES[name]]).strip()
+    if name in given:
+        return SettingsError(
+            f"{variable} is set, and {_variable(name)} as well: in the environment, or in the file "
+            "of variables. Take one of the two out."
+        )
+    try:
+        return read_key(path, variable) if name == "key" else read_keys(path, variable)
+    except SettingsError as error:
+        return error.with_traceback(None)  # whose frames hold the keys
 
 
 def _variable(name: str) -> str:
@@ -366,10 +417,14 @@ def _is_http_url(text: str) -> bool:
         return False
 
 
+_FILES: Final = {name: f"{name}_file" for name in ("key", "retired_keys", "history_keys")}
+"""Settings that name a file of keys, by the setting whose place the file takes."""
+
 _MISSING = {
     "bucket": "is not set. Give the name of the bucket that the state is to lie in.",
     "key": (
-        "is not set. Make a key with `ptb-s3 keys new`, put it there, and keep a copy elsewhere: "
-        "without it, nobody can read the state again."
+        "is not set. Make a key with `ptb-s3 keys new`, put it there (or into a file that "
+        "PTB_S3_KEY_FILE names), and keep a copy elsewhere: without it, nobody can read the state "
+        "again."
     ),
 }

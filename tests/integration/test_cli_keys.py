@@ -91,6 +91,21 @@ def test_list_reads_the_env_file(tmp_path: Path) -> None:
     assert run("keys", "list").stdout == f"{KEY.id}  sealing\n"
 
 
+def test_list_reads_key_files_and_warns_of_what_others_may_read(tmp_path: Path) -> None:
+    """The warning is on stderr, and the list is the list."""
+    files = [tmp_path / name for name in ("key", "retired")]
+    for file, key, mode in zip(files, (KEY, OLD), (0o600, 0o644), strict=True):
+        file.write_text(f"{key.reveal()}\n")
+        file.chmod(mode)
+    os.environ.update(PTB_S3_KEY_FILE=str(files[0]), PTB_S3_RETIRED_KEYS_FILE=str(files[1]))
+    result = run("keys", "list")
+    assert (result.exit_code, result.stdout) == (0, f"{KEY.id}  sealing\n{OLD.id}  retired\n")
+    assert result.stderr == (
+        f"warning: PTB_S3_RETIRED_KEYS_FILE: {files[1]} may be read by other users of this "
+        f"machine. Close it to them: chmod 600 {files[1]}\n"
+    )
+
+
 def test_list_without_a_key_says_how_to_make_one() -> None:
     """No key is exit code 2 and a hint, with nothing on stdout."""
     result = run("keys", "list")
@@ -120,7 +135,7 @@ def test_interrupt_is_exit_code_130(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(_: str) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ptb_s3.settings.load_keyring", interrupted)
+    monkeypatch.setattr("ptb_s3.settings.load_key_settings", interrupted)
     result = run("keys", "list")
     assert (result.exit_code, result.stdout) == (130, "")
     assert result.stderr == "Interrupted.\n"

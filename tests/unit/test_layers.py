@@ -16,7 +16,15 @@ SOURCE = Path(ptb_s3.__file__).parent
 # From the rim to the core, as in DESIGN's section 11: a room imports only what stands below it.
 ROOMS = (
     ("cli",),
-    ("testing", "serverless", "application", "persistence", "settings", "_environment"),
+    (
+        "testing",
+        "serverless",
+        "application",
+        "persistence",
+        "settings",
+        "_environment",
+        "_key_files",
+    ),
     ("_doctor",),
     ("_ptb",),
     ("_options",),

@@ -60,6 +60,10 @@ _LOOKALIKES = (
         "is in quotes. Remove them.",
     ),
     (
+        re.compile(r"^(~|\.{0,2})/"),
+        "looks like the path of a file. Give that in the variable that ends in _FILE.",
+    ),
+    (
         re.compile(r"^[0-9a-fA-F]{16}$"),
         f"looks like a key's id, which opens nothing. The key itself begins with {PREFIX!r}.",
     ),
