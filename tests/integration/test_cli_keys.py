@@ -124,8 +124,22 @@ def test_malformed_key_is_exit_code_2_and_is_not_shown(arguments: list[str]) -> 
     assert ('"kind": "SettingsError"' in result.stdout) == ("--json" in arguments)
     assert KEY.reveal()[20:-1] not in result.stdout
     assert result.stderr == (
-        "error: PTB_S3_KEY has 42 characters after 'ptbs3k1_' instead of 43. "
+        "error: PTB_S3_KEY has 47 characters after 'ptbs3k1_' instead of 48. "
         "Copy it again, whole.\n"
+    )
+
+
+@pytest.mark.parametrize("command", [["keys", "list"], ["status"], ["rotate"], ["verify"]])
+def test_a_mistyped_letter_is_told_by_every_command(command: list[str]) -> None:
+    """Before anything is read or written, and without the key."""
+    text = KEY.reveal()
+    os.environ["PTB_S3_KEY"] = text[:20] + ("A" if text[20] != "A" else "B") + text[21:]
+    os.environ["PTB_S3_BUCKET"] = "my-bucket"
+    result = run(*command)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        "error: PTB_S3_KEY has a checksum that does not fit: a letter is wrong, or two are "
+        "swapped. Copy it again.\n"
     )
 
 

@@ -38,7 +38,7 @@ README_LINES = 200
 PROGRAMS = frozenset(
     {
         *(".", "aws", "awk", "cat", "curl", "echo", "export"),
-        *("git", "mkdir", "npx", "pip", "pre-commit", "weed"),
+        *("git", "mkdir", "npx", "pip", "pre-commit", "unset", "weed"),
     }
 )
 """Programs in pages that are not ours."""
