@@ -12,39 +12,28 @@ from __future__ import annotations
 
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import (
-    Field,
-    SecretStr,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings
 
 from ptb_s3._environment import (
     ENV_FILE,
-    ENV_PREFIX,
     aws_variables,
-    is_blank,
     only_in_file,
     prepare_for_aws,
     read_file,
     refuse_unknown,
+    variable_of,
     without_variables,
 )
-from ptb_s3._key_files import ExposedFile, exposure, read_key, read_keys
-from ptb_s3._keys.keyring import Key, Keyring
+from ptb_s3._key_settings import KeySettings
 from ptb_s3._options import WANTED, AddressingStyle, OnLoss, Options, Sync, option_fault
 from ptb_s3._storage.place import prefix_fault
 from ptb_s3.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
     from pydantic_core import ErrorDetails
 
 __all__ = [
@@ -57,104 +46,6 @@ __all__ = [
 ]
 
 _Settings = TypeVar("_Settings", bound=BaseSettings)
-
-
-class KeySettings(BaseSettings):
-    """Settings of the keys alone: enough to make or list keys, before there is a bucket."""
-
-    model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX,
-        extra="ignore",
-        frozen=True,
-        hide_input_in_errors=True,
-        str_strip_whitespace=True,
-    )
-
-    key: SecretStr = Field(
-        description="Key that seals all state, made by `ptb-s3 keys new`. Lose it, lose the state."
-    )
-    key_file: str | None = Field(
-        default=None,
-        description="File with that key, in its place: a secret of Docker, Kubernetes or systemd.",
-    )
-    retired_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
-        default=(),
-        description="Earlier keys, separated by commas: they open what is there, and seal nothing.",
-    )
-    retired_keys_file: str | None = Field(
-        default=None,
-        description="File with those keys, in their place, apart by commas, white space or lines.",
-    )
-    history_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
-        default=(),
-        description="Keys that may have leaked: they open older versions, and nothing current.",
-    )
-    history_keys_file: str | None = Field(
-        default=None,
-        description="File with those keys, in their place, apart by commas, white space or lines.",
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _prepare(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Take an empty variable for one that is not set, and the keys of files for the keys.
-
-        Compose files and CI pass on empty variables. Except for `sync`, where empty is one way to
-        write none.
-        """
-        given = {k: v for k, v in values.items() if k == "sync" or not is_blank(v)}
-        return given | {name: _in_file(name, given) for name in _FILES if _FILES[name] in given}
-
-    @field_validator("key", "retired_keys", "history_keys", mode="before")
-    @classmethod
-    def _refuse_file(cls, keys: object) -> object:
-        """Raise the error of a file, so that pydantic tells it with those of other settings."""
-        if isinstance(keys, SettingsError):
-            raise keys
-        return keys
-
-    @field_validator("key")
-    @classmethod
-    def _check_key(cls, key: SecretStr) -> SecretStr:
-        """Refuse a key that does not parse, without showing any of it."""
-        Key.parse(key.get_secret_value(), label=_variable("key"))
-        return key
-
-    @field_validator("retired_keys", "history_keys", mode="before")
-    @classmethod
-    def _split(cls, keys: object) -> object:
-        """Split keys at commas, and skip empty ones, as after a trailing comma."""
-        return [k for k in keys.split(",") if not is_blank(k)] if isinstance(keys, str) else keys
-
-    @field_validator("retired_keys", "history_keys")
-    @classmethod
-    def _check_more_keys(
-        cls, keys: tuple[SecretStr, ...], info: ValidationInfo
-    ) -> tuple[SecretStr, ...]:
-        """Refuse further keys that do not parse, named by their number."""
-        for number, key in enumerate(keys, start=1):
-            label = f"{_variable(info.field_name or '')}: key {number}"
-            Key.parse(key.get_secret_value(), label=label)
-        return keys
-
-    @model_validator(mode="after")
-    def _check_together(self) -> Self:
-        """Refuse keys that contradict each other, such as a sealing key among the history keys."""
-        self.keyring()
-        return self
-
-    def keyring(self) -> Keyring:
-        """Return the keyring of these keys."""
-        return Keyring(_parsed(self.key), *map(_all_parsed, (self.retired_keys, self.history_keys)))
-
-    def exposed_files(self) -> list[ExposedFile]:
-        """Return the key files that other users of the machine may read. Each is to be warned of.
-
-        The rule is that of `ptb_s3._key_files`.
-        """
-        files = {_variable(file): getattr(self, file) for file in _FILES.values()}
-        judged = [exposure(path, variable) for variable, path in files.items() if path]
-        return [file for file in judged if file is not None]
 
 
 class Settings(KeySettings):
@@ -322,7 +213,7 @@ def describe() -> list[tuple[str, str, str]]:
     """
     return [
         (
-            _variable(name),
+            variable_of(name),
             "required" if field.is_required() else _written(field.default),
             field.description or "",
         )
@@ -362,45 +253,14 @@ def _validated(model: type[_Settings], env_file: str | Path | None) -> _Settings
 def _line(fault: ErrorDetails) -> str:
     """Return the line of an error that names a variable, and says what to do about its value."""
     if not fault["loc"]:  # of all keys together
-        return f"{_variable('history_keys')}: {fault['ctx']['error']}"
+        return f"{variable_of('history_keys')}: {fault['ctx']['error']}"
     name = str(fault["loc"][0])
     if fault["type"] == "missing":
-        return f"{_variable(name)} {_MISSING[name]}"
+        return f"{variable_of(name)} {_MISSING[name]}"
     if fault["type"] == "value_error":  # one of our own validators
         error = fault["ctx"]["error"]
-        return str(error) if isinstance(error, SettingsError) else f"{_variable(name)} {error}"
-    return f"{_variable(name)} {WANTED.get(name, 'cannot be used as it is.')}"
-
-
-def _in_file(name: str, given: Mapping[str, Any]) -> str | list[str] | SettingsError:
-    """Return the keys that a file holds, or the error that says what is wrong with it.
-
-    Args:
-        name: Setting whose keys the file holds.
-        given: Values of all settings, by name.
-    """
-    variable, path = _variable(_FILES[name]), str(given[_FILES[name]]).strip()
-    if name in given:
-        return SettingsError(
-            f"{variable} is set, and {_variable(name)} as well: in the environment, or in the file "
-            "of variables. Take one of the two out."
-        )
-    try:
-        return read_key(path, variable) if name == "key" else read_keys(path, variable)
-    except SettingsError as error:
-        return error.with_traceback(None)  # whose frames hold the keys
-
-
-def _variable(name: str) -> str:
-    return ENV_PREFIX + name.upper()
-
-
-def _parsed(key: SecretStr) -> Key:
-    return Key.parse(key.get_secret_value())
-
-
-def _all_parsed(keys: Iterable[SecretStr]) -> list[Key]:
-    return [_parsed(key) for key in keys]
+        return str(error) if isinstance(error, SettingsError) else f"{variable_of(name)} {error}"
+    return f"{variable_of(name)} {WANTED.get(name, 'cannot be used as it is.')}"
 
 
 def _written(default: object) -> str:
@@ -416,9 +276,6 @@ def _is_http_url(text: str) -> bool:
     except ValueError:
         return False
 
-
-_FILES: Final = {name: f"{name}_file" for name in ("key", "retired_keys", "history_keys")}
-"""Settings that name a file of keys, by the setting whose place the file takes."""
 
 _MISSING = {
     "bucket": "is not set. Give the name of the bucket that the state is to lie in.",
