@@ -157,6 +157,11 @@ def without_variables() -> Iterator[None]:
         os.environ.update(kept)
 
 
+def variable_of(setting: str) -> str:
+    """Return the name of the variable that gives a setting."""
+    return ENV_PREFIX + setting.upper()
+
+
 def is_blank(value: object) -> bool:
     """Tell whether a value is text with nothing in it but white space."""
     return isinstance(value, str) and not value.strip()

@@ -101,7 +101,7 @@ class KeyFormatError(SettingsError):
 
     Raised when a `Keyring` is made, or when a key source of your own returns something else than a
     key. The message says what is wrong with the text and shows no part of it: copy the key again,
-    whole, or make one with ``ptb-s3 keys new``.
+    whole, or make one with ``ptb-s3 keys new``. A checksum that does not fit means a mistyped key.
     """
 
 

@@ -11,6 +11,7 @@ follows from a call is elsewhere:
 
 from __future__ import annotations
 
+import logging
 import sys
 import weakref
 from collections.abc import Callable, Collection, Coroutine, Hashable, Mapping, Sequence
@@ -52,6 +53,8 @@ UD = TypeVar("UD")
 CD = TypeVar("CD")
 BD = TypeVar("BD")
 _Made = TypeVar("_Made")
+
+_LOGGER = logging.getLogger("ptb_s3")
 
 ConversationKey = tuple[int | str, ...]
 _Dict = dict[Any, Any]
@@ -321,7 +324,10 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         # pydantic costs a third of a second to import, which `import ptb_s3` must not.
         from ptb_s3.settings import load_settings  # noqa: PLC0415 - see above
 
-        options = load_settings(env_file).options()
+        settings = load_settings(env_file)
+        for file in settings.exposed_files():
+            _LOGGER.warning("%s", file)
+        options = settings.options()
         return cls(options.pop("bucket"), options.pop("prefix"), **options, **given)
 
     def __repr__(self) -> str:

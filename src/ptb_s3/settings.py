@@ -12,117 +12,40 @@ from __future__ import annotations
 
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import (
-    Field,
-    SecretStr,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings
 
 from ptb_s3._environment import (
     ENV_FILE,
-    ENV_PREFIX,
     aws_variables,
-    is_blank,
     only_in_file,
     prepare_for_aws,
     read_file,
     refuse_unknown,
+    variable_of,
     without_variables,
 )
-from ptb_s3._keys.keyring import Key, Keyring
+from ptb_s3._key_settings import KeySettings
 from ptb_s3._options import WANTED, AddressingStyle, OnLoss, Options, Sync, option_fault
 from ptb_s3._storage.place import prefix_fault
-from ptb_s3.errors import KeyFormatError, SettingsError
+from ptb_s3.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from pydantic_core import ErrorDetails
 
 __all__ = [
     "KeySettings",
     "Settings",
     "describe",
-    "load_keyring",
+    "load_key_settings",
     "load_settings",
     "load_settings_of",
 ]
 
 _Settings = TypeVar("_Settings", bound=BaseSettings)
-
-
-class KeySettings(BaseSettings):
-    """Settings of the keys alone: enough to make or list keys, before there is a bucket."""
-
-    model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX,
-        extra="ignore",
-        frozen=True,
-        hide_input_in_errors=True,
-        str_strip_whitespace=True,
-    )
-
-    key: SecretStr = Field(
-        description="Key that seals all state, made by `ptb-s3 keys new`. Lose it, lose the state."
-    )
-    retired_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
-        default=(),
-        description="Earlier keys, separated by commas: they open what is there, and seal nothing.",
-    )
-    history_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
-        default=(),
-        description="Keys that may have leaked: they open older versions, and nothing current.",
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _drop_empty(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Take an empty variable for one that is not set, as compose files and CI pass it on.
-
-        Except for `sync`, where empty is one way to write none.
-        """
-        return {k: v for k, v in values.items() if k == "sync" or not is_blank(v)}
-
-    @field_validator("key")
-    @classmethod
-    def _check_key(cls, key: SecretStr) -> SecretStr:
-        """Refuse a key that does not parse, without showing any of it."""
-        Key.parse(key.get_secret_value(), label=_variable("key"))
-        return key
-
-    @field_validator("retired_keys", "history_keys", mode="before")
-    @classmethod
-    def _split(cls, keys: object) -> object:
-        """Split keys at commas, and skip empty ones, as after a trailing comma."""
-        return [k for k in keys.split(",") if not is_blank(k)] if isinstance(keys, str) else keys
-
-    @field_validator("retired_keys", "history_keys")
-    @classmethod
-    def _check_more_keys(
-        cls, keys: tuple[SecretStr, ...], info: ValidationInfo
-    ) -> tuple[SecretStr, ...]:
-        """Refuse further keys that do not parse, named by their number."""
-        for number, key in enumerate(keys, start=1):
-            label = f"{_variable(info.field_name or '')}: key {number}"
-            Key.parse(key.get_secret_value(), label=label)
-        return keys
-
-    @model_validator(mode="after")
-    def _check_together(self) -> Self:
-        """Refuse keys that contradict each other, such as a sealing key among the history keys."""
-        self.keyring()
-        return self
-
-    def keyring(self) -> Keyring:
-        """Return the keyring of these keys."""
-        return Keyring(_parsed(self.key), *map(_all_parsed, (self.retired_keys, self.history_keys)))
 
 
 class Settings(KeySettings):
@@ -270,8 +193,8 @@ def load_settings_of(env_file: str | Path) -> tuple[Settings, dict[str, str]]:
         return _load(Settings, env_file), aws_variables()
 
 
-def load_keyring(env_file: str | Path | None = ENV_FILE) -> Keyring:
-    """Read the keys as `load_settings` does, and ask for nothing else to be set.
+def load_key_settings(env_file: str | Path | None = ENV_FILE) -> KeySettings:
+    """Read the settings of the keys as `load_settings` does, and ask for nothing else to be set.
 
     Args:
         env_file: As for `load_settings`.
@@ -279,7 +202,7 @@ def load_keyring(env_file: str | Path | None = ENV_FILE) -> Keyring:
     Raises:
         SettingsError: A key is missing or malformed, or a variable is none of ours.
     """
-    return _load(KeySettings, env_file).keyring()
+    return _load(KeySettings, env_file)
 
 
 def describe() -> list[tuple[str, str, str]]:
@@ -290,7 +213,7 @@ def describe() -> list[tuple[str, str, str]]:
     """
     return [
         (
-            _variable(name),
+            variable_of(name),
             "required" if field.is_required() else _written(field.default),
             field.description or "",
         )
@@ -330,26 +253,14 @@ def _validated(model: type[_Settings], env_file: str | Path | None) -> _Settings
 def _line(fault: ErrorDetails) -> str:
     """Return the line of an error that names a variable, and says what to do about its value."""
     if not fault["loc"]:  # of all keys together
-        return f"{_variable('history_keys')}: {fault['ctx']['error']}"
+        return f"{variable_of('history_keys')}: {fault['ctx']['error']}"
     name = str(fault["loc"][0])
     if fault["type"] == "missing":
-        return f"{_variable(name)} {_MISSING[name]}"
+        return f"{variable_of(name)} {_MISSING[name]}"
     if fault["type"] == "value_error":  # one of our own validators
         error = fault["ctx"]["error"]
-        return str(error) if isinstance(error, KeyFormatError) else f"{_variable(name)} {error}"
-    return f"{_variable(name)} {WANTED.get(name, 'cannot be used as it is.')}"
-
-
-def _variable(name: str) -> str:
-    return ENV_PREFIX + name.upper()
-
-
-def _parsed(key: SecretStr) -> Key:
-    return Key.parse(key.get_secret_value())
-
-
-def _all_parsed(keys: Iterable[SecretStr]) -> list[Key]:
-    return [_parsed(key) for key in keys]
+        return str(error) if isinstance(error, SettingsError) else f"{variable_of(name)} {error}"
+    return f"{variable_of(name)} {WANTED.get(name, 'cannot be used as it is.')}"
 
 
 def _written(default: object) -> str:
@@ -369,7 +280,8 @@ def _is_http_url(text: str) -> bool:
 _MISSING = {
     "bucket": "is not set. Give the name of the bucket that the state is to lie in.",
     "key": (
-        "is not set. Make a key with `ptb-s3 keys new`, put it there, and keep a copy elsewhere: "
-        "without it, nobody can read the state again."
+        "is not set. Make a key with `ptb-s3 keys new`, put it there (or into a file that "
+        "PTB_S3_KEY_FILE names), and keep a copy elsewhere: without it, nobody can read the state "
+        "again."
     ),
 }

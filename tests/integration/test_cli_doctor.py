@@ -20,7 +20,8 @@ from tests.support.meddlingproxy import Asked, MeddlingProxy
 
 from ptb_s3._doctor.findings import Check
 
-_PROGRAM = (sys.executable, "-m", "ptb_s3.cli", "doctor")
+_CLI = (sys.executable, "-m", "ptb_s3.cli")
+_PROGRAM = (*_CLI, "doctor")
 
 
 class Ran(NamedTuple):
@@ -49,9 +50,9 @@ def environment(server: S3Server, bucket: str, **others: str) -> dict[str, str]:
     }
 
 
-async def run(env: dict[str, str], *arguments: str) -> Ran:
+async def run(env: dict[str, str], *arguments: str, command: str = "doctor") -> Ran:
     process = await asyncio.create_subprocess_exec(
-        *_PROGRAM, *arguments, env=env, stdin=DEVNULL, stdout=PIPE, stderr=PIPE
+        *_CLI, command, *arguments, env=env, stdin=DEVNULL, stdout=PIPE, stderr=PIPE
     )
     out, err = await process.communicate()
     return Ran(process.returncode, out.decode(), err.decode())
@@ -97,6 +98,25 @@ async def test_json(s3_server: S3Server, s3_client: S3Client, unversioned_bucket
     assert by_name["latency"]["data"]["put"].keys() == {"requests", "median_ms", "p95_ms"}
     assert shown["left"] == {}
     assert await entries(s3_client, unversioned_bucket) == []
+
+
+async def test_a_key_file_that_others_may_read(
+    s3_server: S3Server, unversioned_bucket: str, tmp_path: Path
+) -> None:
+    """It is a finding, and not said twice; to any other command it is a line on stderr."""
+    file = tmp_path / "bot.key"
+    file.write_text(KEY.reveal())
+    file.chmod(0o644)
+    env = environment(s3_server, unversioned_bucket, PTB_S3_KEY="", PTB_S3_KEY_FILE=str(file))
+    ran = await run(env, "--json")
+    assert (ran.code, ran.err) == (0, "")
+    (settings,) = (it for it in json.loads(ran.out)["checks"] if it["check"] == "settings")
+    exposed = f"PTB_S3_KEY_FILE: {file} may be read by other users of this machine"
+    assert settings["status"] == "warning"
+    assert settings["found"].endswith(f"; seals with key {KEY.id}; {exposed}")
+    assert settings["remedy"] == f"Close it to them: chmod 600 {file}"
+    other = await run(env, command="status")
+    assert other.err.startswith(f"warning: {exposed}. Close it to them: chmod 600 {file}\n")
 
 
 @pytest.mark.parametrize(

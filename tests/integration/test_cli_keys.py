@@ -91,6 +91,21 @@ def test_list_reads_the_env_file(tmp_path: Path) -> None:
     assert run("keys", "list").stdout == f"{KEY.id}  sealing\n"
 
 
+def test_list_reads_key_files_and_warns_of_what_others_may_read(tmp_path: Path) -> None:
+    """The warning is on stderr, and the list is the list."""
+    files = [tmp_path / name for name in ("key", "retired")]
+    for file, key, mode in zip(files, (KEY, OLD), (0o600, 0o644), strict=True):
+        file.write_text(f"{key.reveal()}\n")
+        file.chmod(mode)
+    os.environ.update(PTB_S3_KEY_FILE=str(files[0]), PTB_S3_RETIRED_KEYS_FILE=str(files[1]))
+    result = run("keys", "list")
+    assert (result.exit_code, result.stdout) == (0, f"{KEY.id}  sealing\n{OLD.id}  retired\n")
+    assert result.stderr == (
+        f"warning: PTB_S3_RETIRED_KEYS_FILE: {files[1]} may be read by other users of this "
+        f"machine. Close it to them: chmod 600 {files[1]}\n"
+    )
+
+
 def test_list_without_a_key_says_how_to_make_one() -> None:
     """No key is exit code 2 and a hint, with nothing on stdout."""
     result = run("keys", "list")
@@ -109,8 +124,22 @@ def test_malformed_key_is_exit_code_2_and_is_not_shown(arguments: list[str]) -> 
     assert ('"kind": "SettingsError"' in result.stdout) == ("--json" in arguments)
     assert KEY.reveal()[20:-1] not in result.stdout
     assert result.stderr == (
-        "error: PTB_S3_KEY has 42 characters after 'ptbs3k1_' instead of 43. "
+        "error: PTB_S3_KEY has 47 characters after 'ptbs3k1_' instead of 48. "
         "Copy it again, whole.\n"
+    )
+
+
+@pytest.mark.parametrize("command", [["keys", "list"], ["status"], ["rotate"], ["verify"]])
+def test_a_mistyped_letter_is_told_by_every_command(command: list[str]) -> None:
+    """Before anything is read or written, and without the key."""
+    text = KEY.reveal()
+    os.environ["PTB_S3_KEY"] = text[:20] + ("A" if text[20] != "A" else "B") + text[21:]
+    os.environ["PTB_S3_BUCKET"] = "my-bucket"
+    result = run(*command)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        "error: PTB_S3_KEY has a checksum that does not fit: a letter is wrong, or two are "
+        "swapped. Copy it again.\n"
     )
 
 
@@ -120,7 +149,7 @@ def test_interrupt_is_exit_code_130(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(_: str) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ptb_s3.settings.load_keyring", interrupted)
+    monkeypatch.setattr("ptb_s3.settings.load_key_settings", interrupted)
     result = run("keys", "list")
     assert (result.exit_code, result.stdout) == (130, "")
     assert result.stderr == "Interrupted.\n"

@@ -198,7 +198,7 @@ def test_fly_uses_what_its_storage_sets(tmp_path: Path) -> None:
     environment = {
         **fly["env"],
         **set_by_fly,
-        "PTB_S3_KEY": "ptbs3k1_ZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXp7fH1-f4CBgoM",
+        "PTB_S3_KEY": "ptbs3k1_ZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXp7fH1-f4CBgoOeXryU",
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.defpath]),
         "PYTHONPATH": str(PROJECT / "src"),
         "HOME": str(tmp_path),

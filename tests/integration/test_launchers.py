@@ -32,7 +32,7 @@ class Cart:
 class Step(enum.Enum):
     FIRST = 1
 
-KEY = "ptbs3k1_ZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXp7fH1-f4CBgoM"
+KEY = "ptbs3k1_ZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXp7fH1-f4CBgoOeXryU"
 persistence = S3Persistence("bucket", keyring=Keyring(KEY))
 codec = persistence._serializer
 large = [f"item {n}" for n in range(20_000)]
@@ -185,7 +185,7 @@ def save(path): open(path, "wb").write(codec.dumps([Cart(1), Own]))
 def load(path): assert codec.loads(open(path, "rb").read()) == [Cart(1), Own]; print("loaded")
 if __name__ == "__main__":
     globals()[sys.argv[1]](sys.argv[2])
-""".replace("{key}", "ptbs3k1_ZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXp7fH1-f4CBgoM"),
+""".replace("{key}", "ptbs3k1_ZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXp7fH1-f4CBgoOeXryU"),
 }
 
 
@@ -217,7 +217,7 @@ PROMPT = """
 import asyncio
 from models import Cart
 from ptb_s3 import Keyring, S3Persistence
-KEY = "ptbs3k1_ZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXp7fH1-f4CBgoM"
+KEY = "ptbs3k1_ZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXp7fH1-f4CBgoOeXryU"
 codec = S3Persistence("b", keyring=Keyring(KEY))._serializer
 assert codec.loads(codec.dumps(Cart(1))) == Cart(1)
 print("lo" + "aded")

@@ -181,6 +181,13 @@ async def test_verify_tells_a_key_from_damage(operator: Operator) -> None:
     assert (await operator.run("verify", "--history", **alone)).exit_code == 5
 
 
+async def test_the_second_copy_of_the_key_is_tried_with_status(operator: Operator) -> None:
+    """The right one shows the state; another key is exit code 4, and the id that is needed."""
+    assert KEY.id in (await operator.done("status", PTB_S3_KEY=KEY.reveal())).stdout
+    said = await operator.fails(4, "status", PTB_S3_KEY=OTHER_KEY.reveal())
+    assert KEY.id in said
+
+
 # How they fail ----------------------------------------------------------------------------------
 
 

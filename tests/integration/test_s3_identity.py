@@ -20,7 +20,7 @@ from ptb_s3._storage.s3 import S3Store
 from ptb_s3.cli import main
 from ptb_s3.errors import AccessDeniedError, StorageUnavailableError
 
-_KEY = "ptbs3k1_ZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXp7fH1-f4CBgoM"
+_KEY = "ptbs3k1_ZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXp7fH1-f4CBgoOeXryU"
 _URI = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
 _TOKEN_FILE = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"  # noqa: S105 - a variable's name
 

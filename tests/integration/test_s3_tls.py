@@ -222,7 +222,7 @@ async def test_settings_take_empty_variables_out_of_the_environment(
     """So that the configuration file counts, to which they would be preferred."""
     for name, value in {
         "PTB_S3_BUCKET": "bucket",
-        "PTB_S3_KEY": "ptbs3k1_ZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXp7fH1-f4CBgoM",
+        "PTB_S3_KEY": "ptbs3k1_ZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXp7fH1-f4CBgoOeXryU",
         "AWS_CA_BUNDLE": "",
     }.items():
         monkeypatch.setenv(name, value)

@@ -16,7 +16,16 @@ SOURCE = Path(ptb_s3.__file__).parent
 # From the rim to the core, as in DESIGN's section 11: a room imports only what stands below it.
 ROOMS = (
     ("cli",),
-    ("testing", "serverless", "application", "persistence", "settings", "_environment"),
+    (
+        "testing",
+        "serverless",
+        "application",
+        "persistence",
+        "settings",
+        "_environment",
+        "_key_files",
+        "_key_settings",
+    ),
     ("_doctor",),
     ("_ptb",),
     ("_options",),
@@ -44,7 +53,7 @@ DOORS = {
         *("_values.pickling.pickler", "_values.pickling.reader", "_values.pickling.reductions"),
         *("_values.pickling.sets", "_values.pickling.unpickler"),
     },
-    "pydantic_settings": {"settings"},
+    "pydantic_settings": {"_key_settings", "settings"},
     "dotenv": {"_environment"},
     "cryptography": {"_format.container", "_format.unsealer", "_keys.keyring"},
     "zstandard": {"_format.container"},

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml  # type: ignore[import-untyped] # its types are a package of their own
 from telegram import Chat, Message, Update
 from telegram.ext import ApplicationBuilder
 
@@ -37,7 +38,7 @@ README_LINES = 200
 PROGRAMS = frozenset(
     {
         *(".", "aws", "awk", "cat", "echo", "export"),
-        *("git", "npx", "pip", "pre-commit"),
+        *("git", "npx", "pip", "pre-commit", "unset"),
     }
 )
 """Programs in pages that are not ours."""
@@ -112,6 +113,7 @@ def test_every_block_is_of_a_kind_that_is_checked() -> None:
         "ini",
         "json",
         "text",
+        "yaml",
         "console",  # tests/integration/test_transcripts.py runs them
     }
 
@@ -157,6 +159,33 @@ def test_settings_are_taken(text: str, monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.delenv("PTB_S3_KEY")
     (tmp_path / ".env").write_text(text)
     assert load_settings().bucket == "my-bucket"
+
+
+@pytest.mark.parametrize("text", blocks("yaml"))
+def test_secrets_lie_where_the_variable_looks(text: str) -> None:
+    """Each example of a host mounts the file whose path it gives to the bot."""
+    host = yaml.safe_load(text)
+    if "services" in host:
+        bot = host["services"]["bot"]
+        given, (secret,) = bot["environment"], bot["secrets"]
+        assert secret in host["secrets"]
+        mounted = f"/run/secrets/{secret}"  # Compose specification, services: secrets
+    else:
+        (bot,), (volume,) = host["spec"]["containers"], host["spec"]["volumes"]
+        given = {variable["name"]: variable["value"] for variable in bot["env"]}
+        (mount,) = bot["volumeMounts"]
+        assert (mount["name"], mount["readOnly"]) == (volume["name"], True)
+        (key,) = re.findall(r"secret generic shop-bot --from-file=(\w+)=", page("keys.md"))
+        assert volume["secret"] == {"secretName": "shop-bot", "defaultMode": 0o440}
+        mounted = f"{mount['mountPath']}/{key}"
+    assert given == {"PTB_S3_BUCKET": "my-bucket", "PTB_S3_KEY_FILE": mounted}
+
+
+def test_the_unit_gives_the_credential_that_it_loads() -> None:
+    """As the two examples above, for systemd."""
+    (unit,) = (text for _, _, text in BLOCKS if "LoadCredential=" in text)
+    (credential,) = re.findall(r"^LoadCredential=(\w+):/", unit, re.MULTILINE)
+    assert f"Environment=PTB_S3_KEY_FILE=%d/{credential}\n" in unit
 
 
 @pytest.mark.parametrize("text", blocks("sh"))

@@ -27,7 +27,7 @@ PUBLIC = {
     "ptb_s3.persistence": ["ConversationKey", "S3Persistence"],
     "ptb_s3.serverless": ["begin", "close", "deliver"],
     "ptb_s3.settings": [
-        *("KeySettings", "Settings", "describe", "load_keyring", "load_settings"),
+        *("KeySettings", "Settings", "describe", "load_key_settings", "load_settings"),
         "load_settings_of",
     ],
     "ptb_s3.testing": ["MemoryPersistence", "memory_persistence"],

@@ -18,7 +18,7 @@ from ptb_s3.errors import PersistenceError, SettingsError
 from ptb_s3.settings import (
     Settings,
     describe,
-    load_keyring,
+    load_key_settings,
     load_settings,
     load_settings_of,
 )
@@ -94,7 +94,8 @@ def test_every_setting_is_read() -> None:
     )
     assert settings.keyring().ids == (KEY.id, OLD.id, OLDER.id)
     assert settings.keyring().history_ids == (LEAKED.id,)
-    assert settings.model_dump(exclude={"key", "retired_keys", "history_keys"}) == {
+    keys = {"key", "retired_keys", "history_keys"}
+    assert settings.model_dump(exclude=keys | {f"{name}_file" for name in keys}) == {
         "bucket": "my-bucket",
         "prefix": "shop-bot/",
         "endpoint_url": "http://minio.internal:9000",
@@ -371,7 +372,7 @@ def test_keys_are_read_without_a_bucket() -> None:
     """Listing keys needs nothing but keys, yet knows all names."""
     os.environ["PTB_S3_KEY"] = KEY.reveal()
     write_env(f"PTB_S3_RETIRED_KEYS={OLD.reveal()}", "PTB_S3_PREFIX=x/")
-    assert load_keyring().ids == (KEY.id, OLD.id)
+    assert load_key_settings().keyring().ids == (KEY.id, OLD.id)
 
 
 def test_aws_variables_of_the_env_file_reach_the_aws_chain() -> None:

@@ -19,12 +19,12 @@ relies on what the one before has written.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from ptb_s3._doctor import setup, trials
 from ptb_s3._doctor.attempts import Attempts
-from ptb_s3._doctor.findings import TEMPLATES, Check, Finding, ok, unknown
+from ptb_s3._doctor.findings import TEMPLATES, Check, Finding, unknown
 from ptb_s3._doctor.reach import Reach
 from ptb_s3._doctor.record import Record
 from ptb_s3._doctor.scratch import FOLDER, Scratch
@@ -51,6 +51,7 @@ class Examination:
         token: Random text that makes the names of scratch objects unique.
         now: Returns the time by this machine's clock, with time zone.
         report: Called with the number of checks that are done, after each.
+        exposed: Key files that other users may read: for each, what is wrong and what to do.
     """
 
     def __init__(
@@ -62,8 +63,10 @@ class Examination:
         token: str,
         now: Callable[[], datetime],
         report: Callable[[int], None] = lambda _: None,
+        exposed: Sequence[tuple[str, str]] = (),
     ) -> None:
         self._store, self._keys, self._name = store, keys, name
+        self._exposed = exposed
         self._record = Record(report)
         self._reach = Reach(store, self._record, now)
         self._scratch = Scratch(store, token)
@@ -91,12 +94,7 @@ class Examination:
                 await self._try()
         finally:
             await self._clear()
-        ids = ", ".join(self._keys.ids[1:])
-        opens = f", and opens what was sealed with {ids}" if ids else ""
-        older = ", ".join(self._keys.history_ids)
-        opens += f"; opens older versions with {older}" if older else ""
-        sealing = self._keys.ids[0]
-        self._record.add(ok(Check.SETTINGS, f"{self._name}; seals with key {sealing}{opens}"))
+        self._record.add(setup.settings(self._name, self._keys, self._exposed))
         return self._record.completed()
 
     async def _look(self) -> None:

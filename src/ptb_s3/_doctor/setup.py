@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 from ptb_s3._doctor.findings import TEMPLATES, Check, Finding, failed, ok, unknown, warning
+from ptb_s3._keys.keyring import Keyring
 from ptb_s3._storage.bucket_config import PublicAccess, Unknown, Versioning
 from ptb_s3._storage.lifecycle import UNREADABLE, Rule
 
@@ -23,6 +24,25 @@ _REGION = re.compile(r"[a-z]{2,}(-[a-z]+)*-[a-z0-9]+")
 What storages say in place of one (Ceph: ``default``; R2: ``WEUR``, a location) is not to be signed
 for.
 """
+
+
+def settings(name: str, keys: Keyring, exposed: Sequence[tuple[str, str]]) -> Finding:
+    """Judge the settings, which are complete: say what the keys are for, and who may read them.
+
+    Args:
+        name: Name of the place.
+        keys: The keys.
+        exposed: Key files that other users may read: for each, what is wrong and what to do.
+    """
+    sealing, *retired = keys.ids
+    opens = f", and opens what was sealed with {', '.join(retired)}" if retired else ""
+    older = ", ".join(keys.history_ids)
+    opens += f"; opens older versions with {older}" if older else ""
+    found = f"{name}; seals with key {sealing}{opens}"
+    if not exposed:
+        return ok(Check.SETTINGS, found)
+    faults, remedies = zip(*exposed, strict=True)
+    return warning(Check.SETTINGS, "; ".join([found, *faults]), ". ".join(remedies))
 
 
 def clock(date: str, began: datetime, ended: datetime) -> Finding:

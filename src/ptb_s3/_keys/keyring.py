@@ -1,8 +1,13 @@
 """Keys, their ids, and the keyring: the key source that needs nothing but its configuration.
 
-A key is 32 random bytes written ``ptbs3k1_<base64url>`` (FORMAT.md, section 3). Nothing is
-encrypted with those bytes themselves: key id and seal key are derived from them, so that an id
-shown in a log says nothing about the key it names.
+A key is 32 random bytes written ``ptbs3k1_<base64url>``, with a checksum (FORMAT.md, section 3).
+Nothing is encrypted with those bytes themselves: key id and seal key are derived from them, so that
+an id shown in a log says nothing about the key it names.
+
+The checksum tells a mistyped key from another key, before anything is read or written. Without it,
+a bot with a mistyped key would begin a new state under a key that nobody has noted down, or say of
+the right objects that their key is missing. It adds nothing to what a thief knows: it stands where
+the whole key does.
 
 No message, repr, pickle or copy made here holds any part of a key; `Key.reveal` is the one way to
 see it. Nor does a local variable of ours, in the traceback of an error: error trackers send these.
@@ -24,6 +29,7 @@ import hmac
 import re
 import secrets
 import traceback
+import zlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NoReturn, Self
 
@@ -40,15 +46,24 @@ PREFIX = "ptbs3k1_"
 """First characters of a written key, by which secret scanners know one."""
 SECRET_BYTES = 32
 """Bytes of a key."""
-BODY_CHARS = 43
-"""Characters after the prefix: 32 bytes in base64 without padding; the last one carries 4 bits."""
+CHECKSUM_BYTES = 4
+"""Bytes of the checksum after the key's: CRC-32, little-endian.
+
+Not a hash: over 32 bytes, a CRC finds any one or two wrong characters with certainty, so also any
+two that are swapped (FORMAT.md, section 3); what a hash finds, it finds by chance.
+"""
+BODY_CHARS = 48
+"""Characters after the prefix: 36 bytes in base64, which need no padding and leave no bit over."""
 ID_BYTES = 8
 """Bytes of a key id, which is written as 16 hex digits."""
 
 _ID_INFO = b"ptb-s3/1 key id"
 _SEAL_INFO = b"ptb-s3/1 seal"
 
+_NEAR_CHARS = 2
+"""Wrong characters up to which a prefix counts as mistyped (our choice): those of one swap."""
 _MAKE_ONE = "Make a key with: ptb-s3 keys new"
+_MISTYPED = "a letter is wrong, or two are swapped. Copy it again."
 _NOT_BASE64URL = re.compile(r"[^A-Za-z0-9_-]")
 _LOOKALIKES = (
     (
@@ -58,6 +73,10 @@ _LOOKALIKES = (
     (
         re.compile(r"^[\"'`]|[\"'`]$"),
         "is in quotes. Remove them.",
+    ),
+    (
+        re.compile(r"^(~|\.{0,2})/"),
+        "looks like the path of a file. Give that in the variable that ends in _FILE.",
     ),
     (
         re.compile(r"^[0-9a-fA-F]{16}$"),
@@ -113,7 +132,7 @@ class Key(KeptInMemory):
         if fault:
             del text
             raise KeyFormatError(f"{label} {fault}")
-        return cls(base64.urlsafe_b64decode(text.strip().removeprefix(PREFIX) + "="))
+        return cls(base64.urlsafe_b64decode(text.strip().removeprefix(PREFIX))[:SECRET_BYTES])
 
     @classmethod
     def generate(cls, random: Callable[[int], bytes] = secrets.token_bytes) -> Self:
@@ -253,7 +272,9 @@ def _derive(secret: bytes, info: bytes, length: int) -> bytes:
 
 
 def _body(secret: bytes) -> str:
-    return base64.urlsafe_b64encode(secret).decode().rstrip("=")
+    """Return what follows the prefix: the secret and its checksum in base64url."""
+    checksum = zlib.crc32(secret).to_bytes(CHECKSUM_BYTES, "little")
+    return base64.urlsafe_b64encode(secret + checksum).decode()
 
 
 def _fault(text: object) -> str | None:
@@ -268,7 +289,15 @@ def _fault(text: object) -> str | None:
     for pattern, fault in _LOOKALIKES:
         if pattern.search(text):
             return fault
+    if _is_near_prefix(text):
+        return f"does not begin with {PREFIX!r}, but almost: {_MISTYPED}"
     return f"does not begin with {PREFIX!r}. {_MAKE_ONE}"
+
+
+def _is_near_prefix(text: str) -> bool:
+    """Tell whether a text is as long as a key, and begins as one but for a slip of the hand."""
+    wrong = sum(found != meant for found, meant in zip(text, PREFIX, strict=False))
+    return len(text) == len(PREFIX) + BODY_CHARS and wrong <= _NEAR_CHARS
 
 
 def _body_fault(body: str) -> str | None:
@@ -284,7 +313,6 @@ def _body_fault(body: str) -> str | None:
             f"has {len(body)} characters after {PREFIX!r} instead of {BODY_CHARS}. "
             "Copy it again, whole."
         )
-    if _body(base64.urlsafe_b64decode(body + "=")) != body:
-        # The last character has two bits that say nothing, and that we write as zeros.
-        return "ends in a character that no key ends in: it was changed on the way. Copy it again."
+    if _body(base64.urlsafe_b64decode(body)[:SECRET_BYTES]) != body:
+        return f"has a checksum that does not fit: {_MISTYPED}"
     return None

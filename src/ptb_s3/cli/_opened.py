@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -28,7 +28,7 @@ from ptb_s3.errors import (
 )
 
 if TYPE_CHECKING:
-    from ptb_s3.settings import Settings
+    from ptb_s3.settings import KeySettings, Settings
 
 _R = TypeVar("_R")
 
@@ -58,6 +58,7 @@ class Place(NamedTuple):
         level: zstd compression level.
         single_writer: Whether the user vouches that there is no other writer.
         open: Opens another bucket and prefix of the same storage.
+        exposed: Key files that other users may read: for each, what is wrong and what to do.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Place(NamedTuple):
     level: int
     single_writer: bool
     open: Callable[[str, str], S3Store]
+    exposed: Sequence[tuple[str, str]] = ()
 
     def repository(
         self,
@@ -207,13 +209,24 @@ async def opened(settings: Settings, open_: Callable[[str, str], S3Store]) -> As
             settings.compression_level,
             settings.single_writer,
             open_,
+            [(file.found, file.remedy) for file in settings.exposed_files()],
         )
     finally:
         await store.close()
 
 
-def run(work: Callable[[Place], Coroutine[Any, Any, _R]]) -> _R:
+def warn_of_files(settings: KeySettings) -> None:
+    """Warn on stderr of key files that other users of the machine may read."""
+    for file in settings.exposed_files():
+        _output.warning(str(file))
+
+
+def run(work: Callable[[Place], Coroutine[Any, Any, _R]], *, warns: bool = True) -> _R:
     """Run a command's work on the place that the settings name.
+
+    Args:
+        work: The work.
+        warns: Whether to warn of key files that others may read; False: the work itself does.
 
     Raises:
         SettingsError: The settings are not complete.
@@ -221,6 +234,8 @@ def run(work: Callable[[Place], Coroutine[Any, Any, _R]]) -> _R:
     from ptb_s3.settings import load_settings  # noqa: PLC0415 - pydantic would slow down --help
 
     settings = load_settings(env_file.get())
+    if warns:
+        warn_of_files(settings)
     open_ = partial(
         S3Store,
         endpoint_url=settings.endpoint_url,

@@ -21,7 +21,7 @@ from ptb_s3._storage.client import endpoint_of, session_of
 from ptb_s3._storage.s3 import S3Store
 from ptb_s3.cli import _output
 from ptb_s3.cli._interruption import in_steps
-from ptb_s3.cli._opened import Place, elsewhere, opened, run
+from ptb_s3.cli._opened import Place, elsewhere, opened, run, warn_of_files
 from ptb_s3.cli._options import DryRun, Json
 from ptb_s3.cli._parsing import split_url
 from ptb_s3.cli._progress import progress, steps
@@ -115,6 +115,7 @@ async def _other(place: Place, target: str | None, to_env: str | None) -> AsyncI
     from ptb_s3.settings import load_settings_of  # noqa: PLC0415 - pydantic slows down --help
 
     settings, aws = load_settings_of(to_env or "")
+    warn_of_files(settings)
     open_ = partial(
         S3Store,
         endpoint_url=settings.endpoint_url or endpoint_of(aws),

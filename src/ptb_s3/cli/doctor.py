@@ -38,7 +38,7 @@ def doctor(*, json: Json = False) -> None:
     What it takes to prove them is written under doctor/, and deleted again where that is allowed.
     """
     try:
-        findings = run(_examine)
+        findings = run(_examine, warns=False)  # a finding says it
     except SettingsError as error:
         findings = completed({Check.SETTINGS: broken(Check.SETTINGS, error)})
     if json:
@@ -60,6 +60,7 @@ async def _examine(place: Place) -> tuple[Finding, ...]:
         token=secrets.token_hex(8),
         now=lambda: datetime.now(UTC),
         report=done.append,
+        exposed=place.exposed,
     )
     try:
         async with waiting("Checking", lambda: (done[-1], len(Check))):

@@ -6,7 +6,7 @@ import typer
 
 from ptb_s3._keys.keyring import Key
 from ptb_s3.cli import _output
-from ptb_s3.cli._opened import env_file
+from ptb_s3.cli._opened import env_file, warn_of_files
 from ptb_s3.cli._options import Json
 
 app = typer.Typer(help="Make keys, and see which ones are configured.", no_args_is_help=True)
@@ -33,9 +33,11 @@ def new(*, json: Json = False) -> None:
 @app.command("list")
 def list_(*, json: Json = False) -> None:
     """List the ids of the configured keys, never the keys: sealing, retired, and for history."""
-    from ptb_s3.settings import load_keyring  # noqa: PLC0415 - pydantic would slow down --help
+    from ptb_s3.settings import load_key_settings  # noqa: PLC0415 - pydantic would slow down --help
 
-    ring = load_keyring(env_file.get())
+    settings = load_key_settings(env_file.get())
+    warn_of_files(settings)
+    ring = settings.keyring()
     sealing, *retired = ring.ids
     rows = [
         (sealing, "sealing"),
