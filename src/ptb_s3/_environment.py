@@ -123,6 +123,23 @@ def without_variables() -> Iterator[None]:
         os.environ.update(kept)
 
 
+def variable(name: str) -> str:
+    """Return a variable of the environment that is no setting of ours, empty where it is not set."""
+    return os.environ.get(name, "").strip()
+
+
+def required_variable(name: str) -> str:
+    """Return a variable of the environment that is no setting of ours.
+
+    Raises:
+        SettingsError: It is not set, or blank.
+    """
+    value = variable(name)
+    if not value:
+        raise SettingsError(f"{name} is not set. The page of your host in docs/ says to what.")
+    return value
+
+
 def is_blank(value: object) -> bool:
     """Tell whether a value is text with nothing in it but white space."""
     return isinstance(value, str) and not value.strip()

@@ -1,4 +1,4 @@
-"""infra/cloudrun/ as a process: HTTP in, and an end within 10 s of SIGTERM that loses nothing."""
+"""`ptb_s3.hosts.webhook` as a process: HTTP in, and an end after SIGTERM that loses nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
-from tests.integration.hosts import INFRA, PATIENCE, SECRET, USER, BotApi, Host, message
+from tests.integration.hosts import EXAMPLE, PATIENCE, SECRET, USER, BotApi, Host, message
 from tests.servers import S3Server
 from tests.support import OTHER_KEY
 from tests.support.bots import Bots
@@ -72,16 +72,24 @@ class Service:
 
 
 class CloudRun:
-    """Starts instances of the service."""
+    """Starts instances of the service.
+
+    Attributes:
+        host: What they are given.
+        build: Function that makes the application.
+        arguments: Others of the command line.
+    """
 
     def __init__(self, host: Host, http: aiohttp.ClientSession) -> None:
         self.host = host
+        self.build = "shop.bot:build"
+        self.arguments: tuple[str, ...] = ()
         self._http = http
 
     async def launch(self, **environment: str) -> Process:
         return await self.host.start(
-            INFRA / "cloudrun" / "service.py",
-            modules=[INFRA / "webhook"],
+            *("-m", "ptb_s3.hosts.webhook", self.build, *self.arguments),
+            modules=[EXAMPLE],
             HOST="127.0.0.1",
             **{"PORT": "0", **environment},
         )
@@ -157,7 +165,7 @@ async def test_sigterm_in_the_middle_of_requests(cloud_run: CloudRun) -> None:
     assert await ending == 0
     assert answers == [OK] * 8
     assert await cloud_run.host.lists() == {100 + n: [str(n)] for n in range(9)}
-    assert service.log.splitlines()[-1] == "INFO service: Saved all, and ended."
+    assert service.log.splitlines()[-1] == "INFO ptb_s3: Saved all, and ended."
 
 
 async def test_what_takes_too_long_is_left_to_telegram(cloud_run: CloudRun) -> None:
@@ -205,7 +213,7 @@ async def test_sigterm_with_a_storage_that_does_not_answer(
         begun = time.monotonic()
         assert await service.end() == StorageUnavailableError.exit_code
         assert time.monotonic() - begun < window
-    assert len(re.findall("^ERROR service: ", service.log[before:], re.MULTILINE)) == 1
+    assert len(re.findall("^ERROR ptb_s3: ", service.log[before:], re.MULTILINE)) == 1
     assert "Traceback" not in service.log
     assert await cloud_run.host.lists() == {USER: ["saved"]}
     another = await cloud_run.start()
@@ -216,7 +224,7 @@ async def test_sigterm_with_a_storage_that_does_not_answer(
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("TELEGRAM_TOKEN", ""),
+        ("TELEGRAM_BOT_TOKEN", ""),
         ("TELEGRAM_SECRET_TOKEN", "two words"),
         ("PTB_S3_KEY", ""),
     ],
@@ -229,7 +237,7 @@ async def test_settings_that_are_wrong_are_named(
     async with asyncio.timeout(PATIENCE):
         assert await process.wait() == SettingsError.exit_code
     (line,) = cloud_run.host.log(process).splitlines()
-    assert line.startswith(f"ERROR service: {name} is ")
+    assert line.startswith(f"ERROR ptb_s3: {name} is ")
     assert not value or value not in line
 
 
@@ -242,7 +250,7 @@ async def test_a_state_that_cannot_be_read_is_no_start(cloud_run: CloudRun) -> N
     async with asyncio.timeout(PATIENCE):
         assert await process.wait() == UnknownKeyError.exit_code
     lines = cloud_run.host.log(process).splitlines()
-    assert lines[-1].startswith("ERROR service: Object 'head' is sealed with key ")
+    assert lines[-1].startswith("ERROR ptb_s3: Object 'head' is sealed with key ")
     assert "Listening" not in cloud_run.host.log(process)
     assert await cloud_run.host.lists() == {USER: ["tea"]}
 

@@ -1,25 +1,32 @@
-"""AWS Lambda behind a function URL: one event, one update, durable when it is answered."""
-# ruff: noqa: INP001 - a module of its own on the host, beside those that it imports
+"""Handler for AWS Lambda behind a function URL: one event, one update, durable when answered.
+
+.. code:: python
+
+    from ptb_s3.hosts.aws_lambda import handler_for
+
+    handler = handler_for("shop.bot:build")
+
+Everything is imported and built with the module, before the first event, when Lambda lends a whole
+core. Between two events the process is frozen or gone, and nothing is unsaved.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 import binascii
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
-import bot
-from webhook import HEADER, Webhook
+from ptb_s3.hosts._endpoint import HEADER, Endpoint
+from ptb_s3.hosts._entry_point import Build
 
-RESERVE = 2.0
+__all__ = ["handler_for"]
+
+RESERVE: Final = 2.0
 """Seconds before Lambda's time is up at which we give up: a process that Lambda ends starts cold
 with the next update, and one that gives up goes on from where it was."""
-
-_WEBHOOK = Webhook(bot.build)
-# One loop for all invocations: a new one, and with it new connections, would cost each of them ten
-# times the CPU. Connections that did not outlive a freeze are opened anew.
-_RUNNER = asyncio.Runner()
 
 
 class Context(Protocol):
@@ -29,16 +36,40 @@ class Context(Protocol):
         """Return for how long the invocation may still go on."""
 
 
-def answer(event: dict[str, Any], context: Context) -> dict[str, Any]:
-    """Answer a request to the function URL (payload format 2.0)."""
-    return {"statusCode": int(_RUNNER.run(_status(event, context)))}
+Handler: TypeAlias = Callable[[dict[str, Any], Context], dict[str, Any]]
 
 
-async def _status(event: dict[str, Any], context: Context) -> HTTPStatus:
-    if not _WEBHOOK.admits(_header(event, HEADER)):
-        return HTTPStatus.UNAUTHORIZED
+def handler_for(build: Build | str) -> Handler:
+    """Return a handler for the events of a function URL (payload format 2.0).
+
+    Args:
+        build: Makes the application: a function without arguments, or its name, as in
+            ``"shop.bot:build"``. Called once.
+
+    Returns:
+        Function of event and context that returns ``{"statusCode": …}``. Telegram's secret is
+        looked for first, and an event without it is answered 401 and nothing else of it is read.
+
+    Raises:
+        SettingsError: A variable is missing or cannot be used, or ``build`` makes no application
+            with an :class:`ptb_s3.S3Persistence`.
+    """
+    endpoint = Endpoint(build)
+    # One loop for all invocations: a new one, and with it new connections, would cost each of them
+    # ten times the CPU. Connections that did not outlive a freeze are opened anew.
+    runner = asyncio.Runner()
+
+    def handler(event: dict[str, Any], context: Context) -> dict[str, Any]:
+        return {"statusCode": int(runner.run(_status(endpoint, event, context)))}
+
+    return handler
+
+
+async def _status(endpoint: Endpoint, event: dict[str, Any], context: Context) -> HTTPStatus:
+    if not endpoint.admits(_header(event, HEADER)):
+        return endpoint.refuse(HTTPStatus.UNAUTHORIZED)
     within = context.get_remaining_time_in_millis() / 1000 - RESERVE
-    return await _WEBHOOK.take(_body(event), within)
+    return await endpoint.take(_body(event), within)
 
 
 def _header(event: dict[str, Any], name: str) -> str | None:
