@@ -124,7 +124,10 @@ def without_variables() -> Iterator[None]:
 
 
 def variable(name: str) -> str:
-    """Return a variable of the environment that is no setting of ours, empty where it is not set."""
+    """Return a variable of the environment that is no setting of ours.
+
+    Empty: it is not set.
+    """
     return os.environ.get(name, "").strip()
 
 

@@ -135,7 +135,7 @@ def test_an_alias_has_its_text_and_its_value(
         ("#here", "#here"),
         ("https://example.org/a.md", "https://example.org/a.md"),
         ("../SECURITY.md#out-of-scope", "security.md#out-of-scope"),
-        ("../infra/webhook/bot.py", "../infra/webhook/bot.py"),
+        ("../infra/example/shop/bot.py", "../infra/example/shop/bot.py"),
     ],
 )
 def test_links_fit_the_page(link: str, leads_to: str) -> None:

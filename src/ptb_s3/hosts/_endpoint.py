@@ -15,6 +15,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from ptb_s3._environment import required_variable
+from ptb_s3._ptb.transaction import OnConflict
 from ptb_s3._storage.client import preload
 from ptb_s3.errors import (
     PersistenceError,
@@ -52,6 +53,7 @@ class Endpoint:
 
     Args:
         build: Makes the application: a function, or its name, as in ``"shop.bot:build"``.
+        on_conflict: As `deliver` takes it: ``"merge"`` for handlers that must not run twice.
         refusals: Log of what is not answered 200.
 
     Attributes:
@@ -62,12 +64,18 @@ class Endpoint:
             the function is not there, or makes no application with an `S3Persistence`.
     """
 
-    def __init__(self, build: Build | str, refusals: Refusals | None = None) -> None:
+    def __init__(
+        self,
+        build: Build | str,
+        on_conflict: OnConflict = "retry",
+        refusals: Refusals | None = None,
+    ) -> None:
         # At INFO, httpx logs the address of each request to Telegram, and the token is part of it.
         logging.getLogger("httpx").setLevel(logging.WARNING)
         self._secret = _secret()
         self._application = application_of(build)
         self._application.add_error_handler(_report)
+        self._on_conflict = on_conflict
         self._refusals = Refusals() if refusals is None else refusals
         self.ready = False
         # By itself, it would be imported with the first update: 1 s of CPU, and hosts lend more of
@@ -114,7 +122,7 @@ class Endpoint:
         if len(update) > BODY_LIMIT:
             return self.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         try:
-            await deliver(self._application, update, timeout=within)
+            await deliver(self._application, update, on_conflict=self._on_conflict, timeout=within)
         except UpdateFormatError as error:
             return self.refuse(HTTPStatus.BAD_REQUEST, describe(error))
         except SerializationError as error:

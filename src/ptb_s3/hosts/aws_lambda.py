@@ -19,6 +19,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final, Protocol, TypeAlias
 
+from ptb_s3._ptb.transaction import OnConflict
 from ptb_s3.hosts._endpoint import HEADER, Endpoint
 from ptb_s3.hosts._entry_point import Build
 
@@ -39,12 +40,14 @@ class Context(Protocol):
 Handler: TypeAlias = Callable[[dict[str, Any], Context], dict[str, Any]]
 
 
-def handler_for(build: Build | str) -> Handler:
+def handler_for(build: Build | str, *, on_conflict: OnConflict = "retry") -> Handler:
     """Return a handler for the events of a function URL (payload format 2.0).
 
     Args:
         build: Makes the application: a function without arguments, or its name, as in
             ``"shop.bot:build"``. Called once.
+        on_conflict: ``"merge"`` for handlers that must not run twice, as
+            :func:`ptb_s3.serverless.deliver` takes it.
 
     Returns:
         Function of event and context that returns ``{"statusCode": …}``. Telegram's secret is
@@ -54,7 +57,7 @@ def handler_for(build: Build | str) -> Handler:
         SettingsError: A variable is missing or cannot be used, or ``build`` makes no application
             with an :class:`ptb_s3.S3Persistence`.
     """
-    endpoint = Endpoint(build)
+    endpoint = Endpoint(build, on_conflict)
     # One loop for all invocations: a new one, and with it new connections, would cost each of them
     # ten times the CPU. Connections that did not outlive a freeze are opened anew.
     runner = asyncio.Runner()

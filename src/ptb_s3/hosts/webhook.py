@@ -19,12 +19,13 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
-from typing import Final
+from typing import Final, get_args
 
 from aiohttp import web
 from telegram.error import TelegramError
 
 from ptb_s3._environment import variable
+from ptb_s3._ptb.transaction import OnConflict
 from ptb_s3.errors import PersistenceError, SettingsError, StorageUnavailableError
 from ptb_s3.hosts._endpoint import BODY_LIMIT, HEADER, Endpoint, describe
 
@@ -151,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     try:
         port = _port(variable("PORT") or DEFAULT_PORT)
-        endpoint = Endpoint(asked.build)
+        endpoint = Endpoint(asked.build, asked.on_conflict)
         asyncio.run(serve(endpoint, variable("HOST") or None, port, asked.update_timeout))
     except (PersistenceError, TelegramError) as error:
         failure = error
@@ -177,6 +178,12 @@ def _parser() -> argparse.ArgumentParser:
         default=UPDATE_TIMEOUT,
         metavar="SECONDS",
         help="time for an update, handlers included (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--on-conflict",
+        choices=get_args(OnConflict),
+        default="retry",
+        help="merge: for handlers that must not run twice (default: %(default)s)",
     )
     return parser
 
