@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import re
 import signal
 import time
 from asyncio.subprocess import Process
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from http import HTTPStatus
@@ -144,7 +146,12 @@ async def test_http_in(cloud_run: CloudRun) -> None:
     assert await service.get("/webhook") == HTTPStatus.METHOD_NOT_ALLOWED
     assert await service.get("/") == HTTPStatus.NOT_FOUND
     assert await service.get("/healthz") == OK
+    assert await service.get("/readyz") == OK
     assert await service.end() == 0
+    logged = Counter(re.findall(r"Answered (\d+): ", service.log))
+    # One for the first, and for what came after it within the minute one with a count at the end.
+    assert logged == {"400": 2, "401": 2, "404": 1, "405": 1, "413": 1}
+    assert "Answered 401: (4 more for this reason since it was last logged.)" in service.log
     assert await cloud_run.host.lists() == {USER: ["tea", "milk"]}
     print(f"healthy after {service.started_in:.2f} s")  # noqa: T201 - pytest -s, for the README
     assert service.started_in < WINDOW
@@ -166,6 +173,67 @@ async def test_sigterm_in_the_middle_of_requests(cloud_run: CloudRun) -> None:
     assert answers == [OK] * 8
     assert await cloud_run.host.lists() == {100 + n: [str(n)] for n in range(9)}
     assert service.log.splitlines()[-1] == "INFO ptb_s3: Saved all, and ended."
+
+
+async def test_killed_or_frozen_nothing_is_lost_or_done_twice(cloud_run: CloudRun) -> None:
+    """SIGKILL in the middle of an update, and a freeze between two and in the middle of one.
+
+    What was answered is there. The update that got no answer is sent again, and takes effect once.
+    """
+    service = await cloud_run.start()
+    assert await service.post(message("first")) == OK
+    update = message("killed")
+    cloud_run.host.api.hold()
+    waiting = asyncio.create_task(service.post(update))
+    await cloud_run.host.api.held()
+    service.process.kill()
+    await service.process.wait()
+    with pytest.raises(aiohttp.ClientError):
+        await waiting
+    cloud_run.host.api.release()
+    assert await cloud_run.host.lists() == {USER: ["first"]}
+
+    service = await cloud_run.start()
+    assert await service.post(update) == OK
+    frozen = message("frozen")
+    service.process.send_signal(signal.SIGSTOP)
+    waiting = asyncio.create_task(service.post(frozen))
+    await asyncio.sleep(0.5)  # a freeze is time that passes
+    service.process.send_signal(signal.SIGCONT)
+    assert await waiting == OK
+    assert [await service.post(again) for again in (update, frozen)] == [OK, OK]
+    assert await service.end() == 0
+    assert await cloud_run.host.lists() == {USER: ["first", "killed", "frozen"]}
+
+
+async def test_an_update_that_never_ends_delays_the_others_and_no_more(cloud_run: CloudRun) -> None:
+    """It is answered 500 when its time is up; those behind it are then processed, in one process.
+
+    Sent again when its handler ends, it takes effect.
+    """
+    cloud_run.arguments = ("--update-timeout", "1")
+    service = await cloud_run.start()
+    update = message("slow")
+    cloud_run.host.api.hold()
+    waiting = asyncio.create_task(service.post(update))
+    await cloud_run.host.api.held()
+    others = [asyncio.create_task(service.post(message("quick", user))) for user in (1, 2)]
+    assert await waiting == HTTPStatus.INTERNAL_SERVER_ERROR
+    cloud_run.host.api.release()
+    assert await asyncio.gather(*others) == [OK, OK]
+    assert await service.post(update) == OK
+    assert await cloud_run.host.lists() == {1: ["quick"], 2: ["quick"], USER: ["slow"]}
+    number = json.loads(update)["update_id"]
+    assert f"ERROR ptb_s3: Answered 500 to update {number}: The time was up." in service.log
+
+
+async def test_a_function_that_is_not_there_is_told(cloud_run: CloudRun) -> None:
+    """One line, and the exit code of wrong settings."""
+    cloud_run.build = "shop.bot:made"
+    process = await cloud_run.launch()
+    async with asyncio.timeout(PATIENCE):
+        assert await process.wait() == SettingsError.exit_code
+    assert cloud_run.host.log(process) == "ERROR ptb_s3: Module shop.bot has no function made.\n"
 
 
 async def test_what_takes_too_long_is_left_to_telegram(cloud_run: CloudRun) -> None:
