@@ -15,7 +15,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from telegram.ext import ApplicationBuilder, MessageHandler, filters
 from tests.support import make_persistence
-from tests.support.bots import TOKEN, App
+from tests.support.bots import TOKEN, App, Handler
 from tests.support.deliveries import application, count, message, users
 
 from ptb_s3 import PersistentApplication
@@ -230,7 +230,7 @@ async def test_an_update_that_never_ends_does_not_stop_the_others(lines: list[st
     store = MemoryStore()
     began = asyncio.Event()
 
-    async def hang(*_: object) -> None:
+    async def hang(_update: Any, _context: Any) -> None:
         began.set()
         await asyncio.Event().wait()
 
@@ -307,7 +307,7 @@ def test_the_handler_is_of_a_function(lines: list[str]) -> None:
     And one that never ends is given up in time, so that the process goes on with the next.
     """
     store = MemoryStore()
-    hanging = MessageHandler(filters.Regex("hang"), lambda *_: asyncio.Event().wait())
+    hanging: Handler = MessageHandler(filters.Regex("hang"), lambda *_: asyncio.Event().wait())
     handler = handler_for(lambda: application(store, hanging, MessageHandler(filters.TEXT, count)))
 
     def answer(body: str, seconds: float = 30, **headers: str) -> int:

@@ -23,7 +23,7 @@ from ptb_s3._ptb.transaction import OnConflict
 from ptb_s3.hosts._endpoint import HEADER, Endpoint
 from ptb_s3.hosts._entry_point import Build
 
-__all__ = ["handler_for"]
+__all__ = ["Context", "handler_for"]
 
 RESERVE: Final = 2.0
 """Seconds before Lambda's time is up at which we give up: a process that Lambda ends starts cold
