@@ -18,6 +18,20 @@ rm -rf "$build"
 (cd "$project" && "$python" -m pip install --quiet --disable-pip-version-check --target "$build" \
     --platform manylinux2014_x86_64 --platform manylinux_2_28_x86_64 --only-binary=:all: \
     -r requirements.txt)
+rm -rf "$build/bin"
+
+# botocore describes 400 services: kept are the storage, and what gives credentials and keys.
+for service in "$build"/botocore/data/*/; do
+    case $(basename "$service") in
+        s3 | sts | sso | sso-oidc | kms) ;;
+        *) rm -rf "$service" ;;
+    esac
+done
+# zstandard has its C code twice. CPython, which Lambda runs, takes the other.
+rm -f "$build"/zstandard/_cffi.*.so
+# Nor does anything read what types and extensions were made from.
+find "$build" -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.[ch]' \) -exec rm -f {} +
+
 # What is hidden, such as .env, .git and .venv, is no part of it; nor is what is installed already.
 for entry in "$project"/*; do
     case ${entry##*/} in
@@ -25,7 +39,12 @@ for entry in "$project"/*; do
         *) cp -R "$entry" "$build" ;;
     esac
 done
-rm -rf "$build/bin"
+
+# A module that is missing is better missed here than by the first update.
+case "$(uname -s) $(uname -m)" in
+    "Linux x86_64") "$python" -I -S infra/lambda/import_handler.py "$build" ;;
+    *) echo "Not tried: what is built for Lambda cannot be imported on this machine." ;;
+esac
 
 # Lambda's disk is read-only, so that what is not compiled here is compiled at each cold start. By
 # hash, unchecked: packing changes the times that Python would go by.

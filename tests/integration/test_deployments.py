@@ -106,15 +106,50 @@ def test_the_build_takes_the_project_and_no_secret(tmp_path: Path) -> None:
     }
     assert (build / "installed").read_text() == f"{project} -r requirements.txt"
     assert any("__pycache__/bot." in name for name in files)
+    kept = {path.name for path in (build / "botocore" / "data").iterdir()}
+    assert kept == {"s3", "sts", "kms", "sso", "sso-oidc"}
+    assert '\n    "Linux x86_64") "$python" -I -S infra/lambda/import_handler.py' in script()
+
+
+@pytest.mark.parametrize(
+    ("handler", "code", "said"),
+    [
+        (None, 0, ""),
+        ("import no_such_module", 1, "The handler cannot be imported: No module named 'no_such_"),
+        ("import os; os.environ['MINE']", 0, "The handler was not tried to its end: KeyError."),
+    ],
+)
+def test_the_build_imports_the_handler(
+    handler: str | None, code: int, said: str, tmp_path: Path
+) -> None:
+    """The example's can be; a module that is missing fails the build, and no variable does."""
+    build = tmp_path / "build"
+    shutil.copytree(EXAMPLE, build, ignore=shutil.ignore_patterns("__pycache__"))
+    (build / "ptb_s3").symlink_to(PROJECT / "src" / "ptb_s3")
+    if handler is not None:
+        (build / "handler.py").write_text(handler)
+    ran = subprocess.run(  # noqa: S603 - our own script; with -S, it would need all packages there
+        [sys.executable, "-I", INFRA / "lambda" / "import_handler.py", build],
+        cwd=tmp_path,
+        env={"PATH": os.defpath},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr[: len(said)]) == (code, said)
+    assert bool(ran.stderr) is bool(said)
 
 
 _PYTHON = """#!{python}
 import os, pathlib, sys
 arguments = sys.argv[1:]
+if arguments[:3] == ["-I", "-S", "infra/lambda/import_handler.py"]:
+    sys.exit()
 if "pip" not in arguments:
     os.execv({python!r}, [{python!r}, *arguments])
 target = pathlib.Path(arguments[arguments.index("--target") + 1])
-target.mkdir()
+for service in ("s3", "sts", "kms", "sso", "sso-oidc", "ec2", "iam"):
+    (target / "botocore" / "data" / service).mkdir(parents=True)
 (target / "installed").write_text(" ".join([os.getcwd(), *arguments[-2:]]))
 """
 

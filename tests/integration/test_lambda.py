@@ -1,6 +1,9 @@
 """`ptb_s3.hosts.aws_lambda` as the process that AWS makes of it: nothing lost or done twice.
 
-The storage is real, Telegram is a server of this machine, and freezing and killing are signals.
+The storage is real, Telegram is a server of this machine, and freezing and killing are signals. To
+run what `infra/lambda/build.sh` has made of infra/example, with the Python that it was made with:
+
+    LAMBDA_BUILD=infra/lambda/build pytest tests/integration/test_lambda.py
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ from tests.support.faultproxy import FaultProxy, Lost
 
 TEMPLATE = INFRA / "lambda" / "template.yaml"
 (HANDLER,) = re.findall(r"^ +Handler: (\S+)$", TEMPLATE.read_text(), re.MULTILINE)
+MODULES = Path(os.environ.get("LAMBDA_BUILD", EXAMPLE)).absolute()
 TIMEOUT = 30.0
 """Seconds that an invocation may take, but where a test is about them."""
 OK = HTTPStatus.OK
@@ -93,7 +97,7 @@ class Lambda:
     async def cold(self, **environment: str) -> Instance:
         """Start an execution environment."""
         program = ("-m", "tests.integration.lambda_runtime", HANDLER)
-        modules = [EXAMPLE]
+        modules = [MODULES]
         process = await self.host.start(*program, modules=modules, **environment)
         return Instance(process, await _line(process))
 
