@@ -26,7 +26,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[1]
 SIMULATION = ROOT / "tests" / "simulation"
 PACKAGE = ROOT / "src" / "ptb_s3"
-PUBLIC = ("serverless", "testing", "settings", "errors")
+PUBLIC = ("serverless", "hosts", "hosts.aws_lambda", "testing", "settings", "errors")
 """Modules whose ``__all__`` is public, besides the root's."""
 ORDER = ROOT / "tests" / "unit" / "test_layers.py"
 
@@ -192,7 +192,7 @@ class Entry(NamedTuple):
 
 def references() -> str:
     """Return a section for each public module, with what has autodoc describe its names."""
-    modules = [f"ptb_s3.{name}" for name in PUBLIC if (PACKAGE / f"{name}.py").exists()]
+    modules = [f"ptb_s3.{name}" for name in PUBLIC]
     return "\n\n".join(f"## {module}\n\n{_reference(module)}" for module in ["ptb_s3", *modules])
 
 

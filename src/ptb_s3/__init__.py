@@ -9,6 +9,7 @@
 Public are the names in ``__all__`` here, and those of these modules:
 
 * `ptb_s3.errors`: errors, each with what to do about it;
+* `ptb_s3.hosts`: what runs a bot on AWS Lambda, and as a service behind a URL;
 * `ptb_s3.serverless`: one call for each update, on hosts such as AWS Lambda;
 * `ptb_s3.settings`: the ``PTB_S3_*`` variables;
 * `ptb_s3.testing`: a persistence in memory, for the tests of a bot.

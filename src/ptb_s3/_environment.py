@@ -162,6 +162,26 @@ def variable_of(setting: str) -> str:
     return ENV_PREFIX + setting.upper()
 
 
+def variable(name: str) -> str:
+    """Return a variable of the environment that is no setting of ours.
+
+    Empty: it is not set.
+    """
+    return os.environ.get(name, "").strip()
+
+
+def required_variable(name: str) -> str:
+    """Return a variable of the environment that is no setting of ours.
+
+    Raises:
+        SettingsError: It is not set, or blank.
+    """
+    value = variable(name)
+    if not value:
+        raise SettingsError(f"{name} is not set. The page of your host in docs/ says to what.")
+    return value
+
+
 def is_blank(value: object) -> bool:
     """Tell whether a value is text with nothing in it but white space."""
     return isinstance(value, str) and not value.strip()

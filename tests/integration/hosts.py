@@ -20,6 +20,8 @@ from tests.support import KEY
 from tests.support.bots import PREFIX, TOKEN, Bots
 
 INFRA = PROJECT / "infra"
+EXAMPLE = INFRA / "example"
+"""Project that hosts run, as a user would have one: several modules, and a handler for Lambda."""
 SECRET = secrets.token_urlsafe(32)
 USER = 987_654_321
 """A user's id that nothing else contains, to be looked for in logs."""
@@ -128,7 +130,7 @@ class Host:
             "PTB_S3_PREFIX": PREFIX,
             "PTB_S3_KEY": KEY.reveal(),
             "PTB_S3_ENDPOINT_URL": self._server.endpoint_url,
-            "TELEGRAM_TOKEN": TOKEN,
+            "TELEGRAM_BOT_TOKEN": TOKEN,
             "TELEGRAM_SECRET_TOKEN": SECRET,
             "TELEGRAM_API_URL": self.api.url,
             **others,
@@ -174,5 +176,10 @@ class Host:
 
     def _secrets(self) -> list[str]:
         environment = self.environment()
-        names = ("PTB_S3_KEY", "TELEGRAM_TOKEN", "TELEGRAM_SECRET_TOKEN", "AWS_SECRET_ACCESS_KEY")
+        names = (
+            "PTB_S3_KEY",
+            "TELEGRAM_BOT_TOKEN",
+            "TELEGRAM_SECRET_TOKEN",
+            "AWS_SECRET_ACCESS_KEY",
+        )
         return [environment[name] for name in names]

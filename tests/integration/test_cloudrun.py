@@ -1,13 +1,15 @@
-"""infra/cloudrun/ as a process: HTTP in, and an end within 10 s of SIGTERM that loses nothing."""
+"""`ptb_s3.hosts.webhook` as a process: HTTP in, and an end after SIGTERM that loses nothing."""
 
 from __future__ import annotations
 
 import asyncio
 import io
+import json
 import re
 import signal
 import time
 from asyncio.subprocess import Process
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from http import HTTPStatus
@@ -16,7 +18,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
-from tests.integration.hosts import INFRA, PATIENCE, SECRET, USER, BotApi, Host, message
+from tests.integration.hosts import EXAMPLE, PATIENCE, SECRET, USER, BotApi, Host, message
 from tests.servers import S3Server
 from tests.support import OTHER_KEY
 from tests.support.bots import Bots
@@ -72,16 +74,24 @@ class Service:
 
 
 class CloudRun:
-    """Starts instances of the service."""
+    """Starts instances of the service.
+
+    Attributes:
+        host: What they are given.
+        build: Function that makes the application.
+        arguments: Others of the command line.
+    """
 
     def __init__(self, host: Host, http: aiohttp.ClientSession) -> None:
         self.host = host
+        self.build = "shop.bot:build"
+        self.arguments: tuple[str, ...] = ()
         self._http = http
 
     async def launch(self, **environment: str) -> Process:
         return await self.host.start(
-            INFRA / "cloudrun" / "service.py",
-            modules=[INFRA / "webhook"],
+            *("-m", "ptb_s3.hosts.webhook", self.build, *self.arguments),
+            modules=[EXAMPLE],
             HOST="127.0.0.1",
             **{"PORT": "0", **environment},
         )
@@ -136,7 +146,12 @@ async def test_http_in(cloud_run: CloudRun) -> None:
     assert await service.get("/webhook") == HTTPStatus.METHOD_NOT_ALLOWED
     assert await service.get("/") == HTTPStatus.NOT_FOUND
     assert await service.get("/healthz") == OK
+    assert await service.get("/readyz") == OK
     assert await service.end() == 0
+    logged = Counter(re.findall(r"Answered (\d+): ", service.log))
+    # One for the first, and for what came after it within the minute one with a count at the end.
+    assert logged == {"400": 2, "401": 2, "404": 1, "405": 1, "413": 1}
+    assert "Answered 401: (4 more for this reason since it was last logged.)" in service.log
     assert await cloud_run.host.lists() == {USER: ["tea", "milk"]}
     print(f"healthy after {service.started_in:.2f} s")  # noqa: T201 - pytest -s, for the README
     assert service.started_in < WINDOW
@@ -157,7 +172,68 @@ async def test_sigterm_in_the_middle_of_requests(cloud_run: CloudRun) -> None:
     assert await ending == 0
     assert answers == [OK] * 8
     assert await cloud_run.host.lists() == {100 + n: [str(n)] for n in range(9)}
-    assert service.log.splitlines()[-1] == "INFO service: Saved all, and ended."
+    assert service.log.splitlines()[-1] == "INFO ptb_s3: Saved all, and ended."
+
+
+async def test_killed_or_frozen_nothing_is_lost_or_done_twice(cloud_run: CloudRun) -> None:
+    """SIGKILL in the middle of an update, and a freeze between two and in the middle of one.
+
+    What was answered is there. The update that got no answer is sent again, and takes effect once.
+    """
+    service = await cloud_run.start()
+    assert await service.post(message("first")) == OK
+    update = message("killed")
+    cloud_run.host.api.hold()
+    waiting = asyncio.create_task(service.post(update))
+    await cloud_run.host.api.held()
+    service.process.kill()
+    await service.process.wait()
+    with pytest.raises(aiohttp.ClientError):
+        await waiting
+    cloud_run.host.api.release()
+    assert await cloud_run.host.lists() == {USER: ["first"]}
+
+    service = await cloud_run.start()
+    assert await service.post(update) == OK
+    frozen = message("frozen")
+    service.process.send_signal(signal.SIGSTOP)
+    waiting = asyncio.create_task(service.post(frozen))
+    await asyncio.sleep(0.5)  # a freeze is time that passes
+    service.process.send_signal(signal.SIGCONT)
+    assert await waiting == OK
+    assert [await service.post(again) for again in (update, frozen)] == [OK, OK]
+    assert await service.end() == 0
+    assert await cloud_run.host.lists() == {USER: ["first", "killed", "frozen"]}
+
+
+async def test_an_update_that_never_ends_delays_the_others_and_no_more(cloud_run: CloudRun) -> None:
+    """It is answered 500 when its time is up; those behind it are then processed, in one process.
+
+    Sent again when its handler ends, it takes effect.
+    """
+    cloud_run.arguments = ("--update-timeout", "1")
+    service = await cloud_run.start()
+    update = message("slow")
+    cloud_run.host.api.hold()
+    waiting = asyncio.create_task(service.post(update))
+    await cloud_run.host.api.held()
+    others = [asyncio.create_task(service.post(message("quick", user))) for user in (1, 2)]
+    assert await waiting == HTTPStatus.INTERNAL_SERVER_ERROR
+    cloud_run.host.api.release()
+    assert await asyncio.gather(*others) == [OK, OK]
+    assert await service.post(update) == OK
+    assert await cloud_run.host.lists() == {1: ["quick"], 2: ["quick"], USER: ["slow"]}
+    number = json.loads(update)["update_id"]
+    assert f"ERROR ptb_s3: Answered 500 to update {number}: The time was up." in service.log
+
+
+async def test_a_function_that_is_not_there_is_told(cloud_run: CloudRun) -> None:
+    """One line, and the exit code of wrong settings."""
+    cloud_run.build = "shop.bot:made"
+    process = await cloud_run.launch()
+    async with asyncio.timeout(PATIENCE):
+        assert await process.wait() == SettingsError.exit_code
+    assert cloud_run.host.log(process) == "ERROR ptb_s3: Module shop.bot has no function made.\n"
 
 
 async def test_what_takes_too_long_is_left_to_telegram(cloud_run: CloudRun) -> None:
@@ -205,7 +281,7 @@ async def test_sigterm_with_a_storage_that_does_not_answer(
         begun = time.monotonic()
         assert await service.end() == StorageUnavailableError.exit_code
         assert time.monotonic() - begun < window
-    assert len(re.findall("^ERROR service: ", service.log[before:], re.MULTILINE)) == 1
+    assert len(re.findall("^ERROR ptb_s3: ", service.log[before:], re.MULTILINE)) == 1
     assert "Traceback" not in service.log
     assert await cloud_run.host.lists() == {USER: ["saved"]}
     another = await cloud_run.start()
@@ -216,7 +292,7 @@ async def test_sigterm_with_a_storage_that_does_not_answer(
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("TELEGRAM_TOKEN", ""),
+        ("TELEGRAM_BOT_TOKEN", ""),
         ("TELEGRAM_SECRET_TOKEN", "two words"),
         ("PTB_S3_KEY", ""),
     ],
@@ -229,7 +305,7 @@ async def test_settings_that_are_wrong_are_named(
     async with asyncio.timeout(PATIENCE):
         assert await process.wait() == SettingsError.exit_code
     (line,) = cloud_run.host.log(process).splitlines()
-    assert line.startswith(f"ERROR service: {name} is ")
+    assert line.startswith(f"ERROR ptb_s3: {name} is ")
     assert not value or value not in line
 
 
@@ -242,7 +318,7 @@ async def test_a_state_that_cannot_be_read_is_no_start(cloud_run: CloudRun) -> N
     async with asyncio.timeout(PATIENCE):
         assert await process.wait() == UnknownKeyError.exit_code
     lines = cloud_run.host.log(process).splitlines()
-    assert lines[-1].startswith("ERROR service: Object 'head' is sealed with key ")
+    assert lines[-1].startswith("ERROR ptb_s3: Object 'head' is sealed with key ")
     assert "Listening" not in cloud_run.host.log(process)
     assert await cloud_run.host.lists() == {USER: ["tea"]}
 

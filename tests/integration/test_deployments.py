@@ -7,27 +7,30 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import sysconfig
 import tomllib
-from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped] # its types are a package of their own
-from tests.integration.hosts import INFRA, Json
+from tests.integration.hosts import EXAMPLE, INFRA, Json
 from tests.servers import PROJECT
 from tests.support.bucket_templates import TEMPLATE as BUCKET_TEMPLATE
 from tests.support.bucket_templates import _tag_loader as tag_loader
 
+from ptb_s3.hosts.aws_lambda import RESERVE
+from ptb_s3.hosts.webhook import GRACE, READY
 from ptb_s3.settings import describe
 
 TEMPLATE = INFRA / "lambda" / "template.yaml"
 DOCKERFILE = INFRA / "cloudrun" / "Dockerfile"
 FLY = INFRA / "fly" / "fly.toml"
-CODE = [INFRA / name for name in ("webhook/webhook.py", "lambda/handler.py", "cloudrun/service.py")]
+CODE = [*(PROJECT / "src" / "ptb_s3" / "hosts").glob("*.py")]
+SERVICE = ["python", "-m", "ptb_s3.hosts.webhook", "shop.bot:build"]
+PAGES = [PROJECT / "README.md", *PROJECT.glob("docs/*.md"), *INFRA.rglob("README.md")]
 READMES = [INFRA / host / "README.md" for host in ("lambda", "cloudrun", "fly")]
 
 
@@ -36,26 +39,12 @@ def template() -> Json:
     return read
 
 
-def constant(file: str, name: str) -> Any:
-    """Return a constant of a module, without importing what the module imports."""
-    tree = ast.parse((INFRA / file).read_text())
-    assignments = [node for node in tree.body if isinstance(node, ast.Assign)]
-    (value,) = (node.value for node in assignments if ast.unparse(node.targets[0]) == name)
-    return ast.literal_eval(value)
-
-
 def variables() -> set[str]:
-    """Return what may be set: what infra's own code reads, and ptb-s3's settings."""
+    """Return what may be set: what hosts read, and ptb-s3's settings."""
     code = "".join(path.read_text() for path in CODE)
-    own = re.findall(r'(?:environ\.get|_required)\("(\w+)"', code)
+    own = re.findall(r'variable\("(\w+)"', code)
     assert len(own) >= 5
     return {*own, *(name for name, _, _ in describe())}
-
-
-def files_of_build() -> list[str]:
-    """Return the files that build.sh puts beside the packages."""
-    (line,) = re.findall(r"^cp (.+) \"\$build\"$", script(), re.MULTILINE)
-    return str(line).split()
 
 
 def script() -> str:
@@ -75,16 +64,94 @@ def test_cloudformation_takes_the_template() -> None:
 
 
 def test_the_function_is_what_is_built() -> None:
-    """The handler is a function of a module that build.sh puts there, with all that it imports."""
+    """The handler is a name of a module of the project; README shows that module as it is."""
     function = template()["Resources"]["Function"]["Properties"]
     module, name = function["Handler"].rsplit(".", 1)
-    built = {Path(file).stem: PROJECT / file for file in files_of_build()}
-    tree = ast.parse(built[module].read_text())
-    assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-    assert built.keys() == {"handler", "bot", "webhook"}
-    assert all(path.is_file() for path in built.values())
+    code = (EXAMPLE / f"{module}.py").read_text()
+    names = [node.targets[0] for node in ast.parse(code).body if isinstance(node, ast.Assign)]
+    assert [ast.unparse(node) for node in names] == [name]
+    shown = (INFRA / "lambda" / "README.md").read_text().partition("```python\n")[2]
+    assert code.endswith(shown.partition("```")[0])
     assert function["Code"] == "build/"
-    assert "\nbuild=infra/lambda/build\n" in script()
+    assert "\nbuild=$PWD/infra/lambda/build\n" in script()
+
+
+def test_the_build_takes_the_project_and_no_secret(tmp_path: Path) -> None:
+    """All modules of a project are in the function; what is hidden, as .env is, stays out of it.
+
+    pip is a double: what it installs is not what this is about.
+    """
+    checkout, project = tmp_path / "checkout", tmp_path / "project"
+    (checkout / "infra" / "lambda").mkdir(parents=True)
+    shutil.copy(INFRA / "lambda" / "build.sh", checkout / "infra" / "lambda")
+    shutil.copytree(EXAMPLE, project, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in (".env", ".git/config", "venv/x.py", "vendor/x.whl", "data/texts.json"):
+        (project / name).parent.mkdir(exist_ok=True)
+        (project / name).write_text("x")
+    python = tmp_path / "python"
+    python.write_text(_PYTHON.format(python=sys.executable))
+    python.chmod(0o755)
+    subprocess.run(  # noqa: S603 - our own script
+        ["/bin/sh", checkout / "infra" / "lambda" / "build.sh", "project"],
+        cwd=tmp_path,
+        env={"PATH": os.defpath, "PYTHON": str(python)},
+        check=True,
+        capture_output=True,
+    )
+    build = checkout / "infra" / "lambda" / "build"
+    files = {str(path.relative_to(build)) for path in build.rglob("*") if path.is_file()}
+    assert {name for name in files if "__pycache__" not in name} == {
+        *("installed", "handler.py", "data/texts.json"),
+        *("shop/__init__.py", "shop/bot.py", "shop/texts.py"),
+    }
+    assert (build / "installed").read_text() == f"{project} -r requirements.txt"
+    assert any("__pycache__/bot." in name for name in files)
+    kept = {path.name for path in (build / "botocore" / "data").iterdir()}
+    assert kept == {"s3", "sts", "kms", "sso", "sso-oidc"}
+    assert '\n    "Linux x86_64") "$python" -I -S infra/lambda/import_handler.py' in script()
+
+
+@pytest.mark.parametrize(
+    ("handler", "code", "said"),
+    [
+        (None, 0, ""),
+        ("import no_such_module", 1, "The handler cannot be imported: No module named 'no_such_"),
+        ("import os; os.environ['MINE']", 0, "The handler was not tried to its end: KeyError."),
+    ],
+)
+def test_the_build_imports_the_handler(
+    handler: str | None, code: int, said: str, tmp_path: Path
+) -> None:
+    """The example's can be; a module that is missing fails the build, and no variable does."""
+    build = tmp_path / "build"
+    shutil.copytree(EXAMPLE, build, ignore=shutil.ignore_patterns("__pycache__"))
+    (build / "ptb_s3").symlink_to(PROJECT / "src" / "ptb_s3")
+    if handler is not None:
+        (build / "handler.py").write_text(handler)
+    ran = subprocess.run(  # noqa: S603 - our own script; with -S, it would need all packages there
+        [sys.executable, "-I", INFRA / "lambda" / "import_handler.py", build],
+        cwd=tmp_path,
+        env={"PATH": os.defpath},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr[: len(said)]) == (code, said)
+    assert bool(ran.stderr) is bool(said)
+
+
+_PYTHON = """#!{python}
+import os, pathlib, sys
+arguments = sys.argv[1:]
+if arguments[:3] == ["-I", "-S", "infra/lambda/import_handler.py"]:
+    sys.exit()
+if "pip" not in arguments:
+    os.execv({python!r}, [{python!r}, *arguments])
+target = pathlib.Path(arguments[arguments.index("--target") + 1])
+for service in ("s3", "sts", "kms", "sso", "sso-oidc", "ec2", "iam"):
+    (target / "botocore" / "data" / service).mkdir(parents=True)
+(target / "installed").write_text(" ".join([os.getcwd(), *arguments[-2:]]))
+"""
 
 
 def test_the_function_may_use_the_bucket_and_its_log_and_no_more() -> None:
@@ -106,7 +173,7 @@ def test_the_function_is_given_what_it_reads() -> None:
     function = template()["Resources"]["Function"]["Properties"]
     given = function["Environment"]["Variables"]
     required = {name for name, default, _ in describe() if default == "required"}
-    assert {*required, "TELEGRAM_TOKEN", "TELEGRAM_SECRET_TOKEN"} <= given.keys() <= variables()
+    assert {*required, "TELEGRAM_BOT_TOKEN", "TELEGRAM_SECRET_TOKEN"} <= given.keys() <= variables()
     hidden = {n for n, it in template()["Parameters"].items() if it.get("NoEcho")}
     others = {"RetiredKeys", "HistoryKeys"}
     assert hidden == {"Key", *others, "TelegramToken", "TelegramSecretToken"}
@@ -116,7 +183,7 @@ def test_the_function_is_given_what_it_reads() -> None:
 def test_there_is_time_to_give_up_in() -> None:
     """The shortest time-out is well above what the handler keeps in reserve."""
     timeout = template()["Parameters"]["Timeout"]
-    assert timeout["MinValue"] >= 2 * constant("lambda/handler.py", "RESERVE")
+    assert timeout["MinValue"] >= 2 * RESERVE
 
 
 def test_the_url_is_open_to_telegram() -> None:
@@ -136,33 +203,32 @@ def test_the_url_is_open_to_telegram() -> None:
 # The service --------------------------------------------------------------------------------------
 
 
-def test_the_image_is_made_of_files_that_exist() -> None:
-    """Each is there, and let through to the build; the service finds what it imports."""
-    ignore = DOCKERFILE.with_name("Dockerfile.dockerignore").read_text().splitlines()
-    allowed = [line[1:] for line in ignore if line.startswith("!")]
-    assert "*" in ignore
-    copied = [
-        source
-        for line in re.findall(r"^COPY (.+)$", DOCKERFILE.read_text(), re.MULTILINE)
-        for source in line.split()[:-1]
-    ]
-    for source in copied:
-        assert (PROJECT / source).exists(), source
-        assert any(fnmatch(source, pattern) for pattern in allowed), source
-    assert {"infra/cloudrun/service.py", "infra/webhook/bot.py", "infra/webhook/webhook.py"} <= {
-        *copied
-    }
-    assert DOCKERFILE.read_text().splitlines()[-1] == 'CMD ["python", "service.py"]'
+def test_the_image_is_made_of_the_project() -> None:
+    """All of it but secrets; the service runs without a shell, and finds the project's function."""
+    ignored = DOCKERFILE.with_name(".dockerignore").read_text().splitlines()
+    assert {".env*", "*.env", ".git", ".venv"} <= {*ignored}
+    lines = DOCKERFILE.read_text().splitlines()
+    assert [line for line in lines if line.startswith("COPY")] == ["COPY . ."]
+    assert json.loads(lines[-1].removeprefix("CMD ")) == SERVICE
+    assert (EXAMPLE / "requirements.txt").is_file()
+
+
+def test_the_example_has_the_wheel_of_this_version() -> None:
+    """What `pip wheel` makes of a checkout is what its requirements name."""
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    wheel = f"./vendor/{project['name'].replace('-', '_')}-{project['version']}-py3-none-any.whl"
+    assert wheel in (EXAMPLE / "requirements.txt").read_text().splitlines()
 
 
 def test_fly_runs_the_service() -> None:
     """The image, port, health check and variables are those of the service."""
     fly = tomllib.loads(FLY.read_text())
-    assert (FLY.parent / fly["build"]["dockerfile"]).resolve() == DOCKERFILE
+    assert fly["build"]["dockerfile"] == DOCKERFILE.name
+    assert shlex.join(SERVICE) in fly["processes"]["app"]
     assert fly["env"].keys() <= variables()
     assert fly["http_service"]["internal_port"] == int(fly["env"]["PORT"])
     (check,) = fly["http_service"]["checks"]
-    assert check["path"] == constant("cloudrun/service.py", "HEALTH")
+    assert check["path"] == READY
 
 
 _SHOWN = """
@@ -179,7 +245,9 @@ async def main():
     await store.close()
     print(json.dumps([access.region, access.credentials, url.partition("?")[0]]))
 
-asyncio.run(main())
+def build():
+    asyncio.run(main())
+    raise SystemExit
 """
 
 
@@ -187,7 +255,8 @@ def test_fly_uses_what_its_storage_sets(tmp_path: Path) -> None:
     """The very variables of `fly storage create`, and those of fly.toml, lead to the bucket."""
     fly = tomllib.loads(FLY.read_text())
     assert fly["http_service"]["processes"] == [*fly["processes"]]
-    (tmp_path / "service.py").write_text(_SHOWN)
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "bot.py").write_text(_SHOWN)
     set_by_fly = {
         "AWS_ACCESS_KEY_ID": "tid_x",
         "AWS_ENDPOINT_URL_S3": "https://fly.storage.tigris.dev",
@@ -199,6 +268,7 @@ def test_fly_uses_what_its_storage_sets(tmp_path: Path) -> None:
         **fly["env"],
         **set_by_fly,
         "PTB_S3_KEY": "ptbs3k1_ZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXp7fH1-f4CBgoOeXryU",
+        "TELEGRAM_SECRET_TOKEN": "s",
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.defpath]),
         "PYTHONPATH": str(PROJECT / "src"),
         "HOME": str(tmp_path),
@@ -211,7 +281,7 @@ def test_fly_uses_what_its_storage_sets(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert ran.stderr == ""
+    assert [line for line in ran.stderr.splitlines() if not line.startswith("INFO ")] == []
     assert json.loads(ran.stdout) == [
         "auto",
         "env",
@@ -224,8 +294,7 @@ def test_fly_waits_for_the_service() -> None:
     fly = tomllib.loads(FLY.read_text())
     assert fly["kill_signal"] == "SIGTERM"
     flush = float(fly["env"]["PTB_S3_FLUSH_TIMEOUT"])
-    grace = constant("cloudrun/service.py", "GRACE")
-    assert float(fly["kill_timeout"].removesuffix("s")) >= flush + 2 * grace
+    assert float(fly["kill_timeout"].removesuffix("s")) >= flush + 2 * GRACE
 
 
 # What is said of them -----------------------------------------------------------------------------
@@ -251,12 +320,38 @@ def test_the_readme_of_lambda_names_the_parameters() -> None:
         shown = "" if default == "" else default if default == "required" else f"`{default}`"
         assert f"\n| `{name}` | {shown} | " in text
         if default == "required":
-            assert f" {name}=" in text
+            assert f'"{name}=' in text
     assert set(re.findall(r"OutputKey=='(\w+)'", text)) <= template()["Outputs"].keys()
+
+
+@pytest.mark.parametrize("page", [*PAGES], ids=lambda path: str(path.relative_to(PROJECT)))
+def test_no_secret_is_an_argument(page: Path) -> None:
+    """Arguments of a process can be read by all who are on the machine: secrets come otherwise.
+
+    That is by variables, here-documents and pipes from `printf` and `echo`, which are no processes.
+    """
+    blocks = re.findall(r"^```sh\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    text = re.sub(r"\\\n", " ", _HEREDOC.sub("", "".join(blocks)))
+    for line in text.splitlines():
+        command = re.sub(r"^\s*(\w+=\S* +)*((printf|echo) [^|]*(\||$))?", "", line)
+        assert not _SECRET.search(command), line
+
+
+def test_a_secret_in_an_argument_would_be_found() -> None:
+    """The rule above is kept by something."""
+    assert _SECRET.search('curl "https://api.telegram.org/bot$TELEGRAM_BOT_TOKEN/setWebhook"')
+    assert sum(bool(_SECRET.search(page.read_text())) for page in PAGES) >= 3
+
+
+_HEREDOC = re.compile(r"(?<=<<EOF\n).*?^EOF$", re.MULTILINE | re.DOTALL)
+_SECRET = re.compile(
+    r"\$\{?(PTB_S3_\w*KEYS?|TELEGRAM_(BOT|SECRET)_TOKEN|AWS_(SECRET_ACCESS_KEY|SESSION_TOKEN))\b"
+    r"|\$\(ptb-s3 keys new\)"
+)
 
 
 def test_infras_readme_has_them_all() -> None:
     """A row for each folder."""
     text = (INFRA / "README.md").read_text()
-    for folder in ("webhook", "lambda", "cloudrun", "fly"):
+    for folder in ("example", "lambda", "cloudrun", "fly"):
         assert f"`{folder}/`" in text

@@ -20,9 +20,9 @@ from http import HTTPStatus
 from pathlib import Path
 
 import pytest
-from tests.integration.hosts import INFRA, BotApi, Host, Json, message
+from tests.integration.hosts import BotApi, Host, Json, message
 from tests.integration.runtime_api import RuntimeApi
-from tests.integration.test_lambda import HANDLER, event
+from tests.integration.test_lambda import event
 from tests.servers import S3Server
 from tests.support.bots import Bots, make_application
 
@@ -30,7 +30,8 @@ RUNTIMES = 4
 SHORT, LONG = 40, 200
 # Seconds for all of it, on a machine that others use as well.
 PATIENCE = 300.0
-MODULES = [Path(__file__).parent / "counting", INFRA / "lambda", INFRA / "webhook"]
+MODULES = [Path(__file__).parent / "counting"]
+HANDLER = "handler.handler"
 
 
 async def test_four_runtimes_count_every_update_once(

@@ -16,6 +16,7 @@ SOURCE = Path(ptb_s3.__file__).parent
 # From the rim to the core, as in DESIGN's section 11: a room imports only what stands below it.
 ROOMS = (
     ("cli",),
+    ("hosts",),
     (
         "testing",
         "serverless",
@@ -41,7 +42,7 @@ ROOMS = (
 DOORS = {
     "aioboto3": {"_storage.client"},
     "aiobotocore": {"_storage.client", "_storage.conditional_get", "_storage.transport"},
-    "aiohttp": {"_storage.resolver", "_storage.transport"},
+    "aiohttp": {"hosts.webhook", "_storage.resolver", "_storage.transport"},
     "botocore": {
         *("_storage.addressing", "_storage.client", "_storage.conditional_get"),
         *("_storage.requester", "_storage.transport"),

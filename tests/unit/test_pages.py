@@ -37,8 +37,8 @@ OTHERS = [
 README_LINES = 200
 PROGRAMS = frozenset(
     {
-        *(".", "aws", "awk", "cat", "echo", "export"),
-        *("git", "npx", "pip", "pre-commit", "unset"),
+        *(".", "aws", "awk", "cat", "cp", "curl", "echo", "export"),
+        *("git", "mkdir", "npx", "pip", "pre-commit", "unset"),
     }
 )
 """Programs in pages that are not ours."""
@@ -121,7 +121,7 @@ def test_every_block_is_of_a_kind_that_is_checked() -> None:
 @pytest.mark.parametrize("code", blocks("python"))
 def test_python_runs(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each Python block runs as it stands; what it calls a persistence is one."""
-    monkeypatch.setenv("TELEGRAM_TOKEN", "123456:ABC-DEF")
+    monkeypatch.setenv("TELEGRAM_BOT_TOKEN", "123456:ABC-DEF")
     monkeypatch.setattr(PersistentApplication, "run_polling", lambda _: None)
     names: dict[str, object] = {"TOKEN": "123456:ABC-DEF", "__name__": "__main__"}
     exec(compile(code, "page", "exec"), names)  # noqa: S102 - the pages' own code

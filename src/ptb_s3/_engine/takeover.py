@@ -137,7 +137,7 @@ class Takeover:
                 "was committed"
             )
         same_line = head.line_at(known.revision) == known.line
-        # Their line begins with the very revision that was acknowledged to us. Either its writer won
+        # Their line begins with the revision that was acknowledged to us: either its writer won
         # as well, or ours alone was rolled back. The second takes versions, which still hold ours;
         # without them it would be lost with no more than a warning.
         begun = any(line.revision == known.revision for line in head.lines)

@@ -28,7 +28,8 @@ from ptb_s3.errors import (
 )
 
 if TYPE_CHECKING:
-    from ptb_s3.settings import KeySettings, Settings
+    from ptb_s3._key_settings import KeySettings
+    from ptb_s3.settings import Settings
 
 _R = TypeVar("_R")
 

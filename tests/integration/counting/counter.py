@@ -1,4 +1,4 @@
-"""A bot that counts, in the place of the example that infra/webhook/bot.py is."""
+"""A bot that counts, with a handler of its own in the place of the example's."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from telegram import Update
 from telegram.ext import MessageHandler, filters
 
 from ptb_s3 import S3Persistence
+from ptb_s3.hosts._builder import builder_from_env
 
 
-def build(builder: Any) -> Any:
-    application = builder.persistence(S3Persistence.from_env(trusted=(__name__,))).build()
+def build() -> Any:
+    persistence = S3Persistence.from_env(trusted=(__name__,))
+    application = builder_from_env().persistence(persistence).build()
     application.add_handler(MessageHandler(filters.TEXT, count))
     return application
 

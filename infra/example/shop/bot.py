@@ -1,35 +1,30 @@
-"""The bot: replace this file with yours, and keep `build`. This one keeps a list for each user."""
-# ruff: noqa: INP001 - a module of its own on the host, beside those that import it
+"""The bot: it keeps a list for each user.
+
+`build` is what a host calls, as ``shop.bot:build``. It returns the application, however that is
+made, and is called once. On a machine of one's own, ``build().run_polling()`` runs the same bot.
+"""
 
 from __future__ import annotations
 
 from typing import Any, TypeAlias
 
 from telegram import Update
-from telegram.ext import (
-    Application,
-    ApplicationBuilder,
-    CommandHandler,
-    MessageHandler,
-    filters,
-)
+from telegram.ext import Application, CommandHandler, MessageHandler, filters
 
 from ptb_s3 import S3Persistence
+from ptb_s3.hosts._builder import builder_from_env
+from shop.texts import shown
 
 App: TypeAlias = Application[Any, Any, Any, Any, Any, Any]
-Builder: TypeAlias = ApplicationBuilder[Any, Any, Any, Any, Any, Any]
 Context: TypeAlias = Any  # a CallbackContext, whose data may be None, as PTB's types have it
 
 
-def build(builder: Builder) -> App:
-    """Return the application; called once, when the host starts the process.
-
-    Args:
-        builder: Knows the token already, and that updates come by a webhook.
-    """
-    # The classes of this module may be saved: it is `bot` wherever it runs, and never `__main__`.
-    persistence = S3Persistence.from_env(trusted=(__name__,))
-    application = builder.persistence(persistence).build()
+def build() -> App:
+    """Return the application."""
+    # The classes of this package may be saved: it is `shop` wherever it runs, never `__main__`.
+    persistence = S3Persistence.from_env(trusted=("shop",))
+    # No job queue: on hosts without CPU between two updates, its jobs would not run.
+    application = builder_from_env().persistence(persistence).job_queue(None).build()
     application.add_handler(CommandHandler(["start", "list"], show))
     application.add_handler(CommandHandler("clear", clear))
     application.add_handler(MessageHandler(filters.TEXT & ~filters.COMMAND, add))
@@ -47,8 +42,7 @@ async def add(update: Update, context: Context) -> None:
 async def show(update: Update, context: Context) -> None:
     """Show the list."""
     if (message := update.message) is not None:
-        items = context.user_data.get("items", [])
-        await message.reply_text("\n".join(items) or "Write, and I keep it for you.")
+        await message.reply_text(shown(context.user_data.get("items", [])))
 
 
 async def clear(update: Update, context: Context) -> None:

@@ -1,0 +1,91 @@
+"""Handler for AWS Lambda behind a function URL: one event, one update, durable when answered.
+
+.. code:: python
+
+    from ptb_s3.hosts.aws_lambda import handler_for
+
+    handler = handler_for("shop.bot:build")
+
+Everything is imported and built with the module, before the first event, when Lambda lends a whole
+core. Between two events the process is frozen or gone, and nothing is unsaved.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, Final, Protocol, TypeAlias
+
+from ptb_s3._ptb.transaction import OnConflict
+from ptb_s3.hosts._endpoint import HEADER, Endpoint
+from ptb_s3.hosts._entry_point import Build
+
+__all__ = ["Context", "handler_for"]
+
+RESERVE: Final = 2.0
+"""Seconds before Lambda's time is up at which we give up: a process that Lambda ends starts cold
+with the next update, and one that gives up goes on from where it was."""
+
+
+class Context(Protocol):
+    """As much of Lambda's context as is needed."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Return for how long the invocation may still go on."""
+
+
+Handler: TypeAlias = Callable[[dict[str, Any], Context], dict[str, Any]]
+
+
+def handler_for(build: Build | str, *, on_conflict: OnConflict = "retry") -> Handler:
+    """Return a handler for the events of a function URL (payload format 2.0).
+
+    Args:
+        build: Makes the application: a function without arguments, or its name, as in
+            ``"shop.bot:build"``. Called once.
+        on_conflict: ``"merge"`` for handlers that must not run twice, as
+            :func:`ptb_s3.serverless.deliver` takes it.
+
+    Returns:
+        Function of event and context that returns ``{"statusCode": …}``. Telegram's secret is
+        looked for first, and an event without it is answered 401 and nothing else of it is read.
+
+    Raises:
+        SettingsError: A variable is missing or cannot be used, or ``build`` makes no application
+            with an :class:`ptb_s3.S3Persistence`.
+    """
+    endpoint = Endpoint(build, on_conflict)
+    # One loop for all invocations: a new one, and with it new connections, would cost each of them
+    # ten times the CPU. Connections that did not outlive a freeze are opened anew.
+    runner = asyncio.Runner()
+
+    def handler(event: dict[str, Any], context: Context) -> dict[str, Any]:
+        return {"statusCode": int(runner.run(_status(endpoint, event, context)))}
+
+    return handler
+
+
+async def _status(endpoint: Endpoint, event: dict[str, Any], context: Context) -> HTTPStatus:
+    if not endpoint.admits(_header(event, HEADER)):
+        return endpoint.refuse(HTTPStatus.UNAUTHORIZED)
+    within = context.get_remaining_time_in_millis() / 1000 - RESERVE
+    return await endpoint.take(_body(event), within)
+
+
+def _header(event: dict[str, Any], name: str) -> str | None:
+    """Return a header. Function URLs write names in lower case, and what else calls may not."""
+    headers = {key.lower(): value for key, value in (event.get("headers") or {}).items()}
+    return headers.get(name.lower())
+
+
+def _body(event: dict[str, Any]) -> str | bytes:
+    body = event.get("body") or ""
+    if not event.get("isBase64Encoded"):
+        return str(body)
+    try:
+        return base64.b64decode(body, validate=True)
+    except (binascii.Error, ValueError):
+        return b""  # no update either
