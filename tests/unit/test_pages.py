@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import prometheus_client
 import pytest
 from telegram import Chat, Message, Update
 from telegram.ext import ApplicationBuilder
@@ -37,7 +38,8 @@ README_LINES = 200
 PROGRAMS = frozenset(
     {
         *(".", "aws", "awk", "cat", "curl", "echo", "export"),
-        *("git", "mkdir", "npx", "pip", "pre-commit", "weed"),
+        *("docker", "git", "journalctl", "kubectl", "mkdir", "npx", "pip", "pre-commit"),
+        *("sudo", "sudoedit", "weed"),
     }
 )
 """Programs in pages that are not ours."""
@@ -121,6 +123,8 @@ def test_python_runs(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each Python block runs as it stands; what it calls a persistence is one."""
     monkeypatch.setenv("TELEGRAM_TOKEN", "123456:ABC-DEF")
     monkeypatch.setattr(PersistentApplication, "run_polling", lambda _: None)
+    monkeypatch.setattr(prometheus_client, "REGISTRY", prometheus_client.CollectorRegistry())
+    monkeypatch.setattr(prometheus_client, "start_http_server", lambda *_, **__: None)
     names: dict[str, object] = {"TOKEN": "123456:ABC-DEF", "__name__": "__main__"}
     exec(compile(code, "page", "exec"), names)  # noqa: S102 - the pages' own code
     assert isinstance(names.get("persistence"), S3Persistence | None)
