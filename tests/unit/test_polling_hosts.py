@@ -17,6 +17,7 @@ import pytest
 import yaml  # type: ignore[import-untyped] # its types are a package of their own
 from telegram.ext import Application
 
+from ptb_s3 import PersistentApplication
 from ptb_s3._keys.keyring import Key
 from ptb_s3._options import Options
 
@@ -250,7 +251,11 @@ def test_a_bot_is_made_from_credentials(monkeypatch: pytest.MonkeyPatch, tmp_pat
         monkeypatch.delenv(name)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     ran: list[Any] = []
-    monkeypatch.setattr(Application, "run_polling", ran.append)
+
+    def run_polling(application: Any) -> None:
+        ran.append(application)
+
+    monkeypatch.setattr(PersistentApplication, "run_polling", run_polling)
     exec(compile(code, "polling", "exec"), {})  # noqa: S102 - the page's own code
     (application,) = ran
     assert application.bot.token == "123456:ABC-DEF"  # noqa: S105 - of nobody
