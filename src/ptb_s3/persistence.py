@@ -566,7 +566,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         Raises:
             PersistenceError: The commit failed. What is not durable is kept in memory.
         """
-        await (await self._opened()).repository.commit()
+        await (await self._opened()).commit()
 
     async def close(self) -> None:
         """Close connections, whatever is unsaved. They are opened again when they are needed."""

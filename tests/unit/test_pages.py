@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import prometheus_client
 import pytest
 import yaml  # type: ignore[import-untyped] # its types are a package of their own
 from telegram import Chat, Message, Update
@@ -38,7 +39,8 @@ README_LINES = 200
 PROGRAMS = frozenset(
     {
         *(".", "aws", "awk", "cat", "cp", "curl", "echo", "export"),
-        *("git", "mkdir", "npx", "pip", "pre-commit", "unset"),
+        *("docker", "git", "journalctl", "kubectl", "mkdir", "npx", "pip", "pre-commit"),
+        *("sudo", "sudoedit", "unset"),
     }
 )
 """Programs in pages that are not ours."""
@@ -123,6 +125,8 @@ def test_python_runs(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each Python block runs as it stands; what it calls a persistence is one."""
     monkeypatch.setenv("TELEGRAM_BOT_TOKEN", "123456:ABC-DEF")
     monkeypatch.setattr(PersistentApplication, "run_polling", lambda _: None)
+    monkeypatch.setattr(prometheus_client, "REGISTRY", prometheus_client.CollectorRegistry())
+    monkeypatch.setattr(prometheus_client, "start_http_server", lambda *_, **__: None)
     names: dict[str, object] = {"TOKEN": "123456:ABC-DEF", "__name__": "__main__"}
     exec(compile(code, "page", "exec"), names)  # noqa: S102 - the pages' own code
     assert isinstance(names.get("persistence"), S3Persistence | None)

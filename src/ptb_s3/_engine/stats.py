@@ -14,19 +14,30 @@ from datetime import datetime
 class Stats:
     """Snapshot of what a persistence has done since it was made.
 
+    Counters begin at 0 with the process and never go down. `revision` counts commits of all
+    writers since the store was begun; everything else is of this persistence alone.
+
     Attributes:
         revision: The last revision that is known to be committed. 0 before the first commit.
         age: Seconds since the last durable commit or, before one, since the state was loaded. None
-            while no state is loaded.
-        bytes_sent: Bytes of the objects that the storage took.
-        commits: Commits that are known to be durable.
-        compactions: Blobs that were written anew.
-        conflicts: Commits that another writer was ahead of.
-        merged: Entities that had changed on both sides in these conflicts.
-        overridden: Changes of other writers to these entities that ours have won over.
-        failures: Commits that failed for other reasons. What they held goes with a later one.
+            while no state is loaded. An interval in which nothing changed makes no commit.
+        bytes_sent: Counter of bytes: of the objects that the storage took, `head` and blobs, as
+            they are stored, compressed and sealed.
+        commits: Counter of commits that are known to be durable.
+        compactions: Counter of blobs that were written anew.
+        conflicts: Counter of commits that another writer was ahead of. Each was made again on top
+            of that writer's.
+        merged: Counter of entities that had changed on both sides in these conflicts.
+        overridden: Counter of changes of other writers to these entities that ours have won over.
+        failures: Counter of commits that failed for other reasons. What they held goes with a later
+            one.
         committed_at: Time of the last durable commit or, before one, of the load. None while no
             state is loaded.
+        longest_stall: Seconds of the longest time that a commit has held the event loop in one go,
+            so that nothing else of the bot ran: from one point at which it let others run to the
+            next. 0.0 before the first commit. Of the wall clock, so that it includes what a busy
+            machine and other threads took meanwhile, and what pickling of a bot's own classes
+            takes. PTB's copying of the data, before each interval's commit, is not included.
     """
 
     revision: int = 0
@@ -39,6 +50,7 @@ class Stats:
     overridden: int = 0
     failures: int = 0
     committed_at: datetime | None = None
+    longest_stall: float = 0.0
 
     def snapshot(self, revision: int, now: datetime) -> Stats:
         """Return a copy that later commits do not change.

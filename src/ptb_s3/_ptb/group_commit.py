@@ -32,6 +32,7 @@ from ptb_s3._ptb.live_objects import LiveObjects
 from ptb_s3._ptb.peers import Peers
 from ptb_s3._ptb.save_watchdog import SaveWatchdog
 from ptb_s3._ptb.shutdown_deadline import ShutdownDeadline
+from ptb_s3._ptb.stall_meter import StallMeter
 from ptb_s3._values.partial_saves import Unsaved
 from ptb_s3._values.serializer import Serializer
 from ptb_s3.errors import ConflictError, PersistenceError, StorageUnavailableError
@@ -55,6 +56,8 @@ class GroupCommit:
         shutdown: Bounds commits while the bot is being stopped.
         unsaved: Top-level keys that are never saved, by kind.
         watchdog: Told of each save and each update.
+        stalls: Measures for how long a commit holds the event loop; None: one that counts in the
+            repository's counters.
 
     Attributes:
         repository: As above.
@@ -74,8 +77,10 @@ class GroupCommit:
         unsaved: Unsaved | None = None,
         *,
         watchdog: SaveWatchdog | None = None,
+        stalls: StallMeter | None = None,
     ) -> None:
         self.repository = repository
+        self._stalls = stalls or StallMeter(repository.counters)
         self.objects = LiveObjects(repository.staged, serializer, unsaved, self._is_held)
         self.shutdown = shutdown or ShutdownDeadline()
         self.compaction = BackgroundCompaction(repository, serializer)
@@ -90,6 +95,7 @@ class GroupCommit:
             compaction=self.compaction,
             report=self.report,
             waiting=self.waiting,
+            stalls=self._stalls,
         )
         self._group: CommitGroup | None = None
         self._committing: set[asyncio.Task[None]] = set()
@@ -279,6 +285,14 @@ class GroupCommit:
 
     # The end ------------------------------------------------------------------------------------
 
+    async def commit(self) -> None:
+        """Commit what is staged, outside of any group, with its stall measured.
+
+        Raises:
+            PersistenceError: The commit failed. Its changes stay staged.
+        """
+        await self._stalls.metered(self.repository.commit())
+
     async def idle(self) -> None:
         """Wait until no commit is under way."""
         if committing := self._under_way():
@@ -312,7 +326,7 @@ class GroupCommit:
             async with asyncio.timeout_at(deadline):
                 await self.idle()
                 self._salvage()
-                await self.repository.commit()
+                await self.commit()
         except TimeoutError:
             raise await self._too_late(seconds) from None
         except BaseException:

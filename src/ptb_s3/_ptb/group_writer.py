@@ -16,6 +16,7 @@ from ptb_s3._ptb.change_capture import ChangeCapture
 from ptb_s3._ptb.commit_group import CommitGroup
 from ptb_s3._ptb.commit_report import CommitReport
 from ptb_s3._ptb.shutdown_deadline import ShutdownDeadline
+from ptb_s3._ptb.stall_meter import StallMeter
 from ptb_s3.errors import ConflictError, OvertakenError, StorageUnavailableError
 
 # Seconds for which the event loop is held at a time while values are serialised.
@@ -40,6 +41,7 @@ class GroupWriter:
         compaction: Started after a commit.
         report: Takes the faults.
         waiting: Returns the keys of entities that are not known to be durable, by kind.
+        stalls: Measures for how long a group holds the event loop in one go.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class GroupWriter:
         compaction: BackgroundCompaction,
         report: CommitReport,
         waiting: Callable[[], dict[Kind, set[EntityKey]]],
+        stalls: StallMeter,
     ) -> None:
         self._repository = repository
         self._capture = capture
@@ -58,6 +61,7 @@ class GroupWriter:
         self._compaction = compaction
         self._report = report
         self._waiting = waiting
+        self._stalls = stalls
 
     async def write(self, group: CommitGroup, close: Callable[[CommitGroup], None]) -> None:
         """Stage and commit a group, and resume its calls, which raise what went wrong.
@@ -66,6 +70,9 @@ class GroupWriter:
             group: Group to write. Calls may join it until all of its submissions are staged.
             close: Called then: later calls are for the next group.
         """
+        await self._stalls.metered(self._write(group, close))
+
+    async def _write(self, group: CommitGroup, close: Callable[[CommitGroup], None]) -> None:
         committed = False
         try:
             await self._stage_all(group, close)

@@ -128,5 +128,5 @@ async def _save_others(application: App, commits: GroupCommit, host: Host) -> No
     if has_unsaved(Internals(application), commits) or commits.repository.dirty:
         faults = commits.report.faults = []
         await application.update_persistence()
-        await commits.repository.commit()
+        await commits.commit()
         host.unsavable = {entity_of(fault) for fault in faults}

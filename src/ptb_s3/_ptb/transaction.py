@@ -111,7 +111,7 @@ class Transaction:
         if self._retry:
             self._raise_conflicts()
         self._look_for_losses()
-        await self._repository.commit()
+        await self._commits.commit()
         self._look_for_losses()
         self._end()
         others = set(unsavable) - {(kind.value, key) for kind, key in self._before.subjects}
