@@ -8,7 +8,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -144,7 +143,7 @@ def _install(block: str, folder: Path) -> None:
     """Run the two lines that install; the second one with a stand-in for pip."""
     venv, pip = block.splitlines()
     assert run(venv, folder) == ""
-    paths = [PROJECT / "src", PROJECT, sysconfig.get_path("purelib")]
+    paths = [PROJECT / "src", PROJECT, *(path for path in sys.path if "site-packages" in path)]
     quoted = " ".join(shlex.quote(str(path)) for path in paths)
     script = _PIP.format(paths=quoted, weed=shlex.quote(weed_program()))
     (folder / ".venv/bin/pip").write_text(script)

@@ -180,7 +180,7 @@ def claimed(folder: Path) -> Iterator[tuple[int, ...]]:
 
 
 def _locked(folder: Path) -> tuple[int, ...]:
-    """Lock a folder; return the descriptors that hold the lock.
+    """Lock a folder, and return the descriptors that hold the lock.
 
     Raises:
         FolderInUseError: Another process holds it.
