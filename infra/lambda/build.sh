@@ -3,6 +3,7 @@
 #
 #   sh infra/lambda/build.sh FOLDER                       with python3.13
 #   PYTHON=python3.12 sh infra/lambda/build.sh FOLDER     with another one, which is to be the Runtime
+#   ARCHITECTURE=arm64 sh infra/lambda/build.sh FOLDER    for Graviton; the template is to know it
 #
 # FOLDER holds handler.py and requirements.txt, as infra/example does.
 set -eu
@@ -10,13 +11,19 @@ project=$(cd "${1:?name the folder of your project}" && pwd)
 cd "$(dirname "$0")/../.."
 
 python=${PYTHON:-python3.13}
+architecture=${ARCHITECTURE:-x86_64}
+case $architecture in
+    x86_64) machine=x86_64 ;;
+    arm64) machine=aarch64 ;;
+    *) echo "ARCHITECTURE is x86_64 or arm64." >&2 && exit 2 ;;
+esac
 build=$PWD/infra/lambda/build
 runtime=$("$python" -c 'import sys; print("python{}.{}".format(*sys.version_info))')
 
 rm -rf "$build"
 # For Lambda's machines, whatever this one is. Paths in requirements.txt are of the project's folder.
 (cd "$project" && "$python" -m pip install --quiet --disable-pip-version-check --target "$build" \
-    --platform manylinux2014_x86_64 --platform manylinux_2_28_x86_64 --only-binary=:all: \
+    --platform "manylinux2014_$machine" --platform "manylinux_2_28_$machine" --only-binary=:all: \
     -r requirements.txt)
 rm -rf "$build/bin"
 
@@ -42,7 +49,7 @@ done
 
 # A module that is missing is better missed here than by the first update.
 case "$(uname -s) $(uname -m)" in
-    "Linux x86_64") "$python" -I -S infra/lambda/import_handler.py "$build" ;;
+    "Linux $machine") "$python" -I -S infra/lambda/import_handler.py "$build" ;;
     *) echo "Not tried: what is built for Lambda cannot be imported on this machine." ;;
 esac
 
@@ -50,4 +57,4 @@ esac
 # hash, unchecked: packing changes the times that Python would go by.
 "$python" -m compileall -q -j 0 --invalidation-mode unchecked-hash "$build"
 
-echo "Built $build. Deploy it with Runtime=$runtime."
+echo "Built $build. Deploy it with Runtime=$runtime and Architecture=$architecture."

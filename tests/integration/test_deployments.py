@@ -108,7 +108,7 @@ def test_the_build_takes_the_project_and_no_secret(tmp_path: Path) -> None:
     assert any("__pycache__/bot." in name for name in files)
     kept = {path.name for path in (build / "botocore" / "data").iterdir()}
     assert kept == {"s3", "sts", "kms", "sso", "sso-oidc"}
-    assert '\n    "Linux x86_64") "$python" -I -S infra/lambda/import_handler.py' in script()
+    assert '\n    "Linux $machine") "$python" -I -S infra/lambda/import_handler.py' in script()
 
 
 @pytest.mark.parametrize(

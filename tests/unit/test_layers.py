@@ -188,6 +188,18 @@ def test_importing_the_library_loads_no_heavy_one() -> None:
     assert ran.stdout.strip() == "[]"
 
 
+def test_importing_the_library_imports_no_host() -> None:
+    """Whoever polls has no web server in memory, nor what it takes to import one."""
+    code = (
+        "import sys, ptb_s3, ptb_s3.serverless; ptb_s3.S3Persistence, ptb_s3.PersistentApplication;"
+        "print([name for name in sys.modules if name.startswith('ptb_s3.hosts')])"
+    )
+    ran = subprocess.run(  # noqa: S603 - our own interpreter and text
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.strip() == "[]"
+
+
 def test_every_public_name_is_there() -> None:
     """What `__all__` promises can be imported, and nothing else is made up."""
     for name in ptb_s3.__all__:
