@@ -25,8 +25,8 @@ class Stats:
             they are stored, compressed and sealed.
         commits: Counter of commits that are known to be durable.
         compactions: Counter of blobs that were written anew.
-        conflicts: Counter of commits that another writer was ahead of. Each was made again on top
-            of that writer's.
+        conflicts: Counter of how often another writer was found to be ahead, by a commit or by a
+            look (`sync=`), so that its changes were taken over first.
         merged: Counter of entities that had changed on both sides in these conflicts.
         overridden: Counter of changes of other writers to these entities that ours have won over.
         failures: Counter of commits that failed for other reasons. What they held goes with a later
