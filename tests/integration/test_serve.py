@@ -236,7 +236,7 @@ def test_for_programs(folder: Path, serve: Serve) -> None:
     ("content", "said"),
     [
         ("PTB_S3_KEY=ptbs3k1_another\n", "is not written over"),
-        ("TELEGRAM_TOKEN=1:A\n", "is not written over"),
+        ("TELEGRAM_BOT_TOKEN=1:A\n", "is not written over"),
     ],
 )
 def test_a_file_with_other_settings(folder: Path, serve: Serve, content: str, said: str) -> None:
