@@ -16,7 +16,7 @@ from tests.simulation.mutants import MUTANTS
 from tests.simulation.world import simulate
 
 SCHEDULES = 500
-# Seconds within which whatever is broken must be found.
+# Seconds of CPU within which whatever is broken must be found, however busy the machine is.
 PATIENCE = 60.0
 
 
@@ -56,7 +56,7 @@ def test_a_broken_engine_is_found(mutant: str, monkeypatch: pytest.MonkeyPatch) 
 
 
 def _simulate_for(seconds: float, features: tuple[str, ...]) -> None:
-    until = time.monotonic() + seconds
+    until = time.process_time() + seconds
     seeds = itertools.count()
-    while time.monotonic() < until:
+    while time.process_time() < until:
         simulate(next(seeds), features)
