@@ -178,7 +178,7 @@ def required_variable(name: str) -> str:
     """
     value = variable(name)
     if not value:
-        raise SettingsError(f"{name} is not set. The page of your host in docs/ says to what.")
+        raise SettingsError(f"{name} is not set. Set it as the page of your host in docs/ says.")
     return value
 
 

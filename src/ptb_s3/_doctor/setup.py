@@ -183,7 +183,7 @@ def public_access(said: PublicAccess | None, tried: Mapping[str, bool | None]) -
 
 
 def lifecycle(rules: Sequence[Rule] | Unknown, keys: Sequence[str], *, history: bool) -> Finding:
-    """Judge the lifecycle rules: do they spare the state, and thin out its history?
+    """Judge the lifecycle rules: do they spare the state, and prune its history?
 
     The first of these that applies is the finding, from the worst to the best::
 
