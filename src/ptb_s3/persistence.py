@@ -82,7 +82,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
 
     Args:
         bucket (:obj:`str`): Name of the bucket.
-        prefix (:obj:`str`, optional): Prefix of the names of the six objects, taken as it is. Give
+        prefix (:obj:`str`, optional): Prefix of the names of the objects, taken as it is. Give
             each bot one of its own, such as ``"shop-bot/"``. Defaults to ``""``.
         keyring (:class:`ptb_s3.Keyring`): Key that seals, and retired keys that only open. Any
             object with the methods of :class:`ptb_s3.KeySource` will do.

@@ -383,7 +383,7 @@ async def test_an_interval_without_changes_makes_no_request(
 async def test_a_bot_that_does_nothing_writes_nothing(
     bots: Bots, fault_proxy: FaultProxy, types: ContextTypes[Any, Any, Any, Any] | None
 ) -> None:
-    """The first start of an idle bot reads the six objects, and leaves the bucket empty.
+    """The first start of an idle bot reads all objects, and leaves the bucket empty.
 
     And, since there are none, whether there ever were, and what lies beside them.
     """

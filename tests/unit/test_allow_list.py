@@ -19,7 +19,7 @@ from tests.support import make_persistence, state_of
 from tests.vectors import reference
 
 from ptb_s3 import Key, Keyring
-from ptb_s3._format.entities import Kind
+from ptb_s3._format.entities import PTB_KINDS, Kind
 from ptb_s3._storage.memory import MemoryStore
 from ptb_s3._values.loading import load_all
 from ptb_s3._values.pickling.markers import SetBot, TheBot
@@ -447,7 +447,7 @@ def test_gadgets_are_live(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.usefixtures("main_touch")
-@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("kind", PTB_KINDS)
 @pytest.mark.parametrize("place", ["blob", "head"])
 @pytest.mark.parametrize("name", LIVE)
 async def test_sealed_gadgets_are_refused(
@@ -484,7 +484,7 @@ async def test_all_sealed_gadgets_are_named_at_once(place: str) -> None:
     assert store.current() == before
 
 
-@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("kind", PTB_KINDS)
 @pytest.mark.parametrize("place", ["blob", "head"])
 async def test_a_harmless_value_sealed_in_the_same_way_is_read(place: str, kind: Kind) -> None:
     """It is the gadget that is refused: another value, sealed in the same way, comes back."""

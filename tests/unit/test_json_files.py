@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from telegram.ext import DictPersistence
 
-from ptb_s3._format.entities import Entities, Kind
+from ptb_s3._format.entities import PTB_KINDS, Entities, Kind
 from ptb_s3._transfer.json_files import read_json, write_json
 from ptb_s3._transfer.maps import join
 from ptb_s3._values.loading import load_all
@@ -20,7 +20,7 @@ from ptb_s3._values.serializer import PickleSerializer
 from ptb_s3.errors import DamagedFileError, DamagedObjectError, NothingThereError, SettingsError
 
 CODEC = PickleSerializer(trusted=(__name__,))
-NAMES = [kind.value for kind in Kind]
+NAMES = [kind.value for kind in PTB_KINDS]
 
 
 class Custom:
@@ -49,7 +49,7 @@ def entities(**maps: dict[Any, object]) -> dict[Kind, Entities]:
 
 def maps_of(state: dict[Kind, Entities]) -> dict[str, Any]:
     """Return what the bot gets from entities, in the form of PTB's maps."""
-    return join({kind: load_all(CODEC, kind, state[kind].items()) for kind in Kind})
+    return join({kind: load_all(CODEC, kind, state[kind].items()) for kind in PTB_KINDS})
 
 
 def file_of(path: Path, content: object) -> Path:

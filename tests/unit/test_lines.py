@@ -328,4 +328,4 @@ async def test_a_start_says_that_objects_were_put_back(caplog: pytest.LogCapture
     calls = len(store.calls)
     await opened(store)
     assert "Written long before the storage took them: head." in caplog.text
-    assert len(store.calls) == calls + 6
+    assert len(store.calls) == calls + 1 + len(Kind)

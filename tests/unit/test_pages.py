@@ -272,7 +272,7 @@ def test_the_policy_is_what_a_running_bot_needs() -> None:
     assert actions == {"s3:GetObject", "s3:GetObjectVersion", "s3:PutObject", "s3:ListBucket"}
 
 
-def test_the_picture_shows_all_six_objects() -> None:
+def test_the_picture_shows_all_objects() -> None:
     """The first picture of the architecture and the code have the same objects."""
     picture = next(text for language, text in _BLOCK.findall(page("architecture.md")))
     for name in ("head", *Kind):

@@ -30,7 +30,7 @@ from telegram.constants import ChatType
 from telegram.ext import ContextTypes, ExtBot, PicklePersistence
 from telegram.warnings import PTBUserWarning
 
-from ptb_s3._format.entities import Entities, Kind
+from ptb_s3._format.entities import PTB_KINDS, Entities, Kind
 from ptb_s3._transfer.maps import Skipped, join
 from ptb_s3._transfer.pickle_files import read_pickle_persistence, write_pickle_persistence
 from ptb_s3._values.loading import load_all
@@ -272,12 +272,12 @@ def export(path: Path, state: Mapping[Kind, Entities], **options: Any) -> None:
 
 def maps_of(state: Mapping[Kind, Entities]) -> dict[str, Any]:
     """Return what the bot gets from entities, in the form of PTB's maps."""
-    return join({kind: load_all(CODEC, kind, state[kind].items()) for kind in Kind})
+    return join({kind: load_all(CODEC, kind, state[kind].items()) for kind in PTB_KINDS})
 
 
 def of_user(value: object) -> dict[Kind, Entities]:
     """Return a state with the data of one user."""
-    return {kind: {} for kind in Kind} | {Kind.USER_DATA: {1: CODEC.dumps(value)}}
+    return {kind: {} for kind in PTB_KINDS} | {Kind.USER_DATA: {1: CODEC.dumps(value)}}
 
 
 STATE: dict[str, Any] = {

@@ -43,15 +43,18 @@ async def committed(repository: Repository, **users: bytes | None) -> None:
     await repository.commit()
 
 
+OBJECTS = 1 + len(Kind)
+
+
 def fault_at(number: int, fault: Fault) -> Callable[[Call], Fault | None]:
     return lambda call: fault if call.number == number else None
 
 
 async def test_a_new_store_is_read_in_one_round_and_nothing_is_written() -> None:
-    """A cold start asks for all six objects at once, and creates none."""
+    """A cold start asks for all objects at once, and creates none."""
     store = MemoryStore()
     repository = await opened(store)
-    assert [call.operation for call in store.calls] == [*["get"] * 6, "remains"]
+    assert [call.operation for call in store.calls] == [*["get"] * OBJECTS, "remains"]
     assert repository.revision == 0
     assert store.current() == {}
 
@@ -87,10 +90,10 @@ async def test_a_value_changed_back_costs_nothing() -> None:
 
 async def test_a_lost_reply_is_settled_as_success() -> None:
     """The PUT took effect and its reply was lost: head lists our commit, so it is committed."""
-    store = MemoryStore(faults=fault_at(11, Fault.FAIL_AFTER))
+    store = MemoryStore(faults=fault_at(OBJECTS + 5, Fault.FAIL_AFTER))
     repository = await opened(store)
     await committed(repository, u1=b"a")
-    assert store.calls[10] == Call(11, "put", "head")
+    assert store.calls[OBJECTS + 4] == Call(OBJECTS + 5, "put", "head")
     assert repository.revision == 1
     assert not repository.dirty
     await committed(repository, u1=b"b")
@@ -387,7 +390,7 @@ async def test_what_never_fits_is_damaged() -> None:
         DamagedObjectError, match=r"it holds revision 1 of line \w+, and head needs one"
     ):
         await opened(store)
-    assert len(store.calls) - calls == 6 * LOAD_TRIES
+    assert len(store.calls) - calls == OBJECTS * LOAD_TRIES
     assert store.current() == before
 
 
@@ -403,11 +406,11 @@ async def test_a_newer_blob_put_ahead_is_no_base() -> None:
     calls = len(store.calls)
     fresh = await opened(store)
     assert fresh.staged.entities(USER) == {1: b"a"}
-    assert len(store.calls) - calls == 6 * LOAD_TRIES  # a commit could have been on its way
+    assert len(store.calls) - calls == OBJECTS * LOAD_TRIES  # a commit could have been on its way
 
 
 async def test_head_gone_while_blobs_remain_is_no_new_store() -> None:
-    """Only a definite nothing, for all six, is a new store."""
+    """Only a definite nothing, for all of them, is a new store."""
     store = MemoryStore()
     repository = await opened(store)
     await committed(repository, u1=b"a")
@@ -417,9 +420,9 @@ async def test_head_gone_while_blobs_remain_is_no_new_store() -> None:
         await opened(store)
 
 
-@pytest.mark.parametrize("number", range(1, 7))
+@pytest.mark.parametrize("number", range(1, 1 + OBJECTS))
 async def test_a_read_that_fails_is_no_empty_state(number: int) -> None:
-    """Whichever of the six objects gives no answer, the bot does not start."""
+    """Whichever of the objects gives no answer, the bot does not start."""
     store = MemoryStore()
     await committed(await opened(store), u1=b"a")
     start = len(store.calls)

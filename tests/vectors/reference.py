@@ -28,7 +28,7 @@ WRITER = "00112233445566aa"
 LINE = "11aa22bb33cc44dd"
 OLD_LINE = "99aa22bb33cc44dd"
 COMMIT = "c0ffee00c0ffee00c0ffee00c0ffee00"
-KINDS = ("user_data", "chat_data", "bot_data", "callback_data", "conversations")
+KINDS = ("user_data", "chat_data", "bot_data", "callback_data", "conversations", "jobs")
 
 pack = msgspec.msgpack.encode
 Header = dict[str, Any]
@@ -203,6 +203,7 @@ def intact() -> dict[str, bytes]:
         "bot_data.ok": blob("bot_data", [[0, b"bot"]], created="2026-11-23T14:30:00Z"),
         "callback_data.ok": blob("callback_data", [[["k", "uuid"], b"k"], [["q", "5"], b"q"]]),
         "conversations.ok": blob("conversations", [conversation]),
+        "jobs.ok": blob("jobs", [[["5a1f", [-1001, 1]], b"job"], [["daily", []], b""]]),
         "user_data.ok-pages": raw(plaintext(ONE_PAGE, page(pack([[2, b"two"]]))), entities=2),
         "user_data.ok-wrapped-key": _wrapped(),
         "head.ok": head(with_ref(), DIFF, changed={"user_data": 1}),
@@ -303,6 +304,7 @@ def damaged_bodies() -> dict[str, bytes]:
         "user_data.page-empty": raw(plaintext(page(pack([]))), entities=0),
         "user_data.key-of-other-type": blob("user_data", [["1", b"one"]]),
         "user_data.value-of-other-type": blob("user_data", [[1, "one"]]),
+        "jobs.key-without-ids": blob("jobs", [["5a1f", b"job"]]),
         "user_data.key-twice": blob("user_data", [*ONE, *ONE]),
         "user_data.page-too-long": blob("user_data", [[i, b""] for i in range(32_769)]),
         "user_data.count": blob("user_data", ONE, entities=2),

@@ -7,7 +7,7 @@ No clock, network, environment or randomness: whoever needs one of them gets it 
 Begin with `entities`, what a state is made of; then `container`, how an object is sealed; then
 `head`, how a commit refers to blobs and carries a differential. In layers::
 
-    committed             Reader: six objects to one state     sealer    Sealer: the way back
+    committed             Reader: all objects to one state     sealer    Sealer: the way back
     head  head_pages      the commit point, and its pages      erasure, delivered: parts of it
     entities  words       keys, values, pages of a blob
     container  unsealer   readable header, sealed pages        key_source: where keys come from

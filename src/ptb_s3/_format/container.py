@@ -75,6 +75,7 @@ class Changed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     bot_data: _Count = 0
     callback_data: _Count = 0
     conversations: _Count = 0
+    jobs: _Count = 0
 
 
 class Header(

@@ -8,6 +8,7 @@ Pages of entities are FORMAT.md's, sections 6 and 7. In short::
     bot_data       0                                   the bot's data
     callback_data  ("k", uuid) or ("q", query id)      one keyboard, or one callback query
     conversations  (name, (chat id, user id, ...))     the state of one conversation
+    jobs           (id, (chat id, user id, ...))       one job of the job queue
 
 Bytes are the truth: objects are made from them when PTB asks, and two values are the same if their
 bytes are.
@@ -27,13 +28,17 @@ from ptb_s3.errors import DamagedObjectError
 
 
 class Kind(StrEnum):
-    """One of the five maps that PTB persists. Its value is the name of its object in the bucket."""
+    """Kind of state: PTB's five maps, and jobs.
+
+    Its value is the name of its object in the bucket.
+    """
 
     USER_DATA = "user_data"
     CHAT_DATA = "chat_data"
     BOT_DATA = "bot_data"
     CALLBACK_DATA = "callback_data"
     CONVERSATIONS = "conversations"
+    JOBS = "jobs"
 
 
 EntityKey = int | tuple[str, str] | tuple[str, tuple[int | str, ...]]
@@ -96,10 +101,13 @@ KEY_TYPES: Mapping[Kind, object] = {
     Kind.BOT_DATA: int,
     Kind.CALLBACK_DATA: tuple[str, str],
     Kind.CONVERSATIONS: tuple[str, tuple[int | str, ...]],
+    Kind.JOBS: tuple[str, tuple[int | str, ...]],
 }
 """Types of entity keys, as msgspec checks them."""
 BOT_DATA_KEY: EntityKey = 0
 """Key of the only entity of `Kind.BOT_DATA`."""
+PTB_KINDS: tuple[Kind, ...] = tuple(kind for kind in Kind if kind is not Kind.JOBS)
+"""Kinds that PTB persists: its own persistences keep these, and no others."""
 MANY_ALIKE = (Kind.USER_DATA, Kind.CHAT_DATA)
 """Kinds with many entities, whose values have much in common: words pay for them."""
 MAX_ENTITY = MAX_PAGE - 2 * PAGE_SIZE

@@ -63,6 +63,6 @@ def subjects(kind: Kind, key: EntityKey) -> Iterable[int]:
     """Return the ids of the users and chats that an entity is of (section 10)."""
     if isinstance(key, int):
         return () if kind is Kind.BOT_DATA else (key,)
-    if kind is Kind.CONVERSATIONS:
+    if kind in (Kind.CONVERSATIONS, Kind.JOBS):
         return tuple(part for part in key[1] if isinstance(part, int))
     return ()

@@ -16,7 +16,7 @@ Untyped: TypeAlias = Any
 """Anything that aioboto3 hands out: it ships no types."""
 
 _POOL = 32
-"""Connections. A cold start reads six objects at once; `doctor` lets 32 writers race."""
+"""Connections. A cold start reads seven objects at once; `doctor` lets 32 writers race."""
 
 
 def preload() -> None:

@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from telegram.ext import DictPersistence
 
-from ptb_s3._format.entities import Entities, Kind
+from ptb_s3._format.entities import PTB_KINDS, Entities, Kind
 from ptb_s3._transfer.files import read_whole, refuse_existing, write_whole
 from ptb_s3._transfer.maps import Progress, Skip, join, load, serialise, split
 from ptb_s3._values.callback_data import CallbackData
@@ -66,7 +66,7 @@ def read_json(
         taken = DictPersistence(**texts)
     except (TypeError, ValueError, LookupError, AttributeError, RecursionError) as error:
         raise DamagedFileError(path, f"DictPersistence does not take it ({error})") from None
-    decoded = {kind: getattr(taken, kind) for kind in Kind}
+    decoded = {kind: getattr(taken, kind) for kind in PTB_KINDS}
     return serialise(path, split(path, decoded, skip), Transcoder(), progress, skip=skip)
 
 
@@ -116,7 +116,7 @@ def _members(path: Path) -> dict[Kind, object]:
         raise DamagedFileError(path, "it is JSON, but no object that holds PTB's data")
     for name, value in parsed.items():
         kind = name.removesuffix(_SUFFIX)
-        if kind not in {*Kind}:
+        if kind not in {*PTB_KINDS}:
             raise DamagedFileError(path, "it has a member that DictPersistence has no name for")
         if kind in members:
             raise DamagedFileError(path, f"it has {kind} twice, as an object and as a text")

@@ -24,6 +24,7 @@ from ptb_s3._format.entities import (
     BOT_DATA_KEY,
     MANY_ALIKE,
     MAX_ENTITY,
+    PTB_KINDS,
     Entities,
     EntityKey,
     Kind,
@@ -77,8 +78,8 @@ def split(file: Path, maps: Mapping[Any, Any], skip: Skip | None = None) -> Valu
     Raises:
         DamagedFileError: A map is not of the shape that PTB keeps.
     """
-    values: Values = {kind: {} for kind in Kind}
-    for kind in Kind:
+    values: Values = {kind: {} for kind in PTB_KINDS}
+    for kind in PTB_KINDS:
         try:
             values[kind] = _split_kind(file, kind, maps.get(kind))
         except DamagedFileError as fault:
@@ -154,8 +155,8 @@ def serialise(
         DamagedFileError: One of them cannot be saved, or is too large.
     """
     counted = _counter(values, progress)
-    entities: dict[Kind, Entities] = {kind: {} for kind in Kind}
-    for kind in Kind:
+    entities: dict[Kind, Entities] = {kind: {} for kind in PTB_KINDS}
+    for kind in PTB_KINDS:
         for key, value in counted(values[kind].items()):
             try:
                 data, reason = serializer.dumps(value), vet()
@@ -220,7 +221,9 @@ def load(
         DamagedObjectError: Some bytes do not give a value.
     """
     counted = _counter(state, progress)
-    return {kind: load_all(serializer, kind, counted(state.get(kind, {}).items())) for kind in Kind}
+    return {
+        kind: load_all(serializer, kind, counted(state.get(kind, {}).items())) for kind in PTB_KINDS
+    }
 
 
 def _counter(

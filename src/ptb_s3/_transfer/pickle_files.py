@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from ptb_s3._format.entities import Entities, Kind
+from ptb_s3._format.entities import PTB_KINDS, Entities, Kind
 from ptb_s3._transfer.files import read_whole, refuse_existing, write_whole
 from ptb_s3._transfer.maps import Progress, Skip, Skipped, join, load, serialise, split
 from ptb_s3._values.allow_list import check_trusted, is_within
@@ -120,7 +120,7 @@ def write_pickle_persistence(
 
 
 def _load_maps(path: Path, transcoder: Transcoder, note: Skip) -> dict[str, object]:
-    files = {kind: Path(f"{path}_{kind}") for kind in Kind}
+    files = {kind: Path(f"{path}_{kind}") for kind in PTB_KINDS}
     files = {kind: file for kind, file in files.items() if file.is_file()}
     if not files:
         return _load_single(path, transcoder, note)
@@ -137,18 +137,18 @@ def _load_single(path: Path, transcoder: Transcoder, note: Skip) -> dict[str, ob
     maps = _load(path, transcoder)
     names = set(maps) if isinstance(maps, dict) else set()
     if not isinstance(maps, dict) or not names >= _NEEDED:
-        for kind in Kind:
+        for kind in PTB_KINDS:
             base = str(path).removesuffix(f"_{kind}")
             if base != str(path):
                 raise SettingsError(
                     f"{str(path)!r} looks like one of five files. Give what their names begin "
                     f"with: {base!r}."
                 )
-    if not isinstance(maps, dict) or not names or not (names >= _NEEDED or names <= {*Kind}):
+    if not isinstance(maps, dict) or not names or not (names >= _NEEDED or names <= {*PTB_KINDS}):
         raise DamagedFileError(path, "it is a pickle, but not one of PicklePersistence's")
-    for name in names - {*Kind}:
+    for name in names - {*PTB_KINDS}:
         note(Skipped(None, str(name), "PTB does not load it either"))
-    return {name: data for name, data in maps.items() if name in {*Kind}}
+    return {name: data for name, data in maps.items() if name in {*PTB_KINDS}}
 
 
 def _load(path: Path, transcoder: Transcoder) -> object:
