@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ptb_s3._values.merge import Merge, merge_values
     from ptb_s3._values.serializer import PickleSerializer, Serializer
     from ptb_s3.application import PersistentApplication
+    from ptb_s3.job_queue import PersistentJob, PersistentJobQueue
     from ptb_s3.persistence import S3Persistence
 
     __version__: str
@@ -40,6 +41,8 @@ __all__ = [
     "OnConflict",
     "OnLoss",
     "PersistentApplication",
+    "PersistentJob",
+    "PersistentJobQueue",
     "PickleSerializer",
     "S3Persistence",
     "SealedHeader",
@@ -60,6 +63,7 @@ _HOMES = {
     "_values.merge": ("Merge", "merge_values"),
     "_values.serializer": ("PickleSerializer", "Serializer"),
     "application": ("PersistentApplication",),
+    "job_queue": ("PersistentJob", "PersistentJobQueue"),
     "persistence": ("S3Persistence",),
 }
 

@@ -78,7 +78,7 @@ class Options:
     update_interval: float = 60
     context_types: ContextTypes[Any, Any, Any, Any] | None = None
     trusted: Sequence[str] | None = None
-    aliases: Mapping[str, type] | None = None
+    aliases: Mapping[str, Callable[..., Any]] | None = None
     serializer: Serializer | None = None
     unsaved: Mapping[str, Collection[Hashable]] | None = None
     merge: Merge | None = None
@@ -97,6 +97,11 @@ class Options:
             if fault is not None:
                 raise SettingsError(f"{name}= {fault}")
         self._check_unsaved()
+
+    @property
+    def renamed_classes(self) -> dict[str, type]:
+        """Return the aliases that are classes. Others are callbacks of jobs."""
+        return {name: cls for name, cls in (self.aliases or {}).items() if isinstance(cls, type)}
 
     @property
     def born(self) -> dict[Kind, Callable[[], Any]]:

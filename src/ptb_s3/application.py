@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import update_wrapper
 from typing import Any, Concatenate, ParamSpec, cast
 
@@ -30,6 +31,7 @@ from ptb_s3._ptb.takeover import bring_in
 from ptb_s3._ptb.unsaved_changes import describe_unsaved
 from ptb_s3._values.equality import alike
 from ptb_s3.errors import PersistenceError
+from ptb_s3.job_queue import PersistentJobQueue
 from ptb_s3.persistence import S3Persistence
 
 __all__ = ["PersistentApplication"]
@@ -198,7 +200,14 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
                 pristine = self.context_types.bot_data
                 commits.peers.refresh(Kind.BOT_DATA, BOT_DATA_KEY, self.bot_data, pristine)
             bring_in(self._internals, commits.objects)
-        await super().process_update(update)
+            commits.bring_in()
+        with self._jobs_of_update():
+            await super().process_update(update)
+
+    def _jobs_of_update(self) -> AbstractContextManager[None]:
+        """Hold the jobs that an update makes until it ends, to go with its data."""
+        queue = self._job_queue
+        return queue.of_update() if isinstance(queue, PersistentJobQueue) else nullcontext()
 
     def migrate_chat_data(
         self,

@@ -40,6 +40,7 @@ __all__ = [
     "DeletedStateError",
     "ForeignStoreError",
     "HeadLostError",
+    "JobError",
     "KeyFormatError",
     "MissingObjectError",
     "NoConditionalPutError",
@@ -447,6 +448,14 @@ class SerializationError(PersistenceError):
             f"{where}: {self.reason}. Its last good value is kept; everything else is saved. "
             f"This error's .key and .path say where it is.{more}"
         )
+
+
+class JobError(PersistenceError, ValueError):
+    """Job that cannot be kept over a restart. Exit code 1.
+
+    Nothing is scheduled. The message says what to change; ``persistent=False`` makes a job that is
+    lost with the process, as PTB's own are.
+    """
 
 
 class UntrustedTypeError(SerializationError):

@@ -27,6 +27,7 @@ from telegram.ext import BasePersistence, ContextTypes, PersistenceInput
 from ptb_s3._engine.stats import Stats
 from ptb_s3._format.entities import BOT_DATA_KEY, EntityKey, Kind
 from ptb_s3._format.key_source import KeySource
+from ptb_s3._jobs.conflicts import merge_jobs
 from ptb_s3._options import AddressingStyle, OnLoss, Options, Sync
 from ptb_s3._ptb.application_state import bot_id, saving_application
 from ptb_s3._ptb.commit_group import IN_APPLICATION_SAVE
@@ -105,8 +106,8 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             one that makes the persistence: its top-level package or, where it is a single file, the
             modules and packages in its folder. Libraries are never among them. Classes of
             ``__main__`` are saved under the name that other processes import it by.
-        aliases (Mapping[:obj:`str`, :obj:`type`], optional): Classes that were renamed since they
-            were saved, by their old full names.
+        aliases (Mapping[:obj:`str`, :obj:`type`], optional): Classes, and callbacks of jobs, that
+            were renamed since they were saved, by their old full names.
         serializer (:class:`ptb_s3.Serializer`, optional): Serializer of values. Defaults to
             :class:`ptb_s3.PickleSerializer`, the allow-listed pickle, to which `trusted` and
             `aliases` belong.
@@ -163,7 +164,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         store_data: PersistenceInput | None = None,
         update_interval: float = 60,
         trusted: Sequence[str] | None = None,
-        aliases: Mapping[str, type] | None = None,
+        aliases: Mapping[str, Callable[..., Any]] | None = None,
         serializer: Serializer | None = None,
         unsaved: Mapping[str, Collection[Hashable]] | None = None,
         merge: Merge | None = None,
@@ -192,7 +193,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         update_interval: float = 60,
         context_types: ContextTypes[Any, UD, CD, BD] | None = None,
         trusted: Sequence[str] | None = None,
-        aliases: Mapping[str, type] | None = None,
+        aliases: Mapping[str, Callable[..., Any]] | None = None,
         serializer: Serializer | None = None,
         unsaved: Mapping[str, Collection[Hashable]] | None = None,
         merge: Merge | None = None,
@@ -231,6 +232,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             bot_id=self._bot_id,
             cycle=self._cycle,
             shutdown=self._shutdown,
+            merges={Kind.JOBS: merge_jobs},
         )
         self._reader = StateReader(
             self._loader, self._cycle, self._serializer, self.context_types.bot_data
@@ -240,7 +242,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
 
     def _new_serializer(self, options: Options, bot: Callable[[], Bot | None]) -> Serializer:
         serializer = options.serializer or PickleSerializer(
-            trusted=options.trusted, aliases=options.aliases, bot=bot
+            trusted=options.trusted, aliases=options.renamed_classes, bot=bot
         )
         if not isinstance(serializer, PickleSerializer):
             return serializer
@@ -272,7 +274,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         store_data: PersistenceInput | None = None,
         context_types: ContextTypes[Any, UD, CD, BD] | None,
         trusted: Sequence[str] | None = None,
-        aliases: Mapping[str, type] | None = None,
+        aliases: Mapping[str, Callable[..., Any]] | None = None,
         serializer: Serializer | None = None,
         unsaved: Mapping[str, Collection[Hashable]] | None = None,
         merge: Merge | None = None,
@@ -287,7 +289,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         session: aioboto3.Session | None = None,
         store_data: PersistenceInput | None = None,
         trusted: Sequence[str] | None = None,
-        aliases: Mapping[str, type] | None = None,
+        aliases: Mapping[str, Callable[..., Any]] | None = None,
         serializer: Serializer | None = None,
         unsaved: Mapping[str, Collection[Hashable]] | None = None,
         merge: Merge | None = None,
@@ -309,7 +311,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             store_data (:class:`telegram.ext.PersistenceInput`, optional): Kinds that are saved.
             context_types (:class:`telegram.ext.ContextTypes`, optional): Types of the data.
             trusted (Sequence[:obj:`str`], optional): Modules whose classes may be saved and loaded.
-            aliases (Mapping[:obj:`str`, :obj:`type`], optional): Renamed classes.
+            aliases (Mapping[:obj:`str`, :obj:`type`], optional): Renamed classes and callbacks.
             serializer (:class:`ptb_s3.Serializer`, optional): Serializer of values.
             unsaved (Mapping[:obj:`str`, Collection], optional): Keys that are never saved, by kind.
             merge (:obj:`ptb_s3.Merge`, optional): Settles what two instances have changed.

@@ -29,6 +29,7 @@ from ptb_s3._ptb.commit_group import CommitGroup, Submission, Waiter, combined, 
 from ptb_s3._ptb.commit_report import CommitReport
 from ptb_s3._ptb.group_writer import GroupWriter
 from ptb_s3._ptb.live_objects import LiveObjects
+from ptb_s3._ptb.participants import Participant
 from ptb_s3._ptb.peers import Peers
 from ptb_s3._ptb.save_watchdog import SaveWatchdog
 from ptb_s3._ptb.shutdown_deadline import ShutdownDeadline
@@ -58,6 +59,7 @@ class GroupCommit:
         watchdog: Told of each save and each update.
         stalls: Measures for how long a commit holds the event loop; None: one that counts in the
             repository's counters.
+        participants: What is saved besides PTB's maps, in the same commits.
 
     Attributes:
         repository: As above.
@@ -78,8 +80,10 @@ class GroupCommit:
         *,
         watchdog: SaveWatchdog | None = None,
         stalls: StallMeter | None = None,
+        participants: Sequence[Participant] = (),
     ) -> None:
         self.repository = repository
+        self._participants = participants
         self._stalls = stalls or StallMeter(repository.counters)
         self.objects = LiveObjects(repository.staged, serializer, unsaved, self._is_held)
         self.shutdown = shutdown or ShutdownDeadline()
@@ -129,6 +133,7 @@ class GroupCommit:
 
     def join(self) -> Coroutine[Any, Any, None]:
         """Return a coroutine that waits for this interval's commit, with nothing to add to it."""
+        self._joinable()  # so that participants have what has changed by now go with it
         return self.record(Kind.BOT_DATA, {})
 
     def record(
@@ -248,7 +253,20 @@ class GroupCommit:
         if group is None or group.is_lost:
             self._salvage()
             group = self._group = self._begin()
+        for participant in self._participants:
+            if contribution := participant.contribute():
+                group.submissions.append(Submission(*contribution, whole=False, faults=[]))
         return group
+
+    def bring_in(self) -> None:
+        """Have participants take over what other writers have committed."""
+        for participant in self._participants:
+            participant.bring_in()
+
+    def take_back(self) -> None:
+        """Have participants reset what an update has changed that is taken back."""
+        for participant in self._participants:
+            participant.take_back()
 
     def _begin(self) -> CommitGroup:
         self.shutdown.check()  # the time of a shutdown begins with the first call made in it

@@ -96,6 +96,8 @@ async def prepare(application: App, loader: StateLoader, host: Host) -> GroupCom
     if not host.ready:  # one that failed, as for want of a network, is called again
         if application.post_init is not None:
             await application.post_init(application)
+        for participant in loader.participants:
+            participant.settle()
         host.ready = True
     await host.take_back()
     commits = await loader.opened()
@@ -120,6 +122,7 @@ async def bring_up_to_date(application: App, commits: GroupCommit, host: Host) -
         pristine = application.context_types.bot_data
         commits.peers.refresh(Kind.BOT_DATA, BOT_DATA_KEY, application.bot_data, pristine)
     bring_in(internals, commits.objects)
+    commits.bring_in()
 
 
 async def _save_others(application: App, commits: GroupCommit, host: Host) -> None:

@@ -20,13 +20,14 @@ from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import MANY_ALIKE, counted
 from ptb_s3._options import Options
 from ptb_s3._ptb.group_commit import GroupCommit
+from ptb_s3._ptb.participants import Participant
 from ptb_s3._ptb.preload import Preload, preloading
 from ptb_s3._ptb.save_watchdog import SaveWatchdog
 from ptb_s3._ptb.shutdown_deadline import ShutdownDeadline
 from ptb_s3._ptb.start_cycle import StartCycle
 from ptb_s3._storage.contract import Store
 from ptb_s3._storage.threads import Worker
-from ptb_s3._values.merge import Merger
+from ptb_s3._values.merge import Merger, OwnMerges
 from ptb_s3._values.serializer import Serializer
 from ptb_s3.errors import (
     DamagedObjectError,
@@ -62,6 +63,7 @@ class StateLoader:
         bot_id: Returns the bot's id, which the state is bound to.
         cycle: Says whether a start has to read anew.
         shutdown: Bounds commits while the bot is being stopped.
+        merges: Merges of the kinds that have one of their own.
 
     Attributes:
         store: As above.
@@ -70,6 +72,9 @@ class StateLoader:
         preload: Values that were made while the state arrived; None for a load that is no start's.
         stats: Statistics over all loads.
         workers: Threads that commits and blobs are prepared in.
+        participants: What is saved besides PTB's maps.
+        options: As above.
+        serializer: As above.
     """
 
     def __init__(
@@ -81,6 +86,7 @@ class StateLoader:
         bot_id: Callable[[], int],
         cycle: StartCycle,
         shutdown: ShutdownDeadline,
+        merges: OwnMerges | None = None,
     ) -> None:
         self.store = store
         self.commits: GroupCommit | None = None
@@ -88,13 +94,14 @@ class StateLoader:
         self.preload: Preload | None = None
         self.stats = Stats()
         self.workers = Worker("ptb-s3-commit"), Worker("ptb-s3-blob")
-        self._options = options
-        self._serializer = serializer
+        self.participants: list[Participant] = []
+        self.options = self._options = options
+        self.serializer = self._serializer = serializer
         self._bot_id = bot_id
         self._cycle = cycle
         self._shutdown = shutdown
         self._watchdog = SaveWatchdog(options.update_interval)
-        self._resolve = Merger(serializer, options.merge, options.born)
+        self._resolve = Merger(serializer, options.merge, options.born, merges)
         self._loading = SingleFlight[GroupCommit]()
 
     @property
@@ -153,11 +160,26 @@ class StateLoader:
             await repository.close()
             raise
         await self._log_loaded(repository)
-        self.preload, self.commits = preload, self._new_commits(repository)
+        self.preload, self.commits = preload, await self._begin(repository)
         self._cycle.expected = self._cycle.expected and not start
         if not self._loading.waiting:
             await repository.close()  # whoever asked for it has given up
         return self.commits
+
+    async def _begin(self, repository: Repository) -> GroupCommit:
+        """Return the group commit of a loaded repository, once all participants have begun with it.
+
+        Raises:
+            PersistenceError: One of them cannot read its part.
+        """
+        commits = self._new_commits(repository)
+        try:
+            for participant in self.participants:
+                participant.begin(commits)
+        except BaseException:
+            await repository.close()
+            raise
+        return commits
 
     async def _load_preloading(self, repository: Repository, *, start: bool) -> Preload | None:
         """Load the state and, at a start, return values made while it arrives."""
@@ -241,4 +263,5 @@ class StateLoader:
             self._shutdown,
             self._options.unsaved_keys,
             watchdog=self._watchdog,
+            participants=self.participants,
         )

@@ -137,6 +137,7 @@ class Transaction:
         if self._repository.has_delivered(self._update.update_id):
             # Telegram has sent it to another instance as well, which was first.
             self._before.carry_out()
+            self._commits.take_back()
             return
         self.processed = False
         raise self._commits.report.overtaken or OvertakenError(
@@ -163,6 +164,7 @@ class Transaction:
         if self._retry:
             self._repository.discard()
         self._before.carry_out()
+        self._commits.take_back()
         self._note_unchanged()
 
     def _note_unchanged(self) -> None:

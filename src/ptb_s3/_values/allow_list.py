@@ -160,18 +160,23 @@ class AllowList:
         """Return whether a class is of a file that is there twice: run, and imported."""
         if self.main is None or self.module_of(cls) != self.main:
             return False
-        trusted = self._trusts(self.main)
+        trusted = self.trusts(self.main)
         return trusted and _lookup(cls.__module__, cls.__qualname__) is cls
 
-    def _trusts(self, module: str) -> bool:
+    def trusts(self, module: str) -> bool:
+        """Return whether classes of a module, by the name that is written, may be used."""
         names = {module, MAIN} if module == self._in_main else {module}
         return any(is_within(name, self._trusted) for name in names)
 
+    def imported_name(self, module: str) -> str:
+        """Return the name under which this process has the module that is written by a name."""
+        return MAIN if module == self._in_main else module
+
     def _search(self, module: str, name: str) -> type | None:
-        trusted = self._trusts(module)
+        trusted = self.trusts(module)
         if not trusted and not is_within(module, ["telegram"]):
             return None
-        found = _lookup(MAIN if module == self._in_main else module, name)
+        found = _lookup(self.imported_name(module), name)
         if found is None or issubclass(found, Bot):
             return None
         # An enum without members is a factory: to call it makes a new class.

@@ -7,7 +7,7 @@ asked, when the user's function decides, and how a failure keeps both sides as t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from ptb_s3._format.entities import EntityKey, Kind, Resolution
 from ptb_s3._values.canonical_form import essence
@@ -24,6 +24,22 @@ It is asked about an entity in which two writers changed the same thing, and ret
 value. `base` is what both started from, `ours` the value here, `theirs` what the other writer has
 committed; each is None where there is no such entity. To return None deletes the entity.
 """
+
+
+class OwnMerge(NamedTuple):
+    """Outcome of a merge that a kind has of its own.
+
+    Attributes:
+        value: The entity's value; None: it is deleted.
+        overridden: Number of changes of theirs that ours has won over.
+    """
+
+    value: object
+    overridden: int = 0
+
+
+OwnMerges: TypeAlias = Mapping[Kind, Callable[[Any, Any, Any], OwnMerge]]
+"""By kind, merges two values of an entity against their base, each None where there is none."""
 
 Born: TypeAlias = Mapping[Kind, Callable[[], object]]
 """By kind, makes an entity's value as it is before anything was changed."""
@@ -72,14 +88,20 @@ class Merger:
         function: The user's function, for entities in which both changed the same thing.
         born: By kind, makes the value that entities are born with. It is the base for two writers
             who both met a new entity, or its first keys would count as changed by both.
+        own: Merges of the kinds that have one of their own. The user's function is not asked there.
     """
 
     def __init__(
-        self, serializer: Serializer, function: Merge | None = None, born: Born | None = None
+        self,
+        serializer: Serializer,
+        function: Merge | None = None,
+        born: Born | None = None,
+        own: OwnMerges | None = None,
     ) -> None:
         self._serializer = serializer
         self._function = function
         self._born = born
+        self._own = own or {}
         self._essence = essence_by(serializer)
 
     def __call__(
@@ -127,6 +149,8 @@ class Merger:
             return Resolution(ours)
         if base == ours:
             return Resolution(theirs)
+        if kind in self._own:
+            return self._merged(kind, base, ours, theirs)
         merging = ThreeWayMerge(self._essence)
         common = self._load(kind, base)
         if common is MISSING and self._born is not None and kind in self._born:
@@ -140,6 +164,15 @@ class Merger:
             return Resolution(self._dump(merged, ours, theirs))
         data = self._dump(merged, ours, theirs)
         return Resolution(data, merging.overridden, contested=merging.clashes > 0)
+
+    def _merged(
+        self, kind: Kind, base: bytes | None, ours: bytes | None, theirs: bytes | None
+    ) -> Resolution:
+        """Merge an entity of a kind that has a merge of its own."""
+        sides = (self._load(kind, data) for data in (base, ours, theirs))
+        merged = self._own[kind](*(None if side is MISSING else side for side in sides))
+        data = self._dump(_present(merged.value), ours, theirs)
+        return Resolution(data, merged.overridden, contested=merged.overridden > 0)
 
     def _ask(
         self, kind: Kind, key: EntityKey, base: object, ours: object, theirs: object

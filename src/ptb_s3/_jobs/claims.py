@@ -1,0 +1,55 @@
+"""Claims: who runs a job, so that one of several instances does. Pure.
+
+A claim is part of a job's record, committed before the job runs::
+
+    {"id": random, "until": ten minutes on, by the storage's clock}
+
+====================================  =======================================================
+the record has                        another instance
+====================================  =======================================================
+no claim                              may claim the job once it is due
+a claim, and its time is not up       leaves the job alone, and looks again when the time is up
+a claim whose time is up              may claim it: whoever had it is taken for dead
+====================================  =======================================================
+
+While the job runs, its claim is renewed. The storage's clock, since two hosts' may differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+LASTS: Final = timedelta(minutes=10)
+"""How long a claim lasts (DESIGN: ten minutes). A run of a dead instance waits for so long."""
+RENEWED: Final = LASTS / 3
+"""Time between two renewals: two may fail before the claim lapses."""
+
+Claim = dict[str, Any]
+
+
+def new(claim_id: str, now: datetime) -> Claim:
+    """Return a claim.
+
+    Args:
+        claim_id: Random id, to recognise it by.
+        now: The storage's time.
+    """
+    return {"id": claim_id, "until": now + LASTS}
+
+
+def holds(claim: Mapping[str, Any] | None, now: datetime) -> bool:
+    """Tell whether there is a claim whose time is not up."""
+    return claim is not None and claim_until(claim) > now
+
+
+def claim_until(claim: Mapping[str, Any]) -> datetime:
+    """Return when a claim's time is up, by the storage's clock."""
+    until: datetime = claim["until"]
+    return until
+
+
+def is_of(claim: Mapping[str, Any] | None, claim_id: str) -> bool:
+    """Tell whether a record's claim is the one of an id."""
+    return claim is not None and claim["id"] == claim_id

@@ -1,0 +1,199 @@
+"""Run what is due: claim it, run it, and save that it has run.
+
+::
+
+    due ──▶ CLAIM, one commit for all that are due now ──▶ RUN ──▶ save its end ──▶ next run
+               │ another instance has it, or it is gone      │
+               ▼                                             ▼ the process dies
+            look again when their claim's time is up     the claim lapses; another instance runs it
+
+A job that repeats faster than the persistence is saved runs without a claim: a commit for each run
+would cost more than to run it twice can matter. Whoever needs more gives a longer interval.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from ptb_s3._format.entities import Kind
+from ptb_s3._jobs import claims
+from ptb_s3._jobs.record import JobRecord, moment
+from ptb_s3._jobs.table import JobTable
+from ptb_s3._jobs.triggers import by_calendar, following, interval_of, trigger_of
+from ptb_s3.errors import PersistenceError
+
+GRACE = timedelta(hours=1)
+"""How late a job of the calendar may run by default (DESIGN: one hour). Others run at any time."""
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0
+"""Seconds between two attempts to claim a job that the storage did not take: doubled each time."""
+
+_LOGGER = logging.getLogger("ptb_s3")
+
+
+class Runs:
+    """Runner of due jobs.
+
+    Args:
+        table: Holds the jobs.
+        update_interval: Seconds between two saves: jobs that repeat faster are not claimed.
+        save: Saves what a run has changed.
+        now: Gives the time by the storage's clock.
+    """
+
+    def __init__(
+        self,
+        table: JobTable,
+        update_interval: float,
+        save: Callable[[], Awaitable[None]],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._table = table
+        self._update_interval = update_interval
+        self._save = save
+        self._now = now
+        self._claiming: asyncio.Task[None] | None = None
+        self._saving: asyncio.Task[None] | None = None
+        self.ending = asyncio.Event()
+
+    async def run(self, job_id: str, call: Callable[[str], Awaitable[None]]) -> bool:
+        """Run a job that is due, unless another instance does, and note its end.
+
+        Args:
+            job_id: The job's id.
+            call: Calls its callback, with the id of the claim.
+
+        Returns:
+            Whether it was run here.
+        """
+        record = self._table.records.get(job_id)
+        if record is None or record.next is None:
+            return False
+        due = record.next
+        if self._is_too_late(record):
+            self._end(job_id, due)
+            return False
+        claim_id = secrets.token_hex(8)
+        claimed = self._is_claimed(record)
+        if claimed and not await self._claim(job_id, claim_id):
+            self._table.look_again(job_id)
+            return False
+        renewal = asyncio.create_task(self._renew(job_id, claim_id)) if claimed else None
+        try:
+            await call(claim_id)
+        finally:
+            if renewal is not None:
+                renewal.cancel()
+        self._end(job_id, due)
+        if claimed:
+            await self._saved()
+        return True
+
+    # Claims -------------------------------------------------------------------------------------
+
+    def _is_claimed(self, record: JobRecord) -> bool:
+        seconds = interval_of(record.trigger)
+        return seconds is None or seconds >= self._update_interval
+
+    def _is_too_late(self, record: JobRecord) -> bool:
+        grace = record.options.get("misfire_grace_time", _DEFAULT)
+        if grace is _DEFAULT:
+            grace = GRACE.total_seconds() if by_calendar(record.trigger) else None
+        if grace is None or record.next is None:
+            return False
+        late = datetime.now(UTC) - record.next
+        if late <= timedelta(seconds=grace):
+            return False
+        _LOGGER.warning("Left out a run of job %r: it is %s late.", record.name, _rounded(late))
+        return True
+
+    async def _claim(self, job_id: str, claim_id: str) -> bool:
+        """Claim a job, and return whether it is ours."""
+        pause = FIRST_PAUSE
+        while not self.ending.is_set():
+            record = self._table.records.get(job_id)
+            if record is None or claims.holds(record.claim, self._now()):
+                return False
+            record.claim = claims.new(claim_id, self._now())
+            self._table.mark(job_id)
+            try:
+                await self._commit()
+            except PersistenceError as error:
+                _LOGGER.warning(
+                    "Cannot claim job %r, and try again in %d s. %s", record.name, pause, error
+                )
+                await self._wait(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+                continue
+            theirs = self._table.committed(record)
+            if theirs is not None and claims.is_of(theirs.claim, claim_id):
+                return True
+            self._table.bring_in()
+            return False
+        return False
+
+    async def _commit(self) -> None:
+        """Commit the claims of all jobs that are due now, in one commit."""
+        assert self._table.commits is not None  # noqa: S101 - for mypy: jobs are loaded by now
+        await self._table.commits.record(Kind.JOBS, {}, shared=False)
+
+    async def _wait(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self.ending.wait()
+        except TimeoutError:
+            pass
+
+    async def _renew(self, job_id: str, claim_id: str) -> None:
+        """Renew a claim while its job runs."""
+        while True:
+            await asyncio.sleep(claims.RENEWED.total_seconds())
+            record = self._table.records.get(job_id)
+            if record is None or not claims.is_of(record.claim, claim_id):
+                return
+            record.claim = claims.new(claim_id, self._now())
+            self._table.mark(job_id)
+
+    # The end of a run ---------------------------------------------------------------------------
+
+    def _end(self, job_id: str, due: datetime) -> None:
+        """Note that a run has ended, or is left out: the job is due next time, or done with.
+
+        Args:
+            job_id: The job's id.
+            due: When the run was due.
+        """
+        record = self._table.records.get(job_id)
+        if record is None:
+            return  # it has removed itself
+        record.claim = None
+        if record.next == due:  # else it has rescheduled or paused itself
+            next_run = following(trigger_of(record.trigger), due, datetime.now(UTC))
+            if next_run is None:
+                self._table.end(job_id)
+                return
+            record.next = moment(next_run)
+        self._table.mark(job_id)
+        self._table.reschedule(record)
+
+    async def _saved(self) -> None:
+        """Save the ends of runs, those that end meanwhile with the next save."""
+        if self._saving is None or self._saving.done():
+            self._saving = asyncio.create_task(self._save_soon())
+        await asyncio.shield(self._saving)
+
+    async def _save_soon(self) -> None:
+        await asyncio.sleep(0)  # others that end in this iteration of the loop go with it
+        self._saving = None
+        await self._save()
+
+
+def _rounded(late: timedelta) -> timedelta:
+    return timedelta(seconds=round(late.total_seconds()))
+
+
+_DEFAULT: Any = object()

@@ -1,0 +1,431 @@
+"""Table of all jobs that are kept, between the store and APScheduler.
+
+=============  ==============================================================================
+record         what is saved, or will be with the next commit
+job            PTB's object of it, which callbacks get; none where the callback is gone
+mark           the record has changed since it was last handed over to a commit
+held mark      it was changed by an update that is under way, and goes when that ends
+=============  ==============================================================================
+
+A job that an update makes is committed with the update's data: not before, or a crash in between
+would leave a reminder of an order that nobody has made, and not after.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from ptb_s3._format.entities import EntityKey, Kind, is_key
+from ptb_s3._jobs import claims
+from ptb_s3._jobs.callbacks import Callback, Callbacks
+from ptb_s3._jobs.identity import FixedJobs, merged
+from ptb_s3._jobs.record import JobRecord, JobRecordError, moment
+from ptb_s3._jobs.triggers import TriggerError, record_of, trigger_of
+from ptb_s3._ptb.group_commit import GroupCommit
+from ptb_s3._ptb.participants import Contribution
+from ptb_s3._values.loading import load_all
+from ptb_s3._values.serializer import Serializer, dump
+from ptb_s3.errors import DamagedObjectError, JobError, SerializationError
+
+if TYPE_CHECKING:
+    from apscheduler.triggers.base import BaseTrigger
+    from telegram.ext import Job
+
+OPTIONS: Final = ("misfire_grace_time", "max_instances")
+"""Arguments of ``job_kwargs`` that are saved. Missed runs are always one (``coalesce``)."""
+
+_UNSET: Final = object()
+_LOGGER = logging.getLogger("ptb_s3")
+
+
+class KeptJob(Protocol):
+    """PTB's object of a job that is kept."""
+
+    data: Any
+
+
+class Schedule(Protocol):
+    """What schedules the jobs of a table, in memory."""
+
+    def put(self, record: JobRecord, callback: Callback, at: datetime | None = None) -> KeptJob:
+        """Schedule a job, which is not scheduled, and return PTB's object of it.
+
+        Args:
+            record: The job.
+            callback: Its function.
+            at: When to run it; None: when the record says.
+        """
+        ...
+
+    def scheduled_for(self, job_id: str) -> datetime | None:
+        """Return when a job is scheduled to run, or None: it is not."""
+        ...
+
+    def take_out(self, job_id: str) -> None:
+        """Remove a job from the schedule, if it is there."""
+        ...
+
+
+class _Held:
+    """Marks of one update that is under way."""
+
+    def __init__(self) -> None:
+        self.ids: set[str] = set()
+        self.open = True
+
+
+_UPDATE: ContextVar[_Held | None] = ContextVar("ptb_s3_jobs_of_update", default=None)
+
+
+class JobTable:
+    """Table of jobs: a participant of each commit.
+
+    Args:
+        callbacks: Turns functions into names and back.
+        serializer: Serializer of the values.
+        schedule: Schedules them.
+        marked: Called when a record has changed that no update holds.
+
+    Attributes:
+        records: Records of all jobs by id, those included whose callback is gone.
+        jobs: PTB's objects of them.
+        fixed: Says which jobs are made anew at each start.
+        commits: Group commit of the loaded state; None before it is loaded.
+    """
+
+    def __init__(
+        self,
+        callbacks: Callbacks,
+        serializer: Serializer,
+        schedule: Schedule,
+        marked: Callable[[], None],
+    ) -> None:
+        self.records: dict[str, JobRecord] = {}
+        self.jobs: dict[str, KeptJob] = {}
+        self.fixed = FixedJobs()
+        self.commits: GroupCommit | None = None
+        self._callbacks = callbacks
+        self._serializer = serializer
+        self._schedule = schedule
+        self._on_mark = marked
+        self._marked: set[str] = set()
+        self._removed: dict[str, EntityKey] = {}
+        self._orphans: set[str] = set()
+
+    # Changes made here --------------------------------------------------------------------------
+
+    def record_of(
+        self, job: Job[Any], trigger: BaseTrigger, given: Mapping[str, Any], now: datetime
+    ) -> JobRecord:
+        """Return the record of a job that is being made. Nothing is scheduled yet.
+
+        Args:
+            job: PTB's object of the job.
+            trigger: Its trigger.
+            given: Arguments of APScheduler's `add_job`, as ``job_kwargs`` may hold them.
+            now: The present, in the time zone of the bot.
+
+        Raises:
+            JobError: It cannot be kept.
+            SerializationError: Its data cannot be saved.
+        """
+        for name in ("jobstore", "executor"):
+            if given.get(name, "default") != "default":
+                raise JobError(
+                    f"Job {job.name!r} names a {name} of its own, and jobs that are kept are "
+                    "scheduled in memory. Leave it out, or give persistent=False."
+                )
+        try:
+            written = record_of(trigger)
+            callback = self._callbacks.name_of(job.callback)
+            due = given.get("next_run_time", _UNSET)
+            if due is _UNSET:
+                due = trigger_of(written).get_next_fire_time(None, now)
+        except (TriggerError, JobError) as fault:
+            what = "trigger" if isinstance(fault, TriggerError) else "callback"
+            raise JobError(f"Job {job.name!r} cannot be kept: its {what} {fault}") from None
+        record = JobRecord(
+            id=given.get("id") or secrets.token_hex(16),
+            name=str(job.name),
+            callback=callback,
+            trigger=written,
+            next=None if due is None else moment(due),
+            chat=job.chat_id,
+            user=job.user_id,
+            data=job.data,
+            options={name: given[name] for name in OPTIONS if name in given},
+        )
+        self._vet(record)
+        return record
+
+    def _vet(self, record: JobRecord) -> None:
+        """Refuse a job that could not be saved."""
+        if not is_key(Kind.JOBS, record.key):
+            raise JobError(
+                f"Job {record.name!r} cannot be kept: its id is no text that is written."
+            )
+        try:
+            dump(self._serializer, record.value())
+        except SerializationError as error:
+            raise error.locate(Kind.JOBS.value, record.key) from None
+
+    def add(self, record: JobRecord, *, replace: bool = False) -> JobRecord:
+        """Take a job that the bot's code has made, and return the record that stands for it.
+
+        Args:
+            record: The job, not in the table yet.
+            replace: Whether it takes the place of one of the same id.
+
+        Raises:
+            JobError: There is one of that id.
+        """
+        self.fixed.number(record)
+        known = self.records.get(record.id) or self.fixed.match(record)
+        if known is not None and known.id == record.id and not (replace or self.fixed.open):
+            raise JobError(
+                f"There is a job with the id {record.id!r}. Give another id, or "
+                'job_kwargs={"id": …, "replace_existing": True}.'
+            )
+        if known is not None and self.fixed.open:
+            self.fixed.keep(known)
+            record = self._again(record, known)
+        self.records[record.id] = record
+        self.mark(record.id)
+        return record
+
+    def _again(self, record: JobRecord, known: JobRecord) -> JobRecord:
+        going_on = merged(record, known)
+        going_on.fixed = record.fixed
+        return going_on
+
+    def remove(self, job_id: str) -> None:
+        """Remove a job: the bot's code has cancelled it, or its last run has ended."""
+        record = self.records.pop(job_id, None)
+        self.jobs.pop(job_id, None)
+        if record is not None:
+            self._removed[job_id] = record.key
+            self.mark(job_id)
+
+    def change(self, job_id: str, trigger: BaseTrigger, due: datetime | None) -> None:
+        """Note that the bot's code has paused, resumed or rescheduled a job.
+
+        Raises:
+            JobError: Its new trigger cannot be kept.
+        """
+        record = self.records.get(job_id)
+        if record is None:
+            return
+        try:
+            record.trigger = record_of(trigger)
+        except TriggerError as fault:
+            raise JobError(f"Job {record.name!r} cannot be kept: its trigger {fault}") from None
+        record.next = None if due is None else moment(due)
+        self.mark(job_id)
+
+    def look_at(self, job_id: str) -> None:
+        """Note that the bot's code has asked for a job, and may change its data."""
+        record = self.records.get(job_id)
+        if record is not None:
+            self.fixed.keep(record)
+            self.mark(job_id)
+
+    def end(self, job_id: str) -> None:
+        """Remove a job whose last run has ended, from the schedule as well."""
+        self._schedule.take_out(job_id)
+        self.remove(job_id)
+
+    def reschedule(self, record: JobRecord) -> None:
+        """Have a job scheduled for when its record says, if it is not."""
+        if record.next is None or self._schedule.scheduled_for(record.id) != record.next:
+            self._put_anew(record)
+
+    def look_again(self, job_id: str) -> None:
+        """Have a job that another instance has claimed looked at when that claim's time is up."""
+        record = self.records.get(job_id)
+        if record is not None and record.next is not None:
+            until = claims.claim_until(record.claim) if record.claim else record.next
+            self._put_anew(record, max(until, record.next))
+
+    def put_all(self) -> None:
+        """Schedule all jobs, none of which is scheduled since the scheduler was stopped."""
+        for record in self.records.values():
+            self._put(record)
+
+    def mark(self, job_id: str) -> None:
+        """Mark a job as changed, to go with the next commit or with that of this update."""
+        held = _UPDATE.get()
+        if held is not None and held.open:
+            held.ids.add(job_id)
+        else:
+            self._marked.add(job_id)
+            self._on_mark()
+
+    @contextmanager
+    def update(self) -> Iterator[None]:
+        """Hold the marks of an update until it ends."""
+        held = _Held()
+        token = _UPDATE.set(held)
+        try:
+            yield
+        finally:
+            held.open = False
+            _UPDATE.reset(token)
+            if held.ids:
+                self._marked |= held.ids
+                self._on_mark()
+
+    @property
+    def pending(self) -> bool:
+        """Return whether a job has changed that no commit was given yet."""
+        return bool(self._marked)
+
+    # Participant --------------------------------------------------------------------------------
+
+    def begin(self, commits: GroupCommit) -> None:
+        """See `Participant.begin`. Jobs that were made before are matched with saved ones."""
+        self.commits = commits
+        made = [self.records[job_id] for job_id in self._marked if job_id in self.records]
+        for job_id in list(self.jobs):
+            self._schedule.take_out(job_id)
+        self.records, self.jobs = {}, {}
+        saved = self._load(commits.repository.staged.entities(Kind.JOBS))
+        commits.repository.staged.catch_up(Kind.JOBS)
+        self.fixed.learn(saved)
+        for record in saved:
+            if record.id not in self._removed:
+                self.records[record.id] = record
+        for record in made:
+            self._rejoin(record)
+        for record in self.records.values():
+            self._put(record)
+        self._name_orphans()
+
+    def _rejoin(self, record: JobRecord) -> None:
+        """Take a job that was made before the state was loaded."""
+        known = self.fixed.match(record) or self.records.get(record.id)
+        if known is not None and record.fixed is not None:
+            self._marked.discard(record.id)
+            self.records.pop(known.id, None)
+            record = self._again(record, known)
+            if record.value() != known.value():
+                self._marked.add(record.id)
+        self.records[record.id] = record
+
+    def settle(self) -> None:
+        """See `Participant.settle`: fixed jobs that the code does not make any more are removed."""
+        for record in self.fixed.close() if self.fixed.open else ():
+            _LOGGER.warning(
+                "Removed job %r of %s: it was made before the start, and is not made any more.",
+                record.name,
+                record.callback,
+            )
+            self._schedule.take_out(record.id)
+            self.remove(record.id)
+
+    def contribute(self) -> Contribution:
+        """See `Participant.contribute`."""
+        marked, self._marked = self._marked, set()
+        values: dict[EntityKey, object] = {}
+        dropped = []
+        for job_id in marked:
+            if record := self.records.get(job_id):
+                values[record.key] = self._value(record)
+                self._removed.pop(job_id, None)
+            elif key := self._removed.pop(job_id, None):
+                dropped.append(key)
+        return Contribution(Kind.JOBS, values, tuple(dropped))
+
+    def _value(self, record: JobRecord) -> dict[str, Any]:
+        """Return a copy of a job's value, whose data the bot's code cannot change any more."""
+        if (job := self.jobs.get(record.id)) is not None:
+            record.data = job.data
+        value = record.value()
+        try:
+            return copy.deepcopy(value)
+        except Exception:  # noqa: BLE001 - objects' own code; to save it raises what is to be said
+            return value
+
+    def bring_in(self) -> None:
+        """See `Participant.bring_in`."""
+        commits = self.commits
+        if commits is None or commits.objects.held():
+            return
+        if keys := list(commits.repository.staged.overtaken[Kind.JOBS]):
+            self._reset(keys)
+
+    def take_back(self) -> None:
+        """See `Participant.take_back`."""
+        commits = self.commits
+        if commits is None:
+            return
+        ids, self._marked = self._marked, set()
+        keys = {self.records[job_id].key for job_id in ids if job_id in self.records}
+        keys.update(self._removed.values(), commits.repository.staged.overtaken[Kind.JOBS])
+        self._removed = {}
+        self._reset(keys)
+
+    def committed(self, record: JobRecord) -> JobRecord | None:
+        """Return a job as it is staged by now, merged with what others have committed, or None."""
+        assert self.commits is not None  # noqa: S101 - for mypy: a claim was just committed
+        data = self.commits.repository.staged.get(Kind.JOBS, record.key)
+        return None if data is None else self._load({record.key: data})[0]
+
+    def _reset(self, keys: Any) -> None:  # noqa: ANN401 - a collection of entity keys
+        """Have jobs be what is staged of them."""
+        assert self.commits is not None  # noqa: S101 - for mypy: callers have looked
+        staged = self.commits.repository.staged
+        for key in list(keys):
+            data = staged.get(Kind.JOBS, key)
+            if data is None:
+                self.records.pop(key[0], None)
+                self.jobs.pop(key[0], None)
+                self._schedule.take_out(key[0])
+            else:
+                (record,) = self._load({key: data})
+                self.records[record.id] = record
+                self._put_anew(record)
+            staged.catch_up(Kind.JOBS, [key])
+
+    # Reading ------------------------------------------------------------------------------------
+
+    def _load(self, entities: Any) -> list[JobRecord]:  # noqa: ANN401 - entities by key
+        """Return the records of entities.
+
+        Raises:
+            PersistenceError: A value cannot be read.
+        """
+        values = load_all(self._serializer, Kind.JOBS, list(entities.items()))
+        try:
+            return [JobRecord.of(key, value) for key, value in values.items()]
+        except JobRecordError as fault:
+            raise DamagedObjectError(Kind.JOBS, f"the value of a job {fault}") from None
+
+    def _put(self, record: JobRecord, at: datetime | None = None) -> None:
+        callback = self._callbacks.find(record.callback)
+        if callback is None:
+            self._orphans.add(record.callback)
+            return
+        self.jobs[record.id] = self._schedule.put(record, callback, at)
+
+    def _put_anew(self, record: JobRecord, at: datetime | None = None) -> None:
+        self._schedule.take_out(record.id)
+        self._put(record, at)
+
+    def _name_orphans(self) -> None:
+        """Log, once, the callbacks that are gone."""
+        for name in sorted(self._orphans):
+            _LOGGER.error(
+                "The callback %s of saved jobs is gone, or its module is not trusted. The jobs are "
+                "kept, and run once it is there: give aliases={%r: function} if it has moved. "
+                "`ptb-s3 jobs` lists them.",
+                name,
+                name.replace(":", "."),
+            )
+        self._orphans = set()
