@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ptb_s3._engine.stats import Stats
     from ptb_s3._format.key_source import KeySource, SealedHeader, SealingKey
+    from ptb_s3._jobs.job import PersistentJob
     from ptb_s3._keys.keyring import Key, Keyring
     from ptb_s3._options import AddressingStyle, OnLoss, Sync
     from ptb_s3._ptb.transaction import OnConflict
     from ptb_s3._values.merge import Merge, merge_values
     from ptb_s3._values.serializer import PickleSerializer, Serializer
     from ptb_s3.application import PersistentApplication
-    from ptb_s3.job_queue import PersistentJob, PersistentJobQueue
+    from ptb_s3.job_queue import PersistentJobQueue
     from ptb_s3.persistence import S3Persistence
 
     __version__: str
@@ -57,13 +58,14 @@ __all__ = [
 _HOMES = {
     "_engine.stats": ("Stats",),
     "_format.key_source": ("KeySource", "SealedHeader", "SealingKey"),
+    "_jobs.job": ("PersistentJob",),
     "_keys.keyring": ("Key", "Keyring"),
     "_options": ("AddressingStyle", "OnLoss", "Sync"),
     "_ptb.transaction": ("OnConflict",),
     "_values.merge": ("Merge", "merge_values"),
     "_values.serializer": ("PickleSerializer", "Serializer"),
     "application": ("PersistentApplication",),
-    "job_queue": ("PersistentJob", "PersistentJobQueue"),
+    "job_queue": ("PersistentJobQueue",),
     "persistence": ("S3Persistence",),
 }
 

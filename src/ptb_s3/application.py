@@ -207,7 +207,9 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
     def _jobs_of_update(self) -> AbstractContextManager[None]:
         """Hold the jobs that an update makes until it ends, to go with its data."""
         queue = self._job_queue
-        return queue.of_update() if isinstance(queue, PersistentJobQueue) else nullcontext()
+        if not isinstance(queue, PersistentJobQueue):
+            return nullcontext()
+        return queue._of_update()  # noqa: SLF001 - no method for users
 
     def migrate_chat_data(
         self,

@@ -7,49 +7,26 @@ import datetime as dt
 import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from telegram.ext import Application, CallbackContext, ConversationHandler, Job, JobQueue
+from telegram.ext import Application, CallbackContext, Job, JobQueue
 
+from ptb_s3._jobs.job import PersistentJob
 from ptb_s3._ptb.state_loader import loader_of
 from ptb_s3.errors import SettingsError
 from ptb_s3.persistence import S3Persistence
 
 if TYPE_CHECKING:
-    from apscheduler.job import Job as Scheduled
-    from apscheduler.triggers.base import BaseTrigger
-
     from ptb_s3._jobs.callbacks import Callback
-    from ptb_s3._jobs.record import JobRecord
-    from ptb_s3._jobs.runs import Runs
-    from ptb_s3._jobs.scheduler import JobScheduler
-    from ptb_s3._jobs.table import JobTable
+    from ptb_s3._jobs.keeper import JobKeeper
 
-__all__ = ["PersistentJob", "PersistentJobQueue"]
+__all__ = ["PersistentJobQueue"]
 
-# Callback of the jobs that end conversations, which PTB makes anew with each of their updates.
-_TRIGGER_TIMEOUT = ConversationHandler._trigger_timeout  # noqa: SLF001 - it has no other name
 _Context = CallbackContext[Any, Any, Any, Any]
 
 When: TypeAlias = float | dt.timedelta | dt.datetime | dt.time
 """When a job runs: in so many seconds, in so long, at a moment, or at a time of day."""
 JSONDict: TypeAlias = dict[str, Any]
-
-
-class PersistentJob(Job[_Context]):
-    """Job that is kept over a restart.
-
-    Attributes:
-        claim_id (:obj:`str` | :obj:`None`): Id of the run that is under way: another one for each
-            run, and the same for all effects of one. None between two runs, and where the job
-            repeats faster than it is saved.
-    """
-
-    __slots__ = ("claim_id",)
-
-    def __init__(self, **arguments: Any) -> None:  # noqa: ANN401 - those of `Job`
-        super().__init__(**arguments)
-        self.claim_id: str | None = None
 
 
 class PersistentJobQueue(JobQueue[_Context]):
@@ -76,18 +53,15 @@ class PersistentJobQueue(JobQueue[_Context]):
             Defaults to :obj:`True`.
     """
 
-    __slots__ = ("_kept", "_making", "_persistent", "_runs", "_table", "_timer")
+    __slots__ = ("_keeper", "_persistent", "_timer")
 
     def __init__(self, *, persistent: bool = True) -> None:
         self._persistent = persistent
-        self._making: bool | None = None
-        self._kept: PersistentJob | None = None
-        self._table: JobTable | None = None
-        self._runs: Runs | None = None
+        self._keeper: JobKeeper | None = None
         self._timer: asyncio.TimerHandle | None = None
         super().__init__()
 
-    # PTB's calls ---------------------------------------------------------------------------------
+    # PTB's calls --------------------------------------------------------------------------------
 
     def set_application(self, application: Application[Any, Any, Any, Any, Any, Any]) -> None:
         """Set the application, as its builder does.
@@ -98,36 +72,23 @@ class PersistentJobQueue(JobQueue[_Context]):
         Raises:
             SettingsError: It has no :class:`ptb_s3.S3Persistence` that could save jobs.
         """
-        if self._persistent:
-            self._connect(application)
-        super().set_application(application)
-
-    def _connect(self, application: Application[Any, Any, Any, Any, Any, Any]) -> None:
-        from ptb_s3._jobs.callbacks import callbacks_for  # noqa: PLC0415 - APScheduler is an extra
-        from ptb_s3._jobs.runs import Runs  # noqa: PLC0415 - as above
-        from ptb_s3._jobs.scheduler import JobScheduler  # noqa: PLC0415 - as above
-        from ptb_s3._jobs.table import JobTable  # noqa: PLC0415 - as above
-
         persistence = application.persistence
-        if not isinstance(persistence, S3Persistence):
+        if isinstance(persistence, S3Persistence):
+            from ptb_s3._jobs.keeper import JobKeeper  # noqa: PLC0415 - APScheduler is an extra
+
+            self._keeper = JobKeeper(self, loader_of(persistence), self._note_change, self._save)
+            self.scheduler = self._keeper.schedule.scheduler
+        elif self._persistent:
             raise SettingsError(
                 "A PersistentJobQueue saves jobs with an S3Persistence, and the application has "
                 "none: give one to ApplicationBuilder().persistence(), or use PTB's JobQueue."
             )
-        loader = loader_of(persistence)
-        self.scheduler = JobScheduler(self, self.scheduler_configuration)
-        options, serializer = loader.options, loader.serializer
-        callbacks = callbacks_for(serializer, options.trusted, options.aliases or {})
-        self._table = JobTable(callbacks, serializer, self, self._marked)
-        self._runs = Runs(self._table, persistence.update_interval, self._save)
-        loader.participants.append(self._table)
+        super().set_application(application)
 
     async def start(self) -> None:
         """Start the scheduler, as `JobQueue.start`. Overdue jobs run now."""
-        if self._table is not None:
-            self._table.settle()
-            assert self._runs is not None  # noqa: S101 - for mypy: made together
-            self._runs.ending.clear()
+        if self._keeper is not None:
+            self._keeper.begin_to_run()
         await super().start()
 
     async def stop(self, wait: bool = True) -> None:  # noqa: FBT001, FBT002 - PTB's signature
@@ -136,11 +97,12 @@ class PersistentJobQueue(JobQueue[_Context]):
         Args:
             wait (:obj:`bool`, optional): Whether to wait for jobs that are running.
         """
-        if self._runs is not None:
-            self._runs.ending.set()
+        if self._keeper is not None:
+            self._keeper.begin_to_end()
+        running = self.scheduler.running
         await super().stop(wait)
-        if self._table is not None:
-            self._table.put_all()
+        if self._keeper is not None and running:
+            self._keeper.table.put_all()
 
     def jobs(self, pattern: str | re.Pattern[str] | None = None) -> tuple[Job[_Context], ...]:
         """Return the jobs that are scheduled, as `JobQueue.jobs`, before the start as well.
@@ -149,9 +111,9 @@ class PersistentJobQueue(JobQueue[_Context]):
             pattern (:obj:`str` | :obj:`re.Pattern`, optional): Pattern of their names.
         """
         found = super().jobs(pattern)
-        if self._table is not None:
+        if self._keeper is not None:
             for job in found:
-                self._table.look_at(str(job.id))
+                self._keeper.table.look_at(str(job.id))
         return found
 
     @staticmethod
@@ -162,19 +124,11 @@ class PersistentJobQueue(JobQueue[_Context]):
             job_queue (:class:`telegram.ext.JobQueue`): Queue of the job.
             job (:class:`telegram.ext.Job`): The job.
         """
-        if not isinstance(job_queue, PersistentJobQueue) or not isinstance(job, PersistentJob):
+        keeper = getattr(job_queue, "_keeper", None)
+        if keeper is None or not isinstance(job, PersistentJob):
             await job.run(job_queue.application)
-            return
-        assert job_queue._runs is not None  # noqa: S101, SLF001 - a kept job is one of a table
-
-        async def call(claim_id: str) -> None:
-            job.claim_id = claim_id
-            try:
-                await job.run(job_queue.application)
-            finally:
-                job.claim_id = None
-
-        await job_queue._runs.run(str(job.id), call)  # noqa: SLF001 - of this class
+        else:
+            await keeper.runs.run(job, job_queue.application)
 
     # Making jobs --------------------------------------------------------------------------------
 
@@ -291,129 +245,33 @@ class PersistentJobQueue(JobQueue[_Context]):
         *args: object,
     ) -> Job[Any]:
         """Have PTB make a job, and return it, or the kept one that took its place in between."""
-        if persistent and self._table is None:
+        persistent = self._persistent if persistent is None else persistent
+        if self._keeper is not None:
+            return self._keeper.schedule.made(lambda: make(*args), kept=persistent)
+        if persistent:
             raise SettingsError(
-                "persistent=True needs a PersistentJobQueue() that an application was built with."
+                "A job that is kept needs an application with an S3Persistence, which this queue "
+                "was given to when it was built. Give persistent=False for one that may be lost."
             )
-        self._making, self._kept = persistent, None
-        try:
-            made = make(*args)
-            kept = cast("PersistentJob | None", self._kept)
-        finally:
-            self._making, self._kept = None, None
-        if kept is None:
-            return made
-        kept._job = made._job  # noqa: SLF001 - as `Job.from_aps_job` does
-        return kept
-
-    # Listener of the scheduler ------------------------------------------------------------------
-
-    def adding(self, trigger: BaseTrigger, given: dict[str, Any]) -> dict[str, Any]:
-        """Take a job that is being made into the table, and return how to schedule it."""
-        made: object = (given.get("args") or (None, None))[-1]
-        if self._table is None or not self._is_kept(made):
-            return given | {"trigger": trigger}
-        return self._add(made, trigger, given)
-
-    def _is_kept(self, job: object) -> TypeGuard[Job[Any]]:
-        """Tell whether a job that is being made is one of ours, to be kept."""
-        if self._making is False or not isinstance(job, Job):
-            return False
-        return getattr(job.callback, "__func__", None) is not _TRIGGER_TIMEOUT
-
-    def _add(self, job: Job[Any], trigger: BaseTrigger, given: dict[str, Any]) -> dict[str, Any]:
-        assert self._table is not None  # noqa: S101 - for mypy: the only caller has looked
-        record = self._table.record_of(job, trigger, given, self._tz_now())
-        record = self._table.add(record, replace=bool(given.get("replace_existing")))
-        self._kept = _kept_job(record, job.callback)
-        self._table.jobs[record.id] = self._kept
-        return self._scheduling(record, self._kept)
-
-    def changed(self, job: Scheduled) -> None:
-        """Note that the bot's code has paused, resumed or rescheduled a job."""
-        if self._table is not None:
-            self._table.change(job.id, job.trigger, job.next_run_time)
-
-    def removed(self, job_id: str) -> None:
-        """Note that the bot's code has cancelled a job."""
-        if self._table is not None:
-            self._table.remove(job_id)
-
-    # Schedule of the table ----------------------------------------------------------------------
-
-    def put(
-        self, record: JobRecord, callback: Callback, at: dt.datetime | None = None
-    ) -> PersistentJob:
-        """Schedule a job, which is not scheduled, and return PTB's object of it."""
-        assert self._table is not None  # noqa: S101 - for mypy: it is the table that calls this
-        job = cast("PersistentJob | None", self._table.jobs.get(record.id))
-        if job is None:
-            job = _kept_job(record, callback)
-        job.data = record.data
-        scheduler = cast("JobScheduler", self.scheduler)
-        options = self._scheduling(record, job, at)
-        job._job = scheduler.silently(scheduler.add_job, self.job_callback, **options)  # noqa: SLF001 - see `_made`
-        return job
-
-    def _scheduling(
-        self, record: JobRecord, job: PersistentJob, at: dt.datetime | None = None
-    ) -> dict[str, Any]:
-        """Return the arguments of APScheduler's `add_job` for a job."""
-        from ptb_s3._jobs.triggers import latest, trigger_of  # noqa: PLC0415 - as in `_connect`
-
-        trigger, due = trigger_of(record.trigger), record.next
-        if due is not None and at is None:
-            due = latest(trigger, due, dt.datetime.now(dt.UTC))
-        own = {name: record.options[name] for name in ("max_instances",) if name in record.options}
-        return own | {
-            "trigger": trigger,
-            "args": (self, job),
-            "id": record.id,
-            "name": record.name,
-            "misfire_grace_time": None,
-            "coalesce": True,
-            "next_run_time": at or due,
-        }
-
-    def take_out(self, job_id: str) -> None:
-        """Remove a job from the schedule, if it is there."""
-        scheduler = cast("JobScheduler", self.scheduler)
-        if scheduler.get_job(job_id) is not None:
-            scheduler.silently(scheduler.remove_job, job_id)
-
-    def scheduled_for(self, job_id: str) -> dt.datetime | None:
-        """Return when a job is scheduled to run, or None: it is not."""
-        job = self.scheduler.get_job(job_id)
-        return None if job is None else getattr(job, "next_run_time", None)
+        return make(*args)
 
     # Saving -------------------------------------------------------------------------------------
 
-    def of_update(self) -> AbstractContextManager[None]:
+    def _of_update(self) -> AbstractContextManager[None]:
         """Hold the jobs that an update makes, until it ends, to be saved with its data."""
-        return nullcontext() if self._table is None else self._table.update()
+        return nullcontext() if self._keeper is None else self._keeper.table.update()
 
-    def _marked(self) -> None:
+    def _note_change(self) -> None:
         """Have a change saved within the interval, though PTB may have nothing else to save."""
-        if not self.scheduler.running or (self._timer is not None and not self._timer.cancelled()):
-            return
-        assert self.application.persistence is not None  # noqa: S101 - for mypy: see `_connect`
-        seconds = self.application.persistence.update_interval
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._save_marked)
+        persistence = self.application.persistence
+        if self._timer is None and self.scheduler.running and persistence is not None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(persistence.update_interval, self._save_changes)
 
-    def _save_marked(self) -> None:
+    def _save_changes(self) -> None:
         self._timer = None
-        if self._table is not None and self._table.pending:
+        if self._keeper is not None and self._keeper.table.pending:
             self.application.create_task(self._save(), name="ptb_s3:jobs:save")
 
     async def _save(self) -> None:
         await self.application.update_persistence()
-
-
-def _kept_job(record: JobRecord, callback: Callback) -> PersistentJob:
-    return PersistentJob(
-        callback=callback,
-        data=record.data,
-        name=record.name,
-        chat_id=record.chat,
-        user_id=record.user,
-    )

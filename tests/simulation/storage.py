@@ -7,6 +7,7 @@ import contextvars
 import random
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, NoReturn
 
 from ptb_s3._storage.contract import (
@@ -97,6 +98,10 @@ class Line:
         self._rng = rng
         self._after = after
         self._in_any_order = in_any_order
+
+    @property
+    def ahead(self) -> timedelta:
+        return self._storage.ahead
 
     async def get(self, name: str, **options: Any) -> Fetched | None:
         found: Fetched | None = await self._request(lambda: self._storage.get(name, **options))

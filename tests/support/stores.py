@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
 from typing import Any
 
 from ptb_s3._storage.contract import (
@@ -25,6 +26,10 @@ class StoreAround:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+
+    @property
+    def ahead(self) -> timedelta:
+        return self.store.ahead
 
     async def get(self, name: str, **options: Any) -> Fetched | None:
         return await self.store.get(name, **options)

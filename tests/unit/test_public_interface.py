@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from telegram.ext import Application, BasePersistence
+from telegram.ext import Application, BasePersistence, JobQueue
 
 import ptb_s3
-from ptb_s3 import PersistentApplication, S3Persistence
+from ptb_s3 import PersistentApplication, PersistentJobQueue, S3Persistence
 from ptb_s3._options import Options
 from ptb_s3.testing import MemoryPersistence
 
@@ -20,13 +20,21 @@ SOURCE = Path(ptb_s3.__file__).parent
 PUBLIC = {
     "ptb_s3": [
         *("AddressingStyle", "Key", "KeySource", "Keyring", "Merge", "OnConflict", "OnLoss"),
-        *("PersistentApplication", "PickleSerializer", "S3Persistence", "SealedHeader"),
+        *(
+            "PersistentApplication",
+            "PersistentJob",
+            "PersistentJobQueue",
+            "PickleSerializer",
+            "S3Persistence",
+            "SealedHeader",
+        ),
         *("SealingKey", "Serializer", "Stats", "Sync", "__version__", "merge_values"),
     ],
     "ptb_s3.application": ["PersistentApplication"],
     "ptb_s3.hosts": ["builder_from_env"],
     "ptb_s3.hosts.aws_lambda": ["Context", "handler_for"],
     "ptb_s3.hosts.webhook": ["main"],
+    "ptb_s3.job_queue": ["PersistentJobQueue"],
     "ptb_s3.persistence": ["ConversationKey", "S3Persistence"],
     "ptb_s3.serverless": ["begin", "close", "deliver"],
     "ptb_s3.settings": [
@@ -41,6 +49,7 @@ OWN: dict[type, set[str]] = {
         *("context_types", "flush_timeout", "unsaved"),
     },
     PersistentApplication: set(),
+    PersistentJobQueue: {"scheduler"},
     MemoryPersistence: {"restarted"},
 }
 """Attributes that a class adds to those of its base."""
@@ -75,6 +84,7 @@ def test_dir_shows_the_public_names() -> None:
     [
         (S3Persistence, BasePersistence),
         (PersistentApplication, Application),
+        (PersistentJobQueue, JobQueue),
         (MemoryPersistence, S3Persistence),
     ],
 )

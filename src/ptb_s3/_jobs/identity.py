@@ -44,7 +44,7 @@ class FixedJobs:
             self._made[record.identity] += 1
 
     def match(self, record: JobRecord) -> JobRecord | None:
-        """Return the saved job that a new one is, once; None where there is none."""
+        """Return the saved job that a new one is, once, or None where there is none."""
         if record.fixed is None:
             return None
         return self._saved.pop((record.identity, record.fixed), None)

@@ -20,11 +20,12 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ptb_s3._format.entities import Kind
 from ptb_s3._jobs import claims
+from ptb_s3._jobs.job import PersistentJob
 from ptb_s3._jobs.record import JobRecord, moment
 from ptb_s3._jobs.table import JobTable
 from ptb_s3._jobs.triggers import by_calendar, following, interval_of, trigger_of
+from ptb_s3._ptb.application_state import App
 from ptb_s3.errors import PersistenceError
 
 GRACE = timedelta(hours=1)
@@ -50,7 +51,7 @@ class Runs:
         table: JobTable,
         update_interval: float,
         save: Callable[[], Awaitable[None]],
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime],
     ) -> None:
         self._table = table
         self._update_interval = update_interval
@@ -60,16 +61,17 @@ class Runs:
         self._saving: asyncio.Task[None] | None = None
         self.ending = asyncio.Event()
 
-    async def run(self, job_id: str, call: Callable[[str], Awaitable[None]]) -> bool:
+    async def run(self, job: PersistentJob, application: App) -> bool:
         """Run a job that is due, unless another instance does, and note its end.
 
         Args:
-            job_id: The job's id.
-            call: Calls its callback, with the id of the claim.
+            job: The job.
+            application: Application that it belongs to.
 
         Returns:
             Whether it was run here.
         """
+        job_id = str(job.id)
         record = self._table.records.get(job_id)
         if record is None or record.next is None:
             return False
@@ -83,9 +85,11 @@ class Runs:
             self._table.look_again(job_id)
             return False
         renewal = asyncio.create_task(self._renew(job_id, claim_id)) if claimed else None
+        job.claim_id = claim_id if claimed else None
         try:
-            await call(claim_id)
+            await job.run(application)
         finally:
+            job.claim_id = None
             if renewal is not None:
                 renewal.cancel()
         self._end(job_id, due)
@@ -116,7 +120,7 @@ class Runs:
         pause = FIRST_PAUSE
         while not self.ending.is_set():
             record = self._table.records.get(job_id)
-            if record is None or claims.holds(record.claim, self._now()):
+            if record is None or self._is_taken(record, claim_id):
                 return False
             record.claim = claims.new(claim_id, self._now())
             self._table.mark(job_id)
@@ -136,10 +140,14 @@ class Runs:
             return False
         return False
 
+    def _is_taken(self, record: JobRecord, claim_id: str) -> bool:
+        own = claims.is_of(record.claim, claim_id)  # of an attempt that was not known to succeed
+        return not own and claims.holds(record.claim, self._now())
+
     async def _commit(self) -> None:
         """Commit the claims of all jobs that are due now, in one commit."""
         assert self._table.commits is not None  # noqa: S101 - for mypy: jobs are loaded by now
-        await self._table.commits.record(Kind.JOBS, {}, shared=False)
+        await self._table.commits.join(shared=False)
 
     async def _wait(self, seconds: float) -> None:
         try:

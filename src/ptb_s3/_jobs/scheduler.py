@@ -16,7 +16,7 @@ from apscheduler.triggers.base import BaseTrigger
 
 
 class Listener(Protocol):
-    """What is told of a scheduler's jobs."""
+    """Observer of a scheduler's jobs."""
 
     def adding(self, trigger: BaseTrigger, given: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments of `BaseScheduler.add_job` for a job that is being made.

@@ -52,7 +52,7 @@ class KeptJob(Protocol):
 
 
 class Schedule(Protocol):
-    """What schedules the jobs of a table, in memory."""
+    """Scheduler of the jobs of a table, in memory."""
 
     def put(self, record: JobRecord, callback: Callback, at: datetime | None = None) -> KeptJob:
         """Schedule a job, which is not scheduled, and return PTB's object of it.

@@ -131,10 +131,14 @@ class GroupCommit:
 
     # What PTB hands over ------------------------------------------------------------------------
 
-    def join(self) -> Coroutine[Any, Any, None]:
-        """Return a coroutine that waits for this interval's commit, with nothing to add to it."""
-        self._joinable()  # so that participants have what has changed by now go with it
-        return self.record(Kind.BOT_DATA, {})
+    def join(self, *, shared: bool = True) -> Coroutine[Any, Any, None]:
+        """Return a coroutine that waits for this interval's commit, with what participants have.
+
+        Args:
+            shared: As for `record`.
+        """
+        self._joinable()
+        return self.record(Kind.BOT_DATA, {}, shared=shared)
 
     def record(
         self,

@@ -18,7 +18,7 @@ object to settle it.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol, TypeAlias
 
 SLOWEST = 2**16
@@ -146,6 +146,14 @@ class Store(Protocol):
     no answer (a write may then have taken effect or not), `BucketNotFoundError`, and other
     subclasses of `StorageError` for refusals.
     """
+
+    @property
+    def ahead(self) -> timedelta:
+        """Return how far the storage's clock is ahead of this machine's, by its last reply.
+
+        Nothing before the first reply. Two hosts agree on a moment by the storage's clock alone.
+        """
+        ...
 
     async def get(
         self,

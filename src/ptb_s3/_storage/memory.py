@@ -6,7 +6,7 @@ It never awaits anything, so that a simulation decides by itself when a call tak
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from ptb_s3._storage.contract import (
@@ -43,6 +43,7 @@ class MemoryStore:
 
     Attributes:
         calls: Every call so far, in order.
+        ahead: See `Store.ahead`; to be set by tests.
         locked: Locks by version id; to be filled by tests.
     """
 
@@ -57,6 +58,7 @@ class MemoryStore:
         self.clock = clock
         self.faults = faults
         self.calls: list[Call] = []
+        self.ahead = timedelta()
         self.locked: dict[str, Lock] = {}
         self._history: dict[str, list[_Stored]] = {}
         self._current: dict[str, _Stored] = {}

@@ -17,6 +17,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 from ptb_s3._storage.addressing import Addressing, Style
 from ptb_s3._storage.answers import (
@@ -26,6 +27,7 @@ from ptb_s3._storage.answers import (
     may_mean_virtual_host,
     means_absent,
     means_virtual_host,
+    moment_of,
     policy_of,
     to_failure,
 )
@@ -62,12 +64,14 @@ class Requester:
         session: The session that credentials come from, once there is one.
         addressed: The server that was asked, for an error's text.
         patience: Seconds until the reply to a request has to begin, with all its attempts.
+        ahead: See `Store.ahead`.
     """
 
     def __init__(self, target: Target) -> None:
         self.session = target.session
         self.addressed = target.endpoint_url or "the storage"
         self.patience = target.patience
+        self.ahead = timedelta()
         self._target = target
         self._owner = (
             {"ExpectedBucketOwner": target.expected_owner} if target.expected_owner else {}
@@ -270,9 +274,11 @@ class Requester:
         """Send a request in the addressing style of this moment."""
         try:
             async with asyncio.timeout(within):
-                return await getattr(client, operation)(
+                reply = await getattr(client, operation)(
                     Bucket=self._target.bucket, **self._owner, **request
                 )
+                self._note_time(reply)
+                return reply
         except Exception as exc:
             answer = _error_answer(exc)
             if answer is not None:
@@ -281,6 +287,12 @@ class Requester:
             if failure is None:
                 raise
             raise failure from None  # its text may hold the request
+
+    def _note_time(self, reply: Untyped) -> None:
+        """Learn the storage's time from a reply."""
+        headers = reply.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        if (now := moment_of(headers.get("date"))) is not None:
+            self.ahead = now - datetime.now(UTC)
 
     def _ready(self, client: Untyped) -> None:
         """Check the address that a new client asks, before its first request.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
+from datetime import timedelta
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -144,6 +145,11 @@ class S3Store:
             f"{type(self).__name__}({self.bucket!r}, {self.prefix!r}, "
             f"endpoint_url={self.endpoint_url!r}, region_name={self.region_name!r})"
         )
+
+    @property
+    def ahead(self) -> timedelta:
+        """See `Store.ahead`. To the second, as HTTP states times."""
+        return self._requester.ahead
 
     async def get(
         self,

@@ -1,0 +1,142 @@
+"""Schedule: the jobs of a table as jobs of APScheduler's, in memory.
+
+The table says what there is, and the schedule follows it; what the bot's code changes by PTB's
+methods reaches the table through here. A job's object stays the same for as long as the process
+lives: code of the bot's may hold it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
+
+from telegram.ext import ConversationHandler, Job, JobQueue
+
+from ptb_s3._jobs.callbacks import Callback
+from ptb_s3._jobs.job import PersistentJob, kept_job
+from ptb_s3._jobs.record import JobRecord
+from ptb_s3._jobs.scheduler import JobScheduler
+from ptb_s3._jobs.triggers import latest, trigger_of
+
+if TYPE_CHECKING:
+    from apscheduler.job import Job as Scheduled
+    from apscheduler.triggers.base import BaseTrigger
+
+    from ptb_s3._jobs.table import JobTable
+
+# Callback of the jobs that end conversations, which PTB makes anew with each of their updates.
+_TRIGGER_TIMEOUT = ConversationHandler._trigger_timeout  # noqa: SLF001 - it has no other name
+
+
+class JobSchedule:
+    """Adapter between a table of jobs and APScheduler.
+
+    Args:
+        queue: Queue of the jobs, whose scheduler is replaced by one that tells of changes.
+
+    Attributes:
+        table: The table, once there is one.
+    """
+
+    table: JobTable
+
+    def __init__(self, queue: JobQueue[Any]) -> None:
+        self._queue = queue
+        self._keeps = True
+        self._kept: PersistentJob | None = None
+        self.scheduler = JobScheduler(self, queue.scheduler_configuration)
+
+    # What the bot's code does --------------------------------------------------------------------
+
+    def made(self, make: Callable[[], Job[Any]], *, kept: bool) -> Job[Any]:
+        """Have PTB make a job, and return it, or the kept one that took its place in between.
+
+        Args:
+            make: Calls PTB's method, which adds a job to the scheduler.
+            kept: Whether the job is to be kept.
+        """
+        self._keeps, self._kept = kept, None
+        try:
+            made = make()
+            job = cast("PersistentJob | None", self._kept)
+        finally:
+            self._keeps, self._kept = True, None
+        if job is None:
+            return made
+        job._job = made._job  # noqa: SLF001 - as `Job.from_aps_job` does
+        return job
+
+    def adding(self, trigger: BaseTrigger, given: dict[str, Any]) -> dict[str, Any]:
+        """Take a job that is being made into the table, and return how to schedule it."""
+        made: object = (given.get("args") or (None, None))[-1]
+        if not self._is_kept(made):
+            return given | {"trigger": trigger}
+        return self._add(made, trigger, given)
+
+    def _is_kept(self, job: object) -> TypeGuard[Job[Any]]:
+        """Tell whether a job that is being made is one of ours, to be kept."""
+        if not self._keeps or not isinstance(job, Job):
+            return False
+        return getattr(job.callback, "__func__", None) is not _TRIGGER_TIMEOUT
+
+    def _add(self, job: Job[Any], trigger: BaseTrigger, given: dict[str, Any]) -> dict[str, Any]:
+        record = self.table.record_of(job, trigger, given, datetime.now(self.scheduler.timezone))
+        record = self.table.add(record, replace=bool(given.get("replace_existing")))
+        if record.id in self.table.jobs:
+            self.take_out(record.id)
+        self._kept = kept_job(record, job.callback)
+        self.table.jobs[record.id] = self._kept
+        return self._scheduling(record, self._kept)
+
+    def changed(self, job: Scheduled) -> None:
+        """Note that the bot's code has paused, resumed or rescheduled a job."""
+        self.table.change(job.id, job.trigger, job.next_run_time)
+
+    def removed(self, job_id: str) -> None:
+        """Note that the bot's code has cancelled a job."""
+        self.table.remove(job_id)
+
+    # What the table does ------------------------------------------------------------------------
+
+    def put(
+        self, record: JobRecord, callback: Callback, at: datetime | None = None
+    ) -> PersistentJob:
+        """Schedule a job, which is not scheduled, and return PTB's object of it."""
+        job = cast("PersistentJob | None", self.table.jobs.get(record.id))
+        if job is None:
+            job = kept_job(record, callback)
+        job.data = record.data
+        options = self._scheduling(record, job, at)
+        job._job = self.scheduler.silently(  # noqa: SLF001 - as in `made`
+            self.scheduler.add_job, self._queue.job_callback, **options
+        )
+        return job
+
+    def _scheduling(
+        self, record: JobRecord, job: PersistentJob, at: datetime | None = None
+    ) -> dict[str, Any]:
+        """Return the arguments of APScheduler's `add_job` for a job."""
+        trigger, due = trigger_of(record.trigger), record.next
+        if due is not None and at is None:
+            due = latest(trigger, due, datetime.now(UTC))
+        own = {name: record.options[name] for name in ("max_instances",) if name in record.options}
+        return own | {
+            "trigger": trigger,
+            "args": (self._queue, job),
+            "id": record.id,
+            "name": record.name,
+            "misfire_grace_time": None,
+            "coalesce": True,
+            "next_run_time": at or due,
+        }
+
+    def take_out(self, job_id: str) -> None:
+        """Remove a job from the schedule, if it is there."""
+        if self.scheduler.get_job(job_id) is not None:
+            self.scheduler.silently(self.scheduler.remove_job, job_id)
+
+    def scheduled_for(self, job_id: str) -> datetime | None:
+        """Return when a job is scheduled to run, or None: it is not."""
+        job = self.scheduler.get_job(job_id)
+        return None if job is None else getattr(job, "next_run_time", None)
