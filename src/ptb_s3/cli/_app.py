@@ -23,6 +23,7 @@ from ptb_s3.cli import (
     forget,
     history,
     import_,
+    jobs,
     keys,
     prune,
     repair,
@@ -109,6 +110,7 @@ app.command()(status.status)
 app.command()(history.history)
 app.command()(show.show)
 app.command()(diff.diff)
+app.command()(jobs.jobs)
 app.command()(verify.verify)
 app.command()(repair.repair)
 app.command("begin-anew")(begin_anew.begin_anew)
