@@ -17,6 +17,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -71,6 +72,10 @@ class Runs:
         Returns:
             Whether it was run here.
         """
+        return await asyncio.shield(self._run(job, application))
+
+    async def _run(self, job: PersistentJob, application: App) -> bool:
+        """Run a job as `run` does. Shielded: PTB's own runs go on when they are cancelled, too."""
         job_id = str(job.id)
         record = self._table.records.get(job_id)
         if record is None or record.next is None:
@@ -165,6 +170,8 @@ class Runs:
                 return
             record.claim = claims.new(claim_id, self._now())
             self._table.mark(job_id)
+            with suppress(PersistenceError):  # the next renewal, or save, takes it along
+                await self._commit()
 
     # The end of a run ---------------------------------------------------------------------------
 
