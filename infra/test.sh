@@ -16,6 +16,7 @@ make_venv test
 "$venv/bin/python" tests/conformance/ptb_suite.py >/dev/null
 
 failed=''
+left_out=''
 
 step() {
     name=$1
@@ -29,6 +30,19 @@ step() {
 step 'ruff check' "$venv/bin/ruff" check
 step 'ruff format' "$venv/bin/ruff" format --check
 step 'mypy' "$venv/bin/mypy"
+# An optional suite that is not run here: it is named at the end, with the reason. Where it has to be
+# there in CI, that is a failure besides.
+not_run() {
+    left_out="$left_out${left_out:+; }$1 ($2)"
+}
+
+not_run_in_ci_a_failure() {
+    not_run "$1" "$2"
+    if [ "${CI-}" = true ]; then
+        failed="$failed${failed:+, }no $1, which CI has to have"
+    fi
+}
+
 # Tests on one server. Arguments that choose none of them are no failure: they were for others.
 tests_on() {
     code=0
@@ -51,6 +65,22 @@ shared_tests() {
     rm -f "$log"
 }
 
+# Ahead of the tests as well, since wheels are downloaded.
+if ! PYTHON="$venv/bin/python" sh infra/lambda_zip.sh; then
+    rm -rf .lambda
+    not_run_in_ci_a_failure "Lambda's package" 'it could not be built: see above'
+fi
+if ! command -v terraform >/dev/null; then
+    not_run 'terraform validate' 'there is no terraform'
+elif ! terraform -chdir=infra/bucket init -backend=false -input=false >/dev/null 2>&1; then
+    not_run 'terraform validate' "its provider of AWS is not to be had; the file is parsed and compared"
+else
+    step 'terraform validate' terraform -chdir=infra/bucket validate
+fi
+if ! command -v systemd-analyze >/dev/null; then
+    not_run 'systemd-analyze verify' 'there is no systemd'
+fi
+
 step 'unit tests' "$venv/bin/python" -m pytest --long tests/unit "$@"
 step 'other tests on SeaweedFS' tests_on seaweedfs \
     tests/simulation tests/integration tests/conformance "$@"
@@ -58,16 +88,21 @@ servers='SeaweedFS, moto'
 if sh infra/minio.sh --find >/dev/null; then
     step 'integration tests on MinIO' tests_on minio tests/integration "$@"
     servers="$servers, MinIO"
+else
+    not_run 'integration tests on MinIO' 'sh infra/minio.sh says why'
 fi
 versitygw=$(sh infra/versitygw.sh --find) || versitygw=''
 if [ -n "$versitygw" ]; then
     servers="$servers, versitygw"
-elif [ "${CI-}" = true ]; then
-    failed="$failed${failed:+, }no versitygw, which CI has to have"
+else
+    not_run_in_ci_a_failure versitygw 'sh infra/versitygw.sh says why'
 fi
 shared_tests "$@"
 
 echo "Integration tests ran on: $servers."
+if [ -n "$left_out" ]; then
+    echo "Did not run: $left_out."
+fi
 if [ -n "$failed" ]; then
     echo "Failed: $failed." >&2
     exit 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import platform
 import re
 import shlex
 import shutil
@@ -29,6 +30,8 @@ TEMPLATE = INFRA / "lambda" / "template.yaml"
 DOCKERFILE = INFRA / "cloudrun" / "Dockerfile"
 FLY = INFRA / "fly" / "fly.toml"
 CODE = [*(PROJECT / "src" / "ptb_s3" / "hosts").glob("*.py")]
+ARCHITECTURE = "arm64" if platform.machine() in {"aarch64", "arm64"} else "x86_64"
+"""That of this machine, as build.sh names it, so that it imports what it has built."""
 SERVICE = ["python", "-m", "ptb_s3.hosts.webhook", "shop.bot:build"]
 READMES = [INFRA / host / "README.md" for host in ("lambda", "cloudrun", "fly")]
 
@@ -75,31 +78,43 @@ def test_the_function_is_what_is_built() -> None:
     assert "\nbuild=$PWD/infra/lambda/build\n" in script()
 
 
-def test_the_build_takes_the_project_and_no_secret(tmp_path: Path) -> None:
-    """All modules of a project are in the function; what is hidden, as .env is, stays out of it.
+def built(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run `build.sh` of a checkout in ``checkout``, on ``project``.
 
-    pip is a double: what it installs is not what this is about.
+    pip is a double: what it installs is not what the tests are about.
     """
-    checkout, project = tmp_path / "checkout", tmp_path / "project"
+    checkout = folder / "checkout"
     (checkout / "infra" / "lambda").mkdir(parents=True)
-    shutil.copy(INFRA / "lambda" / "build.sh", checkout / "infra" / "lambda")
+    for script in ("build.sh", "import_handler.py"):
+        shutil.copy(INFRA / "lambda" / script, checkout / "infra" / "lambda")
+    python = folder / "python"
+    python.write_text(
+        _PYTHON.format(python=sys.executable, package=str(PROJECT / "src" / "ptb_s3"))
+    )
+    python.chmod(0o755)
+    return subprocess.run(  # noqa: S603 - our own script
+        ["/bin/sh", checkout / "infra" / "lambda" / "build.sh", "project"],
+        cwd=folder,
+        env={"PATH": os.defpath, "PYTHON": str(python), "ARCHITECTURE": ARCHITECTURE},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_the_build_takes_the_project_and_no_secret(tmp_path: Path) -> None:
+    """All modules of a project are in the function; what is hidden, as .env is, stays out of it."""
+    project = tmp_path / "project"
     shutil.copytree(EXAMPLE, project, ignore=shutil.ignore_patterns("__pycache__"))
     for name in (".env", ".git/config", "venv/x.py", "vendor/x.whl", "data/texts.json"):
         (project / name).parent.mkdir(exist_ok=True)
         (project / name).write_text("x")
-    python = tmp_path / "python"
-    python.write_text(_PYTHON.format(python=sys.executable))
-    python.chmod(0o755)
-    subprocess.run(  # noqa: S603 - our own script
-        ["/bin/sh", checkout / "infra" / "lambda" / "build.sh", "project"],
-        cwd=tmp_path,
-        env={"PATH": os.defpath, "PYTHON": str(python)},
-        check=True,
-        capture_output=True,
-    )
-    build = checkout / "infra" / "lambda" / "build"
+    assert built(tmp_path).returncode == 0
+    build = tmp_path / "checkout" / "infra" / "lambda" / "build"
     files = {str(path.relative_to(build)) for path in build.rglob("*") if path.is_file()}
-    assert {name for name in files if "__pycache__" not in name} == {
+    ours = {name for name in files if name.startswith("ptb_s3/")}
+    assert not [name for name in ours if name.startswith("ptb_s3/cli/")]
+    assert {name for name in files - ours if "__pycache__" not in name} == {
         *("installed", "handler.py", "data/texts.json"),
         *("shop/__init__.py", "shop/bot.py", "shop/texts.py"),
     }
@@ -107,7 +122,19 @@ def test_the_build_takes_the_project_and_no_secret(tmp_path: Path) -> None:
     assert any("__pycache__/bot." in name for name in files)
     kept = {path.name for path in (build / "botocore" / "data").iterdir()}
     assert kept == {"s3", "sts", "kms", "sso", "sso-oidc"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Lambda's own kind of machine imports it")
+def test_a_module_that_is_missing_fails_the_build(tmp_path: Path) -> None:
+    """One that the project imports, and that is neither its own nor installed."""
     assert '\n    "Linux $machine") "$python" -I -S infra/lambda/import_handler.py' in script()
+    project = tmp_path / "project"
+    shutil.copytree(EXAMPLE, project, ignore=shutil.ignore_patterns("__pycache__"))
+    (project / "shop" / "texts.py").unlink()
+    ran = built(tmp_path)
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("The handler cannot be imported: ")
+    assert "Built" not in ran.stdout
 
 
 @pytest.mark.parametrize(
@@ -140,15 +167,16 @@ def test_the_build_imports_the_handler(
 
 
 _PYTHON = """#!{python}
-import os, pathlib, sys
+import os, pathlib, shutil, sys
 arguments = sys.argv[1:]
 if arguments[:3] == ["-I", "-S", "infra/lambda/import_handler.py"]:
-    sys.exit()
+    arguments.remove("-S")  # it would need all packages in the build
 if "pip" not in arguments:
     os.execv({python!r}, [{python!r}, *arguments])
 target = pathlib.Path(arguments[arguments.index("--target") + 1])
 for service in ("s3", "sts", "kms", "sso", "sso-oidc", "ec2", "iam"):
     (target / "botocore" / "data" / service).mkdir(parents=True)
+shutil.copytree({package!r}, target / "ptb_s3", ignore=shutil.ignore_patterns("__pycache__"))
 (target / "installed").write_text(" ".join([os.getcwd(), *arguments[-2:]]))
 """
 
