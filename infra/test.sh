@@ -70,6 +70,9 @@ if ! PYTHON="$venv/bin/python" sh infra/lambda_zip.sh; then
     rm -rf .lambda
     not_run_in_ci_a_failure "Lambda's package" 'it could not be built: see above'
 fi
+if ! "$venv/bin/python" -c 'import awslambdaric' 2>/dev/null; then
+    not_run_in_ci_a_failure "AWS's client for Lambda" 'there is no wheel of it for this machine'
+fi
 if ! command -v terraform >/dev/null; then
     not_run 'terraform validate' 'there is no terraform'
 elif ! terraform -chdir=infra/bucket init -backend=false -input=false >/dev/null 2>&1; then
@@ -77,6 +80,7 @@ elif ! terraform -chdir=infra/bucket init -backend=false -input=false >/dev/null
 else
     step 'terraform validate' terraform -chdir=infra/bucket validate
 fi
+rm -rf infra/bucket/.terraform infra/bucket/.terraform.lock.hcl
 if ! command -v systemd-analyze >/dev/null; then
     not_run 'systemd-analyze verify' 'there is no systemd'
 fi

@@ -21,6 +21,7 @@ from tests.integration.hosts import EXAMPLE, INFRA, Json
 from tests.servers import PROJECT
 from tests.support.bucket_templates import TEMPLATE as BUCKET_TEMPLATE
 from tests.support.bucket_templates import _tag_loader as tag_loader
+from tests.support.page_commands import run
 
 from ptb_s3.hosts.aws_lambda import RESERVE
 from ptb_s3.hosts.webhook import GRACE, READY
@@ -238,6 +239,44 @@ def test_the_image_is_made_of_the_project() -> None:
     assert [line for line in lines if line.startswith("COPY")] == ["COPY . ."]
     assert json.loads(lines[-1].removeprefix("CMD ")) == SERVICE
     assert (EXAMPLE / "requirements.txt").is_file()
+
+
+POLLING = (PROJECT / "docs" / "polling.md").read_text()
+IMAGES = {
+    "webhook": DOCKERFILE.read_text(),
+    "polling": re.findall(r"^```text\n(FROM .*?)^```$", POLLING, re.MULTILINE | re.DOTALL)[0],
+}
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_an_image_is_built_in_order(image: str, tmp_path: Path) -> None:
+    """Instructions, in an order that works; what is installed is what the project names.
+
+    No engine is asked: `RUN` is run with doubles in the folder that `COPY` has filled, and `CMD` by
+    tests/integration/test_webhook_commands.py.
+    """
+    joined = IMAGES[image].replace("\\\n", " ").splitlines()
+    lines = [line.partition(" ") for line in joined if line and not line.startswith("#")]
+    assert [name for name, _, _ in lines] == ["FROM", "WORKDIR", "COPY", "RUN", "USER", "CMD"]
+    steps = {name: text for name, _, text in lines}
+    folder = tmp_path / "app"
+    if image == "webhook":
+        shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    else:
+        assert steps["COPY"].split() == ["requirements.txt", "bot.py", "./"]
+        folder.mkdir()
+        (folder / "requirements.txt").touch()
+    ran = run(steps["RUN"], folder)
+    install, *others = ran.calls
+    assert (ran.code, install[:2], install[-2:]) == (
+        0,
+        ["pip", "install"],
+        ["-r", "requirements.txt"],
+    )
+    assert (folder / install[-1]).is_file()
+    assert others in ([], [["python", "-m", "compileall", "-q", "."]])
+    assert steps["USER"] in {"nobody", "65534"}
+    assert json.loads(steps["CMD"])[0] == "python"
 
 
 def test_the_example_has_the_wheel_of_this_version() -> None:

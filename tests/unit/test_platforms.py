@@ -1,4 +1,4 @@
-"""What Heroku, Render, Railway and GitHub read: taken by them, and in step with the service."""
+"""What Heroku, Render, Railway, Fly and GitHub read: each field known, and in step with ours."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sysconfig
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ RENDER = {
     },
     "services.envVars": {"key", "value", "sync"},
 }
-"""Fields that are used, of https://render.com/docs/blueprint-spec (read in November 2026)."""
+"""Fields that are used, of those in https://render.com/docs/blueprint-spec."""
 RAILWAY = {
     "": {"$schema", "build", "deploy"},
     "build": {"builder", "dockerfilePath"},
@@ -46,7 +47,23 @@ RAILWAY = {
         *("overlapSeconds", "drainingSeconds"),
     },
 }
-"""Fields that are used, of https://docs.railway.com/config-as-code/reference (in August 2026)."""
+"""Fields that are used, of those in https://docs.railway.com/config-as-code/reference."""
+FLY = {
+    "": {
+        *("app", "primary_region", "kill_signal", "kill_timeout", "build", "processes", "env"),
+        *("http_service", "vm"),
+    },
+    "build": {"dockerfile"},
+    "processes": {"app"},
+    "env": {name for name, _, _ in describe()} | {"PORT"},
+    "http_service": {
+        *("processes", "internal_port", "force_https", "auto_stop_machines"),
+        *("auto_start_machines", "min_machines_running", "checks"),
+    },
+    "http_service.checks": {"method", "path", "grace_period", "interval", "timeout"},
+    "vm": {"size", "memory"},
+}
+"""Fields that are used, of those in https://fly.io/docs/reference/configuration."""
 
 
 def fields(value: Any, place: str = "") -> set[str]:
@@ -83,6 +100,18 @@ def test_heroku_runs_a_python_that_will_do() -> None:
     """That of the container of the other hosts."""
     version = (INFRA / "heroku" / ".python-version").read_text().strip()
     assert f"FROM python:{version}-slim\n" in (INFRA / "cloudrun" / "Dockerfile").read_text()
+
+
+# Fly ----------------------------------------------------------------------------------------------
+
+
+def fly() -> Any:
+    return tomllib.loads((INFRA / "fly" / "fly.toml").read_text())
+
+
+def test_fly_knows_each_field() -> None:
+    """What else is of it is in tests/integration/test_deployments.py."""
+    assert fields(fly()) <= documented(FLY)
 
 
 # Render -------------------------------------------------------------------------------------------
@@ -146,6 +175,7 @@ def test_railway_is_given_all_secrets() -> None:
     [
         (render, RENDER, {"services": [{"healthcheckPath": "/healthz"}]}),
         (railway, RAILWAY, {"deploy": {"drainSeconds": 30}}),
+        (fly, FLY, {"kill_timeouts": "10s"}),
     ],
 )
 def test_a_misspelled_field_would_be_found(file: Any, table: Any, wrong: Any) -> None:

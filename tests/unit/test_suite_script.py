@@ -42,5 +42,11 @@ def test_what_did_not_run_is_named() -> None:
 
 def test_each_optional_check_is_named_by_the_suite() -> None:
     """What tests skip as optional has a line in the script that says so."""
-    for name in ("Lambda's package", "terraform validate", "systemd-analyze verify", "versitygw"):
+    for name in (
+        "Lambda's package",
+        "AWS's client",
+        "terraform validate",
+        "systemd-analyze verify",
+        "versitygw",
+    ):
         assert re.search(rf"not_run(_in_ci_a_failure)? ['\"]?{name}", SCRIPT), name

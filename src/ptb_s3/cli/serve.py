@@ -48,7 +48,8 @@ def serve(
 ) -> None:
     """Run a local S3 storage until Ctrl-C, and print the .env lines for a bot.
 
-    With --env-file FILE, they are written there, and never over other settings.
+    With --env-file FILE, which the other commands read, they are written there, and never over
+    other settings.
 
     A second call with the same DIR goes on.
     """
