@@ -11,6 +11,16 @@ cd "$(dirname "$0")/.."
 root=$PWD
 python=$(command -v "${PYTHON:-$root/.venv/bin/python}")
 
+# Once for each state of the code: it takes half a minute.
+inputs=$(
+    "$python" -c 'import sys; print(sys.version)'
+    find src infra/example infra/lambda infra/constraints.txt pyproject.toml -type f \
+        ! -name '*.pyc' ! -path 'infra/lambda/build/*' | LC_ALL=C sort | xargs cat | cksum
+)
+if [ -f .lambda/stamp ] && [ "$(cat .lambda/stamp)" = "$inputs" ]; then
+    exit 0
+fi
+
 # A checkout of its own, so that a build of yours in infra/lambda/build is left alone.
 rm -rf .lambda
 mkdir -p .lambda/checkout/infra/lambda
@@ -27,3 +37,4 @@ for architecture in x86_64 arm64; do
     # As `aws cloudformation package` does, which uses the same module.
     (cd ../checkout/infra/lambda/build && "$python" -m zipfile -c "$root/.lambda/$architecture.zip" *)
 done
+echo "$inputs" >"$root/.lambda/stamp"
