@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ptb_s3._format.committed import Base
 from ptb_s3._format.container import Header
-from ptb_s3._keys.keyring import Keyring
+from ptb_s3._keys.ring import Ring
 
 NOT_AT_HAND = "not at hand"
 
@@ -20,7 +20,8 @@ class Need(NamedTuple):
     """Need of one key.
 
     Attributes:
-        role: ``seals``, ``opens``, ``opens older versions``, or `NOT_AT_HAND`.
+        role: ``seals``, ``opens``, ``opens older versions``, or `NOT_AT_HAND`; of a key that AWS
+            KMS keeps, with ``(AWS KMS)`` behind it.
         current: How many current objects it has sealed.
         newest: The newest commit that needs it and can still be restored; None if there is none,
             or if the history was not looked at.
@@ -31,7 +32,7 @@ class Need(NamedTuple):
     newest: int | None
 
 
-def key_needs(base: Base, ring: Keyring, oldest: Header | None) -> dict[str, Need]:
+def key_needs(base: Base, ring: Ring, oldest: Header | None) -> dict[str, Need]:
     """Return the need of each key by its id, the sealing key first.
 
     Keys that are needed for nothing are left out.
@@ -44,6 +45,7 @@ def key_needs(base: Base, ring: Keyring, oldest: Header | None) -> dict[str, Nee
     sealing = ring.ids[0]
     roles = dict.fromkeys(ring.history_ids, "opens older versions")
     roles |= {**dict.fromkeys(ring.ids, "opens"), sealing: "seals"}
+    roles |= {key: f"{roles[key]} (AWS KMS)" for key in ring.kms_ids}
     current = Counter(stored.header.key for stored in base.objects.values())
     needed = {
         key: revision
