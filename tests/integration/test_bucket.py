@@ -31,15 +31,20 @@ from tests.support.bucket_templates import (
     in_cloudformation,
     in_terraform,
 )
+from tests.support.kms import new_kms_key
 
+from ptb_s3 import KmsKeyring
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Kind
 from ptb_s3._keys.keyring import Key
+from ptb_s3._storage.kms import CONTEXT
+from ptb_s3.errors import KeyServiceError
 from ptb_s3.settings import load_settings
 
 HEAD_KEY = PREFIX + HEAD
 SCRATCH = f"{PREFIX}doctor/scratch"
 ELSEWHERE = "another-bot/head"
+KMS_KEY = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 OLD, OLD_ELSEWHERE = "{old}", "{old elsewhere}"
 """Stand for version ids that are known once the objects are there."""
 
@@ -119,7 +124,7 @@ def apply_template(account: Account, name: str, **parameters: str) -> Stack:
     cloudformation = account.client("cloudformation")
     cloudformation.create_stack(
         StackName=name,
-        TemplateBody=TEMPLATE.read_text(),
+        TemplateBody=template_for_moto(has_key="KmsKeyArn" in parameters),
         Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in parameters.items()],
         Capabilities=["CAPABILITY_IAM"],
     )
@@ -134,6 +139,22 @@ def apply_template(account: Account, name: str, **parameters: str) -> Stack:
         bot=_assume_role(account, f"{name}-bot", outputs["BotPolicyArn"]),
         operator=_assume_role(account, f"{name}-operator", outputs["OperatorPolicyArn"]),
     )
+
+
+def template_for_moto(*, has_key: bool) -> str:
+    """Return the template, whose statements about KMS are left out here where there is no key.
+
+    CloudFormation leaves out an item that comes to AWS::NoValue; moto 5.2 puts null in its place.
+    """
+    text = TEMPLATE.read_text()
+    without, left_out = re.subn(
+        r"^          - !If\n            - HasKmsKey\n(?:            .*\n)+",
+        "",
+        text,
+        flags=re.MULTILINE,
+    )
+    assert left_out == 2
+    return text if has_key else without
 
 
 def make_up_for_moto(s3: AwsClient, bucket: str, written: Written) -> None:
@@ -289,6 +310,11 @@ def test_the_parameters_are_heeded(account: Account) -> None:
     ("name", "good", "bad"),
     [
         ("BucketName", ["", "tea-shop", "a1b"], ["ab", "-tea", "Tea", "tea.shop", "a" * 64]),
+        (
+            "KmsKeyArn",
+            ["", KMS_KEY],
+            ["alias/bot", KMS_KEY.replace("key/", "alias/"), "*", "mrk-1"],
+        ),
         ("Prefix", ["", "bot/", "a/b-c_d/"], ["bot", "/", "/bot/", "bot*/", "${aws:userid}/"]),
     ],
 )
@@ -326,6 +352,30 @@ async def test_a_bot_runs_with_the_bots_policy(bots: Bots) -> None:
     assert persistence.stats.compactions
     assert not persistence.stats.failures
     assert (await bots.load()).user_data == {1: {"said": "milk"}, 2: {"said": "sugar"}}
+
+
+async def test_kms_takes_its_parameter(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the key's ARN, the bot's policy lets it seal by KMS; without, it is told why not.
+
+    moto minds the action alone, neither the key nor the context.
+    """
+    arn = new_kms_key(account.server, account.admin)
+    for parameters, allows in (({"KmsKeyArn": arn}, True), ({}, False)):
+        new = apply_template(account, f"kms-{secrets.token_hex(4)}", **parameters)
+        for name, value in new.bot.environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", account.server.endpoint_url)
+        ring = KmsKeyring(arn)
+        try:
+            if allows:
+                await ring.prepare_sealing()
+                await ring.kms.prove()
+            else:
+                with pytest.raises(KeyServiceError, match="are not allowed kms:GenerateDataKey"):
+                    await ring.prepare_sealing()
+        finally:
+            await ring.close()
+        assert (f"PTB_S3_KMS_KEY_ID={arn}" in new.outputs["Environment"]) is allows
 
 
 async def test_a_bot_goes_back_with_the_bots_policy(bots: Bots) -> None:
@@ -462,10 +512,11 @@ def test_cloudformation_takes_the_template() -> None:
     assert (run.returncode, run.stdout) == (0, ""), run.stderr
 
 
+@pytest.mark.parametrize("kms_key_arn", ["", KMS_KEY])
 @pytest.mark.parametrize("prefix", ["", "bot/"])
-def test_terraform_says_the_same(prefix: str) -> None:
+def test_terraform_says_the_same(prefix: str, kms_key_arn: str) -> None:
     """Policies, rules, switches, parameters and outputs are equal."""
-    values = Values("tea-shop", prefix, history_days=7)
+    values = Values("tea-shop", prefix, history_days=7, kms_key_arn=kms_key_arn)
     assert in_terraform(values) == in_cloudformation(values)
 
 
@@ -507,6 +558,23 @@ def test_the_operators_policy_is_the_bots_and_little_more() -> None:
         ("s3:DeleteObject", f"{values.arn}/shop-bot/doctor/*"),
         *((action, values.arn) for action in to_look),
     }
+
+
+def test_a_kms_key_adds_one_statement() -> None:
+    """With a key in KMS, both policies have one statement more, with exactly what it takes."""
+    plain, with_key = in_cloudformation(Values()), in_cloudformation(Values(kms_key_arn=KMS_KEY))
+    for policy in ("bot_policy", "operator_policy"):
+        *others, added = getattr(with_key, policy)["Statement"]
+        assert others == getattr(plain, policy)["Statement"]
+        assert added == {
+            "Sid": "MakeAndUnwrapDataKeys",
+            "Effect": "Allow",
+            "Action": ["kms:GenerateDataKey", "kms:Decrypt"],
+            "Resource": KMS_KEY,
+            "Condition": {
+                "StringEquals": {f"kms:EncryptionContext:{k}": v for k, v in CONTEXT.items()}
+            },
+        }
 
 
 def test_the_readme_is_in_step() -> None:

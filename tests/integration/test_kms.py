@@ -273,13 +273,13 @@ async def test_import_and_merge(lived: Custody) -> None:
 async def test_repair_and_begin_anew(lived: Custody) -> None:
     """A deleted state is brought back, and another begun, with data keys of KMS."""
     await lived.operator.delete(HEAD)
-    assert (await lived.run("status")).exit_code == 3
+    assert (await lived.run("export", "state.pickle")).exit_code == 5
     await lived.done("repair", "--yes")
     assert await lived.loaded() == state_after(COMMITS)
     for name in (HEAD, *Kind):
         await lived.operator.delete(name)
     newest = (await lived.operator.versions(HEAD))[0]
-    await lived.done("begin-anew", newest, "--yes")
+    await lived.done("begin-anew", newest)
     assert (await lived.loaded())["user_data"] == {}
 
 
@@ -298,7 +298,10 @@ async def test_keys_list_names_them_and_asks_nobody(custody: Custody) -> None:
 async def test_status_says_who_keeps_the_key(lived: Custody) -> None:
     """The table of keys tells KMS's from others."""
     keys = (await lived.done("status", "--json")).json["keys"]
-    assert [(key["id"], key["role"]) for key in keys] == [(lived.key_id, "seals (AWS KMS)")]
+    assert [(key, need["role"], need["in_kms"]) for key, need in keys.items()] == [
+        (lived.key_id, "seals", True)
+    ]
+    assert "seals, kept by AWS KMS" in (await lived.done("status")).stdout
 
 
 async def test_doctor_tries_both_permissions(lived: Custody) -> None:

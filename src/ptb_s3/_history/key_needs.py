@@ -20,16 +20,17 @@ class Need(NamedTuple):
     """Need of one key.
 
     Attributes:
-        role: ``seals``, ``opens``, ``opens older versions``, or `NOT_AT_HAND`; of a key that AWS
-            KMS keeps, with ``(AWS KMS)`` behind it.
+        role: ``seals``, ``opens``, ``opens older versions``, or `NOT_AT_HAND`.
         current: How many current objects it has sealed.
         newest: The newest commit that needs it and can still be restored; None if there is none,
             or if the history was not looked at.
+        in_kms: Whether AWS KMS keeps it.
     """
 
     role: str
     current: int
     newest: int | None
+    in_kms: bool = False
 
 
 def key_needs(base: Base, ring: Ring, oldest: Header | None) -> dict[str, Need]:
@@ -45,7 +46,6 @@ def key_needs(base: Base, ring: Ring, oldest: Header | None) -> dict[str, Need]:
     sealing = ring.ids[0]
     roles = dict.fromkeys(ring.history_ids, "opens older versions")
     roles |= {**dict.fromkeys(ring.ids, "opens"), sealing: "seals"}
-    roles |= {key: f"{roles[key]} (AWS KMS)" for key in ring.kms_ids}
     current = Counter(stored.header.key for stored in base.objects.values())
     needed = {
         key: revision
@@ -53,6 +53,6 @@ def key_needs(base: Base, ring: Ring, oldest: Header | None) -> dict[str, Need]:
         if oldest is not None and revision >= oldest.revision
     }
     return {
-        key: Need(roles.get(key, NOT_AT_HAND), current[key], needed.get(key))
+        key: Need(roles.get(key, NOT_AT_HAND), current[key], needed.get(key), key in ring.kms_ids)
         for key in sorted({sealing, *current, *needed}, key=lambda key: (key != sealing, key))
     }

@@ -105,6 +105,7 @@ _WEATHER = frozenset(
         *("ServiceUnavailable", "InternalFailure", "TooManyRequestsException"),
     }
 )
+_FORBIDDEN = frozenset({401, 403})  # which moto and proxies answer without a code of KMS's
 _SERVER_FAULT = 500  # HTTP's first status of a fault that is the server's
 
 _UNREACHABLE = (
@@ -138,7 +139,7 @@ def to_error(request: Request, code: str, status: int, message: str) -> Persiste
     if code in _WEATHER or status >= _SERVER_FAULT:
         text = f"KMS could not do it now ({code}). {_LATER}"
         return KeyServiceUnavailableError(f"Could not {request}: {text}")
-    text = _BY_CODE.get(code, _REFUSED)
+    text = _BY_CODE.get(code, _DENIED if status in _FORBIDDEN else _REFUSED)
     kind = policy_of(message)
     policy = f"A {kind} forbids it: mend that one. " if kind else ""
     told = text.format(action=request.action, region=request.region, code=code, policy=policy)
