@@ -147,12 +147,8 @@ def template_for_moto(*, has_key: bool) -> str:
     CloudFormation leaves out an item that comes to AWS::NoValue; moto 5.2 puts null in its place.
     """
     text = TEMPLATE.read_text()
-    without, left_out = re.subn(
-        r"^          - !If\n            - HasKmsKey\n(?:            .*\n)+",
-        "",
-        text,
-        flags=re.MULTILINE,
-    )
+    statement = r"^          - !If\n            - HasKmsKey\n(?:            .*\n)+"
+    without, left_out = re.subn(statement, "", text, flags=re.MULTILINE)
     assert left_out == 2
     return text if has_key else without
 
@@ -354,28 +350,48 @@ async def test_a_bot_runs_with_the_bots_policy(bots: Bots) -> None:
     assert (await bots.load()).user_data == {1: {"said": "milk"}, 2: {"said": "sugar"}}
 
 
-async def test_kms_takes_its_parameter(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the key's ARN, the bot's policy lets it seal by KMS; without, it is told why not.
+@pytest.mark.parametrize("missing", [None, "GenerateDataKey", "Decrypt"])
+async def test_kms_takes_both_actions(
+    account: Account, monkeypatch: pytest.MonkeyPatch, missing: str | None
+) -> None:
+    """The two actions are enough, and the error for either names it.
 
-    moto minds the action alone, neither the key nor the context.
+    For any key and context, since moto 5.2 knows of a request to KMS neither the one nor the other.
     """
-    arn = new_kms_key(account.server, account.admin)
-    for parameters, allows in (({"KmsKeyArn": arn}, True), ({}, False)):
-        new = apply_template(account, f"kms-{secrets.token_hex(4)}", **parameters)
-        for name, value in new.bot.environment.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", account.server.endpoint_url)
-        ring = KmsKeyring(arn)
-        try:
-            if allows:
-                await ring.prepare_sealing()
-                await ring.kms.prove()
-            else:
-                with pytest.raises(KeyServiceError, match="are not allowed kms:GenerateDataKey"):
-                    await ring.prepare_sealing()
-        finally:
-            await ring.close()
-        assert (f"PTB_S3_KMS_KEY_ID={arn}" in new.outputs["Environment"]) is allows
+    (statement,) = in_cloudformation(Values(kms_key_arn=KMS_KEY)).bot_policy["Statement"][-1:]
+    actions = [action for action in statement["Action"] if action != f"kms:{missing}"]
+    name, iam = f"kms-{secrets.token_hex(4)}", account.client("iam")
+    allow = _policy({"Effect": "Allow", "Action": actions, "Resource": "*"})
+    made = iam.create_policy(PolicyName=name, PolicyDocument=allow)["Policy"]
+    bot = _assume_role(account, name, made["Arn"])
+    for variable, value in bot.environment.items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", account.server.endpoint_url)
+    ring = KmsKeyring(new_kms_key(account.server, account.admin))
+
+    async def both() -> None:
+        await ring.prepare_sealing()
+        await ring.kms.prove()
+
+    try:
+        if missing is None:
+            await both()
+            return
+        with pytest.raises(KeyServiceError, match=f"are not allowed kms:{missing}"):
+            await both()
+    finally:
+        await ring.close()
+
+
+async def test_the_key_goes_into_the_stack(account: Account) -> None:
+    """With the key's ARN, the stack's policies and settings have it."""
+    new = apply_template(account, "with-kms", KmsKeyArn=KMS_KEY)
+    assert f"PTB_S3_KMS_KEY_ID={KMS_KEY}" in new.outputs["Environment"]
+    for output in ("BotPolicyArn", "OperatorPolicyArn"):
+        version = account.client("iam").get_policy_version(
+            PolicyArn=new.outputs[output], VersionId="v1"
+        )
+        assert version["PolicyVersion"]["Document"]["Statement"][-1]["Resource"] == KMS_KEY
 
 
 async def test_a_bot_goes_back_with_the_bots_policy(bots: Bots) -> None:
