@@ -16,7 +16,6 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from ptb_s3._environment import ENV_PREFIX, is_blank, variable_of
 from ptb_s3._key_files import ExposedFile, exposure, read_key, read_keys
 from ptb_s3._keys.keyring import Key, Keyring
-from ptb_s3._keys.kms_names import kms_key
 from ptb_s3.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -108,7 +107,7 @@ class KeySettings(BaseSettings):
     def _check_kms_key(cls, name: str | None) -> str | None:
         """Refuse what is no name of a key in AWS KMS, without showing it."""
         if name is not None:
-            kms_key(name, variable_of("kms_key_id"))
+            _check_kms_name(name, variable_of("kms_key_id"))
         return name
 
     @field_validator("retired_kms_key_ids")
@@ -116,7 +115,8 @@ class KeySettings(BaseSettings):
     def _check_more_kms_keys(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         """Refuse names that are none, or aliases, by their number."""
         for number, name in enumerate(names, start=1):
-            kms_key(name, f"{variable_of('retired_kms_key_ids')}: key {number}", opens=True)
+            label = f"{variable_of('retired_kms_key_ids')}: key {number}"
+            _check_kms_name(name, label, opens=True)
         return names
 
     @field_validator("retired_keys", "history_keys", "retired_kms_key_ids", mode="before")
@@ -177,6 +177,13 @@ class KeySettings(BaseSettings):
         files = {variable_of(file): getattr(self, file) for file in _FILES.values()}
         judged = [exposure(path, variable) for variable, path in files.items() if path]
         return [file for file in judged if file is not None]
+
+
+def _check_kms_name(name: str, label: str, *, opens: bool = False) -> None:
+    """Refuse what is no name of a key in AWS KMS, as `kms_names.kms_key` does."""
+    from ptb_s3._keys.kms_names import kms_key  # noqa: PLC0415 - where it is configured
+
+    kms_key(name, label, opens=opens)
 
 
 def _of_kms(given: Mapping[str, Any]) -> dict[str, Any]:
