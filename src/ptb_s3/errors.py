@@ -268,7 +268,7 @@ _ROTATED_MEANWHILE = (
     "Everything that this bot has not saved is kept in its memory, and would be lost with a "
     "restart. To lose nothing, let it save first: stop whatever else seals with key {needed}, and "
     "run ptb-s3 rotate --while-running with the key that this bot seals with in PTB_S3_KEY and key "
-    "{needed} in PTB_S3_RETIRED_KEYS. It saves with its next commit then, and can be restarted "
+    "{needed} in {retired}. It saves with its next commit then, and can be restarted "
     "with key {needed} among its keys. Nothing was overwritten."
 )
 _UNSAVED = "Everything that this bot has not saved is kept in its memory. "
@@ -313,8 +313,10 @@ class UnknownKeyError(PersistenceError):
             remedy = (_UNSAVED if running else "") + _SUSPECT_IT
         else:
             why = f"which is not at hand (there is: {', '.join(self.at_hand) or 'none'})"
-            give_it = _NAME_IT if wrapped else _GIVE_IT
-            remedy = _ROTATED_MEANWHILE.format(needed=needed) if running else give_it
+            retired = "PTB_S3_RETIRED_KMS_KEY_IDS" if wrapped else "PTB_S3_RETIRED_KEYS"
+            remedy = _NAME_IT if wrapped else _GIVE_IT
+            if running:
+                remedy = _ROTATED_MEANWHILE.format(needed=needed, retired=retired)
         super().__init__(
             f"Object {self.object_name!r} is sealed with key {needed}, {why}. {remedy}"
         )

@@ -593,6 +593,15 @@ def test_a_kms_key_adds_one_statement() -> None:
         }
 
 
+def test_the_statement_about_kms_is_the_pages() -> None:
+    """The page about keys shows what the templates add."""
+    page = (PROJECT / "docs" / "keys.md").read_text()
+    (block,) = re.findall(r"^```json\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    shown = json.loads(block)
+    written = in_cloudformation(Values(kms_key_arn=shown["Resource"])).bot_policy["Statement"][-1]
+    assert {"Sid": written["Sid"], **shown} == written
+
+
 def test_the_readme_is_in_step() -> None:
     """It names every parameter, in both languages and with its default, and outputs that exist."""
     readme = (FOLDER / "README.md").read_text()

@@ -270,6 +270,31 @@ async def test_import_and_merge(lived: Custody) -> None:
     await lived.done("import", "state.pickle", "--bot", BOT_ID, "--merge", "--replace", **elsewhere)
 
 
+@pytest.mark.parametrize("by_kms", [True, False])
+async def test_copy_to_other_keys(lived: Custody, moto: MotoServer, *, by_kms: bool) -> None:
+    """A copy is sealed with the key of its place, be it a plain one or another of KMS's."""
+    other = new_kms_key(moto)
+    key = f"PTB_S3_KMS_KEY_ID={other}" if by_kms else f"PTB_S3_KEY={KEY.reveal()}"
+    server = lived.operator.server
+    places = {
+        "BUCKET": lived.operator.bucket,
+        "PREFIX": "new/",
+        "ENDPOINT_URL": server.endpoint_url,
+    }
+    lines = [key, *(f"PTB_S3_{name}={value}" for name, value in places.items())]
+    lines += [f"{name}={value}" for name, value in server.environment.items()]
+    await lived.done("copy", "--to-env", written("new.env", lines))
+    there = {"PTB_S3_PREFIX": "new/", "PTB_S3_KEY": "" if by_kms else KEY.reveal()}
+    there |= {"PTB_S3_KMS_KEY_ID": other} if by_kms else {}
+    await lived.done("verify", **there)
+
+
+def written(name: str, lines: list[str]) -> str:
+    """Write a file of variables, and return its name."""
+    Path(name).write_text("\n".join(lines))
+    return name
+
+
 async def test_repair_and_begin_anew(lived: Custody) -> None:
     """A deleted state is brought back, and another begun, with data keys of KMS."""
     await lived.operator.delete(HEAD)
