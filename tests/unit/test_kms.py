@@ -296,7 +296,8 @@ def test_next_loop_shares_nothing_with_a_closed_one(kms: FakeKms) -> None:
     async def again() -> bytes:
         kms.gate = asyncio.Event()
         kms.gate.set()
-        await ring.prepare_opening(header)
+        async with asyncio.timeout(5):
+            await ring.prepare_opening(header)
         return ring.opening_key(header)
 
     loop = asyncio.new_event_loop()
