@@ -548,6 +548,7 @@ def forms(secret: str) -> tuple[str, ...]:
 async def test_each_request_is_bound(lived: Custody) -> None:
     """Each request names the key, and has the encryption context that a policy may ask for."""
     await lived.loaded()
+    assert lived.door.regions == {lived.arn.split(":")[3]}
     assert lived.door.bodies
     for body in lived.door.bodies:
         assert body["EncryptionContext"] == {"ptb-s3": "1"}

@@ -29,6 +29,7 @@ class KmsDoor:
         endpoint_url: For AWS_ENDPOINT_URL_KMS.
         asked: How many requests came, by operation.
         bodies: All that was asked, as it came.
+        regions: The regions that requests were signed for.
         secrets: All data keys that were handed out, in base64.
         refusals: By operation, the status, code and message to answer in place of moto.
         once: Whether each of these is given once.
@@ -38,6 +39,7 @@ class KmsDoor:
         self.endpoint_url = endpoint_url
         self.asked: Counter[str] = Counter()
         self.bodies: list[dict[str, Any]] = []
+        self.regions: set[str] = set()
         self.secrets: set[str] = set()
         self.refusals: dict[str, tuple[int, str, str]] = {}
         self.once = False
@@ -65,6 +67,7 @@ class KmsDoor:
         operation = headers.get("X-Amz-Target", "").rpartition(".")[2]
         self.asked[operation] += 1
         self.bodies.append(json.loads(body))
+        self.regions.add(headers["Authorization"].split("/")[2])
         if operation in self.refusals:
             status, code, message = self.refusals[operation]
             if self.once:

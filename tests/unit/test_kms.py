@@ -13,9 +13,13 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from tests.support import KEY, OTHER_KEY, make_persistence, settled, state_of, update
+from tests.support import BOT_ID, KEY, OTHER_KEY, make_persistence, settled, state_of, update
 
 from ptb_s3 import Keyring, KeyService, KeySource, KmsKeyring, SealedHeader, SealingKey
+from ptb_s3._engine.head_builder import Operation
+from ptb_s3._engine.publication import publish
+from ptb_s3._engine.repository import Repository
+from ptb_s3._format.entities import BOT_DATA_KEY, Kind
 from ptb_s3._format.key_source import key_service
 from ptb_s3._keys.data_keys import MAX_KEPT, DataKeys, Flights, Wrapped
 from ptb_s3._keys.kms_names import header_id, kms_key
@@ -475,6 +479,40 @@ async def test_key_service_of_ones_own() -> None:
         await persistence.flush()
 
 
+async def test_state_of_elsewhere_is_sealed_by_kms(kms: FakeKms) -> None:
+    """What was never loaded here, as in a copy, is written once KMS has made a data key."""
+    source = Repository(MemoryStore(), Keyring(KEY), bot=BOT_ID, serializer="pickle5")
+    await source.load()
+    source.stage(Kind.BOT_DATA, BOT_DATA_KEY, b"tea")
+    await source.commit()
+    copied = Repository(MemoryStore(), KmsKeyring(ARN))
+    copied.begin_from(source.base)
+    await publish(copied, lambda _: None)
+    assert kms.asked == ["make"]
+    bare = Repository(MemoryStore(), KmsKeyring(ARN))
+    bare.begin_from(source.base)
+    await bare.commit(publish=True, operation=Operation())
+    assert kms.asked == ["make", "make"]
+
+
+def test_fork_goes_on_with_the_same_data_key(kms: FakeKms) -> None:
+    """A child has the data keys of its parent, and a loop of its own; it opens what it seals."""
+    ring, header = KmsKeyring(ARN), Sealed(wrapped(bytes(32)))
+
+    async def prepare() -> bytes:
+        async with asyncio.timeout(5):
+            await ring.prepare_sealing()
+            await ring.prepare_opening(header)
+        return ring.opening_key(header)
+
+    asyncio.run(prepare())
+    child = os.fork()
+    if child == 0:
+        good = asyncio.run(prepare()) == bytes(32) and kms.asked == ["make", "unwrap"]
+        os._exit(0 if good else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
 # Settings --------------------------------------------------------------------------------------
 
 
@@ -563,6 +601,9 @@ async def test_region_of_kms(
     with mock.patch("ptb_s3._keys.kms_keys.answered_key", return_value=kms_key(OWN, "It")):
         await ring.prepare_sealing()
     assert asked == [(None, otherwise)]
+    asked.clear()
+    await settings(KMS_KEY_ID=ARN, RETIRED_KMS_KEY_IDS="").prepare_sealing()
+    assert asked == [("eu-central-1", otherwise)]
 
 
 async def test_no_region_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
