@@ -13,7 +13,16 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from tests.support import BOT_ID, KEY, OTHER_KEY, make_persistence, settled, state_of, update
+from tests.support import (
+    BOT_ID,
+    KEY,
+    OTHER_KEY,
+    locals_of_ours,
+    make_persistence,
+    settled,
+    state_of,
+    update,
+)
 
 from ptb_s3 import Keyring, KeyService, KeySource, KmsKeyring, SealedHeader, SealingKey
 from ptb_s3._engine.head_builder import Operation
@@ -206,6 +215,23 @@ async def test_sealing_key_is_made_once(kms: FakeKms) -> None:
     assert (made.key_id, made.wrapped_key) == (header_id(OWN), wrapped(made.secret))
     assert ring.opening_key(Sealed(made.wrapped_key)) == made.secret  # its own, without asking
     assert kms.asked == ["make"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        MadeKey(None, None, None),
+        MadeKey(bytes(16), b"wrapped", ARN),
+        MadeKey(bytes(32), None, ARN),
+        MadeKey(bytes(32), b"wrapped", "alias/bot"),
+    ],
+)
+async def test_answer_without_a_data_key(kms: FakeKms, answer: MadeKey) -> None:
+    """What answers in KMS's place, and is not KMS, is told as that; nothing shows the answer."""
+    answering = mock.patch.object(kms, "make_key", mock.AsyncMock(return_value=answer))
+    with answering, pytest.raises(KeyServiceError, match="AWS_ENDPOINT_URL_KMS") as caught:
+        await KmsKeyring(ARN).prepare_sealing()
+    assert not [local for local in locals_of_ours(caught.value) if "x00" in local]
 
 
 async def test_opening_asks_once_for_each_wrapped_key(kms: FakeKms) -> None:

@@ -123,15 +123,18 @@ class KmsKeys(KeptInMemory):
         asked = self._sealing
         assert asked is not None  # noqa: S101 - asked for nowhere else
         made = await self._client(asked).make_key(asked.name, asked.label)
-        key, length = answered_key(made.arn, asked), len(made.secret)
-        if key is None or key.id is None or length != SEAL_KEY_BYTES:
-            del made
-            raise KeyServiceError(f"Could not make a data key with {asked.label}: KMS made none.")
+        key, secret = answered_key(made.arn or "", asked), made.secret or b""
+        if key is None or key.id is None or len(secret) != SEAL_KEY_BYTES or not made.wrapped:
+            del made, secret
+            raise KeyServiceError(
+                f"Could not make a data key with {asked.label}: KMS's answer has none in it. Look "
+                "at AWS_ENDPOINT_URL_KMS and AWS_ENDPOINT_URL: something else may answer there."
+            )
         wrapped = base64.b64encode(made.wrapped).decode()
         self._keys = {key.id: key} | {k: v for k, v in self._keys.items() if k != key.id}
         self._sealing = key
-        self._data_keys.add_own(Wrapped(key.id, wrapped), made.secret)
-        self._made = SealingKey(key.id, made.secret, wrapped)
+        self._data_keys.add_own(Wrapped(key.id, wrapped), secret)
+        self._made = SealingKey(key.id, secret, wrapped)
 
     async def _unwrap(self, key_id: str, wrapped: bytes) -> bytes | None:
         key = self._keys[key_id]

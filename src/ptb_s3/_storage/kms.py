@@ -47,7 +47,7 @@ _ASKING: ContextVar[bool] = ContextVar("ptb_s3_kms", default=False)
 
 
 class MadeKey(NamedTuple):
-    """Data key as KMS has just made it.
+    """Data key as KMS has just made it. What an answer lacks is None.
 
     Attributes:
         secret: Its bytes.
@@ -55,9 +55,9 @@ class MadeKey(NamedTuple):
         arn: ARN of the KMS key that it is wrapped with, also where an alias was asked for.
     """
 
-    secret: bytes
-    wrapped: bytes
-    arn: str
+    secret: bytes | None
+    wrapped: bytes | None
+    arn: str | None
 
     def __repr__(self) -> str:
         return "<MadeKey>"
@@ -91,7 +91,8 @@ class KmsClient:
         answer = await self._ask(
             "generate_data_key", GENERATE, label, KeyId=key_id, KeySpec="AES_256"
         )
-        return MadeKey(answer["Plaintext"], answer["CiphertextBlob"], answer["KeyId"])
+        # By `get`: the traceback of a KeyError would hold the answer.
+        return MadeKey(*map(answer.get, ("Plaintext", "CiphertextBlob", "KeyId")))
 
     async def unwrap(self, key_id: str, label: str, wrapped: bytes) -> bytes | None:
         """Have KMS unwrap a data key.
@@ -108,7 +109,7 @@ class KmsClient:
             PersistenceError: KMS cannot be asked, or may not do it.
         """
         answer = await self._ask("decrypt", DECRYPT, label, KeyId=key_id, CiphertextBlob=wrapped)
-        return None if answer is None else answer["Plaintext"]
+        return None if answer is None else answer.get("Plaintext")
 
     async def close(self) -> None:
         """Close the connections. A later request opens others."""
@@ -177,7 +178,7 @@ def _failure(asked: Request, exc: Exception, endpoint: str) -> Exception | None:
         return to_unanswered(asked, exc, endpoint) or exc
     error = response.get("Error", {})
     code = str(error.get("Code", ""))
-    if code in WRONG_CIPHERTEXT:
+    if code in WRONG_CIPHERTEXT and asked.action == DECRYPT:
         return None
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     return to_error(asked, code, status, str(error.get("Message", "")))
