@@ -162,6 +162,16 @@ def test_what_is_no_name(text: str, says: str | None) -> None:
     assert text in ("", "alias/") or text not in str(caught.value)  # which the remedy shows
 
 
+@pytest.mark.parametrize(
+    "given", [{"kms_key_id": KEY.reveal()}, {"key": KEY, "retired_kms_key_ids": [KEY.reveal()]}]
+)
+def test_misplaced_key_is_in_no_traceback(given: dict[str, Any]) -> None:
+    """A key in the place of a name is refused, and no frame of ours keeps it."""
+    with pytest.raises(KeyFormatError, match="belongs in PTB_S3_KEY") as caught:
+        KmsKeyring(**given)
+    assert not [local for local in locals_of_ours(caught.value) if KEY.reveal() in local]
+
+
 def test_alias_opens_nothing() -> None:
     """An alias may be another key's by now, so that a retired key is not named by one."""
     with pytest.raises(KeyFormatError, match="is an alias"):

@@ -56,18 +56,16 @@ class KmsKeyring(KeptInMemory):
             self._sealing = None if key is None else as_key(key, "The key")
             current = as_keys(retired, "Retired", "retired=[old_key]")
             older = as_keys(history, "History", "history=[leaked_key]")
+            sealing = None if kms_key_id is None else kms_key(kms_key_id, _LABEL)
+            opening = _retired(retired_kms_key_ids)
         except BaseException as error:
             traceback.clear_frames(error.__traceback__)
             raise
         finally:
-            has_key = key is not None
-            del key, retired, history
-        if has_key == (kms_key_id is not None):
+            del key, retired, history, kms_key_id, retired_kms_key_ids  # maybe a key, misplaced
+        if (self._sealing is None) == (sealing is None):
             raise KeyFormatError("Give one key that seals: kms_key_id= or key=, and not both.")
-        sealing = None if kms_key_id is None else kms_key(kms_key_id, _LABEL)
-        self._kms = KmsKeys(
-            sealing, _retired(retired_kms_key_ids), region_name=region_name, session=session
-        )
+        self._kms = KmsKeys(sealing, opening, region_name=region_name, session=session)
         first = [] if self._sealing is None else [self._sealing]
         self._plain: Mapping[str, Key] = {known.id: known for known in (*first, *current)}
         self._history: Mapping[str, Key] = {known.id: known for known in older}
