@@ -24,7 +24,15 @@ from tests.support import (
     update,
 )
 
-from ptb_s3 import Keyring, KeyService, KeySource, KmsKeyring, SealedHeader, SealingKey
+from ptb_s3 import (
+    Keyring,
+    KeyService,
+    KeySource,
+    KmsKeyring,
+    S3Persistence,
+    SealedHeader,
+    SealingKey,
+)
 from ptb_s3._engine.head_builder import Operation
 from ptb_s3._engine.publication import publish
 from ptb_s3._engine.repository import Repository
@@ -584,6 +592,24 @@ def test_settings_of_kms(settings: Callable[..., KmsKeyring]) -> None:
 def test_plain_key_with_a_retired_one_in_kms(settings: Callable[..., KmsKeyring]) -> None:
     """The way back: a plain key seals, and KMS's opens."""
     assert settings(KEY=KEY.reveal(), RETIRED_KMS_KEY_IDS=MRK).ids == (KEY.id, header_id(MRK))
+
+
+async def test_session_of_the_storage_asks_kms(
+    settings: Callable[..., KmsKeyring], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Credentials that are given in code are those that KMS is asked with as well."""
+    asked: list[object] = []
+
+    def client(*args: object) -> FakeKms:
+        asked.append(args[2])
+        return FakeKms()
+
+    monkeypatch.setattr("ptb_s3._keys.kms_keys.KmsClient", client)
+    settings(KMS_KEY_ID=ARN)
+    session: Any = object()
+    persistence: Any = S3Persistence.from_env(None, session=session)
+    await persistence._keyring.prepare_sealing()
+    assert asked == [session]
 
 
 @pytest.mark.parametrize("other", ["PTB_S3_KEY", "PTB_S3_KEY_FILE"])
