@@ -19,7 +19,8 @@ from ptb_s3.testing import MemoryPersistence
 SOURCE = Path(ptb_s3.__file__).parent
 PUBLIC = {
     "ptb_s3": [
-        *("AddressingStyle", "Key", "KeySource", "Keyring", "Merge", "OnConflict", "OnLoss"),
+        *("AddressingStyle", "Key", "KeyService", "KeySource", "Keyring", "KmsKeyring"),
+        *("Merge", "OnConflict", "OnLoss"),
         *("PersistentApplication", "PickleSerializer", "S3Persistence", "SealedHeader"),
         *("SealingKey", "Serializer", "Stats", "Sync", "__version__", "merge_values"),
     ],
