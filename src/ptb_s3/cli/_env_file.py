@@ -11,7 +11,6 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-from ptb_s3._environment import read_file
 from ptb_s3.errors import SettingsError
 
 
@@ -48,20 +47,13 @@ def append(path: Path, variables: Mapping[str, str]) -> None:
     """Append variables to a file, whose content, mode and owner stay.
 
     Raises:
-        SettingsError: It cannot be written, or its last lines would swallow ours, such as those of
-            a quotation that is never closed.
+        SettingsError: It cannot be written.
     """
-    before = read_file(path)
     target = path.resolve()  # a link stays one
     beside = target.with_name(f"{target.name}.{secrets.token_hex(4)}.new")
     try:
         _write_new(beside, _extended(target.read_bytes(), variables))
         try:
-            if read_file(beside) != {**before, **variables}:
-                raise SettingsError(
-                    f"{path}: lines added at its end would not be read as they are. Is there a "
-                    "quotation mark that is never closed? Nothing was changed."
-                )
             _take_after(beside, target)
             beside.replace(target)
         finally:
