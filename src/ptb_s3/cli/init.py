@@ -155,7 +155,7 @@ def _answers(
 
     Raises:
         SettingsError: One of them cannot be used, is missing, or is another one than the file's.
-        KeyboardInterrupt: They pressed Ctrl-C.
+        KeyboardInterrupt: They pressed Ctrl-C, or ended the input.
     """
     from ptb_s3.cli._init.questions import Asker, answers  # noqa: PLC0415 - as in `init`
 
@@ -164,7 +164,7 @@ def _answers(
     region = variable("AWS_REGION") or variable("AWS_DEFAULT_REGION")
     try:
         answered = answers(asker, file.absolute().parent.name, region, history_days)
-    except typer.Abort:
+    except (EOFError, KeyboardInterrupt):
         _output.note("\nNothing was changed.")
         raise KeyboardInterrupt from None
     as_there = {"PTB_S3_REGION": answered.region, **there}  # which may come from the AWS chain

@@ -62,7 +62,8 @@ class Asker:
 
         Raises:
             SettingsError: The option's value cannot be used, or it is missing and nobody is there.
-            typer.Abort: Ctrl-C, or the end of the input.
+            EOFError: The input has ended.
+            KeyboardInterrupt: They pressed Ctrl-C.
         """
         answer = self.given.get(question.option)
         if answer is None and self.yes and question.proposal:
@@ -87,7 +88,7 @@ class Asker:
             raise SettingsError(
                 f"{option} is missing: {text}? Give it, if so. Nothing was changed."
             )
-        if not typer.confirm(f"{text}?", err=True):
+        if _typed(f"{text}? [y/N]: ").lower() not in {"y", "yes"}:
             raise SettingsError("Then choose another provider. Nothing was changed.")
 
 
@@ -101,13 +102,24 @@ def _missing(question: Question) -> SettingsError:
 
 def _asked(question: Question) -> str:
     """Ask until the answer can be used."""
+    proposal = f" [{question.proposal}]" if question.proposal else ""
     while True:
-        default = question.proposal or None
-        answer: str = typer.prompt(question.text, default=default, err=True).strip()
+        answer = _typed(f"{question.text}{proposal}: ") or question.proposal
         fault = question.fault(answer)
         if not fault:
             return answer
         _output.note(fault)
+
+
+def _typed(text: str) -> str:
+    """Show a text and return the line that is typed after it, with nothing on a stdout for files.
+
+    `typer.prompt` would put a space there for each question.
+    """
+    if sys.stdout.isatty():
+        return input(text).strip()
+    typer.echo(text, nl=False, err=True)
+    return input().strip()
 
 
 def answers(asker: Asker, folder: str, region: str, history_days: int) -> Answers:
@@ -121,7 +133,8 @@ def answers(asker: Asker, folder: str, region: str, history_days: int) -> Answer
 
     Raises:
         SettingsError: As `Asker.ask`.
-        typer.Abort: As above.
+        EOFError: As above.
+        KeyboardInterrupt: As above.
     """
     name = slug(folder)
     provider = PROVIDERS[asker.ask(_PROVIDER)]
