@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from tests.moto_server import MotoServer, running_moto
-from tests.servers import S3Client, S3Server
+from tests.servers import PROJECT, S3Client, S3Server
 from tests.support.buckets import client_of, empty_bucket, keep_versions, open_store
 from tests.support.meddlingproxy import Answered, Asked, MeddlingProxy, error
 from tests.support.terminal import Terminal
@@ -298,10 +298,9 @@ async def test_errors_are_no_answers(
     assert site.changes == []
 
 
+@pytest.mark.parametrize("site", ["aws"], indirect=True)
 async def test_a_region_of_aws_is_named(site: Site) -> None:
     """There a bucket lies where the request says, and us-east-1 is not to be said."""
-    if site.provider != "aws":
-        return
     answers = Answers(
         provider=PROVIDERS["aws"],
         bucket=site.bucket,
@@ -347,7 +346,7 @@ def environment(folder: Path, **variables: str) -> dict[str, str]:
 
 
 async def start(
-    folder: Path, *options: str, terminal: Terminal | None = None, **variables: str
+    folder: Path, *options: str, terminal: Terminal | None = None, **variables: Any
 ) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "ptb_s3.cli", "init", *options),
@@ -404,7 +403,7 @@ async def test_from_nothing_to_a_bot(by_program: Site, folder: Path) -> None:
     assert re.search(r"^ok +conditional PUT ", ran.out, re.MULTILINE), ran.out
     assert not re.search("^mc (mb|version|ilm) ", ran.out, re.MULTILINE)
     assert re.search("^mc admin user add ", f"{ran.out}\n".replace("| mc", "\nmc"), re.MULTILINE)
-    written = dict(line.split("=", 1) for line in (folder / ".env").read_text().splitlines())
+    written = settings_of(folder)
     for secret in (written["PTB_S3_KEY"], site.proxy.server.secret_key):
         assert secret not in ran.out + ran.err
     assert await asyncio.to_thread(bot, folder, **credentials) == 0
@@ -427,7 +426,8 @@ async def test_the_exit_code_is_doctors(by_program: Site, folder: Path) -> None:
     """Without `--create` there is no bucket: doctor says so, as it would by itself."""
     credentials = by_program.proxy.server.environment
     ran = await ended(await start(folder, *options_of(by_program), **credentials))
-    assert (ran.code, "FAILED   bucket" in ran.out.replace("  bucket", "  bucket")) == (3, True)
+    failed = re.findall(r"^FAILED +(\S+)", ran.out, re.MULTILINE)
+    assert (ran.code, failed) == (3, ["bucket"])
     assert "mc mb " in ran.out
 
 
@@ -487,6 +487,10 @@ async def test_ctrl_c_while_it_is_made(by_program: Site, folder: Path) -> None:
     assert (folder / ".env").read_text().count("PTB_S3_KEY=") == 1
 
 
+def settings_of(folder: Path) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in (folder / ".env").read_text().splitlines())
+
+
 def contents(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
 
@@ -515,7 +519,7 @@ async def test_questions_on_a_terminal(folder: Path) -> None:
         shown = terminal.shown
     assert ran.code == 0, (ran, shown)
     assert "npx wrangler r2 bucket create tea-shop\n" in ran.out
-    written = dict(line.split("=", 1) for line in (folder / ".env").read_text().splitlines())
+    written = settings_of(folder)
     assert written.pop("PTB_S3_KEY") not in shown
     assert written == {
         "PTB_S3_BUCKET": "tea-shop",
@@ -573,44 +577,76 @@ async def test_ctrl_c_at_any_question(folder: Path, at: int, typed: str) -> None
     assert contents(folder) == []
 
 
-# The script of AWS --------------------------------------------------------------------------------
+# The paths of README ------------------------------------------------------------------------------
 
 
-async def test_the_script_of_aws(tmp_path: Path) -> None:
-    """The AWS CLI runs it on moto, and its access key is enough for a bot and for doctor.
+def readme_command(title: str) -> tuple[str, ...]:
+    """Return the options of `ptb-s3 init` in a path of README, whose other line is the venv's."""
+    path = (PROJECT / "README.md").read_text().split(f"### {title}\n")[1].split("\n### ")[0]
+    (block,) = re.findall(r"^```sh\n(.*?)^```$", path, re.MULTILINE | re.DOTALL)
+    activate, command = block.splitlines()
+    assert activate == ". .venv/bin/activate"
+    program, name, *options = command.split()
+    assert (program, name) == ("ptb-s3", "init")
+    return tuple(options)
 
-    An optional test, since not every machine has that program: without it, test_scripts_run of the
-    unit tests has a stand-in.
-    """
-    if shutil.which("aws") is None:
-        pytest.skip("optional check: there is no AWS CLI to run the script of ptb-s3 init")
-    folder = tmp_path / "tea"
-    folder.mkdir()
+
+async def answered(
+    folder: Path, options: tuple[str, ...], dialogue: tuple[tuple[str, str], ...], **variables: Any
+) -> Ran:
+    """Run it on a terminal, and answer its questions."""
+    async with Terminal() as terminal:
+        process = await start(folder, *options, terminal=terminal, **variables)
+        for question, answer in dialogue:
+            async with asyncio.timeout(WITHIN):
+                await terminal.until(question)
+            terminal.type(f"{answer}\n")
+        ran = await ended(process)
+        return ran._replace(err=terminal.shown)
+
+
+async def test_the_path_of_r2(folder: Path) -> None:
+    """The command as it stands, on a terminal; the rest is Cloudflare's."""
+    dialogue = (("account", "0123456789abcdef0123456789abcdef"), ("bucket", ""), ("Prefix", ""))
+    ran = await answered(folder, readme_command("On Cloudflare R2"), dialogue)
+    assert ran.code == 0, ran
+    assert re.search(r"^npx wrangler r2 bucket create tea-[0-9a-f]{8}$", ran.out, re.MULTILINE)
+    assert ran.out.endswith("\ncat >>.env\nptb-s3 doctor\n")
+
+
+async def test_the_path_of_aws(folder: Path) -> None:
+    """The command as it stands, on moto; then the commands that it prints, by the AWS CLI."""
+    _need_the_cli()
+    dialogue = (("Region", "eu-central-1"), ("Name of the bucket", "tea-shop"), ("Prefix", ""))
     with running_moto() as server:
         admin = _admin(server)
-        url = server.endpoint_url
-        options = ("--provider", "aws", "--region", "eu-central-1", "--bucket", "tea-shop")
-        ran = await ended(await start(folder, *options, "--prefix", PREFIX, "--endpoint-url", url))
+        variables = {**admin.environment, "AWS_ENDPOINT_URL": server.endpoint_url}
+        ran = await answered(folder, readme_command("On AWS"), dialogue, **variables)
+        assert ran.code == 0, ran
+        assert [*re.findall(r"^(\w+): made\.\r?$", ran.err, re.MULTILINE)] == [*Step]
+        script, _, table = ran.out.partition("\nptb-s3 doctor\n")
+        assert table.split()[:2] == ["check", "found"]
+        assert "create-bucket" not in script
+        await _have_run(script, folder, server, admin)
+        await _is_as_the_script_says(server, admin)
+        elsewhere = {"AWS_ENDPOINT_URL": server.endpoint_url}
+        assert await asyncio.to_thread(bot, folder, **elsewhere) == 0
+        assert await asyncio.to_thread(bot, folder, **elsewhere) == 1
+
+
+async def test_the_script_of_aws(folder: Path) -> None:
+    """The AWS CLI runs all of it on moto; its access key is enough for a bot and for doctor."""
+    _need_the_cli()
+    with running_moto() as server:
+        admin = _admin(server)
+        place = ("--region", "eu-central-1", "--bucket", "tea-shop", "--prefix", PREFIX)
+        url = ("--endpoint-url", server.endpoint_url)
+        ran = await ended(await start(folder, "--provider", "aws", *place, *url))
         assert ran.code == 0, ran
         script, _, doctor = ran.out.rstrip().rpartition("\n")
         assert doctor == "ptb-s3 doctor"
-        done = await asyncio.create_subprocess_exec(
-            *("/bin/sh", "-eu", "-c", script),
-            cwd=folder,
-            env={
-                **environment(folder, **admin.environment),
-                "PATH": os.environ["PATH"],
-                "PYTHONPATH": "",  # the CLI has a Python of its own
-                "AWS_ENDPOINT_URL": url,
-                "AWS_DEFAULT_REGION": "eu-central-1",
-            },
-            stdin=DEVNULL,
-            stdout=PIPE,
-            stderr=PIPE,
-        )
-        outcome = await ended(done)
-        assert outcome.code == 0, outcome
-        written = dict(line.split("=", 1) for line in (folder / ".env").read_text().splitlines())
+        outcome = await _have_run(script, folder, server, admin)
+        written = settings_of(folder)
         assert written["PTB_S3_EXPECTED_BUCKET_OWNER"] == "123456789012"
         for name in ("AWS_SECRET_ACCESS_KEY", "PTB_S3_KEY"):
             assert written[name] not in outcome.out + outcome.err + ran.out + ran.err
@@ -620,6 +656,33 @@ async def test_the_script_of_aws(tmp_path: Path) -> None:
     assert {name for name, status in checked.items() if status == "failed"} == set()
     for name in ("versioning", "lifecycle", "permissions", "excess permissions", "public access"):
         assert checked[name] == "ok", (name, checked)
+
+
+def _need_the_cli() -> None:
+    """Without it, test_scripts_run of the unit tests has a stand-in."""
+    if shutil.which("aws") is None:
+        pytest.skip("optional check: there is no AWS CLI to run what ptb-s3 init prints for AWS")
+
+
+async def _have_run(script: str, folder: Path, server: MotoServer, admin: S3Server) -> Ran:
+    """Have somebody who may do everything run a script."""
+    process = await asyncio.create_subprocess_exec(
+        *("/bin/sh", "-eu", "-c", script),
+        cwd=folder,
+        env={
+            **environment(folder, **admin.environment),
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": "",  # the CLI has a Python of its own
+            "AWS_ENDPOINT_URL": server.endpoint_url,
+            "AWS_DEFAULT_REGION": "eu-central-1",
+        },
+        stdin=DEVNULL,
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+    ran = await ended(process)
+    assert ran.code == 0, ran
+    return ran
 
 
 def _admin(server: MotoServer) -> S3Server:
