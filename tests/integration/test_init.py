@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -346,12 +346,15 @@ def environment(folder: Path, **variables: str) -> dict[str, str]:
 
 
 async def start(
-    folder: Path, *options: str, terminal: Terminal | None = None, **variables: Any
+    folder: Path,
+    *options: str,
+    terminal: Terminal | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "ptb_s3.cli", "init", *options),
         cwd=folder,
-        env=environment(folder, **variables),
+        env=environment(folder, **(variables or {})),
         stdin=terminal.slave if terminal else DEVNULL,
         stdout=PIPE,
         stderr=terminal.slave if terminal else PIPE,
@@ -396,7 +399,7 @@ def options_of(site: Site, *others: str) -> tuple[str, ...]:
 async def test_from_nothing_to_a_bot(by_program: Site, folder: Path) -> None:
     """One command; then a bot starts with the file, and finds its state again."""
     site, credentials = by_program, by_program.proxy.server.environment
-    ran = await ended(await start(folder, *options_of(site, "--create"), **credentials))
+    ran = await ended(await start(folder, *options_of(site, "--create"), variables=credentials))
     assert ran.code == 0, ran
     assert re.findall(r"^(\w+): made\.$", ran.err, re.MULTILINE) == [*site.steps]
     assert re.search(r"^ok +versioning +enabled\.$", ran.out, re.MULTILINE), ran.out
@@ -425,7 +428,7 @@ async def test_credentials_of_the_file_are_used(by_program: Site, folder: Path) 
 async def test_the_exit_code_is_doctors(by_program: Site, folder: Path) -> None:
     """Without `--create` there is no bucket: doctor says so, as it would by itself."""
     credentials = by_program.proxy.server.environment
-    ran = await ended(await start(folder, *options_of(by_program), **credentials))
+    ran = await ended(await start(folder, *options_of(by_program), variables=credentials))
     failed = re.findall(r"^FAILED +(\S+)", ran.out, re.MULTILINE)
     assert (ran.code, failed) == (3, ["bucket"])
     assert "mc mb " in ran.out
@@ -435,7 +438,9 @@ async def test_what_is_not_allowed_is_printed(by_program: Site, folder: Path) ->
     """As a command of the script, for somebody who may; what was done is not in it."""
     by_program.proxy.change = denying("lifecycle", methods="PUT")
     credentials = by_program.proxy.server.environment
-    ran = await ended(await start(folder, *options_of(by_program, "--create"), **credentials))
+    ran = await ended(
+        await start(folder, *options_of(by_program, "--create"), variables=credentials)
+    )
     assert ran.code == 0, ran
     assert "retention: not allowed. The command is below" in ran.err
     assert "mc ilm rule add --prefix tea/ --noncurrent-expire-days 30" in ran.out
@@ -449,14 +454,14 @@ async def test_a_break_off_says_how_to_go_on(by_program: Site, folder: Path) -> 
         error(503, "SlowDown") if "versioning" in asked.query else asked
     )
     command = options_of(by_program, "--create")
-    ran = await ended(await start(folder, *command, **credentials))
+    ran = await ended(await start(folder, *command, variables=credentials))
     assert ran.code == 7, ran
     again = "The same again goes on from here: ptb-s3 init --provider minio --create."
     assert again in ran.err
     before = (folder / ".env").read_bytes()
     by_program.proxy.change = lambda asked: asked
     again_ran = await ended(
-        await start(folder, "--provider", "minio", "--create", "--json", **credentials)
+        await start(folder, "--provider", "minio", "--create", "--json", variables=credentials)
     )
     assert again_ran.code == 0, again_ran
     outcomes = [one["outcome"] for one in json.loads(again_ran.out)["created"]]
@@ -476,7 +481,7 @@ async def test_ctrl_c_while_it_is_made(by_program: Site, folder: Path) -> None:
 
     by_program.proxy.change = change
     credentials = by_program.proxy.server.environment
-    process = await start(folder, *options_of(by_program, "--create"), **credentials)
+    process = await start(folder, *options_of(by_program, "--create"), variables=credentials)
     async with asyncio.timeout(WITHIN):
         await reached.wait()
     process.send_signal(signal.SIGINT)
@@ -592,11 +597,14 @@ def readme_command(title: str) -> tuple[str, ...]:
 
 
 async def answered(
-    folder: Path, options: tuple[str, ...], dialogue: tuple[tuple[str, str], ...], **variables: Any
+    folder: Path,
+    options: tuple[str, ...],
+    dialogue: tuple[tuple[str, str], ...],
+    variables: Mapping[str, str] | None = None,
 ) -> Ran:
     """Run it on a terminal, and answer its questions."""
     async with Terminal() as terminal:
-        process = await start(folder, *options, terminal=terminal, **variables)
+        process = await start(folder, *options, terminal=terminal, variables=variables)
         for question, answer in dialogue:
             async with asyncio.timeout(WITHIN):
                 await terminal.until(question)
@@ -621,7 +629,7 @@ async def test_the_path_of_aws(folder: Path) -> None:
     with running_moto() as server:
         admin = _admin(server)
         variables = {**admin.environment, "AWS_ENDPOINT_URL": server.endpoint_url}
-        ran = await answered(folder, readme_command("On AWS"), dialogue, **variables)
+        ran = await answered(folder, readme_command("On AWS"), dialogue, variables)
         assert ran.code == 0, ran
         assert [*re.findall(r"^(\w+): made\.\r?$", ran.err, re.MULTILINE)] == [*Step]
         script, _, table = ran.out.partition("\nptb-s3 doctor\n")
