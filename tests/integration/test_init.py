@@ -29,7 +29,7 @@ from ptb_s3.cli._init import retention
 from ptb_s3.cli._init.answers import Answers
 from ptb_s3.cli._init.bucket import Done, Maker, Outcome
 from ptb_s3.cli._init.providers import PROVIDERS, Step
-from ptb_s3.errors import AccessDeniedError, SettingsError, StorageError, StorageUnavailableError
+from ptb_s3.errors import AccessDeniedError, StorageError, StorageUnavailableError
 
 PREFIX = "tea/"
 WITHIN = 60
@@ -259,7 +259,8 @@ async def test_a_bucket_that_may_not_be_looked_at(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "raised"), [("BucketAlreadyExists", SettingsError), ("BucketAlreadyOwnedByYou", None)]
+    ("code", "raised"),
+    [("BucketAlreadyExists", AccessDeniedError), ("BucketAlreadyOwnedByYou", None)],
 )
 async def test_a_name_that_is_taken(site: Site, code: str, raised: type[Exception] | None) -> None:
     """By somebody else, it is an error; by ourselves at this very moment, it is our bucket."""

@@ -28,8 +28,10 @@ from ptb_s3._storage.s3 import S3Store
 from ptb_s3.cli import _env_file, _opened
 from ptb_s3.cli._app import app
 from ptb_s3.cli._init import retention
+from ptb_s3.cli._init.answers import Answers
 from ptb_s3.cli._init.policy import bot_policy
-from ptb_s3.cli._init.providers import PROVIDERS
+from ptb_s3.cli._init.providers import PROVIDERS, Step
+from ptb_s3.cli._init.script import script
 from ptb_s3.errors import SettingsError
 from ptb_s3.settings import load_settings
 
@@ -539,7 +541,7 @@ TYPED = "AWS_ACCESS_KEY_ID=the-id\nAWS_SECRET_ACCESS_KEY=the-secret\n"
 PROGRAMS = {"aws": "aws", "r2": "npx", "b2": "b2", "tigris": "tigris", "minio": "mc"}
 
 
-def run_script(script: str, root: Path, program: str) -> list[list[str]]:
+def run_script(text: str, root: Path, program: str) -> list[list[str]]:
     """Run a script with stand-ins for the programs it calls; return their command lines."""
     (root / "bin").mkdir()
     for name in (program, "ptb-s3"):
@@ -547,7 +549,7 @@ def run_script(script: str, root: Path, program: str) -> list[list[str]]:
         stand_in.write_text(_STAND_IN)
         stand_in.chmod(0o755)
     subprocess.run(  # noqa: S603 - our own script, and stand-ins
-        ["/bin/sh", "-eu", "-c", script],
+        ["/bin/sh", "-eu", "-c", text],
         input=TYPED,
         env={"PATH": f"{root / 'bin'}{os.pathsep}{os.defpath}", "ROOT": str(root)},
         text=True,
@@ -584,6 +586,38 @@ def test_scripts_run(name: str, tmp_path: Path) -> None:
     assert load_settings().bucket == "tea-shop"
     if name == "aws":
         assert given["PTB_S3_EXPECTED_BUCKET_OWNER"] == "123456789012"
+
+
+MAKING = {
+    Step.BUCKET: ("s3api create-bucket ", "bucket create ", "tigris mk ", "mc mb "),
+    Step.PRIVACY: ("put-public-access-block ",),
+    Step.VERSIONS: ("put-bucket-versioning ", "mc version enable "),
+    Step.RETENTION: (
+        "put-bucket-lifecycle-configuration ",
+        "--lifecycle-rule ",
+        "mc ilm rule add ",
+    ),
+}
+"""What the commands of each step begin with, or hold."""
+
+
+@pytest.mark.parametrize("left", [(), *((step,) for step in Step)], ids=str)
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_scripts_have_the_steps_that_are_left(name: str, left: tuple[Step, ...]) -> None:
+    """What was made already is not made again; user and access key are in each of them."""
+    answers = Answers(
+        provider=PROVIDERS[name],
+        bucket="tea-shop",
+        prefix="tea/",
+        region="eu-central-1",
+        endpoint_url="http://127.0.0.1:9000",
+    )
+    text = script(answers, ".env", left)
+    found = {step for step, words in MAKING.items() if any(word in text for word in words)}
+    both = {Step.BUCKET, Step.RETENTION} if name == "b2" and Step.BUCKET in left else set()
+    assert found == ({*left} & {*PROVIDERS[name].steps}) | both
+    assert ">>.env" in text
+    assert text.endswith("\nptb-s3 doctor\n")
 
 
 @posix

@@ -8,13 +8,14 @@ asked for nor shown: the commands that are printed put it into the file.
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ptb_s3._environment import ENV_PREFIX, read_file, variable
+from ptb_s3._environment import ENV_FILE, ENV_PREFIX, read_file, variable
 from ptb_s3._keys.keyring import Key
 from ptb_s3.cli import _env_file, _opened, _output
 from ptb_s3.cli._interruption import in_steps
@@ -39,7 +40,6 @@ _SECOND_COPY = (
     "It has a new key. Keep a second copy of the file's PTB_S3_KEY in a safe place (docs/keys.md): "
     "without it, nobody can read the state again."
 )
-
 _NO_CREDENTIALS = (
     "There are no credentials, so no bucket was made. Set AWS_ACCESS_KEY_ID and "
     "AWS_SECRET_ACCESS_KEY, or a profile, of somebody who may make it, and run ptb-s3 init "
@@ -82,11 +82,9 @@ def init(
     What no option gives is asked for. A file that has settings is never changed; with --create,
     its bucket is made. With credentials, doctor follows.
     """
-    from ptb_s3.cli import doctor  # noqa: PLC0415 - the storage, which would slow down --help
-    from ptb_s3.cli._init.script import doctor_command  # noqa: PLC0415 - as above
-
     file = Path(_opened.env_file.get())
     there = _settings_in(file, create=create)
+    vouched = single_writer or there.get("PTB_S3_SINGLE_WRITER", "").lower() == "true"
     given = {
         "--provider": provider,
         "--bucket": bucket,
@@ -94,11 +92,24 @@ def init(
         "--prefix": prefix,
         "--endpoint-url": endpoint_url,
         "--account-id": account_id,
-        "--single-writer": "yes" if single_writer else there.get("PTB_S3_SINGLE_WRITER"),
+        "--single-writer": "yes" if vouched else None,
     }
     answers = _answers(file, given, there, history_days=history_days, yes=yes)
     if not there:
         _write(file, answers)
+    _go_on(file, answers, create=create, json=json)
+
+
+def _go_on(file: Path, answers: Answers, *, create: bool, json: bool) -> None:
+    """Make the bucket if that is asked for, print the script, and run the doctor if that can be.
+
+    Raises:
+        AccessDeniedError: The bucket was to be made, which takes credentials.
+        typer.Exit: A check failed.
+    """
+    from ptb_s3.cli import doctor  # noqa: PLC0415 - the storage, which would slow down --help
+    from ptb_s3.cli._init.script import doctor_command  # noqa: PLC0415 - as above
+
     has_credentials = _opened.run(_has_credentials)
     done = _made(file, answers) if create and has_credentials else None
     told = _told(file, answers, done)
@@ -157,7 +168,7 @@ def _answers(
         SettingsError: One of them cannot be used, is missing, or is another one than the file's.
         KeyboardInterrupt: They pressed Ctrl-C, or ended the input.
     """
-    from ptb_s3.cli._init.questions import Asker, answers  # noqa: PLC0415 - as in `init`
+    from ptb_s3.cli._init.questions import Asker, answers  # noqa: PLC0415 - as in `_go_on`
 
     known = {option: there.get(name) for option, name in _IN_FILE.items()}
     asker = Asker({o: known.get(o) if it is None else it for o, it in given.items()}, yes)
@@ -179,8 +190,8 @@ def _answers(
 
 def _write(file: Path, answers: Answers) -> None:
     """Write the settings and a new key, and say what a person has to know about the file."""
-    from ptb_s3._key_files import exposure  # noqa: PLC0415 - as in `init`
-    from ptb_s3.cli._init.checkout import may_be_committed  # noqa: PLC0415 - as in `init`
+    from ptb_s3._key_files import exposure  # noqa: PLC0415 - as in `_go_on`
+    from ptb_s3.cli._init.checkout import may_be_committed  # noqa: PLC0415 - as in `_go_on`
 
     key = Key.generate()
     variables = {**answers.variables, "PTB_S3_KEY": key.reveal()}
@@ -204,10 +215,11 @@ async def _has_credentials(place: Place) -> bool:
 
 def _made(file: Path, answers: Answers) -> tuple[Done, ...]:
     """Make the bucket, and say step by step what came of it."""
-    from ptb_s3.cli._init.bucket import Maker  # noqa: PLC0415 - as in `init`
+    from ptb_s3.cli._init.bucket import Maker  # noqa: PLC0415 - as in `_go_on`
 
+    named = "" if str(file) == ENV_FILE else f"--env-file {shlex.quote(str(file))} "
     again = (
-        f"{file} has the settings. The same again goes on from here: ptb-s3 init --provider "
+        f"{file} has the settings. The same again goes on from here: ptb-s3 init {named}--provider "
         f"{answers.provider.name} --create."
     )
 
@@ -227,8 +239,8 @@ def _report(done: Done) -> None:
 
 def _told(file: Path, answers: Answers, done: Sequence[Done] | None) -> dict[str, Any]:
     """Return what there is to tell of answers, bucket and script, for programs as well."""
-    from ptb_s3.cli._init.providers import Step  # noqa: PLC0415 - as in `init`
-    from ptb_s3.cli._init.script import script  # noqa: PLC0415 - as in `init`
+    from ptb_s3.cli._init.providers import Step  # noqa: PLC0415 - as in `_go_on`
+    from ptb_s3.cli._init.script import script  # noqa: PLC0415 - as in `_go_on`
 
     steps = tuple(Step) if done is None else tuple(one.step for one in done if one.is_open)
     return {

@@ -17,7 +17,7 @@ from ptb_s3._storage.s3 import S3Store
 from ptb_s3.cli._init import retention
 from ptb_s3.cli._init.answers import Answers
 from ptb_s3.cli._init.providers import Step
-from ptb_s3.errors import AccessDeniedError, BucketNotFoundError, SettingsError
+from ptb_s3.errors import AccessDeniedError, BucketNotFoundError
 
 _CLOSED = (
     "BlockPublicAcls",
@@ -77,33 +77,39 @@ class Maker:
         """Take all steps that the provider has, and return what came of them.
 
         Raises:
-            SettingsError: The bucket is somebody else's.
-            AccessDeniedError: The credentials are not accepted, or may not look at the bucket.
+            AccessDeniedError: The bucket is somebody else's, as far as can be seen, or the
+                credentials are not accepted.
             StorageError: The storage refuses a step for another reason.
             StorageUnavailableError: There is no answer.
         """
+        take = {
+            Step.BUCKET: self._bucket,
+            Step.PRIVACY: self._privacy,
+            Step.VERSIONS: self._versions,
+            Step.RETENTION: self._retention,
+        }
         done: list[Done] = []
         for step in self._answers.provider.steps:
             there = not done or done[0].outcome is not Outcome.DENIED
-            taken = await _STEPS[step](self) if there else Done(step, Outcome.DENIED)
+            taken = await take[step]() if there else Done(step, Outcome.DENIED)
             self._report(taken)
             done.append(taken)
         return tuple(done)
 
     async def _bucket(self) -> Done:
         """Make the bucket where there is none."""
-        store, prefix = self._store, self._answers.prefix
+        bucket, question = self._store.bucket, Question("look at", self._store.bucket, "")
         # Not HeadBucket, whose refusals do not say why.
-        page = await store.ask("list_objects_v2", Prefix=prefix, MaxKeys=1)
+        page = await self._store.ask("list_objects_v2", Prefix=self._answers.prefix, MaxKeys=1)
         if not isinstance(page, Answer):
             return Done(Step.BUCKET, Outcome.THERE)
-        error = to_error(Question("look at", store.bucket, ""), page)
-        if means_denied(Question("look at", store.bucket, ""), page):
+        if means_denied(question, page):
             raise AccessDeniedError(
-                f"Bucket {store.bucket!r} cannot be looked at with these credentials: it is "
-                "somebody else's, or they lack ListBucket. Choose another name (PTB_S3_BUCKET), or "
-                "other credentials."
+                f"Bucket {bucket!r} cannot be looked at with these credentials: it is somebody "
+                "else's, or they lack ListBucket. Choose another name (PTB_S3_BUCKET), or other "
+                "credentials."
             )
+        error = to_error(question, page)
         if not isinstance(error, BucketNotFoundError):
             raise error
         return await self._new_bucket()
@@ -117,7 +123,7 @@ class Maker:
         if isinstance(answer, Answer) and answer.code == "BucketAlreadyOwnedByYou":
             return Done(Step.BUCKET, Outcome.THERE)  # made by somebody else at this very moment
         if isinstance(answer, Answer) and answer.code == "BucketAlreadyExists":
-            raise SettingsError(
+            raise AccessDeniedError(
                 f"Bucket {self._store.bucket!r} is somebody else's: no two accounts have one of "
                 "the same name. Choose another name (PTB_S3_BUCKET)."
             )
@@ -198,14 +204,6 @@ class Maker:
         if means_unable(question, answer):
             return Done(step, Outcome.UNABLE, f"it answers {answer}")
         raise to_error(question, answer)
-
-
-_STEPS = {
-    Step.BUCKET: Maker._bucket,  # noqa: SLF001 - its own table
-    Step.PRIVACY: Maker._privacy,  # noqa: SLF001 - as above
-    Step.VERSIONS: Maker._versions,  # noqa: SLF001 - as above
-    Step.RETENTION: Maker._retention,  # noqa: SLF001 - as above
-}
 
 
 def _unknown(step: Step, why: Unknown) -> Done:
