@@ -9,6 +9,7 @@ from tests import servers
 from tests.integration.transcripts import PAGES, prepare, run, steady, transcripts
 
 COMMANDS = {
+    "init",
     "doctor",
     "status",
     "history",

@@ -23,6 +23,7 @@ from ptb_s3.cli import (
     forget,
     history,
     import_,
+    init,
     keys,
     prune,
     repair,
@@ -104,6 +105,7 @@ def _root(
 app.add_typer(keys.app, name="keys")
 app.command()(demo.demo)
 app.command()(serve.serve)
+app.command()(init.init)
 app.command()(doctor.doctor)
 app.command()(status.status)
 app.command()(history.history)
