@@ -84,6 +84,11 @@ class History:
         self._search = CommitSearch(store, store_id, head)
         self.blobs = BlobVersions(store, reader, store_id)
 
+    @property
+    def store_id(self) -> str:
+        """Return the id of the store whose history it is."""
+        return self._store_id
+
     # Listing ------------------------------------------------------------------------------------
 
     async def commits(
