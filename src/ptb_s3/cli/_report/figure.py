@@ -79,7 +79,6 @@ class Figure(NamedTuple):
 
     Attributes:
         name: Name that is unique on the page, of letters.
-        title: Title.
         told: Description of what is drawn, for whoever does not see it.
         strips: The strips.
         ticks: Marks of the axis.
@@ -87,7 +86,6 @@ class Figure(NamedTuple):
     """
 
     name: str
-    title: str
     told: str
     strips: tuple[Strip, ...]
     ticks: tuple[Tick, ...]

@@ -17,6 +17,8 @@ from ptb_s3.cli._report.scale import BINS, Scale, bin_width
 from ptb_s3.cli._report.timeline import scale_of
 from ptb_s3.cli._wording import count, size, when
 
+_SAME = 0.02  # share of the largest value
+
 _Point = tuple[datetime, int]
 
 
@@ -31,15 +33,18 @@ def draw_growth(facts: Facts) -> Figure:
         entities = [(blob.made, blob.known_header.entities) for blob in blobs]
         if facts.current is not None and not facts.fault:
             entities.append((scale.end, facts.current.entities[kind]))
-        now = entities[-1][1]
-        strips.append(_steps(f"{kind.value}, entities", f"{now:,} now", entities, scale))
         sizes = [(blob.made, blob.version.size) for blob in blobs]
-        strips.append(_steps(f"{kind.value}, blob", f"{size(sizes[-1][1])} now", sizes, scale))
+        if _varies(entities):
+            note = f"{entities[-1][1]:,} now"
+            strips.append(_steps(f"{kind.value}, entities", note, entities, scale))
+        if _varies(sizes):
+            note = f"{size(sizes[-1][1])} now"
+            strips.append(_steps(f"{kind.value}, blob", note, sizes, scale))
     told = (
         "All bytes that are kept, by when they were written, then entities and bytes of each kind, "
-        "as of each time that its blob was written, and now."
+        "as of each time that its blob was written, and now. What hardly changed has no strip."
     )
-    return Figure("growth", "Growth", told, tuple(strips), scale.ticks(), _table(facts))
+    return Figure("drawn-growth", told, tuple(strips), scale.ticks(), _table(facts))
 
 
 def _kept(facts: Facts, scale: Scale) -> Strip:
@@ -84,6 +89,12 @@ def _steps(label: str, note: str, points: Sequence[_Point], scale: Scale) -> Str
     return Strip(label, note, TALL, tuple(bars))
 
 
+def _varies(points: Sequence[_Point]) -> bool:
+    """Tell whether values differ by more than the bytes by which headers of one state do."""
+    values = [value for _, value in points]
+    return max(values) - min(values) > max(values) * _SAME
+
+
 def _worded(label: str, value: int) -> str:
     return size(value) if label.endswith("blob") else count(value, "entity", "entities")
 
@@ -98,7 +109,9 @@ def _table(facts: Facts) -> Table:
     rows.sort(key=lambda row: row[0], reverse=True)
     columns = ("written", "kind", "revision", "entities", "more than before", "bytes")
     numbers = ("revision", "entities", "more than before", "bytes")
-    return tabulate("Blobs written anew", columns, [row for _, row in rows], numbers)
+    return tabulate(
+        "Growth as a table: blobs written anew", columns, [row for _, row in rows], numbers
+    )
 
 
 def _row(kind: Kind, before: Commit | None, blob: Commit) -> tuple[str, ...]:

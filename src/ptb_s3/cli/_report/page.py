@@ -103,7 +103,7 @@ def compose(facts: Facts) -> Page:
     stays = stays_of(facts.commits)
     return Page(
         place=facts.place,
-        made=f"{when(facts.now)} ({facts.now:%Z, UTC%z})",
+        made=f"{when(facts.now)} {_zone(facts)}",
         span=_span(facts),
         verdict=judge(facts),
         tiles=_tiles(facts),
@@ -122,6 +122,12 @@ def compose(facts: Facts) -> Page:
         life=facts.life,
         holds_values=facts.life is not None and facts.life.values,
     )
+
+
+def _zone(facts: Facts) -> str:
+    """Return the zone that times are in, as an offset."""
+    offset = f"{facts.now:%z}"
+    return f"UTC{offset[:3]}:{offset[3:5]}"
 
 
 def _span(facts: Facts) -> str:

@@ -11,12 +11,13 @@ from typing import NamedTuple
 BINS = 96
 """Bins of a line, at most: some four pixels each on a phone."""
 _WHOLE = 100.0  # percent
-_TICKS = 6  # marks of the axis, at most
+_TICKS = 8  # marks of the axis, at most
 _DAY = 86_400
 # Seconds between two marks of an axis, as clocks and calendars have them.
 _STEPS = (
-    *(1, 5, 15, 30, 60, 300, 900, 1800, 3600, 3 * 3600, 6 * 3600, 12 * 3600),
-    *(_DAY, 2 * _DAY, 7 * _DAY, 14 * _DAY, 30 * _DAY, 91 * _DAY, 182 * _DAY, 365 * _DAY),
+    *(1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800),
+    *(3600, 2 * 3600, 3 * 3600, 6 * 3600, 12 * 3600),
+    *(_DAY, 2 * _DAY, 4 * _DAY, 7 * _DAY, 14 * _DAY, 28 * _DAY, 61 * _DAY, 122 * _DAY, 365 * _DAY),
 )
 
 

@@ -15,6 +15,10 @@ from ptb_s3.cli._report.figure import LOW, TALL, Bar, Figure, Strip, Table, stan
 from ptb_s3.cli._report.scale import BINS, Scale, bin_width
 from ptb_s3.cli._wording import count, runs, size, when
 
+_TOLD = (
+    "Each bar adds up the commits of one stretch of time: how many there were, their bytes, and "
+    "how many entities of each kind they changed. A dot ● is a blob written anew."
+)
 _DOT = 6  # pixels that the mark of a blob written anew is high
 _UNDER = TALL + 2  # pixels from the top of a strip to such marks
 
@@ -84,18 +88,14 @@ def draw_timeline(facts: Facts) -> Figure:
     scale = scale_of(facts)
     bins = bins_of(facts, scale)
     events = find_events(facts)
-    commits, total = len(facts.commits), sum(each.size for each in bins)
+    numbers, sizes = [each.commits for each in bins], [each.size for each in bins]
     strips = [
-        _strip("commits", [each.commits for each in bins], bins, f"{commits:,} in all"),
-        _strip("bytes of head", [each.size for each in bins], bins, f"{size(total)} in all"),
+        _strip("commits", numbers, bins, f"{sum(numbers):,}, at most {max(numbers):,} a bar"),
+        _strip("bytes of head", sizes, bins, f"{size(sum(sizes))}, at most {size(max(sizes))}"),
         *(_of_kind(kind, bins) for kind in Kind if _appears(kind, bins)),
         *_of_events(events, scale),
     ]
-    told = (
-        f"{count(commits, 'commit')} from {when(scale.begin)} to {when(scale.end)}. Of each "
-        "stretch of time: how many commits, their bytes, and how many entities they changed."
-    )
-    return Figure("timeline", "Commits over time", told, tuple(strips), scale.ticks(), _table(bins))
+    return Figure("drawn-commits", _TOLD, tuple(strips), scale.ticks(), _table(bins))
 
 
 def _appears(kind: Kind, bins: Sequence[Bin]) -> bool:
@@ -174,7 +174,9 @@ def _table(bins: Sequence[Bin]) -> Table:
         if each.first is not None
     ]
     columns = ("from", "revisions", "commits", "bytes", "largest", "changed", "blobs written")
-    return tabulate("Commits over time", columns, rows, ("commits", "bytes", "largest"), most=BINS)
+    return tabulate(
+        "The time line as a table", columns, rows, ("commits", "bytes", "largest"), most=BINS
+    )
 
 
 def _revisions(numbers: Sequence[int]) -> str:

@@ -37,10 +37,12 @@ class Reason(NamedTuple):
     Attributes:
         grade: Its grade.
         told: A sentence.
+        command: Command or option that goes on from there; empty: none does.
     """
 
     grade: Grade
     told: str
+    command: str = ""
 
 
 class Verdict(NamedTuple):
@@ -86,17 +88,17 @@ def _of_state(facts: Facts) -> Iterator[Reason]:
         yield Reason(Grade.BAD, f"The current state cannot be read. {facts.fault}")
     damaged = sum(commit.header is None for commit in facts.commits)
     if damaged:
-        told = f"{count(damaged, 'version')} of head cannot be read: ptb-s3 verify --history."
-        yield Reason(Grade.DOUBTFUL, told)
+        told = f"The header of {count(damaged, 'version')} of head cannot be read."
+        yield Reason(Grade.DOUBTFUL, told, "ptb-s3 verify --history")
     current = facts.current
     for key, need in current.needs.items() if current is not None else ():
         if need.role == NOT_AT_HAND:
             yield Reason(Grade.DOUBTFUL, f"Key {key} is needed, and not at hand here.")
     if current is not None and current.put_back:
         names = ", ".join(each.name for each in current.put_back)
-        told = f"Put back or copied after it was made: {names}. See ptb-s3 history."
-        yield Reason(Grade.DOUBTFUL, told)
-    if not facts.versioned:
+        told = f"Put back or copied after it was made: {names}."
+        yield Reason(Grade.DOUBTFUL, told, "ptb-s3 history")
+    if not facts.versioned and facts.examined is None:  # the doctor says it as well
         told = "The bucket keeps no versions: there is no history to go back to."
         yield Reason(Grade.DOUBTFUL, told)
 
@@ -109,7 +111,7 @@ def _of_objects(facts: Facts) -> Iterator[Reason]:
     opened = f"{verified.objects:,} {'versions' if facts.every_version else 'current objects'}"
     if verified.findings:
         told = f"{len(verified.findings):,} of {opened} cannot be read: see Findings."
-        yield Reason(Grade.BAD, told)
+        yield Reason(Grade.BAD, told, "ptb-s3 repair")
     else:
         yield Reason(Grade.GOOD, f"{opened}, opened and intact.")
     if verified.stranded:
@@ -133,15 +135,13 @@ def _of_storage(facts: Facts) -> Iterator[Reason]:
 def _left_out(facts: Facts) -> Iterator[Reason]:
     """Yield what was not looked into."""
     if facts.verified is None:
-        yield Reason(Grade.OPEN, "Objects were not opened to verify them (--no-verify).")
+        yield Reason(Grade.OPEN, "Not checked: whether the objects open.", "ptb-s3 verify")
     elif not facts.every_version:
-        told = "Older versions were not opened: --verify-history opens them."
-        yield Reason(Grade.OPEN, told)
+        yield Reason(Grade.OPEN, "Not checked: older versions.", "--verify-history")
     if facts.examined is None:
-        yield Reason(Grade.OPEN, "The storage was not checked (--no-doctor).")
+        yield Reason(Grade.OPEN, "Not checked: the storage.", "ptb-s3 doctor")
     elif not facts.probed:
-        told = "Checks of the storage that write were left out: --probe makes them."
-        yield Reason(Grade.OPEN, told)
+        yield Reason(Grade.OPEN, "Not checked: what takes writing to the bucket.", "--probe")
 
 
 def sentence(finding: Finding) -> str:

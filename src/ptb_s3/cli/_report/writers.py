@@ -8,7 +8,7 @@ two took turns, each turn is a commit on top of one that the other had made.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import NamedTuple
@@ -76,24 +76,27 @@ def stays_of(commits: Iterable[Commit]) -> tuple[Stay, ...]:
     return tuple(sorted(stays, key=lambda stay: stay.end, reverse=True))
 
 
-def overlaps_of(stays: Iterable[Stay]) -> tuple[Overlap, ...]:
+def overlaps_of(stays: Sequence[Stay]) -> tuple[Overlap, ...]:
     """Return the stretches with more than one writer, the newest first."""
-    turns = sorted(
-        turn
-        for stay in stays
-        if stay.end > stay.begin or stay.commits == 1
-        for turn in ((stay.begin, 0, 1), (stay.end, 1, -1))
-    )
-    found, there, most = list[Overlap](), 0, 0
+    found, most = list[Overlap](), 0
     since: datetime | None = None
-    for moment, _, change in turns:
-        there += change
+    for moment, there in _numbers(stays):
         if there > 1:
             since, most = since or moment, max(most, there)
         elif since is not None:
             found.append(Overlap(since, moment, most))
             since, most = None, 0
     return tuple(reversed(found))
+
+
+def _numbers(stays: Sequence[Stay]) -> Iterator[tuple[datetime, int]]:
+    """Yield how many writers are at work from each moment on at which that changes."""
+    # Whoever begins comes before whoever ends at that moment: they were there at once.
+    turns = [(stay.begin, 0, 1) for stay in stays] + [(stay.end, 1, -1) for stay in stays]
+    there = 0
+    for moment, _, change in sorted(turns):
+        there += change
+        yield moment, there
 
 
 def turns_of(commits: Sequence[Commit]) -> int:
@@ -116,13 +119,11 @@ def draw_writers(facts: Facts) -> Figure:
     scale, stays = scale_of(facts), stays_of(facts.commits)
     lanes = [_lane(stay, scale) for stay in stays[:LANES]]
     left = len(stays) - len(lanes)
-    more = [f" The newest {LANES} have a lane of their own; {left:,} have none."] if left else []
-    told = (
-        f"{count(len(stays), 'writer')}, each from its first commit to its last."
-        f"{''.join(more)} The first strip is how many had a commit or were between two, at once."
-    )
+    told = f"{count(len(stays), 'writer')}, each from its first commit to its last."
+    if left:
+        told += f" The newest {LANES} have a lane of their own; {left:,} have none."
     strips = (_at_once(stays, scale), *lanes)
-    return Figure("writers", "Writers over time", told, strips, scale.ticks(), _table(stays))
+    return Figure("drawn-writers", told, strips, scale.ticks(), _table(stays))
 
 
 def tabulate_overlaps(stays: Sequence[Stay]) -> Table:
@@ -141,22 +142,23 @@ def lasted(span: timedelta) -> str:
 
 
 def _at_once(stays: Sequence[Stay], scale: Scale) -> Strip:
-    """Return how many writers were at work in each bin."""
-    change = [0] * (BINS + 1)
-    for stay in stays:
-        change[scale.bin(stay.begin)] += 1
-        change[scale.bin(stay.end) + 1] -= 1
-    numbers, there = [], 0
-    for each in change[:BINS]:
-        there += each
-        numbers.append(there)
+    """Return how many writers were at work at once in each bin, at most."""
+    numbers = [0] * BINS
+    before = (scale.begin, 0)
+    for moment, there in _numbers(stays):
+        for at in range(scale.bin(before[0]), scale.bin(moment) + 1):
+            numbers[at] = max(numbers[at], before[1])
+        numbers[scale.bin(moment)] = max(numbers[scale.bin(moment)], there)
+        before = (moment, there)
     most = max(numbers, default=0)
     bars = [
-        standing(bin_width() * at, bin_width(), number / max(most, 1), f"{number:,} seen", "area")
+        standing(
+            bin_width() * at, bin_width(), number / max(most, 1), f"{number:,} at once", "area"
+        )
         for at, number in enumerate(numbers)
         if number
     ]
-    return Strip("writers seen", f"{most:,} at most", TALL, tuple(bars))
+    return Strip("writers at once", f"{most:,} at most", TALL, tuple(bars))
 
 
 def _lane(stay: Stay, scale: Scale) -> Strip:
@@ -173,4 +175,4 @@ def _table(stays: Sequence[Stay]) -> Table:
         for stay in stays
     ]
     columns = ("writer", "first commit", "last commit", "commits", "lines")
-    return tabulate("Writers", columns, rows, ("commits", "lines"))
+    return tabulate("Writers as a table", columns, rows, ("commits", "lines"))
