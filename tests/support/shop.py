@@ -129,8 +129,8 @@ async def lived(days: int = 12, commits: int = 36) -> Shop:
     bot = await shop.start()
     for day in range(days):
         if day == days // 3:  # the old process ends only after the new one has begun
+            newer = await shop.start()
             for _ in range(6):
-                newer = await shop.start() if _ == 0 else newer
                 await shop.serve(newer, 2, every)
                 await bot.load()
                 await shop.serve(bot, 1, every)
