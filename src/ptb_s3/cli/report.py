@@ -24,44 +24,45 @@ if TYPE_CHECKING:
 
 _STDOUT = Path("-")
 
+_File = Annotated[Path, typer.Argument(help="The file to make; - writes to standard output.")]
+_Since = Annotated[str | None, typer.Option(help="The oldest commit: a time, or '2 hours ago'.")]
+_Limit = Annotated[int, typer.Option(min=0, help="How many commits, the newest; 0 for all.")]
+_User = Annotated[
+    int | None, typer.Option(metavar="ID", help="Add the life of this user or chat, redacted.")
+]
+_Values = Annotated[
+    bool, typer.Option("--values", help="With --user: show values. Unpickles them.")
+]
+_Deep = Annotated[
+    bool, typer.Option("--deep", help="Open every commit: restores, and changes by entity.")
+]
+_Verify = Annotated[bool, typer.Option("--verify/--no-verify", help="Open the current objects.")]
+_VerifyHistory = Annotated[
+    bool, typer.Option("--verify-history", help="Open every version that the bucket holds.")
+]
+_Doctor = Annotated[
+    bool, typer.Option("--doctor/--no-doctor", help="Check the storage, writing nothing.")
+]
+_Probe = Annotated[
+    bool, typer.Option("--probe", help="Check it as doctor does, which writes under doctor/.")
+]
+_Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that is no report.")]
+
 
 def report(
-    file: Annotated[
-        Path, typer.Argument(help="The file to make; - writes to standard output.")
-    ] = Path("report.html"),
+    file: _File = Path("report.html"),
     *,
-    since: Annotated[
-        str | None, typer.Option(help="The oldest commit: a time, or '2 hours ago'.")
-    ] = None,
-    limit: Annotated[
-        int, typer.Option(min=0, help="How many commits at most, the newest; 0 for all.")
-    ] = 10_000,
+    since: _Since = None,
+    limit: _Limit = 10_000,
     store: OfStore = None,
-    user: Annotated[
-        int | None,
-        typer.Option("--user", metavar="ID", help="Add the life of this user or chat, redacted."),
-    ] = None,
-    values: Annotated[
-        bool, typer.Option("--values", help="With --user: show values. Unpickles them.")
-    ] = False,
-    deep: Annotated[
-        bool, typer.Option("--deep", help="Open every commit: restores, and changes by entity.")
-    ] = False,
-    verify: Annotated[
-        bool, typer.Option("--verify/--no-verify", help="Open the current objects.")
-    ] = True,
-    verify_history: Annotated[
-        bool, typer.Option("--verify-history", help="Open every version that the bucket holds.")
-    ] = False,
-    doctor: Annotated[
-        bool, typer.Option("--doctor/--no-doctor", help="Check the storage, writing nothing.")
-    ] = True,
-    probe: Annotated[
-        bool, typer.Option("--probe", help="Check it as doctor does: writes under doctor/.")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a file that is no report.")
-    ] = False,
+    user: _User = None,
+    values: _Values = False,
+    deep: _Deep = False,
+    verify: _Verify = True,
+    verify_history: _VerifyHistory = False,
+    doctor: _Doctor = True,
+    probe: _Probe = False,
+    overwrite: _Overwrite = False,
     json: Json = False,
 ) -> None:
     """Write one page of HTML that shows the state, its history and its storage.
@@ -108,16 +109,13 @@ def _refuse(file: Path, *, overwrite: bool) -> None:
 
 def _is_report(file: Path) -> bool:
     """Tell whether a file is a report of ours, by its beginning."""
-    from ptb_s3.cli._report.rendering import MARK  # noqa: PLC0415 - no other has it
+    from ptb_s3.cli._report.rendering import BEGINNING  # noqa: PLC0415 - no other has it
 
     try:
         with file.open("rb") as opened:
-            return file.is_file() and MARK.encode() in opened.read(_BEGINNING)
+            return opened.read(len(BEGINNING)) == BEGINNING
     except OSError:
         return False
-
-
-_BEGINNING = 1024  # bytes, which hold the generator that a page names
 
 
 def _finish(facts: Facts, file: Path, *, overwrite: bool, json: bool) -> None:

@@ -17,8 +17,14 @@ from markupsafe import Markup
 from ptb_s3.cli._report.page import Page
 from ptb_s3.cli._report.visible import visible
 
-MARK = "ptb-s3 report"
-"""Generator that a page names, by which a page of ours is known again."""
+BEGINNING = b"""\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="generator" content="ptb-s3 report">
+"""
+"""First bytes of a page, by which one of ours is known again."""
 _ENCODING = "utf-8"
 
 
@@ -31,12 +37,11 @@ def render(page: Page) -> bytes:
         .get_template("report.html")
         .render(
             page=page,
-            mark=MARK,
             style=Markup(style),  # noqa: S704 - a file of ours, and the page's policy has its hash
             digest=digest,
         )
     )
-    return text.encode(_ENCODING)
+    return BEGINNING + text.encode(_ENCODING)
 
 
 @cache

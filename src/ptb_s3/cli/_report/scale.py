@@ -54,7 +54,7 @@ class Scale(NamedTuple):
         return cls(begin, max(end, begin + timedelta(seconds=1)))
 
     def x(self, moment: datetime) -> float:
-        """Return the place of a moment, in percent; of one outside, the nearer end."""
+        """Return the place of a moment in percent, or the nearer end for one outside."""
         share = (moment - self.begin) / (self.end - self.begin)
         return round(min(max(share, 0.0), 1.0) * _WHOLE, 3)
 
