@@ -68,7 +68,7 @@ def plain(file: Saved) -> str:
 async def test_a_report_tells_and_writes_nothing(onlooker: Operator, file: Saved) -> None:
     """The page is written, for its owner alone; in the bucket all is as it was."""
     outcome = await onlooker.done("report", file)
-    assert re.fullmatch(r"[A-Z][\w ]+\. Wrote .+, of [\d,]+ bytes\.\n", outcome.stdout)
+    assert re.fullmatch(r"[A-Z][\w ]+\. Wrote .+, [\d.]+ kB\.\n", outcome.stdout)
     assert file.mode() == 0o600
     text = plain(file)
     assert f"s3://{onlooker.bucket}/bot/" in text

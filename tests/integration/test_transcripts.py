@@ -16,6 +16,7 @@ COMMANDS = {
     "diff",
     "verify",
     "repair",
+    "report",
     "restore",
     "rotate",
     "prune",

@@ -17,6 +17,7 @@ from ptb_s3.cli import _output
 from ptb_s3.cli._opened import Place, run
 from ptb_s3.cli._options import Json, OfStore
 from ptb_s3.cli._parsing import moment
+from ptb_s3.cli._wording import size
 from ptb_s3.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def _finish(facts: Facts, file: Path, *, overwrite: bool, json: bool) -> None:
             told = {"file": str(file), "verdict": verdict.word, "exit_code": code}
             _output.result_json({**told, "reasons": [r._asdict() for r in verdict.reasons]})
         else:
-            _output.result(f"{verdict.word}. Wrote {file}, of {len(page):,} bytes.")
+            _output.result(f"{verdict.word}. Wrote {file}, {size(len(page))}.")
     if facts.life is not None and facts.life.values:
         _output.note("The page holds values of a user. Keep it as safe as the bot's token.")
     if code:
