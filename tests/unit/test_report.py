@@ -63,6 +63,8 @@ def test_every_moment_has_its_place(seconds: list[int], zone: int) -> None:
     assert places[0] == 0
     assert all(0 <= place <= 100 for place in places)
     assert all(0 <= scale.bin(moment) < BINS for moment in moments)
+    assert scale.x(moments[0] - MINUTE) == 0
+    assert scale.bin(moments[-1] + MINUTE) == BINS - 1
 
 
 @given(SECONDS, SECONDS, st.integers(-12, 14))
@@ -129,6 +131,31 @@ def test_bars_are_as_high_as_their_share() -> None:
     assert "conversations" not in strips
 
 
+def test_growth_stands_until_the_next_blob() -> None:
+    """Each value is drawn from its blob to the next one, and the last one as it is now."""
+    blobs = tuple(
+        commit(n, n * 60, object="user_data", changed=None, entities=entities, size=5000 * entities)
+        for n, entities in ((1, 5), (2, 10))
+    )
+    heads = [commit(n, n * 60) for n in range(5)]
+    current = replace(CURRENT, entities={**CURRENT.entities, Kind.USER_DATA: 20})
+    facts = facts_of(
+        *heads, blobs={**dict.fromkeys(Kind, ()), Kind.USER_DATA: blobs}, current=current
+    )
+    strips = {strip.label: strip for strip in draw_growth(facts).strips}
+    assert list(strips) == ["bytes kept", "user_data, entities", "user_data, blob"]
+    entities = strips["user_data, entities"]
+    assert [bar.height for bar in entities.bars] == [11, 22, 44]
+    assert [bar.x for bar in entities.bars][:2] == [25, 50]
+    assert entities.bars[0].x + entities.bars[0].width == entities.bars[1].x
+    assert (entities.note, strips["user_data, blob"].note) == ("20 now", "50.0 kB now")
+    heights = [bar.height for bar in strips["bytes kept"].bars]
+    assert heights == sorted(heights)
+    assert heights[-1] == 44
+    (newest, oldest) = draw_growth(facts).table.rows
+    assert (newest[3:5], oldest[3:5]) == (("10", "+5"), ("5", ""))
+
+
 # Events -------------------------------------------------------------------------------------------
 
 
@@ -148,6 +175,7 @@ def test_what_befell_a_history_is_told() -> None:
     assert sorts(facts_of(commit(1), commit(2, key=OTHER_KEY.id))) == [events.KEY]
     late = commit(2, 120, created=NOON)
     assert sorts(facts_of(commit(1), late)) == [events.COPY]
+    assert sorts(facts_of(commit(2), commit(2, 120, created=NOON))) == [events.COPY]
     damaged = commit(2)._replace(header=None)
     assert sorts(facts_of(commit(1), damaged, commit(3))) == [events.GAP, events.DAMAGED]
     erased = replace(CURRENT, erased=(2,))
@@ -269,6 +297,10 @@ def test_a_verdict_is_the_gravest_reason() -> None:
     assert (judge(open_).grade, exit_code(open_)) == (Grade.BAD, 7)
     damaged = replace(open_, verified=Report(1, 1, [Finding("head", None, 1, BAD)]))
     assert (judge(damaged).grade, exit_code(damaged)) == (Grade.BAD, 5)
+    assert judge(damaged).grade is judge(replace(damaged, versioned=False)).grade
+    both = replace(slow, verified=damaged.verified)
+    assert judge(both).grade is Grade.BAD
+    assert [reason.grade for reason in judge(both).reasons][:2] == [Grade.BAD, Grade.DOUBTFUL]
     unread = replace(well, fault="It is gone.", exit_code=3)
     assert (judge(unread).grade, exit_code(unread)) == (Grade.BAD, 3)
 
@@ -336,7 +368,6 @@ async def test_ranks_are_how_often_entities_changed() -> None:
             bot.stage(Kind.USER_DATA, user, shop._encode({"at": str(shop.now)}))
         shop.now += MINUTE
         await bot.commit()
-        await bot.compact(Kind.USER_DATA)
     facts = await gathered(shop, keys=(KEY,), deep=True)
     assert facts.deep is not None
     assert facts.deep.ranks[Kind.USER_DATA] == (3, 2, 1)
