@@ -8,6 +8,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,11 +45,12 @@ def real(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A page about two thousand commits."""
+    """A page about two thousand commits, in a place whose name does not end."""
     file = tmp_path_factory.mktemp("long") / "report.html"
 
     async def report() -> str:
-        return html_of(await gathered(await lived(30, 66), subject=FIRST_USER, deep=True))
+        facts = await gathered(await lived(30, 66), subject=FIRST_USER, deep=True)
+        return html_of(replace(facts, place=f"s3://{'bucket' * 9}/{'prefix' * 20}/"))
 
     file.write_text(aside(report))
     return file
@@ -164,6 +166,8 @@ def test_everything_has_a_name(open_page: Any) -> None:
     tree = page.locator("body").aria_snapshot()
     for nameless in ("- img\n", "- table:\n", "- region:\n", "- figure:\n", "- link\n"):
         assert nameless not in f"{tree}\n"
+    assert page.locator("table").count() == page.get_by_role("region").count() - len(SECTIONS) - 1
+    assert page.locator(".table").evaluate_all("all => all.every(each => each.tabIndex === 0)")
     drawings = page.locator("svg[role=img]")
     assert drawings.count() > 5
     assert page.locator("svg:not([role=img])").evaluate_all(
