@@ -99,7 +99,7 @@ async def test_with_user_values_stay_out() -> None:
     assert "Oolong" not in page
     assert set(re.findall(r"\b555\d{6}\b", page)) == {str(FIRST_USER)}
     assert "dict of 3" in page
-    assert "values are left out" in page
+    assert "Values are left out" in page
     assert "Private" not in page
 
 
