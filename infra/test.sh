@@ -4,13 +4,20 @@
 # The integration tests run on SeaweedFS, which comes with the environment, and on MinIO as well if
 # there is one (sh infra/minio.sh builds it). The store's contract and the operator's tests run on
 # moto, which comes with the environment, and on versitygw if there is one (sh infra/versitygw.sh
-# builds it); in CI, there has to be. What fails does not keep the rest from running.
+# builds it); in CI, there has to be. The report is looked at in Chromium, where there is one; what
+# did not run is named at the end. What fails does not keep the rest from running.
 set -eu
 cd "$(dirname "$0")/.."
 
 # shellcheck source=infra/venv.sh
 . infra/venv.sh
-make_venv test
+left_out=''
+if command -v chromium >/dev/null; then
+    make_venv browser
+else
+    make_venv test
+    left_out='report in a browser (no chromium)'
+fi
 
 # PTB's own test suite, ahead of the tests, which open no connection but to this machine.
 "$venv/bin/python" tests/conformance/ptb_suite.py >/dev/null
@@ -105,6 +112,9 @@ else
     not_run_in_ci_a_failure versitygw 'sh infra/versitygw.sh says why'
 fi
 shared_tests "$@"
+if [ -z "$left_out" ]; then
+    step 'report in a browser' tests_on seaweedfs tests/browser "$@"
+fi
 
 echo "Integration tests ran on: $servers."
 if [ -n "$left_out" ]; then

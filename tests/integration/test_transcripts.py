@@ -17,6 +17,7 @@ COMMANDS = {
     "diff",
     "verify",
     "repair",
+    "report",
     "restore",
     "rotate",
     "prune",

@@ -58,6 +58,7 @@ class Examination:
         now: Returns the time by this machine's clock, with time zone.
         report: Called with the number of checks that are done, after each.
         exposed: Key files that other users may read: for each, what is wrong and what to do.
+        writes: Whether to prove the storage by use; else checks that take writing are left out.
     """
 
     def __init__(
@@ -70,9 +71,10 @@ class Examination:
         now: Callable[[], datetime],
         report: Callable[[int], None] = lambda _: None,
         exposed: Sequence[tuple[str, str]] = (),
+        writes: bool = True,
     ) -> None:
         self._store, self._keys, self._name = store, keys, name
-        self._exposed = exposed
+        self._exposed, self._writes = exposed, writes
         self._record = Record(report)
         self._reach = Reach(store, self._record, now)
         self._scratch = Scratch(store, token)
@@ -197,7 +199,10 @@ class Examination:
         )
 
     async def _may_write(self) -> bool:
-        """Tell whether what is written can be removed, by us or by a lifecycle rule."""
+        """Tell whether to write, and what is written can be removed, by us or by a rule."""
+        if not self._writes:
+            self._leave_out("not tried, since that takes writing", "Run ptb-s3 doctor.")
+            return False
         if self._rules is None or isinstance(self._rules, Unknown):
             return True  # nobody knows
         if sweepers(self._rules, self._scratch.key, versioned=self._is_versioned):
@@ -221,6 +226,10 @@ class Examination:
             f"Add a rule that expires what lies under {folder!r}, or use an operator's "
             f"credentials; {TEMPLATES} with one."
         )
+        self._leave_out(found, remedy)
+
+    def _leave_out(self, found: str, remedy: str) -> None:
+        """Add that finding for each check that takes writing."""
         for check in (
             *(Check.CONDITIONAL_PUT, Check.LATENCY),
             *(Check.PERMISSIONS, Check.EXCESS, Check.HISTORY),

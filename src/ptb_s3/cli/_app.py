@@ -27,6 +27,7 @@ from ptb_s3.cli import (
     keys,
     prune,
     repair,
+    report,
     restore,
     rotate,
     serve,
@@ -111,6 +112,7 @@ app.command()(status.status)
 app.command()(history.history)
 app.command()(show.show)
 app.command()(diff.diff)
+app.command()(report.report)
 app.command()(verify.verify)
 app.command()(repair.repair)
 app.command("begin-anew")(begin_anew.begin_anew)
