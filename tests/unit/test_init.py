@@ -101,13 +101,14 @@ def test_the_file_is_a_bots_settings(name: str, monkeypatch: pytest.MonkeyPatch)
     assert settings.prefix == "shop-bot/"
     assert re.fullmatch(r"shop-bot-[0-9a-f]{8}", settings.bucket)
     assert settings.single_writer == (not PROVIDERS[name].conditional)
+    assert settings.key is not None
     key = settings.key.get_secret_value()
     assert key[9:20] not in result.stdout + result.stderr
     assert Key.parse(key).id in result.stderr
     assert "second copy" in result.stderr
     monkeypatch.chdir("..")
     assert provided(name).exit_code == 0
-    assert load_settings().key.get_secret_value() != key
+    assert load_settings().key != settings.key
 
 
 @posix
@@ -215,7 +216,9 @@ def test_another_file(folder: Path) -> None:
     assert result.stdout.endswith("ptb-s3 --env-file 'my bot.env' doctor\n")
 
 
-@pytest.mark.parametrize("name", ["PTB_S3_KEY", "PTB_S3_BUCKET", "PTB_S3_KEY_FILE"])
+@pytest.mark.parametrize(
+    "name", ["PTB_S3_KEY", "PTB_S3_BUCKET", "PTB_S3_KEY_FILE", "PTB_S3_KMS_KEY_ID"]
+)
 def test_variables_that_would_win_over_the_file(
     name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,7 +57,7 @@ DOORS = {
     "dotenv": {"_environment"},
     "cryptography": {"_format.container", "_format.unsealer", "_keys.keyring"},
     "zstandard": {"_format.container"},
-    "jinja2": {"cli._report.rendering"},
+    "jinja2": {"cli._init.script", "cli._report.rendering"},
     "markupsafe": {"cli._report.rendering"},
 }
 """Modules that alone import a library."""

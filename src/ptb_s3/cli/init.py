@@ -34,7 +34,7 @@ _IN_FILE = {
     "--endpoint-url": "PTB_S3_ENDPOINT_URL",
 }
 """Variables of a file that answer a question, by option."""
-_OVERRIDING = (*_IN_FILE.values(), "PTB_S3_KEY", "PTB_S3_KEY_FILE")
+_OVERRIDING = (*_IN_FILE.values(), "PTB_S3_KEY", "PTB_S3_KEY_FILE", "PTB_S3_KMS_KEY_ID")
 """Variables of the environment that would win over those that are written here."""
 _SECOND_COPY = (
     "It has a new key. Keep a second copy of the file's PTB_S3_KEY in a safe place (docs/keys.md): "
