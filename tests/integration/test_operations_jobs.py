@@ -56,10 +56,10 @@ ALICES = job("tea", NOW + 5 * HOUR, chat=ALICE, user=ALICE, data={"cups": 2})
 BOBS = job("late", NOW - 48 * HOUR, chat=GROUP, user=BOB, data=Cart())
 GROUPS = job("report", NOW + 60 * HOUR, chat=GROUP, trigger=EACH_DAY)
 PAUSED = job("paused", None)
-RUNNING = job("now", NOW, claim={"id": "c", "until": NOW + 9 * HOUR})
+RUNNING = job("now", NOW, claim={"id": "c", "by": "b", "until": NOW + 9 * HOUR})
 TIMEOUT: tuple[EntityKey, Any] = (
     ("timeout:order", (GROUP, BOB)),
-    {"update": {"update_id": 1}, "due": NOW + 2 * HOUR, "claim": None},
+    {"update": {"update_id": 1}, "next": NOW + 2 * HOUR, "claim": None},
 )
 JOBS = (ALICES, BOBS, GROUPS, PAUSED, RUNNING)
 

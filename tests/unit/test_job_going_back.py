@@ -24,7 +24,7 @@ from ptb_s3._values.transcoder import Transcoder
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 EARLIER, LATER = NOW - timedelta(hours=1), NOW + timedelta(hours=1)
 CODEC = PickleSerializer(trusted=())
-CLAIM = {"id": "c", "until": LATER}
+CLAIM = {"id": "c", "by": "b", "until": LATER}
 
 
 def job(due: datetime | None, job_id: str = "a1", **members: Any) -> JobRecord:
@@ -62,13 +62,13 @@ def test_what_repeats_goes_on_from_its_next_run() -> None:
 
 
 def test_a_timeout_is_treated_alike() -> None:
-    """Its member is called otherwise."""
-    older = CODEC.dumps({"update": 1, "due": EARLIER, "claim": None})
-    current = CODEC.dumps({"update": 2, "due": LATER, "claim": None})
+    """Its other members come back, too."""
+    older = CODEC.dumps({"update": 1, "next": EARLIER, "claim": None})
+    current = CODEC.dumps({"update": 2, "next": LATER, "claim": None})
     assert JUDGE(older, None) is None
     judged = JUDGE(older, current)
     assert judged is not None
-    assert CODEC.loads(judged) == {"update": 1, "due": LATER, "claim": None}
+    assert CODEC.loads(judged) == {"update": 1, "next": LATER, "claim": None}
 
 
 @pytest.mark.parametrize("bad", [b"", b"garbage", pickle.dumps(None), pickle.dumps({"name": 1})])

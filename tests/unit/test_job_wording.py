@@ -104,7 +104,7 @@ def seen(record: JobRecord) -> ListedJob:
 
 def test_a_job_is_overdue_once_its_time_is_up_and_nobody_runs_it() -> None:
     """To the moment; a claim holds for its time; a paused one never is."""
-    claim = new("c", NOW)
+    claim = new("c", "b", NOW)
     assert not seen(job()).is_overdue(NOW)
     assert seen(job(next=NOW)).is_overdue(NOW)
     assert not seen(job(next=None)).is_overdue(NOW)
@@ -126,7 +126,7 @@ def test_a_job_is_for_its_chat_and_user() -> None:
 def test_a_conversation_timeout_is_listed_as_such() -> None:
     """By the name of its conversation, with no callback, for whom its key says."""
     key = ("timeout:order", (-5, 7))
-    found = listed(key, {"update": "…", "due": NOW, "claim": None})
+    found = listed(key, {"update": "…", "next": NOW, "claim": None})
     assert (found.name, found.callback, found.trigger) == ("order", None, "conversation timeout")
     assert (found.next, found.whom) == (NOW, (-5, 7))
     assert found.is_overdue(NOW)
@@ -140,8 +140,8 @@ def test_a_conversation_timeout_is_listed_as_such() -> None:
         ("a1", job().value()),
         (("a1", (-5, 7)), {"name": "tea"}),
         (("a1", (-5, 7)), job().value() | {"next": "soon"}),
-        (("timeout:order", (7,)), {"due": 3}),
-        (("timeout:order", (7,)), {"due": datetime(2026, 11, 29)}),  # noqa: DTZ001 - on purpose
+        (("timeout:order", (7,)), {"next": 3}),
+        (("timeout:order", (7,)), {"next": datetime(2026, 11, 29)}),  # noqa: DTZ001 - on purpose
         (("timeout:order", (7,)), None),
     ],
 )

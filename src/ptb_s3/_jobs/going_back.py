@@ -21,9 +21,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
-_DUE = ("next", "due")
-"""Member that says when something is due: of a job, of a conversation's timeout."""
-
 
 class Codec(Protocol):
     """Reads and writes values."""
@@ -77,7 +74,7 @@ def is_overdue(value: Any, now: datetime) -> bool:  # noqa: ANN401 - the value o
     Raises:
         Exception: It is no job's.
     """
-    due = value[_due_of(value)]
+    due = value["next"]
     return due is not None and due <= now
 
 
@@ -87,9 +84,4 @@ def going_on(older: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str, 
     Raises:
         LookupError: One of them is no job's.
     """
-    due = _due_of(older)
-    return {**older, due: current[due], "claim": current["claim"]}
-
-
-def _due_of(value: Mapping[str, Any]) -> str:
-    return next(name for name in _DUE if name in value)
+    return {**older, "next": current["next"], "claim": current["claim"]}

@@ -95,10 +95,10 @@ def fault_of_job(key: EntityKey, value: object) -> str | None:
 
 
 def _timeout(entity_id: str, whom: Any, value: object) -> ListedJob:  # noqa: ANN401 - parts of a key
-    if not isinstance(value, Mapping) or not isinstance(value.get("due"), datetime):
+    if not isinstance(value, Mapping) or not isinstance(value.get("next"), datetime):
         raise JobRecordError("is no timeout's")
-    due, claim = value["due"], value.get("claim")
+    due, claim = value["next"], value.get("claim")
     if due.tzinfo is None:
-        raise JobRecordError("has 'due' without a time zone")
+        raise JobRecordError("has 'next' without a time zone")
     name = entity_id.removeprefix(TIMEOUT)
     return ListedJob(entity_id, name, None, "conversation timeout", due, claim, tuple(whom))
