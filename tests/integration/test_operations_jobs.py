@@ -261,7 +261,8 @@ async def gone_on(operator: Operator) -> Operator:
 async def test_a_restore_runs_nothing_again(gone_on: Operator) -> None:
     """What was sent is not sent again; what is yet to come is; both are said beforehand."""
     plan = await gone_on.done("restore", 3, "--dry-run")
-    assert "Left out: 1 job, overdue by now and not there any more" in plan.stderr
+    assert plan.stderr.startswith("Left out, since overdue by now and not there any more")
+    assert "cancelled): 1 job. --overdue-jobs" in plan.stderr
     assert "Next due when they are now, since they have run: 1 job." in plan.stderr
     outcome = await gone_on.done("restore", 3)
     assert outcome.stderr.startswith(plan.stderr)
@@ -312,7 +313,8 @@ async def test_a_start_with_a_request_runs_nothing_again(
     """``PTB_S3_RESTORE`` has no option for it: they are left out, and counted in the log."""
     async with gone_on.bot(restore="3"):
         pass
-    assert "Left out 1 overdue job(s) of revision 3" in caplog.text
+    assert "Overdue jobs of the restored state were left out" in caplog.text
+    assert "cancelled): 1." in caplog.text
     jobs = await kept(gone_on)
     assert BOBS.key not in jobs
     assert jobs[GROUPS.key]["next"] == NOW + 90 * HOUR
@@ -349,7 +351,7 @@ async def test_jobs_in_json_come_back(operator: Operator, tmp_path: Path) -> Non
     """Those of plain data without loss; one with a class of the bot's is named, not dropped."""
     file = tmp_path / "state.json"
     outcome = await operator.done("export", file)
-    assert "8 entities" not in outcome.stderr
+    assert "9 entities" in outcome.stdout
     exported = json.loads(file.read_text())
     assert len(exported["jobs"]) == 6
     assert exported["jobs"][json.dumps(["tea", [ALICE, ALICE]])]["name"] == "tea"

@@ -25,10 +25,6 @@ from ptb_s3._history.recovery import Found
 from ptb_s3.errors import ConflictError, RestorePointError
 
 _LOGGER = logging.getLogger("ptb_s3")
-_LEFT_OUT = (
-    "Left out %d overdue job(s) of revision %d, which are not there any more: they have run since, "
-    "or were cancelled. To bring them back: ptb-s3 restore --kind jobs --overdue-jobs."
-)
 
 
 class Repository(WorkingCopy):
@@ -127,8 +123,7 @@ class Repository(WorkingCopy):
                 _LOGGER.warning(
                     "Restored revision %d as revision %d", snapshot.head.revision, self.revision
                 )
-                if jobs.left_out:
-                    _LOGGER.warning(_LEFT_OUT, len(jobs.left_out), snapshot.head.revision)
+                _tell_left_out(len(jobs.left_out))
                 return True
         return False
 
@@ -251,3 +246,14 @@ class Repository(WorkingCopy):
         }
         await self.commit_only(changes, Operation(erased=subject))
         return changes
+
+
+def _tell_left_out(number: int) -> None:
+    """Log that jobs of a restored state were left out, if any were."""
+    if number:
+        _LOGGER.warning(
+            "Overdue jobs of the restored state were left out, since they are not there any more "
+            "(they have run since, or were cancelled): %d. To bring them back: ptb-s3 restore "
+            "--kind jobs --overdue-jobs.",
+            number,
+        )

@@ -125,8 +125,8 @@ def _tell_jobs(jobs: PastJobs, *, brought_back: bool) -> None:
         return
     if left_out:
         _output.note(
-            f"Left out: {count(left_out, 'job')}, overdue by now and not there any more: they have "
-            "run since, or were cancelled. --overdue-jobs brings them back, and they run again."
+            "Left out, since overdue by now and not there any more (run since, or cancelled): "
+            f"{count(left_out, 'job')}. --overdue-jobs brings back such jobs, and they run again."
         )
     if going_on:
         _output.note(f"Next due when they are now, since they have run: {count(going_on, 'job')}.")
