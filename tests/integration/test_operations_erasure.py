@@ -47,7 +47,8 @@ async def test_after_rotate_no_other_key_is_in_use(operator: Operator) -> None:
         "newest": COMMITS + 1,
         "in_kms": False,
     }
-    assert keys[KEY.id] == {"role": "opens", "current": 0, "newest": COMMITS}
+    old = {"role": "opens", "current": 0, "newest": COMMITS, "in_kms": False}
+    assert keys[KEY.id] == old
     await operator.done("verify", **NEW_KEY)
     assert await operator.state(OTHER_KEY) == state_after(COMMITS)
 
@@ -66,9 +67,10 @@ async def test_a_key_that_leaked_opens_history_and_nothing_current(operator: Ope
     await operator.done(*ROTATE, **ROTATED)
     await operator.done("verify", "--history", **LEAKED)
     keys = (await operator.done("status", "--json", **LEAKED)).json["keys"]
+    plain = {"in_kms": False}
     assert keys == {
-        OTHER_KEY.id: {"role": "seals", "current": 6, "newest": COMMITS + 1},
-        KEY.id: {"role": "opens older versions", "current": 0, "newest": COMMITS},
+        OTHER_KEY.id: {"role": "seals", "current": 6, "newest": COMMITS + 1, **plain},
+        KEY.id: {"role": "opens older versions", "current": 0, "newest": COMMITS, **plain},
     }
     missing = (await operator.done("status", "--json", **NEW_KEY)).json["keys"]
     assert missing[KEY.id]["role"] == "not at hand"
