@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from telegram.ext import JobQueue
+from telegram.ext import Job, JobQueue
 
 from ptb_s3._jobs.callbacks import callbacks_for
+from ptb_s3._jobs.job import PersistentJob
 from ptb_s3._jobs.runs import Runs
 from ptb_s3._jobs.schedule import JobSchedule
 from ptb_s3._jobs.table import JobTable
+from ptb_s3._jobs.timeouts import Timeouts
+from ptb_s3._ptb.application_state import App
 from ptb_s3._ptb.state_loader import StateLoader
 
 
@@ -28,6 +32,8 @@ class JobKeeper:
         schedule: Schedules jobs, in memory.
         table: Holds them.
         runs: Runs them.
+        timeouts: Holds the timeouts of conversations.
+        ends: Runs those.
     """
 
     def __init__(
@@ -44,16 +50,54 @@ class JobKeeper:
         self.table = JobTable(callbacks, loader.serializer, self.schedule, changed)
         self.schedule.table = self.table
         self.runs = Runs(self.table, options.update_interval, save, self._storage_time)
-        loader.participants.append(self.table)
+        self.timeouts = Timeouts(loader.serializer, self.schedule, changed)
+        self.schedule.timeouts = self.timeouts
+        self.ends = Runs(self.timeouts, options.update_interval, save, self._storage_time)
+        loader.participants += [self.table, self.timeouts]
+
+    async def run(self, job: Job[Any], application: App) -> bool:
+        """Run a job that is due, unless another instance does.
+
+        Args:
+            job: The job: one of ours, the end of a conversation's wait, or one that is not kept.
+            application: Its application.
+
+        Returns:
+            Whether it was run here.
+        """
+        if isinstance(job, PersistentJob):
+            return await self.runs.run(job, application)
+        if (wait := self.timeouts.ending(job)) is not None:
+            return await self.ends.run(wait, application)
+        await job.run(application)
+        return True
+
+    @contextmanager
+    def update(self) -> Iterator[None]:
+        """Hold what an update changes here until it ends, to go with its data."""
+        with self.table.update(), self.timeouts.update():
+            yield
+
+    @property
+    def pending(self) -> bool:
+        """Return whether something has changed that no commit was given yet."""
+        return self.table.pending or self.timeouts.pending
 
     def begin_to_run(self) -> None:
         """Note that the scheduler starts."""
         self.table.settle()
         self.runs.ending.clear()
+        self.ends.ending.clear()
 
     def begin_to_end(self) -> None:
         """Note that the scheduler stops: no job is claimed any more."""
         self.runs.ending.set()
+        self.ends.ending.set()
+
+    def put_all(self) -> None:
+        """Schedule everything anew: the scheduler was stopped, which has forgotten all of it."""
+        self.table.put_all()
+        self.timeouts.put_all()
 
     async def save_left(self) -> None:
         """Save what PTB's own `Application` has saved nothing along with.
@@ -61,7 +105,7 @@ class JobKeeper:
         Raises:
             PersistenceError: It is not durable. It goes with the next save.
         """
-        if self.table.pending and self.table.commits is not None:
+        if self.pending and self.table.commits is not None:
             await self.table.commits.join(shared=False)
 
     def _storage_time(self) -> datetime:
