@@ -43,6 +43,8 @@ class Ending:
     async def run(self, application: App) -> None:
         """End the wait: call the handlers of the `TIMEOUT` state, and end the conversation.
 
+        As `Job.run`, whose task for an error PTB warns of where the application does not run.
+
         Args:
             application: The conversation's application.
         """
@@ -52,15 +54,19 @@ class Ending:
         bring_in(Internals(application), self._commits.objects)
         try:
             self._complete(application)
-        except Exception as error:  # noqa: BLE001 - a context class of the user's
+            context = application.context_types.context.from_job(self._job, application)
+            await self._job.callback(context)
+        except Exception as error:  # noqa: BLE001 - a handler's, or a context class's
             await application.process_error(None, error, job=self._job)
-            return
-        await self._job.run(application)
-        # What its handlers change is saved in one commit with the end, not with a later update.
+        finally:
+            self._mark(application)
+
+    def _mark(self, application: App) -> None:
+        """Have what the handlers have changed saved with the end, not with a later update."""
         update = self._wait.details.update
-        chat, user = update.effective_chat, update.effective_user
+        chat, user = update and update.effective_chat, update and update.effective_user
         application.mark_data_for_update_persistence(
-            chat_ids=[] if chat is None else [chat.id], user_ids=[] if user is None else [user.id]
+            chat_ids=[chat.id] if chat else (), user_ids=[user.id] if user else ()
         )
 
     def _complete(self, application: App) -> None:

@@ -83,13 +83,13 @@ class Runs(Generic[R]):
         if self._is_too_late(record):
             self._end(job_id, due)
             return False
-        claim_id = secrets.token_hex(8)
+        run, by = claims.run_id(job_id, due), secrets.token_hex(8)
         claimed = self._is_claimed(record)
-        if claimed and not await self._claim(job_id, claim_id):
+        if claimed and not await self._claim(job_id, run, by):
             self._table.look_again(job_id)
             return False
-        renewal = asyncio.create_task(self._renew(job_id, claim_id)) if claimed else None
-        job.claim_id = claim_id if claimed else None
+        renewal = asyncio.create_task(self._renew(job_id, run, by)) if claimed else None
+        job.claim_id = run
         try:
             await job.run(application)
         finally:
@@ -119,14 +119,14 @@ class Runs(Generic[R]):
         _LOGGER.warning("Left out a run of job %r: it is %s late.", record.name, _rounded(late))
         return True
 
-    async def _claim(self, job_id: str, claim_id: str) -> bool:
+    async def _claim(self, job_id: str, run: str, by: str) -> bool:
         """Claim a job, and return whether it is ours."""
         pause = FIRST_PAUSE
         while not self.ending.is_set():
             record = self._table.records.get(job_id)
-            if record is None or self._is_taken(record, claim_id):
+            if record is None or self._is_taken(record, by):
                 return False
-            record.claim = claims.new(claim_id, self._now())
+            record.claim = claims.new(run, by, self._now())
             self._table.mark(job_id)
             try:
                 await self._commit()
@@ -138,14 +138,14 @@ class Runs(Generic[R]):
                 pause = min(2 * pause, LONGEST_PAUSE)
                 continue
             theirs = self._table.committed(record)
-            if theirs is not None and claims.is_of(theirs.claim, claim_id):
+            if theirs is not None and claims.is_of(theirs.claim, by):
                 return True
             self._table.bring_in()
             return False
         return False
 
-    def _is_taken(self, record: DueRecord, claim_id: str) -> bool:
-        own = claims.is_of(record.claim, claim_id)  # of an attempt that was not known to succeed
+    def _is_taken(self, record: DueRecord, by: str) -> bool:
+        own = claims.is_of(record.claim, by)  # of an attempt that was not known to succeed
         return not own and claims.holds(record.claim, self._now())
 
     async def _commit(self) -> None:
@@ -160,14 +160,14 @@ class Runs(Generic[R]):
         except TimeoutError:
             pass
 
-    async def _renew(self, job_id: str, claim_id: str) -> None:
+    async def _renew(self, job_id: str, run: str, by: str) -> None:
         """Renew a claim while its job runs."""
         while True:
             await asyncio.sleep(claims.RENEWED.total_seconds())
             record = self._table.records.get(job_id)
-            if record is None or not claims.is_of(record.claim, claim_id):
+            if record is None or not claims.is_of(record.claim, by):
                 return
-            record.claim = claims.new(claim_id, self._now())
+            record.claim = claims.new(run, by, self._now())
             self._table.mark(job_id)
             with suppress(PersistenceError):  # the next renewal, or save, takes it along
                 await self._commit()
