@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from time import sleep as blocking_sleep
 from typing import Any
 
 import pytest
@@ -447,6 +448,14 @@ async def test_stop_and_start_keep_it() -> None:
 # Several instances -------------------------------------------------------------------------------
 
 
+async def look_until(application: App, true: Callable[[], object]) -> None:
+    """Send updates until one has brought in what others have committed: a save may be under way."""
+    async with asyncio.timeout(20):
+        while not true():
+            await say(application, "hello", user=2)
+            await asyncio.sleep(0.01)
+
+
 async def test_what_another_instance_has_moved_on_times_out_as_it_says() -> None:
     """The old wait is over here, too, and the new one is here."""
     persistence = memory_persistence(sync=0, update_interval=0.05)
@@ -458,13 +467,13 @@ async def test_what_another_instance_has_moved_on_times_out_as_it_says() -> None
     (before,) = ends(second)
     await say(second, "Ann")
     await second.update_persistence()
-    await say(first, "hello", user=2)
+    await look_until(first, lambda: state(first) == CITY)
     (job,) = ends(first)
     assert job.next_run_time > before.next_run_time
     assert list(first_handler.timeout_jobs) == [(1, 1)]
     await say(second, "Paris")
     await second.update_persistence()
-    await say(first, "hello", user=2)
+    await look_until(first, lambda: state(first) is None)
     assert ends(first) == ends(second) == []
     assert first_handler.timeout_jobs == {}
     await end(first)
@@ -733,3 +742,73 @@ async def test_an_update_that_cannot_be_saved_is_said(caplog: pytest.LogCaptureF
 
 def _refuse(_: object) -> bytes:
     raise TypeError("a lock cannot be saved")
+
+
+# Forgetting --------------------------------------------------------------------------------------
+
+
+async def test_to_forget_a_user_or_chat_finds_their_timeouts() -> None:
+    """Their ids are in the key, as they are in that of the conversation; nobody else's go."""
+    persistence = memory_persistence(sync=0)
+    handler = order()
+    application = await begun(persistence, handler)
+    for user, chat in ((1, 1), (2, -7), (3, 3)):
+        await say(application, "/order", user=user, chat=chat)
+    await application.update_persistence()
+    other = await loader_of(persistence.restarted()).opened()
+    for subject in (1, -7):
+        await other.repository.erase(subject)
+    assert list(await saved(persistence)) == [("timeout:order", (3, 3))]
+    await say(application, "hello", user=9)
+    assert list(handler.timeout_jobs) == [(3, 3)]
+    await end(application)
+    assert list(await saved(persistence)) == [("timeout:order", (3, 3))]
+
+
+async def test_two_instances_that_move_on_one_conversation_leave_one_timeout() -> None:
+    """Delivered to both at once, the second update is processed again on what the first left."""
+    persistence = memory_persistence()
+    first = built(persistence, order(), TypeHandler(Update, _overtake))
+    second = built(persistence.restarted(), order())
+    assert await deliver(second, message("/order", number=1))
+    assert await deliver(first, message("hello", user=2, number=2))
+    _meanwhile.append(lambda: deliver(second, message("Ann", number=3)))
+    assert await deliver(first, message("Bob", number=4))
+    await close(first)
+    await close(second)
+    assert await saved(persistence) == {}, "both have answered: a name, and then a city"
+    assert await saved(persistence, Kind.CONVERSATIONS) == {}
+
+
+_meanwhile: list[Any] = []
+
+
+async def _overtake(*_: Any) -> None:
+    while _meanwhile:
+        await _meanwhile.pop()()
+
+
+async def test_what_falls_due_while_the_loop_is_held_times_out() -> None:
+    """APScheduler alone leaves out what is more than a second late."""
+    persistence = memory_persistence()
+    application = await begun(persistence, order(0.1))
+    await say(application, "/order")
+    blocking_sleep(1.4)  # noqa: ASYNC251 - that is the test
+    await until(lambda: heard)
+    await end(application)
+
+
+async def test_no_log_names_a_user(caplog: pytest.LogCaptureFixture) -> None:
+    """APScheduler logs the ids of jobs, and a conversation's key has the user's."""
+    caplog.set_level("DEBUG", "apscheduler")
+    caplog.set_level("DEBUG", "ptb_s3")
+    persistence = memory_persistence()
+    application = await begun(persistence, order())
+    await say(application, "/order", user=987654321)
+    await say(application, "Ann", user=987654321)
+    await end(application)
+    application = await begun(persistence.restarted(), order())
+    await say(application, "Paris", user=987654321)
+    await end(application)
+    assert "Removed job" in caplog.text
+    assert "987654321" not in caplog.text
