@@ -258,9 +258,13 @@ class PersistentJobQueue(JobQueue[_Context]):
 
     # Saving -------------------------------------------------------------------------------------
 
-    def _of_update(self) -> AbstractContextManager[None]:
-        """Hold the jobs that an update makes, until it ends, to be saved with its data."""
-        return nullcontext() if self._keeper is None else self._keeper.table.update()
+    def _of_update(self) -> AbstractContextManager[Callable[[], None]]:
+        """Hold the jobs that an update makes, until it ends, to be saved with its data.
+
+        It gives a function that takes them back.
+        """
+        keeper = self._keeper
+        return nullcontext(lambda: None) if keeper is None else keeper.table.update()
 
     def _note_change(self) -> None:
         """Have a change saved within the interval, though PTB may have nothing else to save."""

@@ -72,10 +72,30 @@ class Runs:
         Returns:
             Whether it was run here.
         """
-        return await asyncio.shield(self._run(job, application))
+        # Shielded, since PTB's own runs go on when they are cancelled, too.
+        return await asyncio.shield(self._run(job, application, self._claim))
 
-    async def _run(self, job: PersistentJob, application: App) -> bool:
-        """Run a job as `run` does. Shielded: PTB's own runs go on when they are cancelled, too."""
+    async def run_once(self, job: PersistentJob, application: App) -> bool:
+        """Run a job as `run` does, with one attempt to claim it, where no scheduler runs.
+
+        If it is cancelled, so is the job's callback, and the claim stays until it lapses.
+
+        Raises:
+            PersistenceError: The claim cannot be committed. It is taken back, and nothing has run.
+        """
+        return await self._run(job, application, self._claim_once)
+
+    def renew(self) -> None:
+        """Begin to run jobs on another event loop, perhaps."""
+        self.ending, self._saving = asyncio.Event(), None
+
+    async def _run(
+        self,
+        job: PersistentJob,
+        application: App,
+        claim: Callable[[str, str], Awaitable[bool]],
+    ) -> bool:
+        """Run a job as `run` does, with one of the ways to claim it."""
         job_id = str(job.id)
         record = self._table.records.get(job_id)
         if record is None or record.next is None:
@@ -85,14 +105,14 @@ class Runs:
             self._end(job_id, due)
             return False
         claim_id = secrets.token_hex(8)
-        claimed = self._is_claimed(record)
-        if claimed and not await self._claim(job_id, claim_id):
+        claimed = self.is_claimed(job_id)
+        if claimed and not await claim(job_id, claim_id):
             self._table.look_again(job_id)
             return False
         renewal = asyncio.create_task(self._renew(job_id, claim_id)) if claimed else None
         job.claim_id = claim_id if claimed else None
         try:
-            await job.run(application)
+            await job.call(application)
         finally:
             job.claim_id = None
             if renewal is not None:
@@ -104,8 +124,9 @@ class Runs:
 
     # Claims -------------------------------------------------------------------------------------
 
-    def _is_claimed(self, record: JobRecord) -> bool:
-        seconds = interval_of(record.trigger)
+    def is_claimed(self, job_id: str) -> bool:
+        """Tell whether a job is claimed before it runs, or repeats too fast for that."""
+        seconds = interval_of(self._table.records[job_id].trigger)
         return seconds is None or seconds >= self._update_interval
 
     def _is_too_late(self, record: JobRecord) -> bool:
@@ -121,28 +142,43 @@ class Runs:
         return True
 
     async def _claim(self, job_id: str, claim_id: str) -> bool:
-        """Claim a job, and return whether it is ours."""
+        """Claim a job, again and again until the storage answers, and return whether it is ours."""
         pause = FIRST_PAUSE
         while not self.ending.is_set():
-            record = self._table.records.get(job_id)
-            if record is None or self._is_taken(record, claim_id):
-                return False
-            record.claim = claims.new(claim_id, self._now())
-            self._table.mark(job_id)
             try:
-                await self._commit()
+                return await self._try_to_claim(job_id, claim_id)
             except PersistenceError as error:
+                record = self._table.records.get(job_id)
+                name = record and record.name
                 _LOGGER.warning(
-                    "Cannot claim job %r, and try again in %d s. %s", record.name, pause, error
+                    "Cannot claim job %r, and try again in %d s. %s", name, pause, error
                 )
-                await self._wait(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
-                continue
-            theirs = self._table.committed(record)
-            if theirs is not None and claims.is_of(theirs.claim, claim_id):
-                return True
-            self._table.bring_in()
+            await self._wait(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+        return False
+
+    async def _claim_once(self, job_id: str, claim_id: str) -> bool:
+        """Claim a job, and return whether it is ours. Take the claim back if that fails."""
+        try:
+            return await self._try_to_claim(job_id, claim_id)
+        except BaseException:  # such as a timeout, at which nothing has run
+            record = self._table.records.get(job_id)
+            if record is not None and claims.is_of(record.claim, claim_id):
+                record.claim = None
+                self._table.mark(job_id)
+            raise
+
+    async def _try_to_claim(self, job_id: str, claim_id: str) -> bool:
+        record = self._table.records.get(job_id)
+        if record is None or self._is_taken(record, claim_id):
             return False
+        record.claim = claims.new(claim_id, self._now())
+        self._table.mark(job_id)
+        await self._commit()
+        theirs = self._table.committed(record)
+        if theirs is not None and claims.is_of(theirs.claim, claim_id):
+            return True
+        self._table.bring_in()
         return False
 
     def _is_taken(self, record: JobRecord, claim_id: str) -> bool:
