@@ -345,7 +345,7 @@ def test_a_secret_in_an_argument_would_be_found() -> None:
 
 _HEREDOC = re.compile(r"(?<=<<EOF\n).*?^EOF$", re.MULTILINE | re.DOTALL)
 _SECRET = re.compile(
-    r"\$\{?(PTB_S3_\w*KEYS?|TELEGRAM_(BOT|SECRET)_TOKEN|AWS_(SECRET_ACCESS_KEY|SESSION_TOKEN))\b"
+    r"\$\{?(PTB_S3_\w*KEYS?|TELEGRAM_(BOT|SECRET)_TOKEN|RUN_DUE_SECRET|AWS_(SECRET_ACCESS_KEY|SESSION_TOKEN))\b"
     r"|\$\(ptb-s3 keys new\)"
 )
 
