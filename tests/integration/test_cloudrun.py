@@ -147,7 +147,8 @@ async def test_a_schedule_runs_what_is_due(cloud_run: CloudRun) -> None:
     ):
         assert await service.run_due(secret) == status
     assert cloud_run.host.api.sent == []
-    assert await asyncio.gather(first.run_due(due), second.run_due(due)) == [OK, OK]
+    both = await asyncio.gather(first.run_due(due), second.run_due(due))
+    assert set(both) == {OK}
     assert cloud_run.host.api.sent == ["Remember: tea"]
     assert await cloud_run.host.lists() == {USER: ["tea"]}
     for service in (first, second, closed):

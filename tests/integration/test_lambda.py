@@ -193,7 +193,8 @@ async def test_a_schedule_runs_what_is_due(function: Lambda) -> None:
     forged = {**event(None, None), **schedule}
     assert await first.answer(forged) == HTTPStatus.UNAUTHORIZED
     assert function.host.api.sent == []
-    assert await asyncio.gather(first.answer(schedule), second.answer(schedule)) == [OK, OK]
+    both = await asyncio.gather(first.answer(schedule), second.answer(schedule))
+    assert set(both) == {OK}
     assert function.host.api.sent == ["Remember: tea"]
     assert await function.host.lists() == {USER: ["tea"]}
 
