@@ -18,9 +18,9 @@ class PersistentJob(Job[CallbackContext[Any, Any, Any, Any]]):
     """Job that is kept over a restart.
 
     Attributes:
-        claim_id (:obj:`str` | :obj:`None`): Id of the run that is under way: another one for each
-            run, and the same for all effects of one. None between two runs, and where the job
-            repeats faster than it is saved.
+        claim_id (:obj:`str` | :obj:`None`): Id of the run that is under way, None between two runs.
+            Another one for each due moment, and the same where that run is done again after a
+            crash: an idempotency key for services that take one.
     """
 
     __slots__ = ("_note", "claim_id")

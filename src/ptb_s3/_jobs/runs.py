@@ -93,7 +93,7 @@ class Runs:
         self,
         job: PersistentJob,
         application: App,
-        claim: Callable[[str, str], Awaitable[bool]],
+        claim: Callable[[str, str, str], Awaitable[bool]],
     ) -> bool:
         """Run a job as `run` does, with one of the ways to claim it."""
         job_id = str(job.id)
@@ -104,13 +104,13 @@ class Runs:
         if self._is_too_late(record):
             self._end(job_id, due)
             return False
-        claim_id = secrets.token_hex(8)
+        run, by = claims.run_id(job_id, due), secrets.token_hex(8)
         claimed = self.is_claimed(job_id)
-        if claimed and not await claim(job_id, claim_id):
+        if claimed and not await claim(job_id, run, by):
             self._table.look_again(job_id)
             return False
-        renewal = asyncio.create_task(self._renew(job_id, claim_id)) if claimed else None
-        job.claim_id = claim_id if claimed else None
+        renewal = asyncio.create_task(self._renew(job_id, run, by)) if claimed else None
+        job.claim_id = run
         try:
             await job.call(application)
         finally:
@@ -141,12 +141,12 @@ class Runs:
         _LOGGER.warning("Left out a run of job %r: it is %s late.", record.name, _rounded(late))
         return True
 
-    async def _claim(self, job_id: str, claim_id: str) -> bool:
+    async def _claim(self, job_id: str, run: str, by: str) -> bool:
         """Claim a job, again and again until the storage answers, and return whether it is ours."""
         pause = FIRST_PAUSE
         while not self.ending.is_set():
             try:
-                return await self._try_to_claim(job_id, claim_id)
+                return await self._try_to_claim(job_id, run, by)
             except PersistenceError as error:
                 record = self._table.records.get(job_id)
                 name = record and record.name
@@ -157,32 +157,32 @@ class Runs:
             pause = min(2 * pause, LONGEST_PAUSE)
         return False
 
-    async def _claim_once(self, job_id: str, claim_id: str) -> bool:
+    async def _claim_once(self, job_id: str, run: str, by: str) -> bool:
         """Claim a job, and return whether it is ours. Take the claim back if that fails."""
         try:
-            return await self._try_to_claim(job_id, claim_id)
+            return await self._try_to_claim(job_id, run, by)
         except BaseException:  # such as a timeout, at which nothing has run
             record = self._table.records.get(job_id)
-            if record is not None and claims.is_of(record.claim, claim_id):
+            if record is not None and claims.is_of(record.claim, by):
                 record.claim = None
                 self._table.mark(job_id)
             raise
 
-    async def _try_to_claim(self, job_id: str, claim_id: str) -> bool:
+    async def _try_to_claim(self, job_id: str, run: str, by: str) -> bool:
         record = self._table.records.get(job_id)
-        if record is None or self._is_taken(record, claim_id):
+        if record is None or self._is_taken(record, by):
             return False
-        record.claim = claims.new(claim_id, self._now())
+        record.claim = claims.new(run, by, self._now())
         self._table.mark(job_id)
         await self._commit()
         theirs = self._table.committed(record)
-        if theirs is not None and claims.is_of(theirs.claim, claim_id):
+        if theirs is not None and claims.is_of(theirs.claim, by):
             return True
         self._table.bring_in()
         return False
 
-    def _is_taken(self, record: JobRecord, claim_id: str) -> bool:
-        own = claims.is_of(record.claim, claim_id)  # of an attempt that was not known to succeed
+    def _is_taken(self, record: JobRecord, by: str) -> bool:
+        own = claims.is_of(record.claim, by)  # of an attempt that was not known to succeed
         return not own and claims.holds(record.claim, self._now())
 
     async def _commit(self) -> None:
@@ -197,14 +197,14 @@ class Runs:
         except TimeoutError:
             pass
 
-    async def _renew(self, job_id: str, claim_id: str) -> None:
+    async def _renew(self, job_id: str, run: str, by: str) -> None:
         """Renew a claim while its job runs."""
         while True:
             await asyncio.sleep(claims.RENEWED.total_seconds())
             record = self._table.records.get(job_id)
-            if record is None or not claims.is_of(record.claim, claim_id):
+            if record is None or not claims.is_of(record.claim, by):
                 return
-            record.claim = claims.new(claim_id, self._now())
+            record.claim = claims.new(run, by, self._now())
             self._table.mark(job_id)
             with suppress(PersistenceError):  # the next renewal, or save, takes it along
                 await self._commit()
