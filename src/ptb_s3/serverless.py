@@ -140,9 +140,10 @@ async def run_due(
     """Run the jobs that are due, and return when the next one is.
 
     To be called by a schedule, where no scheduler of the application's runs: `deliver` runs nothing
-    that is not an update's. Jobs are those of a :class:`ptb_s3.PersistentJobQueue`. They are
-    claimed in one commit, run at the same time, up to 100, and each is saved when it ends. What one
-    raises goes to the error handlers, as PTB does it, and the others run.
+    that is not an update's. Jobs are those of a :class:`ptb_s3.PersistentJobQueue`, and
+    conversations whose time is up are ended as jobs are run. They are claimed in one commit, run at
+    the same time, up to 100, and each is saved when it ends. What one raises goes to the error
+    handlers, as PTB does it, and the others run.
 
     Updates that this process is to deliver wait meanwhile, as for one another.
 

@@ -317,3 +317,31 @@ async def test_beside_handlers_an_exception_takes_back_its_own() -> None:
     assert after["users"] == {1: {"n": 1}, 3: {"n": 1}}
     assert after["jobs"] == ["of others"]
     await end(application)
+
+
+async def test_beside_handlers_of_ptbs_own_application_a_job_alone_is_committed() -> None:
+    """Its save would make no commit of that."""
+    persistence = memory_persistence()
+    application = await running(persistence, plain=True)
+    async with committed(application) as state:
+        state.job_queue.run_once(remind, 3600, name="thank")
+    assert (await stored(persistence))["jobs"] == ["thank"]
+    await end(application)
+
+
+async def test_a_task_that_outlives_its_block_may_begin_another() -> None:
+    """It has no turn any more, though it was made by whoever had it."""
+    persistence = memory_persistence()
+    application, over = await running(persistence), asyncio.Event()
+
+    async def pay() -> None:
+        await over.wait()
+        async with committed(application, users=[7]) as state:
+            state.user_data[7]["paid"] = True
+
+    async with committed(application):
+        task = application.create_task(pay())
+    over.set()
+    await task
+    assert (await stored(persistence))["users"] == {7: {"paid": True}}
+    await end(application)

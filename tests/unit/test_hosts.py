@@ -414,6 +414,30 @@ async def test_a_job_that_hangs_is_answered_500_and_updates_go_on(
     await endpoint.close()
 
 
+async def test_a_schedule_that_waits_for_its_turn_has_all_of_its_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It comes behind updates that take longer than it may."""
+    monkeypatch.setenv("RUN_DUE_SECRET", RUN_DUE_SECRET)
+    hanging: Handler = MessageHandler(filters.Regex("stuck"), lambda *_: asyncio.Event().wait())
+    endpoint = Endpoint(lambda: with_jobs(MemoryStore(), hanging))
+    await endpoint.begin()
+    async with client(endpoint, update_timeout=0.4) as http:
+        assert (await http.post(PATH, data=message("tea"), headers=TELEGRAM)).status == 200
+        stuck = [
+            asyncio.create_task(
+                http.post(PATH, data=message("stuck"), headers=TELEGRAM).__aenter__()
+            )
+            for _ in range(2)
+        ]
+        await asyncio.sleep(0.1)
+        headers = {SCHEDULE_HEADER: RUN_DUE_SECRET}
+        assert (await http.post(SCHEDULE, headers=headers)).status == HTTPStatus.OK
+        assert [answer.status for answer in await asyncio.gather(*stuck)] == [500, 500]
+    assert ran == ["tea"]
+    await endpoint.close()
+
+
 # Lambda -------------------------------------------------------------------------------------------
 
 

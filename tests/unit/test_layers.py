@@ -79,6 +79,7 @@ PURE = (
     "_jobs.conflicts",
     "_jobs.identity",
     "_jobs.record",
+    "_jobs.timeout_record",
     "_jobs.triggers",
     "_jobs.wall_clock",
     "_history.order",

@@ -9,7 +9,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from telegram.ext import ApplicationBuilder, TypeHandler
+from telegram import Update
+from telegram.ext import (
+    ApplicationBuilder,
+    ConversationHandler,
+    MessageHandler,
+    TypeHandler,
+    filters,
+)
 from tests.support.bots import TOKEN, OfflineTelegram
 from tests.support.deliveries import message
 
@@ -422,3 +429,53 @@ async def test_what_post_init_makes_survives_an_update_that_is_taken_back() -> N
     assert [job.name for job in application.job_queue.jobs()] == ["fixed"]
     assert (await saved(persistence)).keys() == {"fixed"}
     await close(application)
+
+
+# Conversation timeouts ---------------------------------------------------------------------------
+
+
+async def ask(_: Any, __: Any) -> int:
+    return 1
+
+
+async def time_out(update: Any, context: Any) -> None:
+    ran.append(("timeout", update.message.text))
+    context.user_data["timed out"] = True
+
+
+def conversing(persistence: Memory, seconds: float) -> App:
+    application = built(persistence)
+    handler: Any = ConversationHandler(
+        [MessageHandler(filters.TEXT, ask)],
+        {1: [], ConversationHandler.TIMEOUT: [TypeHandler(Update, time_out)]},
+        [],
+        name="order",
+        persistent=True,
+        conversation_timeout=seconds,
+    )
+    application.add_handler(handler)
+    return application
+
+
+async def test_a_conversation_times_out_where_no_scheduler_runs() -> None:
+    """By the call that comes next, in any process, once; its end is one commit with its data."""
+    persistence = memory_persistence()
+    first, second = conversing(persistence, 0.2), conversing(persistence.restarted(), 0.2)
+    await deliver(first, message("tea"))
+    due = await run_due(first)
+    assert due is not None
+    assert not ran
+    assert due > datetime.now(UTC)
+    await asyncio.sleep(0.25)
+    await asyncio.gather(run_due(first), run_due(second))
+    assert ran == [("timeout", "tea")]
+    assert await run_due(first) is None
+    assert await run_due(second) is None
+    assert len(ran) == 1
+    other = conversing(persistence.restarted(), 0.2)
+    await other.initialize()
+    assert other.user_data[1] == {"timed out": True}
+    assert await other.persistence.get_conversations("order") == {}
+    assert await saved(persistence) == {}
+    await close(first)
+    await close(second)

@@ -19,12 +19,11 @@ import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Generic
 
 from ptb_s3._jobs import claims
-from ptb_s3._jobs.job import PersistentJob
-from ptb_s3._jobs.record import JobRecord, moment
-from ptb_s3._jobs.table import JobTable
+from ptb_s3._jobs.due import DueRecord, DueTable, R, Runnable
+from ptb_s3._jobs.record import moment
 from ptb_s3._jobs.triggers import by_calendar, following, interval_of, trigger_of
 from ptb_s3._ptb.application_state import App
 from ptb_s3.errors import PersistenceError
@@ -37,11 +36,11 @@ FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0
 _LOGGER = logging.getLogger("ptb_s3")
 
 
-class Runs:
-    """Runner of due jobs.
+class Runs(Generic[R]):
+    """Runner of due jobs, or of due timeouts.
 
     Args:
-        table: Holds the jobs.
+        table: Holds them.
         update_interval: Seconds between two saves: jobs that repeat faster are not claimed.
         save: Saves what a run has changed.
         now: Gives the time by the storage's clock.
@@ -49,7 +48,7 @@ class Runs:
 
     def __init__(
         self,
-        table: JobTable,
+        table: DueTable[R],
         update_interval: float,
         save: Callable[[], Awaitable[None]],
         now: Callable[[], datetime],
@@ -62,7 +61,7 @@ class Runs:
         self._saving: asyncio.Task[None] | None = None
         self.ending = asyncio.Event()
 
-    async def run(self, job: PersistentJob, application: App) -> bool:
+    async def run(self, job: Runnable, application: App) -> bool:
         """Run a job that is due, unless another instance does, and note its end.
 
         Args:
@@ -75,7 +74,7 @@ class Runs:
         # Shielded, since PTB's own runs go on when they are cancelled, too.
         return await asyncio.shield(self._run(job, application, self._claim))
 
-    async def run_once(self, job: PersistentJob, application: App) -> bool:
+    async def run_once(self, job: Runnable, application: App) -> bool:
         """Run a job as `run` does, with one attempt to claim it, where no scheduler runs.
 
         If it is cancelled, so is the job's callback, and the claim stays until it lapses.
@@ -91,7 +90,7 @@ class Runs:
 
     async def _run(
         self,
-        job: PersistentJob,
+        job: Runnable,
         application: App,
         claim: Callable[[str, str, str], Awaitable[bool]],
     ) -> bool:
@@ -129,7 +128,7 @@ class Runs:
         seconds = interval_of(self._table.records[job_id].trigger)
         return seconds is None or seconds >= self._update_interval
 
-    def _is_too_late(self, record: JobRecord) -> bool:
+    def _is_too_late(self, record: DueRecord) -> bool:
         grace = record.options.get("misfire_grace_time", _DEFAULT)
         if grace is _DEFAULT:
             grace = GRACE.total_seconds() if by_calendar(record.trigger) else None
@@ -181,7 +180,7 @@ class Runs:
         self._table.bring_in()
         return False
 
-    def _is_taken(self, record: JobRecord, by: str) -> bool:
+    def _is_taken(self, record: DueRecord, by: str) -> bool:
         own = claims.is_of(record.claim, by)  # of an attempt that was not known to succeed
         return not own and claims.holds(record.claim, self._now())
 

@@ -28,6 +28,7 @@ from ptb_s3._jobs import claims
 from ptb_s3._jobs.callbacks import Callback, Callbacks
 from ptb_s3._jobs.identity import FixedJobs, merged
 from ptb_s3._jobs.record import JobRecord, JobRecordError, moment
+from ptb_s3._jobs.timeout_record import PREFIX, is_timeout
 from ptb_s3._jobs.triggers import TriggerError, record_of, trigger_of
 from ptb_s3._ptb.group_commit import GroupCommit
 from ptb_s3._ptb.participants import Contribution
@@ -174,6 +175,11 @@ class JobTable:
         if not is_key(Kind.JOBS, record.key):
             raise JobError(
                 f"Job {record.name!r} cannot be kept: its id is no text that is written."
+            )
+        if is_timeout(record.key):
+            raise JobError(
+                f"Job {record.name!r} cannot be kept: ids that begin with {PREFIX!r} are those of "
+                "conversations' timeouts. Give another id."
             )
         try:
             dump(self._serializer, record.value())
@@ -372,8 +378,7 @@ class JobTable:
         commits = self.commits
         if commits is None or commits.objects.held():
             return
-        if keys := list(commits.repository.staged.overtaken[Kind.JOBS]):
-            self._reset(keys)
+        self._reset(commits.repository.staged.overtaken[Kind.JOBS])
 
     def take_back(self) -> None:
         """See `Participant.take_back`."""
@@ -400,7 +405,7 @@ class JobTable:
         """Have jobs be what is staged of them."""
         assert self.commits is not None  # noqa: S101 - for mypy: callers have looked
         staged = self.commits.repository.staged
-        for key in list(keys):
+        for key in [key for key in keys if not is_timeout(key)]:
             data = staged.get(Kind.JOBS, key)
             if data is None:
                 self.records.pop(key[0], None)
@@ -420,7 +425,8 @@ class JobTable:
         Raises:
             PersistenceError: A value cannot be read.
         """
-        values = load_all(self._serializer, Kind.JOBS, list(entities.items()))
+        jobs = [(key, data) for key, data in entities.items() if not is_timeout(key)]
+        values = load_all(self._serializer, Kind.JOBS, jobs)
         try:
             return [JobRecord.of(key, value) for key, value in values.items()]
         except JobRecordError as fault:
