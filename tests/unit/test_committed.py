@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from telegram.ext import ApplicationBuilder, TypeHandler
+from telegram.ext import ApplicationBuilder, PersistenceInput, TypeHandler
 from tests.support.bots import TOKEN, OfflineTelegram, say
 from tests.support.deliveries import message
 
@@ -320,8 +320,8 @@ async def test_beside_handlers_an_exception_takes_back_its_own() -> None:
 
 
 async def test_beside_handlers_of_ptbs_own_application_a_job_alone_is_committed() -> None:
-    """Its save would make no commit of that."""
-    persistence = memory_persistence()
+    """Its save would make no commit of that, where the bot's data is not saved."""
+    persistence = memory_persistence(store_data=PersistenceInput(bot_data=False))
     application = await running(persistence, plain=True)
     async with committed(application) as state:
         state.job_queue.run_once(remind, 3600, name="thank")
