@@ -191,11 +191,7 @@ async def run_due(
     except TimeoutError:
         if not limit.expired():
             raise
-    raise TimeoutError(
-        f"The time was up before all jobs had ended: {runs.broken_off} were broken off, and run "
-        "again when their claims lapse, within ten minutes. Those that were not begun are left to "
-        "the next call."
-    )
+    raise runs.failure()
 
 
 @asynccontextmanager

@@ -340,6 +340,28 @@ async def test_a_storage_that_takes_no_claim_has_nothing_run() -> None:
     await close(application)
 
 
+@pytest.mark.parametrize("operation", ["get", "put"])
+async def test_a_storage_that_hangs_is_told_in_time(operation: str) -> None:
+    """Nothing has run that is not claimed, and the next call runs it."""
+    persistence = memory_persistence()
+    application = await making(persistence, lambda queue: queue.run_once(remind, 0, name="tea"))
+    store: Any = loader_of(persistence).store
+    real = getattr(store, operation)
+
+    async def silent(*_: Any, **__: Any) -> Any:
+        await asyncio.Event().wait()
+
+    setattr(store, operation, silent)
+    with pytest.raises((StorageError, TimeoutError)) as raised:
+        await run_due(application, timeout=0.3)
+    assert "next call" in str(raised.value)
+    assert not ran
+    setattr(store, operation, real)
+    assert await run_due(application) is None
+    assert ran == [("tea", None)]
+    await close(application)
+
+
 def test_each_call_may_have_an_event_loop_of_its_own() -> None:
     """As with `asyncio.run` for each invocation."""
     persistence = memory_persistence()

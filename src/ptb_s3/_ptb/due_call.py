@@ -41,6 +41,9 @@ async def carry_out(
         await application.update_persistence()
         await save_participants(commits)
         await commits.commit()
+    except asyncio.CancelledError:
+        await commits.give_up()  # one that hangs would hold up the next call
+        raise
     finally:
         commits.report.faults = None
     await limit.settle(commits.compaction)

@@ -21,6 +21,7 @@ from typing import Final, NamedTuple, Protocol
 
 from ptb_s3._ptb.transaction import CANCEL_PATIENCE
 from ptb_s3._ptb.turns import join_turn
+from ptb_s3.errors import StorageUnavailableError
 
 AT_ONCE: Final = 100
 """Runs at a time. What begins together is claimed in one commit, and 10,000 at once would be more
@@ -103,6 +104,19 @@ class DueRuns:
         """Return when there is something to run next, or None."""
         moments = [source.next_due() for source in self._sources]
         return min((moment for moment in moments if moment is not None), default=None)
+
+    def failure(self) -> Exception:
+        """Return the error to raise when the time is up."""
+        if self.broken_off:
+            return TimeoutError(
+                f"The time was up before all had ended that was due: {self.broken_off} were broken "
+                "off, and run again when their claims lapse, within ten minutes. What was not "
+                "begun is left to the next call."
+            )
+        return StorageUnavailableError(
+            "The storage, or a call before it, left no time to run what is due and save it. What "
+            "is not saved runs again, when its claim lapses; the rest is left to the next call."
+        )
 
     def _due(self) -> list[DueRun]:
         """Return what is due, the soonest last."""
