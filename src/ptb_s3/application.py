@@ -205,7 +205,7 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         with self._jobs_of_update():
             await super().process_update(update)
 
-    def _jobs_of_update(self) -> AbstractContextManager[None]:
+    def _jobs_of_update(self) -> AbstractContextManager[object]:
         """Hold the jobs that an update makes until it ends, to go with its data."""
         queue = self._job_queue
         if not isinstance(queue, PersistentJobQueue):

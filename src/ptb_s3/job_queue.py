@@ -257,9 +257,12 @@ class PersistentJobQueue(JobQueue[_Context]):
 
     # Saving -------------------------------------------------------------------------------------
 
-    def _of_update(self) -> AbstractContextManager[None]:
-        """Hold the jobs that an update makes, until it ends, to be saved with its data."""
-        return nullcontext() if self._keeper is None else self._keeper.update()
+    def _of_update(self) -> AbstractContextManager[Callable[[], None]]:
+        """Hold the jobs that an update makes, until it ends, to be saved with its data.
+
+        It gives a function that takes them back.
+        """
+        return nullcontext(lambda: None) if self._keeper is None else self._keeper.update()
 
     def _keep_timeouts(self, handler: ConversationHandler[Any]) -> None:
         """Keep the timeouts of a handler's conversations, which were loaded just now."""

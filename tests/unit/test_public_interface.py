@@ -19,15 +19,10 @@ from ptb_s3.testing import MemoryPersistence
 SOURCE = Path(ptb_s3.__file__).parent
 PUBLIC = {
     "ptb_s3": [
-        *("AddressingStyle", "Key", "KeySource", "Keyring", "Merge", "OnConflict", "OnLoss"),
-        *(
-            "PersistentApplication",
-            "PersistentJob",
-            "PersistentJobQueue",
-            "PickleSerializer",
-            "S3Persistence",
-            "SealedHeader",
-        ),
+        *("AddressingStyle", "Key", "KeyService", "KeySource", "Keyring", "KmsKeyring"),
+        *("Merge", "OnConflict", "OnLoss"),
+        *("PersistentApplication", "PersistentJob", "PersistentJobQueue", "PickleSerializer"),
+        *("S3Persistence", "SealedHeader"),
         *("SealingKey", "Serializer", "Stats", "Sync", "__version__", "merge_values"),
     ],
     "ptb_s3.application": ["PersistentApplication"],
@@ -36,7 +31,9 @@ PUBLIC = {
     "ptb_s3.hosts.webhook": ["main"],
     "ptb_s3.job_queue": ["PersistentJobQueue"],
     "ptb_s3.persistence": ["ConversationKey", "S3Persistence"],
-    "ptb_s3.serverless": ["begin", "close", "deliver"],
+    "ptb_s3.serverless": [
+        *("CommittedState", "begin", "close", "committed", "deliver", "run_due"),
+    ],
     "ptb_s3.settings": [
         *("KeySettings", "Settings", "describe", "load_key_settings", "load_settings"),
         "load_settings_of",

@@ -94,6 +94,6 @@ class Runnable(Protocol):
         """Return the id of its record."""
         ...
 
-    async def run(self, application: App) -> None:
-        """Run it."""
+    async def call(self, application: App) -> None:
+        """Run it, and cancel it when this is cancelled."""
         ...

@@ -40,7 +40,7 @@ class Ending:
         self._record = record
         self._commits = commits
 
-    async def run(self, application: App) -> None:
+    async def call(self, application: App) -> None:
         """End the wait: call the handlers of the `TIMEOUT` state, and end the conversation.
 
         As `Job.run`, whose task for an error PTB warns of where the application does not run.

@@ -71,10 +71,30 @@ class Runs(Generic[R]):
         Returns:
             Whether it was run here.
         """
-        return await asyncio.shield(self._run(job, application))
+        # Shielded, since PTB's own runs go on when they are cancelled, too.
+        return await asyncio.shield(self._run(job, application, self._claim))
 
-    async def _run(self, job: Runnable, application: App) -> bool:
-        """Run a job as `run` does. Shielded: PTB's own runs go on when they are cancelled, too."""
+    async def run_once(self, job: Runnable, application: App) -> bool:
+        """Run a job as `run` does, with one attempt to claim it, where no scheduler runs.
+
+        If it is cancelled, so is the job's callback, and the claim stays until it lapses.
+
+        Raises:
+            PersistenceError: The claim cannot be committed. It is taken back, and nothing has run.
+        """
+        return await self._run(job, application, self._claim_once)
+
+    def renew(self) -> None:
+        """Begin to run jobs on another event loop, perhaps."""
+        self.ending, self._saving = asyncio.Event(), None
+
+    async def _run(
+        self,
+        job: Runnable,
+        application: App,
+        claim: Callable[[str, str, str], Awaitable[bool]],
+    ) -> bool:
+        """Run a job as `run` does, with one of the ways to claim it."""
         job_id = str(job.id)
         record = self._table.records.get(job_id)
         if record is None or record.next is None:
@@ -84,14 +104,14 @@ class Runs(Generic[R]):
             self._end(job_id, due)
             return False
         run, by = claims.run_id(job_id, due), secrets.token_hex(8)
-        claimed = self._is_claimed(record)
-        if claimed and not await self._claim(job_id, run, by):
+        claimed = self.is_claimed(job_id)
+        if claimed and not await claim(job_id, run, by):
             self._table.look_again(job_id)
             return False
         renewal = asyncio.create_task(self._renew(job_id, run, by)) if claimed else None
         job.claim_id = run
         try:
-            await job.run(application)
+            await job.call(application)
         finally:
             job.claim_id = None
             if renewal is not None:
@@ -103,8 +123,9 @@ class Runs(Generic[R]):
 
     # Claims -------------------------------------------------------------------------------------
 
-    def _is_claimed(self, record: DueRecord) -> bool:
-        seconds = interval_of(record.trigger)
+    def is_claimed(self, job_id: str) -> bool:
+        """Tell whether a job is claimed before it runs, or repeats too fast for that."""
+        seconds = interval_of(self._table.records[job_id].trigger)
         return seconds is None or seconds >= self._update_interval
 
     def _is_too_late(self, record: DueRecord) -> bool:
@@ -120,28 +141,43 @@ class Runs(Generic[R]):
         return True
 
     async def _claim(self, job_id: str, run: str, by: str) -> bool:
-        """Claim a job, and return whether it is ours."""
+        """Claim a job, again and again until the storage answers, and return whether it is ours."""
         pause = FIRST_PAUSE
         while not self.ending.is_set():
-            record = self._table.records.get(job_id)
-            if record is None or self._is_taken(record, by):
-                return False
-            record.claim = claims.new(run, by, self._now())
-            self._table.mark(job_id)
             try:
-                await self._commit()
+                return await self._try_to_claim(job_id, run, by)
             except PersistenceError as error:
+                record = self._table.records.get(job_id)
+                name = record and record.name
                 _LOGGER.warning(
-                    "Cannot claim job %r, and try again in %d s. %s", record.name, pause, error
+                    "Cannot claim job %r, and try again in %d s. %s", name, pause, error
                 )
-                await self._wait(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
-                continue
-            theirs = self._table.committed(record)
-            if theirs is not None and claims.is_of(theirs.claim, by):
-                return True
-            self._table.bring_in()
+            await self._wait(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+        return False
+
+    async def _claim_once(self, job_id: str, run: str, by: str) -> bool:
+        """Claim a job, and return whether it is ours. Take the claim back if that fails."""
+        try:
+            return await self._try_to_claim(job_id, run, by)
+        except BaseException:  # such as a timeout, at which nothing has run
+            record = self._table.records.get(job_id)
+            if record is not None and claims.is_of(record.claim, by):
+                record.claim = None
+                self._table.mark(job_id)
+            raise
+
+    async def _try_to_claim(self, job_id: str, run: str, by: str) -> bool:
+        record = self._table.records.get(job_id)
+        if record is None or self._is_taken(record, by):
             return False
+        record.claim = claims.new(run, by, self._now())
+        self._table.mark(job_id)
+        await self._commit()
+        theirs = self._table.committed(record)
+        if theirs is not None and claims.is_of(theirs.claim, by):
+            return True
+        self._table.bring_in()
         return False
 
     def _is_taken(self, record: DueRecord, by: str) -> bool:

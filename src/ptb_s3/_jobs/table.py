@@ -287,12 +287,12 @@ class JobTable:
             self._on_mark()
 
     @contextmanager
-    def update(self) -> Iterator[None]:
-        """Hold the marks of an update until it ends."""
+    def update(self) -> Iterator[Callable[[], None]]:
+        """Hold the marks of an update until it ends, and give a function that takes it back."""
         held = _Held()
         token = _UPDATE.set(held)
         try:
-            yield
+            yield lambda: self._take_back(held.ids)
         finally:
             held.open = False
             _UPDATE.reset(token)
@@ -382,13 +382,17 @@ class JobTable:
 
     def take_back(self) -> None:
         """See `Participant.take_back`."""
-        commits = self.commits
-        if commits is None:
-            return
-        ids, self._marked = self._marked, set()
-        keys = {self.records[job_id].key for job_id in ids if job_id in self.records}
-        keys.update(self._removed.values(), commits.repository.staged.overtaken[Kind.JOBS])
-        self._removed = {}
+        if self.commits is not None:
+            self._take_back(self._marked | self._removed.keys())
+            self._reset(self.commits.repository.staged.overtaken[Kind.JOBS])
+
+    def _take_back(self, ids: set[str]) -> None:
+        """Reset jobs to what is staged of them, and clear their marks."""
+        taken = set(ids)
+        keys = {self.records[job_id].key for job_id in taken if job_id in self.records}
+        keys.update(self._removed.pop(job_id) for job_id in taken if job_id in self._removed)
+        self._marked -= taken
+        ids -= taken
         self._reset(keys)
 
     def committed(self, record: JobRecord) -> JobRecord | None:

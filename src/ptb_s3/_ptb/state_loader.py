@@ -18,7 +18,9 @@ from ptb_s3._engine.repository import Repository
 from ptb_s3._engine.stats import Stats
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import MANY_ALIKE, counted
+from ptb_s3._keys.unwrapping import unwrapping
 from ptb_s3._options import Options
+from ptb_s3._ptb.due_runs import DueSource
 from ptb_s3._ptb.group_commit import GroupCommit
 from ptb_s3._ptb.participants import Participant
 from ptb_s3._ptb.preload import Preload, preloading
@@ -73,6 +75,7 @@ class StateLoader:
         stats: Statistics over all loads.
         workers: Threads that commits and blobs are prepared in.
         participants: What is saved besides PTB's maps.
+        due_sources: What has something to run at certain moments.
         options: As above.
         serializer: As above.
     """
@@ -95,6 +98,7 @@ class StateLoader:
         self.stats = Stats()
         self.workers = Worker("ptb-s3-commit"), Worker("ptb-s3-blob")
         self.participants: list[Participant] = []
+        self.due_sources: list[DueSource] = []
         self.options = self._options = options
         self.serializer = self._serializer = serializer
         self._bot_id = bot_id
@@ -137,6 +141,10 @@ class StateLoader:
         if start:
             self._cycle.expected = False
         return commits
+
+    async def close(self) -> None:
+        """Close connections, to the storage and to a key service. Both are opened again."""
+        await unwrapping(self.store, self._options.keyring).close()
 
     async def load(self, *, start: bool = True) -> GroupCommit:
         """Load the state.
