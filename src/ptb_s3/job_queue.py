@@ -147,7 +147,7 @@ class PersistentJobQueue(JobQueue[_Context]):
         """Make a job that runs once, as `JobQueue.run_once`.
 
         Args:
-            callback (:term:`coroutine function`): Function to call. To be kept, it has to be one at
+            callback (coroutine function): Function to call. To be kept, it has to be one at
                 the top of a module, or in a class, that is trusted.
             when (:obj:`float` | :obj:`datetime.datetime`): Seconds from now, or the moment; also a
                 :obj:`datetime.timedelta`, or a :obj:`datetime.time` of today or tomorrow.
