@@ -14,7 +14,7 @@ from functools import update_wrapper
 from typing import Any, Concatenate, ParamSpec, cast
 
 from telegram import Message
-from telegram.ext import Application
+from telegram.ext import Application, ConversationHandler
 
 from ptb_s3._engine.loop_locks import LoopLock
 from ptb_s3._format.entities import BOT_DATA_KEY, EntityKey, Kind
@@ -111,6 +111,7 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         super().__init__(**arguments)
         self._internals = Internals(self)
         self._internals.on_stop_signal(self._on_signal)
+        self._internals.on_conversations(self._on_conversations)
         self._ending = ShutdownSequence(self._save_at_the_end)
         self._saving = LoopLock()
         self._uncopied: CopyFailures = {}
@@ -204,12 +205,16 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         with self._jobs_of_update():
             await super().process_update(update)
 
-    def _jobs_of_update(self) -> AbstractContextManager[None]:
+    def _jobs_of_update(self) -> AbstractContextManager[object]:
         """Hold the jobs that an update makes until it ends, to go with its data."""
         queue = self._job_queue
         if not isinstance(queue, PersistentJobQueue):
             return nullcontext()
         return queue._of_update()  # noqa: SLF001 - no method for users
+
+    def _on_conversations(self, handler: ConversationHandler[Any]) -> None:
+        if isinstance(self._job_queue, PersistentJobQueue):
+            self._job_queue._keep_timeouts(handler)  # noqa: SLF001 - no method for users
 
     def migrate_chat_data(
         self,

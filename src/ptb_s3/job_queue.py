@@ -9,9 +9,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from telegram.ext import Application, CallbackContext, Job, JobQueue
+from telegram.ext import Application, CallbackContext, ConversationHandler, Job, JobQueue
 
-from ptb_s3._jobs.job import PersistentJob
 from ptb_s3._ptb.state_loader import loader_of
 from ptb_s3.errors import PersistenceError, SettingsError
 from ptb_s3.persistence import S3Persistence
@@ -100,10 +99,10 @@ class PersistentJobQueue(JobQueue[_Context]):
         """
         if self._keeper is not None:
             self._keeper.begin_to_end()
-        running = self.scheduler.running
+        running = self._is_started
         await super().stop(wait)
         if self._keeper is not None and running:
-            self._keeper.table.put_all()
+            self._keeper.put_all()
 
     def jobs(self, pattern: str | re.Pattern[str] | None = None) -> tuple[Job[_Context], ...]:
         """Return the jobs that are scheduled, as `JobQueue.jobs`, before the start as well.
@@ -126,10 +125,10 @@ class PersistentJobQueue(JobQueue[_Context]):
             job (:class:`telegram.ext.Job`): The job.
         """
         keeper = getattr(job_queue, "_keeper", None)
-        if keeper is None or not isinstance(job, PersistentJob):
+        if keeper is None:
             await job.run(job_queue.application)
         else:
-            await keeper.runs.run(job, job_queue.application)
+            await keeper.run(job, job_queue.application)
 
     # Making jobs --------------------------------------------------------------------------------
 
@@ -148,7 +147,7 @@ class PersistentJobQueue(JobQueue[_Context]):
         """Make a job that runs once, as `JobQueue.run_once`.
 
         Args:
-            callback (:term:`coroutine function`): Function to call. To be kept, it has to be one at
+            callback (coroutine function): Function to call. To be kept, it has to be one at
                 the top of a module, or in a class, that is trusted.
             when (:obj:`float` | :obj:`datetime.datetime`): Seconds from now, or the moment; also a
                 :obj:`datetime.timedelta`, or a :obj:`datetime.time` of today or tomorrow.
@@ -258,21 +257,35 @@ class PersistentJobQueue(JobQueue[_Context]):
 
     # Saving -------------------------------------------------------------------------------------
 
-    def _of_update(self) -> AbstractContextManager[None]:
-        """Hold the jobs that an update makes, until it ends, to be saved with its data."""
-        return nullcontext() if self._keeper is None else self._keeper.table.update()
+    def _of_update(self) -> AbstractContextManager[Callable[[], None]]:
+        """Hold the jobs that an update makes, until it ends, to be saved with its data.
+
+        It gives a function that takes them back.
+        """
+        return nullcontext(lambda: None) if self._keeper is None else self._keeper.update()
+
+    def _keep_timeouts(self, handler: ConversationHandler[Any]) -> None:
+        """Keep the timeouts of a handler's conversations, which were loaded just now."""
+        if self._keeper is not None:
+            self._keeper.timeouts.keep(handler)
+
+    @property
+    def _is_started(self) -> bool:
+        if self._keeper is None:
+            return bool(self.scheduler.running)
+        return self._keeper.schedule.scheduler.is_started
 
     def _note_change(self) -> None:
         """Have a change saved within the interval, though PTB may have nothing else to save."""
         persistence = self.application.persistence
-        if self._timer is None and self.scheduler.running and persistence is not None:
+        if self._timer is None and self._is_started and persistence is not None:
             with suppress(RuntimeError):  # of another thread: PTB saves it with the next interval
                 loop = asyncio.get_running_loop()
                 self._timer = loop.call_later(persistence.update_interval, self._save_changes)
 
     def _save_changes(self) -> None:
         self._timer = None
-        if self._keeper is not None and self._keeper.table.pending:
+        if self._keeper is not None and self._keeper.pending:
             self.application.create_task(self._save(), name="ptb_s3:jobs:save")
 
     async def _save(self) -> None:

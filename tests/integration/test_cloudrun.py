@@ -62,6 +62,12 @@ class Service:
         async with self._http.post(f"{self.url}/webhook", data=body, headers=headers) as response:
             return response.status
 
+    async def run_due(self, secret: str | None) -> int:
+        """Return the status that a schedule, or somebody else, is answered with."""
+        headers = {} if secret is None else {"X-Run-Due-Secret": secret}
+        async with self._http.post(f"{self.url}/run-due", headers=headers) as response:
+            return response.status
+
     async def get(self, path: str) -> int:
         async with self._http.get(self.url + path) as response:
             return response.status
@@ -122,6 +128,32 @@ async def cloud_run(s3_server: S3Server, bots: Bots, tmp_path: Path) -> AsyncIte
         yield CloudRun(host, http)
         api.release()
         await host.end()
+
+
+async def test_a_schedule_runs_what_is_due(cloud_run: CloudRun) -> None:
+    """Whoever shows its secret is let in, and nobody else; by two instances it runs once."""
+    cloud_run.build = "tests.integration.reminding_bot:build"
+    due = SECRET[::-1]
+    first = await cloud_run.start(RUN_DUE_SECRET=due)
+    second = await cloud_run.start(RUN_DUE_SECRET=due)
+    closed = await cloud_run.start()
+    assert await first.post(message("tea")) == OK
+    for status, service, secret in (
+        (401, first, None),
+        (401, first, ""),
+        (401, first, SECRET),
+        (404, closed, due),
+        (404, closed, ""),
+    ):
+        assert await service.run_due(secret) == status
+    assert cloud_run.host.api.sent == []
+    both = await asyncio.gather(first.run_due(due), second.run_due(due))
+    assert set(both) == {OK}
+    assert cloud_run.host.api.sent == ["Remember: tea"]
+    assert await cloud_run.host.lists() == {USER: ["tea"]}
+    for service in (first, second, closed):
+        assert await service.end() == 0
+        assert due not in service.log
 
 
 async def test_http_in(cloud_run: CloudRun) -> None:

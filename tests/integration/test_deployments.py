@@ -23,7 +23,7 @@ from tests.support.bucket_templates import TEMPLATE as BUCKET_TEMPLATE
 from tests.support.bucket_templates import _tag_loader as tag_loader
 from tests.support.page_commands import run
 
-from ptb_s3.hosts.aws_lambda import RESERVE
+from ptb_s3.hosts.aws_lambda import RESERVE, RUN_DUE
 from ptb_s3.hosts.webhook import GRACE, READY
 from ptb_s3.settings import describe
 
@@ -214,13 +214,38 @@ def test_there_is_time_to_give_up_in() -> None:
     assert timeout["MinValue"] >= 2 * RESERVE
 
 
+def permissions() -> list[Json]:
+    """Return who may invoke the function."""
+    resources = template()["Resources"].values()
+    return [it["Properties"] for it in resources if it["Type"] == "AWS::Lambda::Permission"]
+
+
+def test_a_schedule_is_off_unless_asked_for() -> None:
+    """It sends the event that the handler takes, and that rule alone may do so."""
+    asked = {"!Equals": [{"!Ref": "RunDue"}, "yes"]}
+    assert template()["Conditions"]["RunsDue"] == asked
+    assert template()["Parameters"]["RunDue"]["Default"] == "no"
+    rule = template()["Resources"]["EachMinute"]
+    (target,) = rule["Properties"]["Targets"]
+    assert json.loads(target["Input"]) == RUN_DUE
+    assert rule["Properties"]["ScheduleExpression"] == "rate(1 minute)"
+    (permission,) = [it for it in permissions() if it["Principal"] != "*"]
+    assert permission == {
+        "FunctionName": {"!Ref": "Function"},
+        "Principal": "events.amazonaws.com",
+        "Action": "lambda:InvokeFunction",
+        "SourceArn": {"!GetAtt": "EachMinute.Arn"},
+    }
+    conditions = {it.get("Condition") for it in template()["Resources"].values()}
+    assert conditions == {None, "RunsDue"}
+
+
 def test_the_url_is_open_to_telegram() -> None:
     """No AWS identity is asked for; both permissions that URLs need by now are there."""
     resources = template()["Resources"].values()
     (url,) = (it["Properties"] for it in resources if it["Type"] == "AWS::Lambda::Url")
     assert url["AuthType"] == "NONE"
-    permissions = [it["Properties"] for it in resources if it["Type"] == "AWS::Lambda::Permission"]
-    by_action = {it.pop("Action"): it for it in permissions}
+    by_action = {it.pop("Action"): it for it in permissions() if it["Principal"] == "*"}
     everybody = {"FunctionName": {"!Ref": "Function"}, "Principal": "*"}
     assert by_action == {
         "lambda:InvokeFunctionUrl": {**everybody, "FunctionUrlAuthType": "NONE"},

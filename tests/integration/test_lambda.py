@@ -96,9 +96,9 @@ class Lambda:
     def __init__(self, host: Host) -> None:
         self.host = host
 
-    async def cold(self, **environment: str) -> Instance:
+    async def cold(self, handler: str = HANDLER, **environment: str) -> Instance:
         """Start an execution environment."""
-        program = ("-m", "tests.integration.lambda_runtime", HANDLER)
+        program = ("-m", "tests.integration.lambda_runtime", handler)
         modules = [MODULES]
         process = await self.host.start(*program, modules=modules, **environment)
         return Instance(process, await _line(process))
@@ -182,6 +182,40 @@ async def test_what_is_let_in_and_what_is_answered(function: Lambda) -> None:
     assert sorted(logged) == ["400", "401", "413"], "a line a minute for each reason"
     assert await function.host.lists() == {USER: ["tea", "milk", "bread", "café 😀"]}
     assert function.host.api.sent == [f"{number} on your list." for number in range(1, 5)]
+
+
+async def test_a_schedule_runs_what_is_due(function: Lambda) -> None:
+    """In this process or a cold one; a second one that comes at the same time runs nothing twice.
+
+    A request to the URL that sends a schedule's event is an update that is none.
+    """
+    reminding = "tests.integration.reminding_bot.handler"
+    first, second = await function.cold(reminding), await function.cold(reminding)
+    schedule = {"ptb_s3": "run_due"}
+    assert await first.answer(schedule) == OK
+    assert await first.invoke(message("tea")) == OK
+    assert await first.answer(event(json.dumps(schedule))) == HTTPStatus.BAD_REQUEST
+    forged = {**event(None, None), **schedule}
+    assert await first.answer(forged) == HTTPStatus.UNAUTHORIZED
+    assert function.host.api.sent == []
+    both = await asyncio.gather(first.answer(schedule), second.answer(schedule))
+    assert set(both) == {OK}
+    assert function.host.api.sent == ["Remember: tea"]
+    assert await function.host.lists() == {USER: ["tea"]}
+
+
+async def test_a_job_that_is_killed_runs_again(function: Lambda) -> None:
+    """When its claim has lapsed, and no sooner: somebody may be running it."""
+    reminding = "tests.integration.reminding_bot.handler"
+    first, second = await function.cold(reminding), await function.cold(reminding)
+    assert await first.invoke(message("tea")) == OK
+    function.host.api.hold()
+    await first.begin({"ptb_s3": "run_due"})
+    await function.host.api.held()
+    await first.kill()
+    function.host.api.release()
+    assert await second.answer({"ptb_s3": "run_due"}) == OK
+    assert function.host.api.sent == ["Remember: tea"]
 
 
 async def test_when_time_is_up_the_next_try_does_all_of_it(function: Lambda) -> None:

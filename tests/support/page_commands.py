@@ -26,7 +26,13 @@ SETTINGS = {
     "PTB_S3_REGION": "eu-central-1",
     "AWS_ACCESS_KEY_ID": "an-id",
     **dict.fromkeys(
-        ("PTB_S3_KEY", "AWS_SECRET_ACCESS_KEY", "TELEGRAM_BOT_TOKEN", "TELEGRAM_SECRET_TOKEN"),
+        (
+            "PTB_S3_KEY",
+            "AWS_SECRET_ACCESS_KEY",
+            "TELEGRAM_BOT_TOKEN",
+            "TELEGRAM_SECRET_TOKEN",
+            "RUN_DUE_SECRET",
+        ),
         SECRET,
     ),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import logging
 import sys
 from collections.abc import Iterator
@@ -18,15 +19,15 @@ from tests.support import make_persistence
 from tests.support.bots import TOKEN, App, Handler
 from tests.support.deliveries import application, count, message, users
 
-from ptb_s3 import PersistentApplication
+from ptb_s3 import PersistentApplication, PersistentJobQueue
 from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.errors import SettingsError
 from ptb_s3.hosts._builder import builder_from_env
-from ptb_s3.hosts._endpoint import BODY_LIMIT, HEADER, Endpoint
+from ptb_s3.hosts._endpoint import BODY_LIMIT, HEADER, SCHEDULE_HEADER, Endpoint
 from ptb_s3.hosts._entry_point import application_of
 from ptb_s3.hosts._refusals import INTERVAL, Refusals
-from ptb_s3.hosts.aws_lambda import handler_for
-from ptb_s3.hosts.webhook import ALIVE, PATH, READY, main, routes
+from ptb_s3.hosts.aws_lambda import RUN_DUE, handler_for
+from ptb_s3.hosts.webhook import ALIVE, PATH, READY, SCHEDULE, main, routes
 
 SECRET = "a-secret_0"  # noqa: S105 - of nobody
 TELEGRAM = {HEADER: SECRET}
@@ -288,6 +289,158 @@ def test_a_port_that_is_none_is_told(
     assert lines == ["ERROR PORT is not a port. Give a number from 0 to 65535."]
 
 
+# Schedules over HTTP -----------------------------------------------------------------------------
+
+RUN_DUE_SECRET = "of-a-schedule_0123456789"  # noqa: S105 - of nobody
+ran: list[str] = []
+
+
+async def remind(context: Any) -> None:
+    ran.append(context.job.name)
+
+
+async def take_long(context: Any) -> None:
+    await asyncio.sleep(0.5)
+    ran.append(context.job.name)
+
+
+async def break_down(_: Any) -> None:
+    await asyncio.Event().wait()
+
+
+def with_jobs(store: MemoryStore, *handlers: Handler) -> App:
+    """A bot whose updates make a job that is due at once, of the name that was written."""
+    ran.clear()
+
+    async def order(update: Any, context: Any) -> None:
+        text = update.message.text
+        callback = {"hang": break_down, "slow": take_long}.get(text, remind)
+        context.job_queue.run_once(callback, 0, name=text)
+
+    builder: Any = ApplicationBuilder().application_class(PersistentApplication).token(TOKEN)
+    builder = builder.request(application(store).bot.request).updater(None)
+    kept = make_persistence(store, trusted=(__name__,))
+    builder = builder.job_queue(PersistentJobQueue()).persistence(kept)
+    app: App = builder.build()
+    app.add_handlers([*handlers, MessageHandler(filters.TEXT, order)])
+    return app
+
+
+async def test_a_schedule_that_may_call_has_what_is_due_run(
+    monkeypatch: pytest.MonkeyPatch, lines: list[str]
+) -> None:
+    """It shows its own secret, in a header; everybody else is refused, counted, and shown nothing.
+
+    Telegram's secret is none of a schedule's, and the other way round.
+    """
+    monkeypatch.setenv("RUN_DUE_SECRET", RUN_DUE_SECRET)
+    endpoint = Endpoint(lambda: with_jobs(MemoryStore()))
+    await endpoint.begin()
+    assert await endpoint.take(message("tea")) == HTTPStatus.OK
+    lines.clear()
+    async with client(endpoint) as http:
+        for status, method, path, headers in (
+            (401, "POST", SCHEDULE, {}),
+            (401, "POST", SCHEDULE, {SCHEDULE_HEADER: ""}),
+            (401, "POST", SCHEDULE, {SCHEDULE_HEADER: "canary"}),
+            (401, "POST", SCHEDULE, {SCHEDULE_HEADER: RUN_DUE_SECRET[:-1]}),
+            (401, "POST", SCHEDULE, {SCHEDULE_HEADER: SECRET, HEADER: SECRET}),
+            (401, "POST", SCHEDULE, {"Authorization": f"Bearer {RUN_DUE_SECRET}"}),
+            (401, "POST", PATH, {HEADER: RUN_DUE_SECRET}),
+            (405, "GET", SCHEDULE, {SCHEDULE_HEADER: RUN_DUE_SECRET}),
+        ):
+            answer = await http.request(method, path, data=b"canary", headers=headers)
+            assert answer.status == status, (method, path)
+            assert not ran
+        headers = {SCHEDULE_HEADER: RUN_DUE_SECRET}
+        for _ in range(2):
+            assert (await http.post(SCHEDULE, headers=headers)).status == HTTPStatus.OK
+    assert ran == ["tea"]
+    assert [line[:44] for line in lines] == [
+        "WARNING Answered 401: The secret of a call t",
+        "WARNING Answered 401: The secret token is mi",
+        "WARNING Answered 405: The method is none of ",
+    ]
+    assert not any(word in line for line in lines for word in ("canary", RUN_DUE_SECRET, SECRET))
+    await endpoint.close()
+    assert lines[3:] == ["WARNING Answered 401: (5 more for this reason since it was last logged.)"]
+
+
+async def test_without_a_secret_there_is_no_such_path(lines: list[str]) -> None:
+    """Whatever a request shows; an empty secret would let everybody in."""
+    endpoint = Endpoint(lambda: with_jobs(MemoryStore()))
+    async with client(endpoint) as http:
+        for headers in ({}, {SCHEDULE_HEADER: ""}, {SCHEDULE_HEADER: "x"}, TELEGRAM):
+            answer = await http.post(SCHEDULE, headers=headers)
+            assert answer.status == HTTPStatus.NOT_FOUND
+    assert not endpoint.admits_schedule("")
+    assert not endpoint.admits_schedule(None)
+    assert lines[0].startswith("WARNING Answered 404")
+
+
+@pytest.mark.parametrize("given", ["too-short", "sixteen letters ", "é" * 20, "x" * 257])
+def test_a_schedules_secret_that_is_none_is_told(
+    given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without showing it."""
+    monkeypatch.setenv("RUN_DUE_SECRET", given)
+    with pytest.raises(SettingsError, match="RUN_DUE_SECRET is none") as raised:
+        Endpoint(lambda: with_jobs(MemoryStore()))
+    assert given not in str(raised.value)
+
+
+def test_a_schedule_of_a_bot_without_jobs_is_told_at_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And not by each of its calls."""
+    monkeypatch.setenv("RUN_DUE_SECRET", RUN_DUE_SECRET)
+    with pytest.raises(SettingsError, match="PersistentJobQueue"):
+        Endpoint(lambda: application(MemoryStore()))
+
+
+async def test_a_job_that_hangs_is_answered_500_and_updates_go_on(
+    monkeypatch: pytest.MonkeyPatch, lines: list[str]
+) -> None:
+    """The schedule has a turn among the updates, and as much time as one of them."""
+    monkeypatch.setenv("RUN_DUE_SECRET", RUN_DUE_SECRET)
+    endpoint = Endpoint(lambda: with_jobs(MemoryStore()))
+    await endpoint.begin()
+    async with client(endpoint, update_timeout=0.5) as http:
+        assert (await http.post(PATH, data=message("hang"), headers=TELEGRAM)).status == 200
+        headers = {SCHEDULE_HEADER: RUN_DUE_SECRET}
+        late = asyncio.create_task(http.post(SCHEDULE, headers=headers).__aenter__())
+        await asyncio.sleep(0.1)
+        assert (await http.post(PATH, data=message("tea"), headers=TELEGRAM)).status == 200
+        assert (await late).status == HTTPStatus.INTERNAL_SERVER_ERROR
+        assert (await http.post(SCHEDULE, headers=headers)).status == HTTPStatus.OK
+    assert ran == ["tea"]
+    assert [line for line in lines if "Answered" in line] == [
+        "ERROR Answered 500: To run what is due: The time was up."
+    ]
+    await endpoint.close()
+
+
+async def test_a_schedule_that_waits_for_its_turn_has_all_of_its_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It comes behind an update that leaves it too little of the time that it began with."""
+    monkeypatch.setenv("RUN_DUE_SECRET", RUN_DUE_SECRET)
+    hanging: Handler = MessageHandler(filters.Regex("stuck"), lambda *_: asyncio.Event().wait())
+    endpoint = Endpoint(lambda: with_jobs(MemoryStore(), hanging))
+    await endpoint.begin()
+    async with client(endpoint, update_timeout=1) as http:
+        assert (await http.post(PATH, data=message("slow"), headers=TELEGRAM)).status == 200
+        stuck = asyncio.create_task(
+            http.post(PATH, data=message("stuck"), headers=TELEGRAM).__aenter__()
+        )
+        await asyncio.sleep(0.1)
+        headers = {SCHEDULE_HEADER: RUN_DUE_SECRET}
+        assert (await http.post(SCHEDULE, headers=headers)).status == HTTPStatus.OK
+        assert (await stuck).status == HTTPStatus.INTERNAL_SERVER_ERROR
+    assert ran == ["slow"]
+    await endpoint.close()
+
+
 # Lambda -------------------------------------------------------------------------------------------
 
 
@@ -301,6 +454,7 @@ class Context:
         return int(self._seconds * 1000)
 
 
+@pytest.mark.usefixtures("loops")
 def test_the_handler_is_of_a_function(lines: list[str]) -> None:
     """A function will do as well as its name; each update is durable when it is answered.
 
@@ -324,3 +478,67 @@ def test_the_handler_is_of_a_function(lines: list[str]) -> None:
         "WARNING Answered 401",
         "WARNING Answered 413",
     ]
+
+
+@pytest.fixture
+def loops(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Close the event loops that handlers have, which live as long as their process."""
+    made, real = list[asyncio.Runner](), asyncio.Runner
+
+    def runner() -> asyncio.Runner:
+        made.append(real())
+        return made[-1]
+
+    monkeypatch.setattr(asyncio, "Runner", runner)
+    yield
+    for each in made:
+        each.close()
+
+
+RULE = {
+    "version": "0",
+    "id": "53dc4d37-cffa-4f76-80c9-8b7d4a4d2eaa",
+    "detail-type": "Scheduled Event",
+    "source": "aws.events",
+    "account": "123456789012",
+    "time": "2026-11-29T16:53:00Z",
+    "region": "us-east-1",
+    "resources": ["arn:aws:events:us-east-1:123456789012:rule/each-minute"],
+    "detail": {},
+}
+"""Event of a rule without an input of its own, as the user guide of EventBridge shows it."""
+
+
+@pytest.mark.usefixtures("loops")
+@pytest.mark.parametrize("schedule", [RULE, RUN_DUE], ids=["a rule's", "an input of its own"])
+def test_a_schedule_runs_what_is_due(schedule: dict[str, Any]) -> None:
+    """And no request to the URL can pose as one, whatever it sends."""
+    handler = handler_for(lambda: with_jobs(MemoryStore()))
+
+    def answer(event: dict[str, Any]) -> int:
+        return int(handler(event, Context(30))["statusCode"])
+
+    text = json.dumps(schedule)
+    assert answer({"headers": TELEGRAM, "body": message("tea")}) == HTTPStatus.OK
+    http: dict[str, Any] = {"version": "2.0", "requestContext": {"http": {"method": "POST"}}}
+    for forged, status in (
+        ({**http, "headers": {}, "body": text}, 401),
+        ({**http, "headers": TELEGRAM, "body": text}, 400),
+        ({**http, **schedule, "headers": {}}, 401),
+        ({**http, **schedule}, 401),
+        ({**schedule, "headers": {}}, 401),
+        ({**RUN_DUE, "body": message()}, 401),
+        ({}, 401),
+    ):
+        assert answer(forged) == status, forged
+        assert not ran
+    assert answer(schedule) == HTTPStatus.OK
+    assert ran == ["tea"]
+
+
+@pytest.mark.usefixtures("loops")
+def test_a_schedule_that_fails_is_answered_and_logged(lines: list[str]) -> None:
+    """An application without jobs is a mistake: the log tells of it, and AWS does not try again."""
+    handler = handler_for(lambda: application(MemoryStore()))
+    assert handler(dict(RUN_DUE), Context(30)) == {"statusCode": 500}
+    assert any("PersistentJobQueue" in line for line in lines)

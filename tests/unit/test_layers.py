@@ -81,6 +81,7 @@ PURE = (
     "_jobs.identity",
     "_jobs.listing",
     "_jobs.record",
+    "_jobs.timeout_record",
     "_jobs.triggers",
     "_jobs.wall_clock",
     "_jobs.wording",

@@ -31,7 +31,9 @@ PUBLIC = {
     "ptb_s3.hosts.webhook": ["main"],
     "ptb_s3.job_queue": ["PersistentJobQueue"],
     "ptb_s3.persistence": ["ConversationKey", "S3Persistence"],
-    "ptb_s3.serverless": ["begin", "close", "deliver"],
+    "ptb_s3.serverless": [
+        *("CommittedState", "begin", "close", "committed", "deliver", "run_due"),
+    ],
     "ptb_s3.settings": [
         *("KeySettings", "Settings", "describe", "load_key_settings", "load_settings"),
         "load_settings_of",

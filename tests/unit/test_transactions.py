@@ -23,7 +23,7 @@ from tests.support.bots import App, asking, gather_errors
 from tests.support.deliveries import application, count, message, press, users
 
 from ptb_s3._format.entities import Kind
-from ptb_s3._ptb import delivery
+from ptb_s3._ptb import time_limit
 from ptb_s3._storage.contract import Written
 from ptb_s3._storage.faults import Fault
 from ptb_s3._storage.memory import MemoryStore
@@ -552,7 +552,7 @@ async def test_by_default_the_time_of_handlers_does_not_count(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A handler may take long, and a storage that hangs may not."""
-    monkeypatch.setattr(delivery, "PATIENCE", 0.3)
+    monkeypatch.setattr(time_limit, "PATIENCE", 0.3)
     store = MemoryStore()
     hanging = Hanging(store)
 

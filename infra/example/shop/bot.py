@@ -23,7 +23,7 @@ def build() -> App:
     """Return the application."""
     # The classes of this package may be saved: it is `shop` wherever it runs, never `__main__`.
     persistence = S3Persistence.from_env(trusted=("shop",))
-    # No job queue: on hosts without CPU between two updates, its jobs would not run.
+    # No job queue. A PersistentJobQueue has jobs where a schedule has the host run what is due.
     application = builder_from_env().persistence(persistence).job_queue(None).build()
     application.add_handler(CommandHandler(["start", "list"], show))
     application.add_handler(CommandHandler("clear", clear))

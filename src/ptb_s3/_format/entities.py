@@ -8,7 +8,8 @@ Pages of entities are FORMAT.md's, sections 6 and 7. In short::
     bot_data       0                                   the bot's data
     callback_data  ("k", uuid) or ("q", query id)      one keyboard, or one callback query
     conversations  (name, (chat id, user id, ...))     the state of one conversation
-    jobs           (id, (chat id, user id, ...))       one job of the job queue
+    jobs           (id, (chat id, user id, ...))       one job of the job queue, or the timeout of
+                                                       one conversation
 
 Bytes are the truth: objects are made from them when PTB asks, and two values are the same if their
 bytes are.

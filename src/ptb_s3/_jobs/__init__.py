@@ -10,5 +10,7 @@ again. Nothing of APScheduler's is written: triggers are neutral records, times 
   `going_back` says what becomes of those of an older state.
 * `callbacks` turns functions into names and back, under the allow-list of classes.
 * In a process: `table` holds all jobs, `scheduler` is APScheduler's with a listener, `runs` claims
-  and runs what is due. `queue` puts them together for `ptb_s3.PersistentJobQueue`.
+  and runs what is due. `keeper` puts them together for `ptb_s3.PersistentJobQueue`.
+* A conversation's timeout is kept like a job: `timeout_record` is what is saved of it, `timeouts`
+  holds all of them, `ending` runs one. `due` is what `runs` needs of either.
 """

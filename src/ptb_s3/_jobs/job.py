@@ -9,6 +9,7 @@ from telegram.ext import CallbackContext, Job
 
 from ptb_s3._jobs.callbacks import Callback
 from ptb_s3._jobs.record import JobRecord
+from ptb_s3._ptb.application_state import App
 
 _DATA: Final[Any] = vars(Job)["data"]  # the slot that a property takes over
 
@@ -41,6 +42,24 @@ class PersistentJob(Job[CallbackContext[Any, Any, Any, Any]]):
         _DATA.__set__(self, data)
         if self._note is not None and before is not data:
             self._note(str(self.id))
+
+    async def call(self, application: App) -> None:
+        """Call the job's function, as `Job.run` does, and cancel it when this is cancelled.
+
+        An error goes to the error handlers at once. `Job.run` makes a task for that, of which PTB
+        warns where the application does not run, as on a host of `run_due`.
+
+        Args:
+            application: Application that the job belongs to.
+        """
+        try:
+            context = application.context_types.context.from_job(self, application)
+            await context.refresh_data()
+            await self.callback(context)
+        except Exception as error:  # noqa: BLE001 - whatever a callback raises
+            await application.process_error(None, error, job=self)
+        finally:
+            application.mark_data_for_update_persistence(self.chat_id or (), self.user_id or ())
 
 
 def load_data(job: PersistentJob, data: object) -> None:

@@ -19,12 +19,11 @@ import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Generic
 
 from ptb_s3._jobs import claims
-from ptb_s3._jobs.job import PersistentJob
-from ptb_s3._jobs.record import JobRecord, moment
-from ptb_s3._jobs.table import JobTable
+from ptb_s3._jobs.due import DueRecord, DueTable, R, Runnable
+from ptb_s3._jobs.record import moment
 from ptb_s3._jobs.triggers import by_calendar, following, interval_of, trigger_of
 from ptb_s3._ptb.application_state import App
 from ptb_s3.errors import PersistenceError
@@ -37,11 +36,11 @@ FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0
 _LOGGER = logging.getLogger("ptb_s3")
 
 
-class Runs:
-    """Runner of due jobs.
+class Runs(Generic[R]):
+    """Runner of due jobs, or of due timeouts.
 
     Args:
-        table: Holds the jobs.
+        table: Holds them.
         update_interval: Seconds between two saves: jobs that repeat faster are not claimed.
         save: Saves what a run has changed.
         now: Gives the time by the storage's clock.
@@ -49,7 +48,7 @@ class Runs:
 
     def __init__(
         self,
-        table: JobTable,
+        table: DueTable[R],
         update_interval: float,
         save: Callable[[], Awaitable[None]],
         now: Callable[[], datetime],
@@ -62,7 +61,7 @@ class Runs:
         self._saving: asyncio.Task[None] | None = None
         self.ending = asyncio.Event()
 
-    async def run(self, job: PersistentJob, application: App) -> bool:
+    async def run(self, job: Runnable, application: App) -> bool:
         """Run a job that is due, unless another instance does, and note its end.
 
         Args:
@@ -72,10 +71,30 @@ class Runs:
         Returns:
             Whether it was run here.
         """
-        return await asyncio.shield(self._run(job, application))
+        # Shielded, since PTB's own runs go on when they are cancelled, too.
+        return await asyncio.shield(self._run(job, application, self._claim))
 
-    async def _run(self, job: PersistentJob, application: App) -> bool:
-        """Run a job as `run` does. Shielded: PTB's own runs go on when they are cancelled, too."""
+    async def run_once(self, job: Runnable, application: App) -> bool:
+        """Run a job as `run` does, with one attempt to claim it, where no scheduler runs.
+
+        If it is cancelled, so is the job's callback, and the claim stays until it lapses.
+
+        Raises:
+            PersistenceError: The claim cannot be committed. It is taken back, and nothing has run.
+        """
+        return await self._run(job, application, self._claim_once)
+
+    def renew(self) -> None:
+        """Begin to run jobs on another event loop, perhaps."""
+        self.ending, self._saving = asyncio.Event(), None
+
+    async def _run(
+        self,
+        job: Runnable,
+        application: App,
+        claim: Callable[[str, str, str], Awaitable[bool]],
+    ) -> bool:
+        """Run a job as `run` does, with one of the ways to claim it."""
         job_id = str(job.id)
         record = self._table.records.get(job_id)
         if record is None or record.next is None:
@@ -85,14 +104,14 @@ class Runs:
             self._end(job_id, due)
             return False
         run, by = claims.run_id(job_id, due), secrets.token_hex(8)
-        claimed = self._is_claimed(record)
-        if claimed and not await self._claim(job_id, run, by):
+        claimed = self.is_claimed(job_id)
+        if claimed and not await claim(job_id, run, by):
             self._table.look_again(job_id)
             return False
         renewal = asyncio.create_task(self._renew(job_id, run, by)) if claimed else None
         job.claim_id = run
         try:
-            await job.run(application)
+            await job.call(application)
         finally:
             job.claim_id = None
             if renewal is not None:
@@ -104,11 +123,12 @@ class Runs:
 
     # Claims -------------------------------------------------------------------------------------
 
-    def _is_claimed(self, record: JobRecord) -> bool:
-        seconds = interval_of(record.trigger)
+    def is_claimed(self, job_id: str) -> bool:
+        """Tell whether a job is claimed before it runs, or repeats too fast for that."""
+        seconds = interval_of(self._table.records[job_id].trigger)
         return seconds is None or seconds >= self._update_interval
 
-    def _is_too_late(self, record: JobRecord) -> bool:
+    def _is_too_late(self, record: DueRecord) -> bool:
         grace = record.options.get("misfire_grace_time", _DEFAULT)
         if grace is _DEFAULT:
             grace = GRACE.total_seconds() if by_calendar(record.trigger) else None
@@ -121,31 +141,46 @@ class Runs:
         return True
 
     async def _claim(self, job_id: str, run: str, by: str) -> bool:
-        """Claim a job, and return whether it is ours."""
+        """Claim a job, again and again until the storage answers, and return whether it is ours."""
         pause = FIRST_PAUSE
         while not self.ending.is_set():
-            record = self._table.records.get(job_id)
-            if record is None or self._is_taken(record, by):
-                return False
-            record.claim = claims.new(run, by, self._now())
-            self._table.mark(job_id)
             try:
-                await self._commit()
+                return await self._try_to_claim(job_id, run, by)
             except PersistenceError as error:
+                record = self._table.records.get(job_id)
+                name = record and record.name
                 _LOGGER.warning(
-                    "Cannot claim job %r, and try again in %d s. %s", record.name, pause, error
+                    "Cannot claim job %r, and try again in %d s. %s", name, pause, error
                 )
-                await self._wait(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
-                continue
-            theirs = self._table.committed(record)
-            if theirs is not None and claims.is_of(theirs.claim, by):
-                return True
-            self._table.bring_in()
-            return False
+            await self._wait(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
         return False
 
-    def _is_taken(self, record: JobRecord, by: str) -> bool:
+    async def _claim_once(self, job_id: str, run: str, by: str) -> bool:
+        """Claim a job, and return whether it is ours. Take the claim back if that fails."""
+        try:
+            return await self._try_to_claim(job_id, run, by)
+        except BaseException:  # such as a timeout, at which nothing has run
+            record = self._table.records.get(job_id)
+            if record is not None and claims.is_of(record.claim, by):
+                record.claim = None
+                self._table.mark(job_id)
+            raise
+
+    async def _try_to_claim(self, job_id: str, run: str, by: str) -> bool:
+        record = self._table.records.get(job_id)
+        if record is None or self._is_taken(record, by):
+            return False
+        record.claim = claims.new(run, by, self._now())
+        self._table.mark(job_id)
+        await self._commit()
+        theirs = self._table.committed(record)
+        if theirs is not None and claims.is_of(theirs.claim, by):
+            return True
+        self._table.bring_in()
+        return False
+
+    def _is_taken(self, record: DueRecord, by: str) -> bool:
         own = claims.is_of(record.claim, by)  # of an attempt that was not known to succeed
         return not own and claims.holds(record.claim, self._now())
 

@@ -10,23 +10,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeGuard, cast
+from warnings import warn
 
-from telegram.ext import ConversationHandler, Job, JobQueue
+from telegram.ext import Job, JobQueue
+from telegram.warnings import PTBUserWarning
 
 from ptb_s3._jobs.callbacks import Callback
 from ptb_s3._jobs.job import PersistentJob, kept_job, load_data
 from ptb_s3._jobs.record import JobRecord
 from ptb_s3._jobs.scheduler import JobScheduler
 from ptb_s3._jobs.triggers import latest, trigger_of
+from ptb_s3._ptb.conversation_states import Wait, wait_of
 
 if TYPE_CHECKING:
     from apscheduler.job import Job as Scheduled
     from apscheduler.triggers.base import BaseTrigger
 
     from ptb_s3._jobs.table import JobTable
-
-# Callback of the jobs that end conversations, which PTB makes anew with each of their updates.
-_TRIGGER_TIMEOUT = ConversationHandler._trigger_timeout  # noqa: SLF001 - it has no other name
+    from ptb_s3._jobs.timeouts import Timeouts
 
 
 class JobSchedule:
@@ -37,9 +38,11 @@ class JobSchedule:
 
     Attributes:
         table: The table, once there is one.
+        timeouts: Timeouts of conversations, likewise.
     """
 
     table: JobTable
+    timeouts: Timeouts
 
     def __init__(self, queue: JobQueue[Any]) -> None:
         self._queue = queue
@@ -75,15 +78,29 @@ class JobSchedule:
     def adding(self, trigger: BaseTrigger, given: dict[str, Any]) -> dict[str, Any]:
         """Take a job that is being made into the table, and return how to schedule it."""
         made: object = (given.get("args") or (None, None))[-1]
+        if isinstance(made, Job) and (wait := wait_of(made.callback, made.data)) is not None:
+            return given | self._begin(wait, made, trigger)
         if not self._is_kept(made):
             return given | {"trigger": trigger}
         return self._add(made, trigger, given)
 
+    def _begin(self, wait: Wait, job: Job[Any], trigger: BaseTrigger) -> dict[str, Any]:
+        """Take a wait of a conversation, and return what is special in how to schedule its end."""
+        due = trigger.get_next_fire_time(None, datetime.now(UTC))
+        if (job_id := self.timeouts.begun(wait, job, due)) is not None:
+            return {"trigger": trigger, "id": job_id, "misfire_grace_time": None}
+        if not self.scheduler.is_started:
+            warn(
+                "Ignoring `conversation_timeout` of a ConversationHandler that is not persistent, "
+                "because the Application's JobQueue is not running.",
+                PTBUserWarning,
+                stacklevel=2,
+            )
+        return {"trigger": trigger}
+
     def _is_kept(self, job: object) -> TypeGuard[Job[Any]]:
         """Tell whether a job that is being made is one of ours, to be kept."""
-        if not self._keeps or not isinstance(job, Job):
-            return False
-        return getattr(job.callback, "__func__", None) is not _TRIGGER_TIMEOUT
+        return self._keeps and isinstance(job, Job)
 
     def _add(self, job: Job[Any], trigger: BaseTrigger, given: dict[str, Any]) -> dict[str, Any]:
         record = self.table.record_of(job, trigger, given, datetime.now(self.scheduler.timezone))
@@ -103,6 +120,16 @@ class JobSchedule:
     def removed(self, job_id: str) -> None:
         """Note that the bot's code has cancelled a job."""
         self.table.remove(job_id)
+        self.timeouts.cancel(job_id)
+
+    def is_handed_over(self, job_id: str) -> bool:
+        """Tell whether a job that is not scheduled any more is about to run."""
+        return job_id in self.table.records or job_id in self.timeouts.records
+
+    @property
+    def waits_begin(self) -> bool:
+        """Return whether timeouts of conversations can begin, though nothing is scheduled."""
+        return self.timeouts.in_update
 
     # What the table does ------------------------------------------------------------------------
 
@@ -137,6 +164,21 @@ class JobSchedule:
             "coalesce": True,
             "next_run_time": at or due,
         }
+
+    def put_wait(self, job_id: str, wait: tuple[Any, Any], at: datetime) -> Job[Any]:
+        """Schedule the end of a conversation's wait, and return PTB's job of it.
+
+        Args:
+            job_id: Id for the scheduler.
+            wait: Callback and data of the job.
+            at: When it falls due.
+        """
+        callback, data = wait
+        options = {"id": job_id, "misfire_grace_time": None}
+        made: Job[Any] = self.scheduler.silently(
+            JobQueue.run_once, self._queue, callback, at, data=data, job_kwargs=options
+        )
+        return made
 
     def take_out(self, job_id: str) -> None:
         """Remove a job from the schedule, if it is there."""

@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from apscheduler.job import Job as Scheduled
+from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.schedulers.base import STATE_STOPPED
 from apscheduler.triggers.base import BaseTrigger
 
 
@@ -35,6 +37,15 @@ class Listener(Protocol):
         """Note that the bot's code has removed a job."""
         ...
 
+    def is_handed_over(self, job_id: str) -> bool:
+        """Tell whether a job that is not scheduled any more is about to run."""
+        ...
+
+    @property
+    def waits_begin(self) -> bool:
+        """Return whether timeouts of conversations can begin, though nothing is scheduled."""
+        ...
+
 
 class JobScheduler(AsyncIOScheduler):  # type: ignore[misc]  # APScheduler ships no types
     """Scheduler in memory that tells a listener what the bot's code changes.
@@ -48,6 +59,20 @@ class JobScheduler(AsyncIOScheduler):  # type: ignore[misc]  # APScheduler ships
         self._listener = listener
         self._silent = False
         super().__init__(**configuration)
+
+    @property
+    def is_started(self) -> bool:
+        """Return whether jobs run when they fall due."""
+        return bool(self.state != STATE_STOPPED)
+
+    @property
+    def running(self) -> bool:
+        """Return whether jobs can be made to run later, as `ConversationHandler` asks.
+
+        It begins no timeout where it is false. While an update is delivered no scheduler runs, and
+        the timeout is saved all the same.
+        """
+        return self.is_started or self._listener.waits_begin
 
     def silently(self, method: Callable[..., Any], *args: Any, **options: Any) -> Any:  # noqa: ANN401 - APScheduler's
         """Call a method of this scheduler's without telling the listener."""
@@ -74,7 +99,12 @@ class JobScheduler(AsyncIOScheduler):  # type: ignore[misc]  # APScheduler ships
 
     def remove_job(self, job_id: str, jobstore: str | None = None) -> None:
         """Remove a job, as `BaseScheduler.remove_job`."""
-        super().remove_job(job_id, jobstore)
+        try:
+            super().remove_job(job_id, jobstore)
+        except JobLookupError:
+            # It was due a moment ago, and is being claimed: it can be cancelled still.
+            if self._silent or not self._listener.is_handed_over(job_id):
+                raise
         if not self._silent:
             self._listener.removed(job_id)
 

@@ -28,6 +28,7 @@ from ptb_s3._jobs import claims
 from ptb_s3._jobs.callbacks import Callback, Callbacks
 from ptb_s3._jobs.identity import FixedJobs, merged
 from ptb_s3._jobs.record import JobRecord, JobRecordError, moment
+from ptb_s3._jobs.timeout_record import PREFIX, is_timeout
 from ptb_s3._jobs.triggers import TriggerError, record_of, trigger_of
 from ptb_s3._ptb.group_commit import GroupCommit
 from ptb_s3._ptb.participants import Contribution
@@ -175,6 +176,11 @@ class JobTable:
             raise JobError(
                 f"Job {record.name!r} cannot be kept: its id is no text that is written."
             )
+        if is_timeout(record.key):
+            raise JobError(
+                f"Job {record.name!r} cannot be kept: ids that begin with {PREFIX!r} are those of "
+                "conversations' timeouts. Give another id."
+            )
         try:
             dump(self._serializer, record.value())
         except SerializationError as error:
@@ -281,12 +287,12 @@ class JobTable:
             self._on_mark()
 
     @contextmanager
-    def update(self) -> Iterator[None]:
-        """Hold the marks of an update until it ends."""
+    def update(self) -> Iterator[Callable[[], None]]:
+        """Hold the marks of an update until it ends, and give a function that takes it back."""
         held = _Held()
         token = _UPDATE.set(held)
         try:
-            yield
+            yield lambda: self._take_back(held.ids)
         finally:
             held.open = False
             _UPDATE.reset(token)
@@ -372,18 +378,21 @@ class JobTable:
         commits = self.commits
         if commits is None or commits.objects.held():
             return
-        if keys := list(commits.repository.staged.overtaken[Kind.JOBS]):
-            self._reset(keys)
+        self._reset(commits.repository.staged.overtaken[Kind.JOBS])
 
     def take_back(self) -> None:
         """See `Participant.take_back`."""
-        commits = self.commits
-        if commits is None:
-            return
-        ids, self._marked = self._marked, set()
-        keys = {self.records[job_id].key for job_id in ids if job_id in self.records}
-        keys.update(self._removed.values(), commits.repository.staged.overtaken[Kind.JOBS])
-        self._removed = {}
+        if self.commits is not None:
+            self._take_back(self._marked | self._removed.keys())
+            self._reset(self.commits.repository.staged.overtaken[Kind.JOBS])
+
+    def _take_back(self, ids: set[str]) -> None:
+        """Reset jobs to what is staged of them, and clear their marks."""
+        taken = set(ids)
+        keys = {self.records[job_id].key for job_id in taken if job_id in self.records}
+        keys.update(self._removed.pop(job_id) for job_id in taken if job_id in self._removed)
+        self._marked -= taken
+        ids -= taken
         self._reset(keys)
 
     def figures(self, now: datetime) -> dict[str, float]:
@@ -403,7 +412,7 @@ class JobTable:
         """Have jobs be what is staged of them."""
         assert self.commits is not None  # noqa: S101 - for mypy: callers have looked
         staged = self.commits.repository.staged
-        for key in list(keys):
+        for key in [key for key in keys if not is_timeout(key)]:
             data = staged.get(Kind.JOBS, key)
             if data is None:
                 self.records.pop(key[0], None)
@@ -423,7 +432,8 @@ class JobTable:
         Raises:
             PersistenceError: A value cannot be read.
         """
-        values = load_all(self._serializer, Kind.JOBS, list(entities.items()))
+        jobs = [(key, data) for key, data in entities.items() if not is_timeout(key)]
+        values = load_all(self._serializer, Kind.JOBS, jobs)
         try:
             return [JobRecord.of(key, value) for key, value in values.items()]
         except JobRecordError as fault:

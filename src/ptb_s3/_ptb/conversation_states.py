@@ -20,16 +20,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, MutableMapping
 from itertools import chain
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from telegram.ext import ConversationHandler
+from telegram.ext._handlers import conversationhandler
 from telegram.ext._handlers.conversationhandler import PendingState
 from telegram.ext._utils.trackingdict import TrackingDict
 
 from ptb_s3._ptb.application_state import App
+from ptb_s3.errors import SettingsError
 
 Conversation: TypeAlias = TrackingDict[Any, Any]
 """States of one conversation handler by key, with a note of those that were set."""
+Handler: TypeAlias = ConversationHandler[Any]
+"""PTB's handler of conversations."""
+
+_TRIGGER: Final = "_trigger_timeout"
+_TIMEOUT: Final = "_ConversationTimeoutContext"
+_OF_HANDLERS: Final = (_TRIGGER, "_child_conversations", "_conversations", "timeout_jobs")
+_MEMBERS: Final = ("conversation_key", "update", "application", "callback_context")
 
 ABSENT: Final = object()
 """Stands for the state of a conversation that is not under way."""
@@ -90,6 +99,86 @@ def states_in_memory(application: App) -> Iterator[MutableMapping[Any, object]]:
             left += handler._child_conversations  # noqa: SLF001 - see the module
             if not isinstance(handler._conversations, TrackingDict):  # noqa: SLF001
                 yield handler._conversations  # noqa: SLF001
+
+
+def family(handler: Handler) -> Iterator[Handler]:
+    """Yield a conversation handler, and all that are nested in it."""
+    left = [handler]
+    while left:
+        handler = left.pop()
+        yield handler
+        left += handler._child_conversations  # noqa: SLF001 - see the module
+
+
+def is_under_way(handler: Handler, key: Any) -> bool:  # noqa: ANN401 - a conversation's key
+    """Tell whether a conversation is in a state, or has a step under way."""
+    states = handler._conversations  # noqa: SLF001 - see the module
+    return getattr(states, "data", states).get(key) is not None
+
+
+# Timeouts ----------------------------------------------------------------------------------------
+
+
+class Wait(NamedTuple):
+    """Job of PTB's that ends a conversation when it falls due.
+
+    Attributes:
+        handler: Handler of the conversation.
+        details: PTB's record of it, which is the job's data.
+    """
+
+    handler: Handler
+    details: Any
+
+
+def require_timeouts() -> None:
+    """Refuse a PTB whose timeouts are others than those that are read and made here.
+
+    Raises:
+        SettingsError: This version of PTB has renamed something.
+    """
+    details = getattr(conversationhandler, _TIMEOUT, None)
+    names = getattr(details, "__dataclass_fields__", {})
+    missing = [name for name in _MEMBERS if name not in names]
+    missing += [name for name in _OF_HANDLERS if not hasattr(ConversationHandler, name)]
+    if missing:
+        raise SettingsError(
+            f"This version of python-telegram-bot has no {missing[0]} for the timeouts of "
+            "conversations, which ptb-s3 needs here. Use a version that ptb-s3 was tested with, or "
+            "another ptb-s3."
+        )
+
+
+def wait_of(callback: object, data: object) -> Wait | None:
+    """Return the wait that a job is, by its callback and data, or None: it is another job."""
+    own = getattr(ConversationHandler, _TRIGGER)
+    if getattr(callback, "__func__", None) is not own:
+        return None
+    handler: Any = getattr(callback, "__self__", None)
+    return Wait(handler, data)
+
+
+def saved_wait(handler: Handler, key: Any) -> tuple[Any, Any]:  # noqa: ANN401 - a conversation's key
+    """Return callback and data of a job for a wait that an earlier process has begun.
+
+    The update is not in there, nor the context: `complete` puts them there when it falls due.
+    """
+    details = getattr(conversationhandler, _TIMEOUT)
+    return getattr(handler, _TRIGGER), details(key, None, None, None)
+
+
+def complete(wait: Wait, application: App, update: Any) -> None:  # noqa: ANN401 - an update
+    """Give a wait that an earlier process has begun what PTB ends it with.
+
+    Args:
+        wait: The wait.
+        application: Its application.
+        update: The update that began it. The context is as for one that has just come, without what
+            a filter or a command has found in it.
+    """
+    context = application.context_types.context.from_update(update, application)
+    wait.details.update, wait.details.application = update, application
+    wait.details.callback_context = context
 
 
 def _is_over(step: PendingState) -> bool:

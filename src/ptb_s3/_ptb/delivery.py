@@ -17,7 +17,8 @@ from ptb_s3._ptb.application_state import App
 from ptb_s3._ptb.group_commit import GroupCommit
 from ptb_s3._ptb.host import Host, bring_up_to_date, prepare
 from ptb_s3._ptb.state_loader import StateLoader
-from ptb_s3._ptb.transaction import OnConflict, Transaction
+from ptb_s3._ptb.time_limit import TimeLimit
+from ptb_s3._ptb.transaction import OnConflict, Transaction, work_of
 from ptb_s3.errors import (
     ConflictError,
     OvertakenError,
@@ -25,12 +26,6 @@ from ptb_s3.errors import (
     StorageUnavailableError,
 )
 
-# Seconds that a call may take by default, besides handlers and the first load. Hosts give an update
-# 30 s or more, and Telegram waits for longer than that.
-PATIENCE = 20.0
-# Seconds that a compaction after the commit may delay the answer. It makes the next cold start
-# cheaper, and nothing is lost without it.
-BLOBS_PATIENCE = 5.0
 # Seconds: upper bound of the random wait before the third attempt, doubled with each further one.
 # The second comes at once: two instances that take turns conflict once each time.
 RETRY_PAUSE = 0.05
@@ -45,8 +40,8 @@ class Delivery:
         number: Id of the update.
         parse: Makes the update anew, as an object, for each attempt: processing changes it.
         on_conflict: As given to `deliver`.
-        limit: Timeout that surrounds `run`. One without a deadline is given one, to which the time
-            of handlers and of the first load does not count.
+        limit: Surrounds `run`. The time of handlers and of the first load does not count, unless
+            `deliver` was given one.
     """
 
     def __init__(
@@ -55,14 +50,13 @@ class Delivery:
         number: int,
         parse: Callable[[], Update],
         on_conflict: OnConflict,
-        limit: asyncio.Timeout,
+        limit: TimeLimit,
     ) -> None:
         self._application = application
         self._number = number
         self._parse = parse
         self._on_conflict = on_conflict
         self._limit = limit
-        self._patient = limit.when() is None
         self._overtaken = 0
         self._in_handlers = False
 
@@ -76,16 +70,11 @@ class Delivery:
         Returns:
             False if the update's effects had been committed before.
         """
-        if host.ready:
-            self._allow(PATIENCE)
-        commits = await prepare(self._application, loader, host)
-        self._allow(PATIENCE)
+        commits = await prepare(self._application, loader, host, self._limit)
         faults = await self._commit(host, commits)
         if faults is None:
             return False
-        left = self._left()
-        self._end_limit()  # it is durable, and not to be answered as if it were not
-        await commits.compaction.settle(max(0.0, min(BLOBS_PATIENCE, left)))
+        await self._limit.settle(commits.compaction)
         if faults:
             raise faults[0]
         return True
@@ -111,10 +100,11 @@ class Delivery:
 
     async def _try(self, host: Host, commits: GroupCommit) -> list[PersistenceError]:
         """Process the update once and commit it, or take it back and raise."""
-        transaction = Transaction(self._application, commits, self._parse(), self._on_conflict)
+        update = self._parse()
+        transaction = Transaction(self._application, commits, work_of(update), self._on_conflict)
         host.open = transaction
         try:
-            await self._process(transaction)
+            await self._process(transaction, update)
             faults = await transaction.save(host.unsavable)
         except GeneratorExit:
             raise  # the loop is gone: nothing can be awaited, and the next call takes it back
@@ -125,29 +115,14 @@ class Delivery:
         host.open = None
         return faults
 
-    async def _process(self, transaction: Transaction) -> None:
+    async def _process(self, transaction: Transaction, update: Update) -> None:
         """Process the update. By default, handlers may take any time."""
-        left = self._left()
-        self._allow(math.inf)
+        left = self._limit.left()
+        self._limit.allow(math.inf)
         self._in_handlers = True
-        await transaction.process()
+        await transaction.process(update)
         self._in_handlers = False
-        self._allow(left)
-
-    def _allow(self, seconds: float) -> None:
-        """Set the deadline to so many seconds from now, unless `deliver` was given one."""
-        if self._patient:
-            when = asyncio.get_running_loop().time() + seconds
-            self._limit.reschedule(when if math.isfinite(seconds) else None)
-
-    def _end_limit(self) -> None:
-        if not self._limit.expired():  # else a handler has gone on though it was cancelled
-            self._limit.reschedule(None)
-
-    def _left(self) -> float:
-        """Return the seconds until the deadline."""
-        when = self._limit.when()
-        return math.inf if when is None else when - asyncio.get_running_loop().time()
+        self._limit.allow(left)
 
     def failure(self) -> Exception:
         """Return the error to raise when the time is up."""

@@ -262,6 +262,11 @@ class GroupCommit:
                 group.submissions.append(Submission(*contribution, whole=False, faults=[]))
         return group
 
+    @property
+    def pending(self) -> bool:
+        """Return whether a participant has changes that no group has yet."""
+        return any(participant.pending for participant in self._participants)
+
     def bring_in(self) -> None:
         """Have participants take over what other writers have committed."""
         for participant in self._participants:

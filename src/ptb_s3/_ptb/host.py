@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import suppress
 
 from ptb_s3._format.entities import BOT_DATA_KEY, Kind
 from ptb_s3._ptb.application_state import App, will_read
@@ -15,8 +16,10 @@ from ptb_s3._ptb.group_commit import GroupCommit
 from ptb_s3._ptb.internals import Internals
 from ptb_s3._ptb.state_loader import StateLoader
 from ptb_s3._ptb.takeover import bring_in
+from ptb_s3._ptb.time_limit import TimeLimit
 from ptb_s3._ptb.transaction import Entity, Transaction, entity_of
 from ptb_s3._ptb.unsaved_changes import has_unsaved
+from ptb_s3.errors import ConflictError, SerializationError
 
 
 class Host:
@@ -73,13 +76,18 @@ class Host:
             self.open = None
 
 
-async def prepare(application: App, loader: StateLoader, host: Host) -> GroupCommit:
+async def prepare(
+    application: App, loader: StateLoader, host: Host, limit: TimeLimit | None = None
+) -> GroupCommit:
     """Initialise an application or bring its state up to date, and save what is no update's.
+
+    One that runs, as by `run_polling`, is initialised already, and its `post_init` is done.
 
     Args:
         application: Application that is to process an update.
         loader: Loads the state of its persistence.
         host: What is known of the application.
+        limit: Time limit of the call.
 
     Returns:
         The group commit of its persistence, with nothing unsaved.
@@ -88,8 +96,26 @@ async def prepare(application: App, loader: StateLoader, host: Host) -> GroupCom
         PersistenceError: The state cannot be read, or what is unsaved cannot be saved.
     """
     fresh = loader.commits is None
+    if limit is not None and (host.ready or application.running):
+        limit.allow_storage()
+    if not application.running:
+        await _begin(application, loader, host)
+    await host.take_back()
+    commits = await loader.opened()
+    if fresh:
+        await _save_others(application, commits, host)
+    else:
+        await commits.idle()  # a read would not wait for a commit under way, and find less
+        await bring_up_to_date(application, commits, host)
+    if limit is not None:
+        limit.allow_storage()
+    return commits
+
+
+async def _begin(application: App, loader: StateLoader, host: Host) -> None:
+    """Initialise an application and carry out its `post_init`, unless that is done."""
     if not host.begun:
-        if not fresh and will_read(application):
+        if loader.commits is not None and will_read(application):
             Internals(application).forget()
         await application.initialize()
         host.begun = True
@@ -99,14 +125,6 @@ async def prepare(application: App, loader: StateLoader, host: Host) -> GroupCom
         for participant in loader.participants:
             participant.settle()
         host.ready = True
-    await host.take_back()
-    commits = await loader.opened()
-    if fresh:
-        await _save_others(application, commits, host)
-    else:
-        await commits.idle()  # a read would not wait for a commit under way, and find less
-        await bring_up_to_date(application, commits, host)
-    return commits
 
 
 async def bring_up_to_date(application: App, commits: GroupCommit, host: Host) -> None:
@@ -131,5 +149,19 @@ async def _save_others(application: App, commits: GroupCommit, host: Host) -> No
     if has_unsaved(Internals(application), commits) or commits.repository.dirty:
         faults = commits.report.faults = []
         await application.update_persistence()
+        await save_participants(commits)
         await commits.commit()
         host.unsavable = {entity_of(fault) for fault in faults}
+
+
+async def save_participants(commits: GroupCommit) -> None:
+    """Save what PTB's own `Application` has saved nothing along with, such as jobs.
+
+    What cannot be saved is told to the listener of `CommitReport.faults`.
+
+    Raises:
+        PersistenceError: The commit failed.
+    """
+    if commits.pending:
+        with suppress(SerializationError, ConflictError):
+            await commits.join(shared=False)

@@ -13,7 +13,13 @@ from typing import Any, Final, NamedTuple
 
 from ptb_s3._format.entities import EntityKey, Kind
 from ptb_s3._ptb.application_state import App
-from ptb_s3._ptb.conversation_states import Conversation, set_state, settle
+from ptb_s3._ptb.conversation_states import (
+    Conversation,
+    Handler,
+    require_timeouts,
+    set_state,
+    settle,
+)
 from ptb_s3._values import callback_data
 from ptb_s3._values.callback_data import CallbackData
 from ptb_s3.errors import SettingsError
@@ -29,6 +35,7 @@ _DROPPED: Final = {
 }
 _CONVERSATIONS: Final = "_conversation_handler_conversations"
 _STOP_SIGNAL: Final = "_raise_system_exit"
+_LOAD_CONVERSATIONS: Final = "_add_ch_to_persistence"
 
 
 class Marks(NamedTuple):
@@ -60,7 +67,7 @@ class Internals:
 
     def __init__(self, application: App) -> None:
         names = [*_DATA.values(), *_CHANGED.values(), *_DROPPED.values(), _CONVERSATIONS]
-        names.append(_STOP_SIGNAL)
+        names += [_STOP_SIGNAL, _LOAD_CONVERSATIONS]
         missing = [name for name in names if not hasattr(application, name)]
         if missing:
             raise SettingsError(
@@ -77,6 +84,27 @@ class Internals:
                 `run_forever`.
         """
         setattr(self.application, _STOP_SIGNAL, heard)
+
+    def on_conversations(self, heard: Callable[[Handler], None]) -> None:
+        """Have a function called with each persistent handler whose conversations were loaded.
+
+        PTB loads them when the application is initialised, and those of a handler that is added
+        later as soon as it can.
+
+        Args:
+            heard: Called with a handler, but not with those that are nested in it.
+
+        Raises:
+            SettingsError: This version of PTB has other timeouts.
+        """
+        require_timeouts()
+        load = getattr(self.application, _LOAD_CONVERSATIONS)
+
+        async def load_and_tell(handler: Handler) -> None:
+            await load(handler)
+            heard(handler)
+
+        setattr(self.application, _LOAD_CONVERSATIONS, load_and_tell)
 
     def data(self, kind: Kind) -> MutableMapping[int, Any]:
         """Return the live objects of all users, or of all chats, by id."""

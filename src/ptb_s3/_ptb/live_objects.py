@@ -18,7 +18,7 @@ alone, and merged with *now* when it is saved. Any other is changed to the value
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ptb_s3._engine.staging import Staged
@@ -28,7 +28,7 @@ from ptb_s3._values.allow_list import full_name
 from ptb_s3._values.copies import fill
 from ptb_s3._values.equality import alike, essence_by, mark
 from ptb_s3._values.loading import load_all
-from ptb_s3._values.partial_saves import DIVISIBLE, Forms, Unsaved
+from ptb_s3._values.partial_saves import DIVISIBLE, Forms, Refusal, Unsaved
 from ptb_s3._values.serializer import Serializer
 from ptb_s3.errors import PersistenceError
 
@@ -131,6 +131,10 @@ class LiveObjects:
         return [
             item for item in dict.items(live) if item[0] in form.unsaved or item[0] in form.refusals
         ]
+
+    def refusals(self, kind: Kind, key: EntityKey, live: object) -> Mapping[Any, Refusal]:
+        """Return why parts of a live object cannot be saved, by top-level key."""
+        return self._forms.of(kind, key, live).refusals
 
     def fetch(self, kind: Kind, key: EntityKey) -> object | None:
         """Load an entity as it is now, and count it as seen.

@@ -50,6 +50,11 @@ class Participant(Protocol):
         """Note that the application is built and begins to work."""
         ...
 
+    @property
+    def pending(self) -> bool:
+        """Return whether `contribute` has something to return."""
+        ...
+
     def contribute(self) -> Contribution:
         """Return, once, what has changed since the last call."""
         ...

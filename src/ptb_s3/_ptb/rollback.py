@@ -1,17 +1,16 @@
-"""Roll live objects back to what is committed, when an update is taken back.
+"""Roll live objects back to what is committed, when a transaction is taken back.
 
-An update begins when everything is saved (`host.prepare`). So whatever differs from the committed
-state when it is taken back is its own: what it has marked, the data of its user and chat, bot_data,
-buttons, and everything staged. What other writers have committed meanwhile comes in the same way.
+A transaction begins when everything is saved (`host.prepare`). So whatever differs from the
+committed state when it is taken back is its own: what it has marked, its subjects (the data of its
+users and chats, and bot_data), buttons, and everything staged. What other writers have committed
+meanwhile comes in the same way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any, Final, cast
-
-from telegram import Update
+from typing import Any, Final, TypeAlias, cast
 
 from ptb_s3._format.entities import BOT_DATA_KEY, EntityKey, Kind
 from ptb_s3._ptb.conversation_states import states_in_memory
@@ -26,30 +25,37 @@ from ptb_s3.errors import PersistenceError
 _KINDS: Final = (Kind.USER_DATA, Kind.CHAT_DATA)
 _UNKNOWN: Final = object()
 
+Subjects: TypeAlias = Sequence[tuple[Kind, EntityKey]]
+"""Entities that a transaction may change without marking them."""
+
+
+def subjects_of(users: Iterable[int], chats: Iterable[int]) -> Subjects:
+    """Return the subjects of a transaction: bot_data, and the data of these users and chats."""
+    return [
+        (Kind.BOT_DATA, BOT_DATA_KEY),
+        *((Kind.USER_DATA, user) for user in users),
+        *((Kind.CHAT_DATA, chat) for chat in chats),
+    ]
+
 
 class Rollback:
-    """Memento of an application before an update, to which its live objects are reset.
+    """Memento of an application before a transaction, to which its live objects are reset.
 
     Args:
         internals: Application in which nothing is unsaved.
         objects: View of its live objects.
-        update: Update that is about to be processed.
+        subjects: What is about to be changed.
 
     Attributes:
-        subjects: Entities that the update's handlers get: bot_data, and its user's and chat's data.
+        subjects: As above.
     """
 
-    def __init__(self, internals: Internals, objects: LiveObjects, update: Update) -> None:
+    def __init__(self, internals: Internals, objects: LiveObjects, subjects: Subjects) -> None:
         self._application = internals.application
         self._internals = internals
         self._objects = objects
-        user, chat = update.effective_user, update.effective_chat
-        self.subjects: list[tuple[Kind, EntityKey]] = [(Kind.BOT_DATA, BOT_DATA_KEY)]
-        if user is not None:
-            self.subjects.append((Kind.USER_DATA, user.id))
-        if chat is not None:
-            self.subjects.append((Kind.CHAT_DATA, chat.id))
-        self._seen = {entity: objects.seen(*entity) for entity in self.subjects}
+        self.subjects = subjects
+        self._seen = {entity: objects.seen(*entity) for entity in subjects}
         self._in_memory = [(live, dict(live)) for live in states_in_memory(internals.application)]
         self._marks: list[Marks] = []
 
@@ -76,6 +82,16 @@ class Rollback:
             with left_alone(Kind.CALLBACK_DATA):
                 data = self._objects.fetch_all(Kind.CALLBACK_DATA)
                 self._internals.put_buttons(callback_data.join(cast("Any", data)))
+
+    def reset_subjects(self) -> None:
+        """Reset the subjects alone, where others work on the same application meanwhile."""
+        for kind, key in self.subjects:
+            if not self._internals.stores(kind):
+                continue
+            if kind is Kind.BOT_DATA:
+                self._reset_bot_data()
+            else:
+                self._reset_data(kind, cast("int", key))
 
     def _changed(self, kind: Kind) -> set[int]:
         marked = (marks.changed[kind] | marks.dropped[kind] for marks in self._marks)

@@ -21,6 +21,7 @@ from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import MANY_ALIKE, counted
 from ptb_s3._keys.unwrapping import unwrapping
 from ptb_s3._options import Options
+from ptb_s3._ptb.due_runs import DueSource
 from ptb_s3._ptb.group_commit import GroupCommit
 from ptb_s3._ptb.participants import Participant
 from ptb_s3._ptb.preload import Preload, preloading
@@ -76,6 +77,7 @@ class StateLoader:
         stats: Statistics over all loads.
         workers: Threads that commits and blobs are prepared in.
         participants: What is saved besides PTB's maps.
+        due_sources: What has something to run at certain moments.
         options: As above.
         serializer: As above.
     """
@@ -99,6 +101,7 @@ class StateLoader:
         self.stats = Stats()
         self.workers = Worker("ptb-s3-commit"), Worker("ptb-s3-blob")
         self.participants: list[Participant] = []
+        self.due_sources: list[DueSource] = []
         self.options = self._options = options
         self.serializer = self._serializer = serializer
         self._bot_id = bot_id

@@ -1,7 +1,7 @@
-"""Process one update as a transaction: all of its effects are committed, or none stays.
+"""Work in a transaction, such as an update's: all of its effects are committed, or none stays.
 
 ====================  ==========================================================================
-atomic                one commit with the update's id has all that it changed
+atomic                one commit has all that it changed, with the id of the update
 isolated              optimistic: what it changed must not have been changed by others since it was
                       read, or `OvertakenError` has it taken back; what it only read is not checked
 durable               `save` returns once the commit is
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
-from typing import Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from telegram import Update
 
@@ -22,7 +22,7 @@ from ptb_s3._format.entities import BOT_DATA_KEY, Kind
 from ptb_s3._ptb.application_state import App, tasks
 from ptb_s3._ptb.group_commit import GroupCommit
 from ptb_s3._ptb.internals import Internals
-from ptb_s3._ptb.rollback import Rollback
+from ptb_s3._ptb.rollback import Rollback, Subjects, subjects_of
 from ptb_s3.errors import ConflictError, OvertakenError, PersistenceError
 
 OnConflict: TypeAlias = Literal["retry", "merge"]
@@ -48,30 +48,61 @@ def entity_of(fault: PersistenceError) -> Entity:
     return getattr(fault, "kind", None), getattr(fault, "key", None)
 
 
+class Work(NamedTuple):
+    """Description of what a transaction does.
+
+    Attributes:
+        subjects: What it may change.
+        update: Id of the update that it processes; None: it processes none.
+        name: Its name at the beginning of a sentence.
+        again: How to begin it again, as an imperative.
+    """
+
+    subjects: Subjects
+    update: int | None
+    name: str
+    again: str
+
+
+def work_of(update: Update) -> Work:
+    """Return the work of processing an update."""
+    user, chat = update.effective_user, update.effective_chat
+    users, chats = [user.id] if user else [], [chat.id] if chat else []
+    name = f"Update {update.update_id}"
+    return Work(subjects_of(users, chats), update.update_id, name, "have it sent again")
+
+
+_LOST: Final = (
+    "Another instance has processed an update whose effects could not be saved here. They were "
+    "taken back, and those of this update with them: have it sent again, as Telegram does with "
+    "what is not answered 200."
+)
+
+
 class Transaction:
-    """Unit of work of one update: process, then save or take back.
+    """Unit of work, such as an update's: what is done in it is saved, or taken back.
 
     Args:
         application: Application in which nothing is unsaved.
         commits: Group commit of its persistence.
-        update: Update, as it was parsed from Telegram's bytes.
+        work: What is about to be done.
         on_conflict: What to do if others have changed what it changes.
 
     Attributes:
-        processed: Whether it was processed to the end, and all of its effects are still there.
+        processed: Whether it was done to the end, and all of its effects are still there.
     """
 
     def __init__(
-        self, application: App, commits: GroupCommit, update: Update, on_conflict: OnConflict
+        self, application: App, commits: GroupCommit, work: Work, on_conflict: OnConflict = "retry"
     ) -> None:
         self.processed = False
         self._application = application
         self._commits = commits
         self._repository = commits.repository
         self._internals = Internals(application)
-        self._update = update
+        self._work = work
         self._retry = on_conflict == "retry"
-        self._before = Rollback(self._internals, commits.objects, update)
+        self._before = Rollback(self._internals, commits.objects, work.subjects)
         self._tasks = tasks(application)
         self._discarded = self._repository.staged.discarded
         self._faults: list[PersistenceError] = []
@@ -79,11 +110,19 @@ class Transaction:
         commits.report.faults, commits.report.overtaken = self._faults, None
         self._repository.transactional = self._retry
 
-    async def process(self) -> None:
-        """Process the update to the end, including tasks made by `Application.create_task`."""
+    async def process(self, update: Update) -> None:
+        """Process an update to the end, including tasks made by `Application.create_task`.
+
+        Args:
+            update: Update, as it was parsed from Telegram's bytes.
+        """
         if self._application.bot.callback_data_cache is not None:
-            self._application.bot.insert_callback_data(self._update)
-        await self._application.process_update(self._update)
+            self._application.bot.insert_callback_data(update)
+        await self._application.process_update(update)
+        await self.end_work()
+
+    async def end_work(self) -> None:
+        """Await the tasks that the work has made by `Application.create_task`, and end it."""
         while spawned := tasks(self._application) - self._tasks:
             await asyncio.wait(spawned)
         self._internals.settle()
@@ -91,21 +130,22 @@ class Transaction:
         self.processed = True
 
     async def save(self, unsavable: Collection[Entity]) -> list[PersistenceError]:
-        """Commit what the update has changed, in one commit with its id.
+        """Commit what the work has changed, in one commit with the id of its update.
 
         Args:
-            unsavable: Entities that could not be saved before the update began, either.
+            unsavable: Entities that could not be saved before it began, either.
 
         Returns:
-            Why entities that the update has changed are not saved. Everything else is, and to
-            process the update again would not change that.
+            Why entities that it has changed are not saved. Everything else is, and to do it again
+            would not change that.
 
         Raises:
-            OvertakenError: Others have changed the same since it was read. Take the update back.
+            OvertakenError: Others have changed the same since it was read. Take it back.
             ConflictError: Its changes cannot be merged with what others have committed.
             PersistenceError: They are not known to be durable.
         """
-        self._repository.note_delivered(self._update.update_id)
+        if self._work.update is not None:
+            self._repository.note_delivered(self._work.update)
         self._before.note_marks()
         await self._application.update_persistence()
         if self._retry:
@@ -125,29 +165,26 @@ class Transaction:
         for fault in self._faults:
             if isinstance(fault, ConflictError):
                 raise ConflictError(
-                    f"Update {self._update.update_id} changes what cannot be merged here with what "
-                    "other instances have committed, as where they run another version of the bot. "
-                    "All of it is taken back: have it sent again, which another instance may get."
+                    f"{self._work.name} changes what cannot be merged here with what other "
+                    "instances have committed, as where they run another version of the bot. All "
+                    f"of it is taken back: {self._work.again}, which another instance may get."
                 ) from fault
 
     def _look_for_losses(self) -> None:
         """Raise an error if a commit, whoever has asked for it, has discarded what was staged."""
         if self._repository.staged.discarded == self._discarded:
             return
-        if self._repository.has_delivered(self._update.update_id):
+        update = self._work.update
+        if update is not None and self._repository.has_delivered(update):
             # Telegram has sent it to another instance as well, which was first.
             self._before.carry_out()
             self._commits.take_back()
             return
         self.processed = False
-        raise self._commits.report.overtaken or OvertakenError(
-            "Another instance has processed an update whose effects could not be saved here. They "
-            "were taken back, and those of this update with them: have it sent again, as Telegram "
-            "does with what is not answered 200."
-        )
+        raise self._commits.report.overtaken or OvertakenError(_LOST)
 
     async def take_back(self) -> None:
-        """Reset everything to what is committed, with nothing of the update.
+        """Reset everything to what is committed, with nothing of the work.
 
         With "merge", an update that was processed to the end stays, with its id, to be committed
         later: it must not be processed a second time when it is sent again.

@@ -19,6 +19,8 @@ def has_unsaved(internals: Internals, commits: GroupCommit) -> bool:
         commits: Group commit that its changes are saved by.
     """
     objects, application = commits.objects, internals.application
+    if commits.pending:
+        return True
     if any(keys for each in internals.marks() for keys in each.values()):
         return True
     if internals.stores(Kind.BOT_DATA):

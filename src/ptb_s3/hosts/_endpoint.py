@@ -1,8 +1,8 @@
 """Endpoint of a bot behind a URL: who may call it, and what Telegram is answered.
 
 The same on every host. Of the environment, it reads ``TELEGRAM_SECRET_TOKEN``, which is what the
-webhook was set with. ``TELEGRAM_BOT_TOKEN`` and ``PTB_S3_*`` are the business of what builds the
-application.
+webhook was set with, and ``RUN_DUE_SECRET``, which a schedule over HTTP shows.
+``TELEGRAM_BOT_TOKEN`` and ``PTB_S3_*`` are the business of what builds the application.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import re
 from http import HTTPStatus
 from typing import Any, Final
 
-from ptb_s3._environment import required_variable
+from ptb_s3._environment import required_variable, variable
+from ptb_s3._ptb.state_loader import loader_of
 from ptb_s3._ptb.transaction import OnConflict
 from ptb_s3._storage.client import preload
 from ptb_s3.errors import (
@@ -25,10 +26,13 @@ from ptb_s3.errors import (
 )
 from ptb_s3.hosts._entry_point import Build, application_of
 from ptb_s3.hosts._refusals import Refusals
-from ptb_s3.serverless import begin, close, deliver
+from ptb_s3.serverless import begin, close, deliver, run_due
 
 HEADER: Final = "X-Telegram-Bot-Api-Secret-Token"
 """The header in which Telegram sends the secret. Bot API, setWebhook."""
+
+SCHEDULE_HEADER: Final = "X-Run-Due-Secret"
+"""The header in which a schedule sends its secret. Not ``Authorization``, which hosts look at."""
 
 BODY_LIMIT: Final = 1024**2
 """Bytes that an update may have. Those of Telegram have some kilobytes: a text is of 4096
@@ -36,6 +40,9 @@ characters at most (Bot API, Message), and files come as ids."""
 
 _SECRET = re.compile(r"[A-Za-z0-9_-]{1,256}")
 """Bot API, setWebhook: what a secret token may be. An empty one would let everybody in."""
+
+_SCHEDULE_SECRET = re.compile(r"[A-Za-z0-9_-]{16,256}")
+"""What may stand in a header and in a file of YAML, and is not guessed."""
 
 REASONS: Final = {
     HTTPStatus.UNAUTHORIZED: "The secret token is missing or wrong. If it was Telegram that "
@@ -72,9 +79,14 @@ class Endpoint:
     ) -> None:
         # At INFO, httpx logs the address of each request to Telegram, and the token is part of it.
         logging.getLogger("httpx").setLevel(logging.WARNING)
-        self._secret = _secret()
+        self._secret, self._schedule_secret = _secret(), _schedule_secret()
         self._application = application_of(build)
         self._application.add_error_handler(_report)
+        if self._schedule_secret and not loader_of(self._application.persistence).due_sources:  # type: ignore[arg-type]  # an S3Persistence
+            raise SettingsError(
+                "RUN_DUE_SECRET is set, and the application has no jobs that are kept: give it a "
+                "PersistentJobQueue, or unset the variable."
+            )
         self._on_conflict = on_conflict
         self._refusals = Refusals() if refusals is None else refusals
         self.ready = False
@@ -95,6 +107,51 @@ class Endpoint:
         """
         # In constant time, and as bytes, since texts that are not ASCII cannot be compared so.
         return hmac.compare_digest((secret or "").encode(errors="replace"), self._secret)
+
+    @property
+    def takes_schedules(self) -> bool:
+        """Return whether a schedule may call over HTTP: ``RUN_DUE_SECRET`` is set."""
+        return bool(self._schedule_secret)
+
+    def admits_schedule(self, secret: str | None) -> bool:
+        """Tell whether a request with this secret in its header is the schedule's. If not, log it.
+
+        Args:
+            secret: Content of the header `SCHEDULE_HEADER`; None: there is no such header.
+        """
+        given = (secret or "").encode(errors="replace")
+        if self._schedule_secret and hmac.compare_digest(given, self._schedule_secret):
+            return True
+        self._refusals.add(
+            HTTPStatus.UNAUTHORIZED,
+            "The secret of a call to run what is due is missing or wrong. Have the schedule send "
+            f"what RUN_DUE_SECRET is, in the header {SCHEDULE_HEADER}.",
+            reason="run_due",
+        )
+        return False
+
+    async def run_due(self, within: float | None = None) -> HTTPStatus:
+        """Run the jobs that are due, and return what to answer when their effects are durable.
+
+        Args:
+            within: Seconds that it may take, as `run_due` takes it.
+
+        Returns:
+            200, also where a value cannot be saved, which is in the log then. Or 500: the next call
+            of the schedule runs what is left.
+        """
+        try:
+            await run_due(self._application, timeout=within)
+        except SerializationError as error:
+            _LOGGER.error("Answered %d: %s", HTTPStatus.OK, describe(error))  # noqa: TRY400 - its text says it all
+        except Exception as error:  # noqa: BLE001 - whatever it is, the schedule calls again
+            status, text = (
+                HTTPStatus.INTERNAL_SERVER_ERROR,
+                f"To run what is due: {describe(error)}",
+            )
+            self._refusals.add(status, text, reason=f"run_due {type(error).__name__}")
+            return status
+        return HTTPStatus.OK
 
     async def begin(self) -> None:
         """Load the state ahead of the first update.
@@ -181,5 +238,16 @@ def _secret() -> bytes:
         raise SettingsError(
             "TELEGRAM_SECRET_TOKEN is none that Telegram takes. Give 1 to 256 letters, digits, "
             "_ and -, such as `openssl rand -hex 32` makes."
+        )
+    return secret.encode()
+
+
+def _schedule_secret() -> bytes:
+    """Return the secret of schedules over HTTP, empty where there is none."""
+    secret = variable("RUN_DUE_SECRET")
+    if secret and not _SCHEDULE_SECRET.fullmatch(secret):
+        raise SettingsError(
+            "RUN_DUE_SECRET is none. Give 16 to 256 letters, digits, _ and -, such as "
+            "`openssl rand -hex 32` makes."
         )
     return secret.encode()

@@ -8,6 +8,9 @@
 
 Everything is imported and built with the module, before the first event, when Lambda lends a whole
 core. Between two events the process is frozen or gone, and nothing is unsaved.
+
+A schedule of EventBridge's has it run the jobs that are due. Who may send such an event is IAM's
+matter. A request to the function URL cannot be one: what it sends is in the event's ``body``.
 """
 
 from __future__ import annotations
@@ -25,6 +28,9 @@ from ptb_s3.hosts._entry_point import Build
 
 __all__ = ["Context", "handler_for"]
 
+RUN_DUE: Final = {"ptb_s3": "run_due"}
+"""Event of a schedule that is given an input of its own, as in infra/lambda/template.yaml."""
+
 RESERVE: Final = 2.0
 """Seconds before Lambda's time is up at which we give up: a process that Lambda ends starts cold
 with the next update, and one that gives up goes on from where it was."""
@@ -41,7 +47,10 @@ Handler: TypeAlias = Callable[[dict[str, Any], Context], dict[str, Any]]
 
 
 def handler_for(build: Build | str, *, on_conflict: OnConflict = "retry") -> Handler:
-    """Return a handler for the events of a function URL (payload format 2.0).
+    """Return a handler for the events of a function URL (payload format 2.0), and of a schedule.
+
+    A schedule is a rule of EventBridge's, or any that sends the event ``{"ptb_s3": "run_due"}``: it
+    runs the jobs that are due, as :func:`ptb_s3.serverless.run_due`.
 
     Args:
         build: Makes the application: a function without arguments, or its name, as in
@@ -69,10 +78,27 @@ def handler_for(build: Build | str, *, on_conflict: OnConflict = "retry") -> Han
 
 
 async def _status(endpoint: Endpoint, event: dict[str, Any], context: Context) -> HTTPStatus:
+    if _is_schedule(event):
+        return await endpoint.run_due(_within(context))
     if not endpoint.admits(_header(event, HEADER)):
         return endpoint.refuse(HTTPStatus.UNAUTHORIZED)
-    within = context.get_remaining_time_in_millis() / 1000 - RESERVE
-    return await endpoint.take(_body(event), within)
+    return await endpoint.take(_body(event), _within(context))
+
+
+def _within(context: Context) -> float:
+    """Return the seconds that an invocation may take."""
+    return context.get_remaining_time_in_millis() / 1000 - RESERVE
+
+
+def _is_schedule(event: dict[str, Any]) -> bool:
+    """Tell whether an event is a schedule's. One of HTTP, by whichever way, has a context of it.
+
+    Those of EventBridge's rules are as its user guide shows them ("Scheduled Event").
+    """
+    if "requestContext" in event or "headers" in event:
+        return False
+    kind = event.get("source"), event.get("detail-type")
+    return event == RUN_DUE or kind == ("aws.events", "Scheduled Event")
 
 
 def _header(event: dict[str, Any], name: str) -> str | None:

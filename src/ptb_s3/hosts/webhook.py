@@ -8,6 +8,8 @@ The state is loaded before it listens, so that a revision that cannot read its s
 requests, whichever probes the host has. Updates are processed one at a time, in the order in which
 they came. Each has `UPDATE_TIMEOUT` seconds from its turn on, so that one whose handler never ends
 delays the others and does not stop them.
+
+Where ``RUN_DUE_SECRET`` is set, a schedule may have it run the jobs that are due (`SCHEDULE`).
 """
 
 from __future__ import annotations
@@ -27,11 +29,12 @@ from telegram.error import TelegramError
 from ptb_s3._environment import variable
 from ptb_s3._ptb.transaction import OnConflict
 from ptb_s3.errors import PersistenceError, SettingsError, StorageUnavailableError
-from ptb_s3.hosts._endpoint import BODY_LIMIT, HEADER, Endpoint, describe
+from ptb_s3.hosts._endpoint import BODY_LIMIT, HEADER, SCHEDULE_HEADER, Endpoint, describe
 
 __all__ = ["main"]
 
 PATH: Final = "/webhook"
+SCHEDULE: Final = "/run-due"
 ALIVE: Final = "/healthz"
 READY: Final = "/readyz"
 DEFAULT_PORT: Final = "8080"
@@ -55,7 +58,7 @@ _Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def routes(endpoint: Endpoint, update_timeout: float = UPDATE_TIMEOUT) -> web.Application:
-    """Return the answers by path: updates, liveness and readiness.
+    """Return the answers by path: updates, liveness and readiness, and schedules if they may call.
 
     Args:
         endpoint: Endpoint of the bot.
@@ -90,7 +93,27 @@ def routes(endpoint: Endpoint, update_timeout: float = UPDATE_TIMEOUT) -> web.Ap
 
     application = web.Application(client_max_size=BODY_LIMIT, middlewares=[logged])
     application.add_routes([web.post(PATH, take), web.get(ALIVE, alive), web.get(READY, ready)])
+    if endpoint.takes_schedules:
+        application.add_routes([_schedule_route(endpoint, turn, update_timeout)])
     return application
+
+
+def _schedule_route(endpoint: Endpoint, turn: asyncio.Lock, timeout: float) -> web.RouteDef:
+    """Return the answer to a schedule, which takes its turn among the updates.
+
+    Args:
+        endpoint: Endpoint of the bot.
+        turn: Lock of the turn.
+        timeout: Seconds from the turn on.
+    """
+
+    async def run_due(request: web.Request) -> web.Response:
+        if not endpoint.admits_schedule(request.headers.get(SCHEDULE_HEADER)):
+            return web.Response(status=HTTPStatus.UNAUTHORIZED)
+        async with turn:
+            return web.Response(status=await endpoint.run_due(timeout))
+
+    return web.post(SCHEDULE, run_due)
 
 
 async def serve(endpoint: Endpoint, host: str | None, port: int, update_timeout: float) -> None:
