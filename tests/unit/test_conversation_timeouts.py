@@ -588,23 +588,34 @@ async def test_deliver_saves_a_timeout_and_ends_nothing_by_itself(
 async def test_an_update_that_is_taken_back_leaves_its_timeout_as_it_was() -> None:
     """In memory and in the store: a new one is gone, and one that it has moved on is back."""
     persistence = memory_persistence()
+    begun_waits: list[int] = []
+    hangs = [True]
 
-    async def hang(update: Any, _: Any) -> None:
-        if "hang" in update.message.text:
+    async def hang(*_: Any) -> None:
+        begun_waits.append(len(handler.timeout_jobs))
+        if hangs:
             await asyncio.sleep(60)
 
     handler = order()
     application = built(persistence, handler, TypeHandler(Update, hang))
     with pytest.raises(TimeoutError):
-        await deliver(application, message("/order hang", number=1), timeout=0.3)
+        await deliver(application, message("/order", number=1), timeout=0.5)
+    assert begun_waits == [1]
     assert handler.timeout_jobs == {}
     assert ends(application) == []
+    hangs.clear()
     assert await deliver(application, message("/order", number=2))
     before = await saved(persistence)
+    hangs.append(True)
     with pytest.raises(TimeoutError):
-        await deliver(application, message("hang", number=3), timeout=0.3)
-    assert len(ends(application)) == len(handler.timeout_jobs) == 1
+        await deliver(application, message("Ann", number=3), timeout=0.5)
+    assert begun_waits == [1, 1, 1]
+    (job,) = ends(application)
+    assert job.trigger.run_date == before["timeout:order", (1, 1)]["next"]
+    assert len(handler.timeout_jobs) == 1
     assert state(application) == NAME
+    hangs.clear()
+    assert await deliver(application, message("hello", user=2, number=4))
     await close(application)
     assert await saved(persistence) == before
 
