@@ -27,7 +27,7 @@ from ptb_s3._format.entities import Kind
 from ptb_s3._jobs import claims
 from ptb_s3._ptb.state_loader import loader_of
 from ptb_s3.errors import JobError, SettingsError
-from ptb_s3.serverless import close, deliver
+from ptb_s3.serverless import close, deliver, run_due
 from ptb_s3.testing import MemoryPersistence, memory_persistence
 
 App = Any
@@ -520,6 +520,22 @@ async def test_an_idle_instance_ends_what_it_has_never_seen() -> None:
     assert await saved(persistence, Kind.CONVERSATIONS) == {}
 
 
+async def test_handlers_of_an_idle_instance_get_data_as_it_is_now() -> None:
+    """Not as it was at that instance's last update, which may be days ago."""
+    persistence = memory_persistence(update_interval=60, sync=None)
+    busy = await begun(persistence, order(0.8))
+    await say(busy, "/order")
+    await busy.update_persistence()
+    idle = await begun(persistence.restarted(), order(0.8))
+    busy.user_data[1]["said"] = "anew"
+    busy.mark_data_for_update_persistence(user_ids=1)
+    await busy.update_persistence()
+    await kill_scheduler(busy)
+    await until(lambda: heard)
+    assert heard == [("/order", "anew")]
+    await end(idle)
+
+
 async def kill_scheduler(application: App) -> None:
     application.job_queue.scheduler.shutdown(wait=False)
 
@@ -572,23 +588,34 @@ async def test_deliver_saves_a_timeout_and_ends_nothing_by_itself(
 async def test_an_update_that_is_taken_back_leaves_its_timeout_as_it_was() -> None:
     """In memory and in the store: a new one is gone, and one that it has moved on is back."""
     persistence = memory_persistence()
+    begun_waits: list[int] = []
+    hangs = [True]
 
-    async def hang(update: Any, _: Any) -> None:
-        if "hang" in update.message.text:
+    async def hang(*_: Any) -> None:
+        begun_waits.append(len(handler.timeout_jobs))
+        if hangs:
             await asyncio.sleep(60)
 
     handler = order()
     application = built(persistence, handler, TypeHandler(Update, hang))
     with pytest.raises(TimeoutError):
-        await deliver(application, message("/order hang", number=1), timeout=0.3)
+        await deliver(application, message("/order", number=1), timeout=0.5)
+    assert begun_waits == [1]
     assert handler.timeout_jobs == {}
     assert ends(application) == []
+    hangs.clear()
     assert await deliver(application, message("/order", number=2))
     before = await saved(persistence)
+    hangs.append(True)
     with pytest.raises(TimeoutError):
-        await deliver(application, message("hang", number=3), timeout=0.3)
-    assert len(ends(application)) == len(handler.timeout_jobs) == 1
+        await deliver(application, message("Ann", number=3), timeout=0.5)
+    assert begun_waits == [1, 1, 1]
+    (job,) = ends(application)
+    assert job.trigger.run_date == before["timeout:order", (1, 1)]["next"]
+    assert len(handler.timeout_jobs) == 1
     assert state(application) == NAME
+    hangs.clear()
+    assert await deliver(application, message("hello", user=2, number=4))
     await close(application)
     assert await saved(persistence) == before
 
@@ -606,6 +633,36 @@ async def test_what_is_due_can_be_asked_for_and_ended() -> None:
     assert await ends_.run(ending, application)
     assert heard == [("/order", None)]
     assert timeouts.next_due() is None
+    assert await saved(persistence) == {}
+    assert await saved(persistence, Kind.CONVERSATIONS) == {}
+    await close(application)
+
+
+async def test_an_end_that_is_broken_off_is_done_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When its claim has lapsed: PTB has forgotten its job by then, before it called a handler."""
+    monkeypatch.setattr(claims, "LASTS", timedelta(seconds=0.5))
+    persistence = memory_persistence()
+    handler = order(0.05)
+    hangs = [True]
+
+    async def hang_once(update: Any, context: Any) -> None:
+        if hangs:
+            hangs.pop()
+            await asyncio.sleep(60)
+        await timed_out(update, context)
+
+    handler.states[ConversationHandler.TIMEOUT][:] = [TypeHandler(Update, hang_once)]
+    application = built(persistence, handler)
+    assert await deliver(application, message("/order", number=1))
+    await asyncio.sleep(0.1)
+    with pytest.raises(TimeoutError):
+        await run_due(application, timeout=0.3)
+    assert not hangs
+    assert state(application) == NAME
+    async with asyncio.timeout(20):
+        while not heard:
+            await asyncio.sleep(0.1)
+            await run_due(application)
     assert await saved(persistence) == {}
     assert await saved(persistence, Kind.CONVERSATIONS) == {}
     await close(application)

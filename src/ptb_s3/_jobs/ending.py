@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from telegram import Update
@@ -9,7 +10,7 @@ from telegram.ext import Job
 
 from ptb_s3._jobs.timeout_record import TimeoutRecord
 from ptb_s3._ptb.application_state import App
-from ptb_s3._ptb.conversation_states import Wait, complete
+from ptb_s3._ptb.conversation_states import Wait, complete, is_under_way
 from ptb_s3._ptb.group_commit import GroupCommit
 from ptb_s3._ptb.internals import Internals
 from ptb_s3._ptb.takeover import bring_in
@@ -50,16 +51,28 @@ class Ending:
         """
         if self._commits.objects.held():
             await self._commits.idle()
-        # An idle instance may not have the state yet that another one has left: it could not end.
+        # Else the handlers of an idle instance would get data of its last update, however old.
         bring_in(Internals(application), self._commits.objects)
         try:
             self._complete(application)
             context = application.context_types.context.from_job(self._job, application)
             await self._job.callback(context)
+        except asyncio.CancelledError:
+            self._put_back()
+            raise
         except Exception as error:  # noqa: BLE001 - a handler's, or a context class's
             await application.process_error(None, error, job=self._job)
         finally:
             self._mark(application)
+
+    def _put_back(self) -> None:
+        """Have PTB know the job again, which it forgets before it calls any handler.
+
+        It would end nothing when the job runs the next time, once the claim has lapsed.
+        """
+        handler, key = self._wait.handler, self._wait.details.conversation_key
+        if is_under_way(handler, key):
+            handler.timeout_jobs.setdefault(key, self._job)
 
     def _mark(self, application: App) -> None:
         """Have what the handlers have changed saved with the end, not with a later update."""
