@@ -188,6 +188,11 @@ class Jobs:
         dropped = [record.key for record in _jobs_made(step - 2, now) if record.fixed is None]
         self._left = Contribution(Kind.JOBS, changed, tuple(dropped if step == 4 else ()))
 
+    @property
+    def pending(self) -> bool:
+        """See `Participant.pending`."""
+        return bool(self._left)
+
     def contribute(self) -> Contribution:
         """See `Participant.contribute`."""
         left, self._left = self._left, Contribution(Kind.JOBS, {})

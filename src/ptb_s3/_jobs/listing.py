@@ -1,22 +1,20 @@
 """Listing: what a job is to whoever looks at a store, without the code of its bot. Pure.
 
 Beside the jobs of the job queue there are timeouts of conversations, which a bot has saved with the
-state that they end. Their keys begin with `TIMEOUT`, and their values have other members.
+state that they end. Their keys begin with `timeout_record.PREFIX`, and their values have other members.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from ptb_s3._format.entities import EntityKey, Kind, is_key
 from ptb_s3._jobs import claims
 from ptb_s3._jobs.record import JobRecord, JobRecordError
+from ptb_s3._jobs.timeout_record import PREFIX
 from ptb_s3._jobs.wording import trigger_words
-
-TIMEOUT: Final = "timeout:"
-"""Beginning of the first part of the key of a conversation's timeout; its name follows."""
 
 
 class ListedJob(NamedTuple):
@@ -68,7 +66,7 @@ def listed(key: EntityKey, value: object) -> ListedJob:
     """
     if not is_key(Kind.JOBS, key) or not isinstance(key, tuple):
         raise JobRecordError("has a key of another form")
-    if key[0].startswith(TIMEOUT):
+    if key[0].startswith(PREFIX):
         return _timeout(key[0], key[1], value)
     record = JobRecord.of(key, value)
     return ListedJob(
@@ -100,5 +98,5 @@ def _timeout(entity_id: str, whom: Any, value: object) -> ListedJob:  # noqa: AN
     due, claim = value["next"], value.get("claim")
     if due.tzinfo is None:
         raise JobRecordError("has 'next' without a time zone")
-    name = entity_id.removeprefix(TIMEOUT)
+    name = entity_id.removeprefix(PREFIX)
     return ListedJob(entity_id, name, None, "conversation timeout", due, claim, tuple(whom))
