@@ -1,7 +1,7 @@
 """Listing: what a job is to whoever looks at a store, without the code of its bot. Pure.
 
 Beside the jobs of the job queue there are timeouts of conversations, which a bot has saved with the
-state that they end. Their keys begin with `timeout_record.PREFIX`, and their values have other members.
+state that they end. Their keys begin with `timeout_record.PREFIX`; their values have other members.
 """
 
 from __future__ import annotations
