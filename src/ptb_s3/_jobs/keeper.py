@@ -23,6 +23,7 @@ class JobKeeper:
         loader: Loads the state of the application's persistence.
         changed: Called when a job has changed that has to be saved.
         save: Saves all that has changed.
+        keeps: Whether jobs are kept unless a call says otherwise.
 
     Attributes:
         schedule: Schedules jobs, in memory.
@@ -36,11 +37,13 @@ class JobKeeper:
         loader: StateLoader,
         changed: Callable[[], None],
         save: Callable[[], Awaitable[None]],
+        *,
+        keeps: bool = True,
     ) -> None:
         self._loader = loader
         options = loader.options
         callbacks = callbacks_for(loader.serializer, options.trusted, options.aliases or {})
-        self.schedule = JobSchedule(queue)
+        self.schedule = JobSchedule(queue, keeps=keeps)
         self.table = JobTable(callbacks, loader.serializer, self.schedule, changed)
         self.schedule.table = self.table
         self.runs = Runs(self.table, options.update_interval, save, self._storage_time)

@@ -34,6 +34,7 @@ class JobSchedule:
 
     Args:
         queue: Queue of the jobs, whose scheduler is replaced by one that tells of changes.
+        keeps: Whether jobs are kept that the bot's code gives to the scheduler itself.
 
     Attributes:
         table: The table, once there is one.
@@ -41,9 +42,9 @@ class JobSchedule:
 
     table: JobTable
 
-    def __init__(self, queue: JobQueue[Any]) -> None:
+    def __init__(self, queue: JobQueue[Any], *, keeps: bool) -> None:
         self._queue = queue
-        self._keeps = True
+        self._by_default = self._keeps = keeps
         self._kept: PersistentJob | None = None
         self.scheduler = JobScheduler(self, queue.scheduler_configuration)
 
@@ -61,7 +62,7 @@ class JobSchedule:
             made = make()
             job = cast("PersistentJob | None", self._kept)
         finally:
-            self._keeps, self._kept = True, None
+            self._keeps, self._kept = self._by_default, None
         if job is None:
             return made
         job._job = made._job  # noqa: SLF001 - as `Job.from_aps_job` does
