@@ -6,14 +6,14 @@ import asyncio
 import datetime as dt
 import re
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from telegram.ext import Application, CallbackContext, Job, JobQueue
 
 from ptb_s3._jobs.job import PersistentJob
 from ptb_s3._ptb.state_loader import loader_of
-from ptb_s3.errors import SettingsError
+from ptb_s3.errors import PersistenceError, SettingsError
 from ptb_s3.persistence import S3Persistence
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ class PersistentJobQueue(JobQueue[_Context]):
         """Start the scheduler, as `JobQueue.start`. Overdue jobs run now."""
         if self._keeper is not None:
             self._keeper.begin_to_run()
+        self._timer = None  # it may be of a loop that is closed
         await super().start()
 
     async def stop(self, wait: bool = True) -> None:  # noqa: FBT001, FBT002 - PTB's signature
@@ -268,8 +269,9 @@ class PersistentJobQueue(JobQueue[_Context]):
         """Have a change saved within the interval, though PTB may have nothing else to save."""
         persistence = self.application.persistence
         if self._timer is None and self.scheduler.running and persistence is not None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(persistence.update_interval, self._save_changes)
+            with suppress(RuntimeError):  # of another thread: PTB saves it with the next interval
+                loop = asyncio.get_running_loop()
+                self._timer = loop.call_later(persistence.update_interval, self._save_changes)
 
     def _save_changes(self) -> None:
         self._timer = None
@@ -278,3 +280,8 @@ class PersistentJobQueue(JobQueue[_Context]):
 
     async def _save(self) -> None:
         await self.application.update_persistence()
+        if self._keeper is not None:
+            try:
+                await self._keeper.save_left()
+            except PersistenceError as failure:  # it is kept, and goes with the next save
+                await self.application.process_error(update=None, error=failure)

@@ -12,7 +12,7 @@ from ptb_s3._jobs.conflicts import merge_jobs
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 JOB: dict[str, Any] = {"name": "tea", "next": NOW, "data": 1, "claim": None}
-MINE, THEIRS = claims.new("mine", NOW), claims.new("theirs", NOW)
+MINE, THEIRS = claims.new("run", "mine", NOW), claims.new("run", "theirs", NOW)
 LATER = NOW + timedelta(days=1)
 
 
@@ -62,7 +62,7 @@ def test_members_merge_one_by_one_and_ours_wins_what_is_left() -> None:
     assert merged.overridden == 1
 
 
-@pytest.mark.parametrize("claim", [None, claims.new("old", NOW - 2 * claims.LASTS)])
+@pytest.mark.parametrize("claim", [None, claims.new("run", "old", NOW - 2 * claims.LASTS)])
 def test_a_claim_lasts_for_its_time(claim: Any) -> None:
     """One whose time is up holds no more than none."""
     assert not claims.holds(claim, NOW)

@@ -2,7 +2,7 @@
 
 A claim is part of a job's record, committed before the job runs::
 
-    {"id": random, "until": ten minutes on, by the storage's clock}
+    {"id": of the run, "by": random, "until": ten minutes on, by the storage's clock}
 
 ====================================  =======================================================
 the record has                        another instance
@@ -12,13 +12,17 @@ a claim, and its time is not up       leaves the job alone, and looks again when
 a claim whose time is up              may claim it: whoever had it is taken for dead
 ====================================  =======================================================
 
+A run is of one job at one due moment, and its id is made of the two. So the second attempt at one,
+after a crash in the first, has the same id: for a payment service, it is the same payment.
+
 While the job runs, its claim is renewed. The storage's clock, since two hosts' may differ.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 LASTS: Final = timedelta(minutes=10)
@@ -29,14 +33,25 @@ RENEWED: Final = LASTS / 3
 Claim = dict[str, Any]
 
 
-def new(claim_id: str, now: datetime) -> Claim:
+def run_id(job_id: str, due: datetime) -> str:
+    """Return the id of a run, the same in each process.
+
+    Args:
+        job_id: Id of the job.
+        due: When the run is due.
+    """
+    return hashlib.sha256(f"{job_id}\n{due.astimezone(UTC).isoformat()}".encode()).hexdigest()[:32]
+
+
+def new(run: str, by: str, now: datetime) -> Claim:
     """Return a claim.
 
     Args:
-        claim_id: Random id, to recognise it by.
+        run: Id of the run.
+        by: Random id of whoever claims it, to recognise the claim by.
         now: The storage's time.
     """
-    return {"id": claim_id, "until": now + LASTS}
+    return {"id": run, "by": by, "until": now + LASTS}
 
 
 def holds(claim: Mapping[str, Any] | None, now: datetime) -> bool:
@@ -50,6 +65,6 @@ def claim_until(claim: Mapping[str, Any]) -> datetime:
     return until
 
 
-def is_of(claim: Mapping[str, Any] | None, claim_id: str) -> bool:
-    """Tell whether a record's claim is the one of an id."""
-    return claim is not None and claim["id"] == claim_id
+def is_of(claim: Mapping[str, Any] | None, by: str) -> bool:
+    """Tell whether a record's claim is the one of an attempt, by its random id."""
+    return claim is not None and claim["by"] == by

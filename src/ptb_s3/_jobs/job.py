@@ -2,33 +2,62 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 from telegram.ext import CallbackContext, Job
 
 from ptb_s3._jobs.callbacks import Callback
 from ptb_s3._jobs.record import JobRecord
 
+_DATA: Final[Any] = vars(Job)["data"]  # the slot that a property takes over
+
 
 class PersistentJob(Job[CallbackContext[Any, Any, Any, Any]]):
     """Job that is kept over a restart.
 
     Attributes:
-        claim_id (:obj:`str` | :obj:`None`): Id of the run that is under way: another one for each
-            run, and the same for all effects of one. None between two runs, and where the job
-            repeats faster than it is saved.
+        claim_id (:obj:`str` | :obj:`None`): Id of the run that is under way, None between two runs.
+            Another one for each due moment, and the same where that run is done again after a
+            crash: an idempotency key for services that take one.
     """
 
-    __slots__ = ("claim_id",)
+    __slots__ = ("_note", "claim_id")
 
-    def __init__(self, **arguments: Any) -> None:  # noqa: ANN401 - those of `Job`
+    def __init__(self, note: Callable[[str], None], **arguments: Any) -> None:  # noqa: ANN401 - those of `Job`
+        self._note: Callable[[str], None] | None = None
         super().__init__(**arguments)
+        self._note = note
         self.claim_id: str | None = None
 
+    @property
+    def data(self) -> object:
+        """:obj:`object`: Data of the job. To set it has it saved."""
+        return _DATA.__get__(self)
 
-def kept_job(record: JobRecord, callback: Callback) -> PersistentJob:
-    """Return a new object of a job."""
+    @data.setter
+    def data(self, data: object) -> None:
+        before = getattr(self, "_note", None) and self.data
+        _DATA.__set__(self, data)
+        if self._note is not None and before is not data:
+            self._note(str(self.id))
+
+
+def load_data(job: PersistentJob, data: object) -> None:
+    """Set a job's data to what is saved, which is no change."""
+    _DATA.__set__(job, data)
+
+
+def kept_job(record: JobRecord, callback: Callback, note: Callable[[str], None]) -> PersistentJob:
+    """Return a new object of a job.
+
+    Args:
+        record: The job.
+        callback: Its function.
+        note: Called with its id when its data is set.
+    """
     return PersistentJob(
+        note,
         callback=callback,
         data=record.data,
         name=record.name,

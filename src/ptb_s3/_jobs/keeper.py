@@ -58,5 +58,14 @@ class JobKeeper:
         """Note that the scheduler stops: no job is claimed any more."""
         self.runs.ending.set()
 
+    async def save_left(self) -> None:
+        """Save what PTB's own `Application` has saved nothing along with.
+
+        Raises:
+            PersistenceError: It is not durable. It goes with the next save.
+        """
+        if self.table.pending and self.table.commits is not None:
+            await self.table.commits.join(shared=False)
+
     def _storage_time(self) -> datetime:
         return datetime.now(UTC) + self._loader.store.ahead

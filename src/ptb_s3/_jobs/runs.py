@@ -17,6 +17,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -71,6 +72,10 @@ class Runs:
         Returns:
             Whether it was run here.
         """
+        return await asyncio.shield(self._run(job, application))
+
+    async def _run(self, job: PersistentJob, application: App) -> bool:
+        """Run a job as `run` does. Shielded: PTB's own runs go on when they are cancelled, too."""
         job_id = str(job.id)
         record = self._table.records.get(job_id)
         if record is None or record.next is None:
@@ -79,13 +84,13 @@ class Runs:
         if self._is_too_late(record):
             self._end(job_id, due)
             return False
-        claim_id = secrets.token_hex(8)
+        run, by = claims.run_id(job_id, due), secrets.token_hex(8)
         claimed = self._is_claimed(record)
-        if claimed and not await self._claim(job_id, claim_id):
+        if claimed and not await self._claim(job_id, run, by):
             self._table.look_again(job_id)
             return False
-        renewal = asyncio.create_task(self._renew(job_id, claim_id)) if claimed else None
-        job.claim_id = claim_id if claimed else None
+        renewal = asyncio.create_task(self._renew(job_id, run, by)) if claimed else None
+        job.claim_id = run
         try:
             await job.run(application)
         finally:
@@ -115,14 +120,14 @@ class Runs:
         _LOGGER.warning("Left out a run of job %r: it is %s late.", record.name, _rounded(late))
         return True
 
-    async def _claim(self, job_id: str, claim_id: str) -> bool:
+    async def _claim(self, job_id: str, run: str, by: str) -> bool:
         """Claim a job, and return whether it is ours."""
         pause = FIRST_PAUSE
         while not self.ending.is_set():
             record = self._table.records.get(job_id)
-            if record is None or self._is_taken(record, claim_id):
+            if record is None or self._is_taken(record, by):
                 return False
-            record.claim = claims.new(claim_id, self._now())
+            record.claim = claims.new(run, by, self._now())
             self._table.mark(job_id)
             try:
                 await self._commit()
@@ -134,14 +139,14 @@ class Runs:
                 pause = min(2 * pause, LONGEST_PAUSE)
                 continue
             theirs = self._table.committed(record)
-            if theirs is not None and claims.is_of(theirs.claim, claim_id):
+            if theirs is not None and claims.is_of(theirs.claim, by):
                 return True
             self._table.bring_in()
             return False
         return False
 
-    def _is_taken(self, record: JobRecord, claim_id: str) -> bool:
-        own = claims.is_of(record.claim, claim_id)  # of an attempt that was not known to succeed
+    def _is_taken(self, record: JobRecord, by: str) -> bool:
+        own = claims.is_of(record.claim, by)  # of an attempt that was not known to succeed
         return not own and claims.holds(record.claim, self._now())
 
     async def _commit(self) -> None:
@@ -156,15 +161,17 @@ class Runs:
         except TimeoutError:
             pass
 
-    async def _renew(self, job_id: str, claim_id: str) -> None:
+    async def _renew(self, job_id: str, run: str, by: str) -> None:
         """Renew a claim while its job runs."""
         while True:
             await asyncio.sleep(claims.RENEWED.total_seconds())
             record = self._table.records.get(job_id)
-            if record is None or not claims.is_of(record.claim, claim_id):
+            if record is None or not claims.is_of(record.claim, by):
                 return
-            record.claim = claims.new(claim_id, self._now())
+            record.claim = claims.new(run, by, self._now())
             self._table.mark(job_id)
+            with suppress(PersistenceError):  # the next renewal, or save, takes it along
+                await self._commit()
 
     # The end of a run ---------------------------------------------------------------------------
 

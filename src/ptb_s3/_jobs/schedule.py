@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard, cast
 from telegram.ext import ConversationHandler, Job, JobQueue
 
 from ptb_s3._jobs.callbacks import Callback
-from ptb_s3._jobs.job import PersistentJob, kept_job
+from ptb_s3._jobs.job import PersistentJob, kept_job, load_data
 from ptb_s3._jobs.record import JobRecord
 from ptb_s3._jobs.scheduler import JobScheduler
 from ptb_s3._jobs.triggers import latest, trigger_of
@@ -46,6 +46,7 @@ class JobSchedule:
         self._queue = queue
         self._by_default = self._keeps = keeps
         self._kept: PersistentJob | None = None
+        self._new: str | None = None  # id of a job that is in the table since this call
         self.scheduler = JobScheduler(self, queue.scheduler_configuration)
 
     # What the bot's code does --------------------------------------------------------------------
@@ -57,10 +58,14 @@ class JobSchedule:
             make: Calls PTB's method, which adds a job to the scheduler.
             kept: Whether the job is to be kept.
         """
-        self._keeps, self._kept = kept, None
+        self._keeps, self._kept, self._new = kept, None, None
         try:
             made = make()
             job = cast("PersistentJob | None", self._kept)
+        except Exception:
+            if (refused := cast("str | None", self._new)) is not None:
+                self.table.forget(refused)
+            raise
         finally:
             self._keeps, self._kept = self._by_default, None
         if job is None:
@@ -86,7 +91,9 @@ class JobSchedule:
         record = self.table.add(record, replace=bool(given.get("replace_existing")))
         if record.id in self.table.jobs:
             self.take_out(record.id)
-        self._kept = kept_job(record, job.callback)
+        else:
+            self._new = record.id
+        self._kept = kept_job(record, job.callback, self.table.mark)
         self.table.jobs[record.id] = self._kept
         return self._scheduling(record, self._kept)
 
@@ -106,8 +113,8 @@ class JobSchedule:
         """Schedule a job, which is not scheduled, and return PTB's object of it."""
         job = cast("PersistentJob | None", self.table.jobs.get(record.id))
         if job is None:
-            job = kept_job(record, callback)
-        job.data = record.data
+            job = kept_job(record, callback, self.table.mark)
+        load_data(job, record.data)
         options = self._scheduling(record, job, at)
         job._job = self.scheduler.silently(  # noqa: SLF001 - as in `made`
             self.scheduler.add_job, self._queue.job_callback, **options

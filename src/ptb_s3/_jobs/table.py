@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ptb_s3._format.entities import EntityKey, Kind, is_key
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 
 OPTIONS: Final = ("misfire_grace_time", "max_instances")
 """Arguments of ``job_kwargs`` that are saved. Missed runs are always one (``coalesce``)."""
+
+UNCHANGEABLE: Final = (NoneType, bool, int, float, str, bytes)
+"""Types of data that nobody can change in place. A new value is set, which the job tells."""
 
 _UNSET: Final = object()
 _LOGGER = logging.getLogger("ptb_s3")
@@ -145,12 +149,12 @@ class JobTable:
         try:
             written = record_of(trigger)
             callback = self._callbacks.name_of(job.callback)
-            due = given.get("next_run_time", _UNSET)
-            if due is _UNSET:
-                due = trigger_of(written).get_next_fire_time(None, now)
+            due = _first_run(given, trigger_of(written), now)
         except (TriggerError, JobError) as fault:
             what = "trigger" if isinstance(fault, TriggerError) else "callback"
             raise JobError(f"Job {job.name!r} cannot be kept: its {what} {fault}") from None
+        if not isinstance(given.get("misfire_grace_time"), (int, NoneType)):
+            raise JobError(f"Job {job.name!r}: misfire_grace_time is a number of seconds, or None.")
         record = JobRecord(
             id=given.get("id") or secrets.token_hex(16),
             name=str(job.name),
@@ -230,11 +234,17 @@ class JobTable:
         self.mark(job_id)
 
     def look_at(self, job_id: str) -> None:
-        """Note that the bot's code has asked for a job, and may change its data."""
+        """Note that the bot's code has asked for a job, and may change its data in place."""
         record = self.records.get(job_id)
         if record is not None:
             self.fixed.keep(record)
-            self.mark(job_id)
+            if not isinstance(record.data, UNCHANGEABLE):
+                self.mark(job_id)
+
+    def forget(self, job_id: str) -> None:
+        """Take back that a job was made: APScheduler has refused it."""
+        self.records.pop(job_id, None)
+        self.jobs.pop(job_id, None)
 
     def end(self, job_id: str) -> None:
         """Remove a job whose last run has ended, from the schedule as well."""
@@ -244,6 +254,7 @@ class JobTable:
     def reschedule(self, record: JobRecord) -> None:
         """Have a job scheduled for when its record says, if it is not."""
         if record.next is None or self._schedule.scheduled_for(record.id) != record.next:
+            self._take_data(record)
             self._put_anew(record)
 
     def look_again(self, job_id: str) -> None:
@@ -251,11 +262,13 @@ class JobTable:
         record = self.records.get(job_id)
         if record is not None and record.next is not None:
             until = claims.claim_until(record.claim) if record.claim else record.next
+            self._take_data(record)
             self._put_anew(record, max(until, record.next))
 
     def put_all(self) -> None:
         """Schedule all jobs, none of which is scheduled since the scheduler was stopped."""
         for record in self.records.values():
+            self._take_data(record)
             self._put(record)
 
     def mark(self, job_id: str) -> None:
@@ -294,7 +307,7 @@ class JobTable:
         made = [self.records[job_id] for job_id in self._marked if job_id in self.records]
         for job_id in list(self.jobs):
             self._schedule.take_out(job_id)
-        self.records, self.jobs = {}, {}
+        self.records = {}
         saved = self._load(commits.repository.staged.entities(Kind.JOBS))
         commits.repository.staged.catch_up(Kind.JOBS)
         self.fixed.learn(saved)
@@ -303,6 +316,7 @@ class JobTable:
                 self.records[record.id] = record
         for record in made:
             self._rejoin(record)
+        self.jobs = {job_id: job for job_id, job in self.jobs.items() if job_id in self.records}
         for record in self.records.values():
             self._put(record)
         self._name_orphans()
@@ -313,7 +327,9 @@ class JobTable:
         if known is not None and record.fixed is not None:
             self._marked.discard(record.id)
             self.records.pop(known.id, None)
+            job = self.jobs.pop(record.id)
             record = self._again(record, known)
+            self.jobs[record.id] = job  # which the bot's code may hold
             if record.value() != known.value():
                 self._marked.add(record.id)
         self.records[record.id] = record
@@ -344,8 +360,7 @@ class JobTable:
 
     def _value(self, record: JobRecord) -> dict[str, Any]:
         """Return a copy of a job's value, whose data the bot's code cannot change any more."""
-        if (job := self.jobs.get(record.id)) is not None:
-            record.data = job.data
+        self._take_data(record)
         value = record.value()
         try:
             return copy.deepcopy(value)
@@ -418,6 +433,11 @@ class JobTable:
         self._schedule.take_out(record.id)
         self._put(record, at)
 
+    def _take_data(self, record: JobRecord) -> None:
+        """Have a record hold the data that the job's object has by now."""
+        if (job := self.jobs.get(record.id)) is not None:
+            record.data = job.data
+
     def _name_orphans(self) -> None:
         """Log, once, the callbacks that are gone."""
         for name in sorted(self._orphans):
@@ -429,3 +449,17 @@ class JobTable:
                 name.replace(":", "."),
             )
         self._orphans = set()
+
+
+def _first_run(given: Mapping[str, Any], trigger: BaseTrigger, now: datetime) -> datetime | None:
+    """Return when a job runs first, or None: it is paused, or never runs.
+
+    Args:
+        given: Arguments of APScheduler's `add_job`.
+        trigger: The job's trigger.
+        now: The present, in the time zone of the bot, in which a time without one is meant.
+    """
+    due: datetime | None = given.get("next_run_time", _UNSET)
+    if due is _UNSET:
+        due = trigger.get_next_fire_time(None, now)
+    return due.replace(tzinfo=now.tzinfo) if due is not None and due.tzinfo is None else due
