@@ -4,7 +4,7 @@ Each behaviour that PTB tests of its `JobQueue` is tested here with functions at
 module as callbacks, and with jobs that are saved. `tests/conformance/test_ptb_job_queue.py` runs
 PTB's own tests, whose callbacks are methods of a test and cannot be kept.
 
-Three things differ, on purpose:
+Two things differ, on purpose:
 
 ===============================  ================================================================
 PTB                              here, and why
@@ -13,8 +13,6 @@ any callable object is a         one without a name in a module is refused: no r
 callback                         it again
 `add_job` of the scheduler       it gets a kept object in the place of the one that was given,
 takes a `Job` as it is           which has the id of the run besides
-a job whose interval is shorter  the run that is due meanwhile comes right after, once, and is not
-than its run is skipped          skipped: a repeating job runs "once and then on schedule"
 ===============================  ================================================================
 """
 
@@ -440,7 +438,7 @@ async def test_run_by_hand(bot: JobBot) -> None:
 async def test_equality(bot: JobBot) -> None:
     """Jobs are equal by their id, as PTB's are."""
     job, other = (bot.job_queue.run_repeating(run, 60) for _ in range(2))
-    same = type(job)(callback=run)
+    same = type(job)(lambda _: None, callback=run)
     same._job = job.job
     assert job == job  # noqa: PLR0124 - that is the test
     assert job == same
@@ -466,8 +464,7 @@ async def test_repr_says_what_runs_when(bot: JobBot) -> None:
     """Of a job and of the queue, whose class has a name of its own."""
     job = bot.job_queue.run_once(run, datetime(2200, 1, 2, 3, 4, tzinfo=UTC), name="tea")
     assert repr(job) == (
-        f"PersistentJob[id={job.id}, name=tea, callback=run, "
-        "trigger=date[2200-01-02 03:04:00 UTC]]"
+        f"PersistentJob[id={job.id}, name=tea, callback=run, trigger=date[2200-01-02 03:04:00 UTC]]"
     )
     assert repr(bot.job_queue).startswith("PersistentJobQueue[application=PersistentApplication[")
 
@@ -477,7 +474,9 @@ async def test_a_job_that_was_given_to_the_scheduler_itself_is_kept(bot: JobBot)
     queue = bot.job_queue
     aps = queue.scheduler.add_job(
         *(queue.job_callback, "interval"),
-        **{"args": (queue, Job(run, name="tea")), "seconds": 60, "id": "own"},
+        args=(queue, Job(run, name="tea")),
+        seconds=60,
+        id="own",
     )
     assert Job.from_aps_job(aps) is queue.get_jobs_by_name("tea")[0]
     await bot.update_persistence()
@@ -563,6 +562,16 @@ def test_no_slot_twice() -> None:
     assert len(slots) == len(set(slots))
     for slot in ("_keeper", "_persistent", "_timer"):
         assert hasattr(queue, slot)
+
+
+async def test_a_run_that_takes_longer_than_its_interval_is_alone(bot: JobBot) -> None:
+    """What is due meanwhile is left out, and the job goes on after it."""
+    bot.job_queue.run_repeating(wait_at_the_gate, SOON)
+    await until(lambda: contexts)
+    await asyncio.sleep(4 * SOON)
+    assert len(contexts) == 1
+    gate.set()
+    await until(lambda: ran("wait_at_the_gate") >= 2)
 
 
 async def test_several_of_one_kind(bot: JobBot) -> None:

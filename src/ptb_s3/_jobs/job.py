@@ -9,6 +9,7 @@ from telegram.ext import CallbackContext, Job
 
 from ptb_s3._jobs.callbacks import Callback
 from ptb_s3._jobs.record import JobRecord
+from ptb_s3._ptb.application_state import App
 
 _DATA: Final[Any] = vars(Job)["data"]  # the slot that a property takes over
 
@@ -41,6 +42,12 @@ class PersistentJob(Job[CallbackContext[Any, Any, Any, Any]]):
         _DATA.__set__(self, data)
         if self._note is not None and before is not data:
             self._note(str(self.id))
+
+    async def _run(self, application: App) -> None:
+        """Run the callback, as `Job._run`, also where code calls `run` besides the schedule."""
+        await super()._run(application)
+        if self._note is not None:
+            self._note(str(self.id))  # the callback may have changed what the data holds
 
 
 def load_data(job: PersistentJob, data: object) -> None:
