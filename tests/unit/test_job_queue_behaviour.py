@@ -71,7 +71,7 @@ async def count_in_data(context: Any) -> None:
     context.job.data["runs"] += 1
 
 
-class Callable_:
+class CallableObject:
     async def __call__(self, _: Any) -> None: ...
 
 
@@ -488,9 +488,9 @@ async def test_a_job_that_was_given_to_the_scheduler_itself_is_kept(bot: JobBot)
 async def test_an_object_that_is_called_is_refused(bot: JobBot, make: str) -> None:
     """PTB names such a job by its class; no restart brings the object back."""
     with pytest.raises(JobError, match="persistent=False"):
-        getattr(bot.job_queue, make)(Callable_(), 10)
-    job = getattr(bot.job_queue, make)(Callable_(), 10, persistent=False)
-    assert job.name == "Callable_"
+        getattr(bot.job_queue, make)(CallableObject(), 10)
+    job = getattr(bot.job_queue, make)(CallableObject(), 10, persistent=False)
+    assert job.name == "CallableObject"
 
 
 # Queue and application ---------------------------------------------------------------------------
