@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -19,10 +20,7 @@ import pytest
 from tests.integration.jobs_bot import CLAIM, PAUSE
 from tests.servers import PROJECT, S3Server
 from tests.support.bots import Bots
-from tests.support.jobs import until
-
-from ptb_s3._format.entities import Kind
-from ptb_s3._ptb.state_loader import loader_of
+from tests.support.jobs import built, until
 
 SHORT, LONG = 18.0, 60.0
 """Seconds in which the bots make jobs, without and with ``--long``."""
@@ -187,7 +185,7 @@ def check(runs: list[Run], kills: list[Kill]) -> int:
         by_id[run.run].append(run)
     again = 0
     for same in by_id.values():
-        for first, second in zip(same, same[1:], strict=False):
+        for first, second in pairwise(same):
             again += 1
             last = min(second.begin, (first.end or second.begin) + SAVED_IN)
             killed = [kill for kill in kills if kill.pid == first.pid]
@@ -197,7 +195,8 @@ def check(runs: list[Run], kills: list[Kill]) -> int:
 
 async def jobs_left(bots: Bots) -> int:
     """Return how many jobs the store still holds."""
-    loader = loader_of(bots.persistence())
-    repository = (await loader.opened()).repository
-    await loader.store.close()
-    return len(repository.base.entities[Kind.JOBS])
+    application = built(bots.persistence())
+    await application.initialize()
+    left = len(application.job_queue.jobs())
+    await application.shutdown()
+    return left

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -33,6 +34,8 @@ GRACE = timedelta(hours=1)
 """How late a job of the calendar may run by default (DESIGN: one hour). Others run at any time."""
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0
 """Seconds between two attempts to claim a job that the storage did not take: doubled each time."""
+SHORTEST_PAUSE = timedelta(seconds=1)
+"""How soon a job is looked at again that could not run: the storage's clock is to the second."""
 
 _LOGGER = logging.getLogger("ptb_s3")
 
@@ -60,6 +63,7 @@ class Runs:
         self._now = now
         self._claiming: asyncio.Task[None] | None = None
         self._saving: asyncio.Task[None] | None = None
+        self._running: Counter[str] = Counter()
         self.ending = asyncio.Event()
 
     async def run(self, job: PersistentJob, application: App) -> bool:
@@ -78,7 +82,20 @@ class Runs:
         """Run a job as `run` does. Shielded: PTB's own runs go on when they are cancelled, too."""
         job_id = str(job.id)
         record = self._table.records.get(job_id)
-        if record is None or record.next is None:
+        if record is None or self._running[job_id] >= record.options.get("max_instances", 1):
+            return False  # one that is due again meanwhile is scheduled when that run has ended
+        self._running[job_id] += 1
+        try:
+            return await self._run_alone(job_id, job, application)
+        finally:
+            self._running[job_id] -= 1
+            if not self._running[job_id]:
+                del self._running[job_id]
+            self._table.ensure(job_id, datetime.now(UTC) + SHORTEST_PAUSE)
+
+    async def _run_alone(self, job_id: str, job: PersistentJob, application: App) -> bool:
+        record = self._table.records[job_id]
+        if record.next is None:
             return False
         due = record.next
         if self._is_too_late(record):
@@ -87,7 +104,7 @@ class Runs:
         run, by = claims.run_id(job_id, due), secrets.token_hex(8)
         claimed = self._is_claimed(record)
         if claimed and not await self._claim(job_id, run, by):
-            self._table.look_again(job_id)
+            self._look_again(job_id)
             return False
         renewal = asyncio.create_task(self._renew(job_id, run, by)) if claimed else None
         job.claim_id = run
@@ -144,6 +161,14 @@ class Runs:
             self._table.bring_in()
             return False
         return False
+
+    def _look_again(self, job_id: str) -> None:
+        """Have a job that another instance has claimed looked at when that claim's time is up."""
+        record = self._table.records.get(job_id)
+        claim = None if record is None else record.claim
+        # The claim goes by the storage's clock, and the schedule by this machine's.
+        left = timedelta() if claim is None else claims.claim_until(claim) - self._now()
+        self._table.look_again(job_id, datetime.now(UTC) + max(left, SHORTEST_PAUSE))
 
     def _is_taken(self, record: JobRecord, by: str) -> bool:
         own = claims.is_of(record.claim, by)  # of an attempt that was not known to succeed

@@ -7,9 +7,10 @@ lives: code of the bot's may hold it.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
 
 from telegram.ext import ConversationHandler, Job, JobQueue
 
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
 
 # Callback of the jobs that end conversations, which PTB makes anew with each of their updates.
 _TRIGGER_TIMEOUT = ConversationHandler._trigger_timeout  # noqa: SLF001 - it has no other name
+
+# `Runs` counts how many runs of a job there are. APScheduler leaves out the run of a job that is
+# one too many, and forgets the job if it was to run once: it counts a run until some time after it
+# has ended, and one that only looks whether another instance has the job counts as well.
+_ANY_NUMBER: Final = sys.maxsize
 
 
 class JobSchedule:
@@ -128,13 +134,13 @@ class JobSchedule:
         trigger, due = trigger_of(record.trigger), record.next
         if due is not None and at is None:
             due = latest(trigger, due, datetime.now(UTC))
-        own = {name: record.options[name] for name in ("max_instances",) if name in record.options}
-        return own | {
+        return {
             "trigger": trigger,
             "args": (self._queue, job),
             "id": record.id,
             "name": record.name,
             "misfire_grace_time": None,
+            "max_instances": _ANY_NUMBER,
             "coalesce": True,
             "next_run_time": at or due,
         }

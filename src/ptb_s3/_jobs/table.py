@@ -24,7 +24,6 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ptb_s3._format.entities import EntityKey, Kind, is_key
-from ptb_s3._jobs import claims
 from ptb_s3._jobs.callbacks import Callback, Callbacks
 from ptb_s3._jobs.identity import FixedJobs, merged
 from ptb_s3._jobs.record import JobRecord, JobRecordError, moment
@@ -257,13 +256,17 @@ class JobTable:
             self._take_data(record)
             self._put_anew(record)
 
-    def look_again(self, job_id: str) -> None:
-        """Have a job that another instance has claimed looked at when that claim's time is up."""
+    def look_again(self, job_id: str, at: datetime) -> None:
+        """Have a job looked at again at a moment, but not before it is due."""
         record = self.records.get(job_id)
         if record is not None and record.next is not None:
-            until = claims.claim_until(record.claim) if record.claim else record.next
             self._take_data(record)
-            self._put_anew(record, max(until, record.next))
+            self._put_anew(record, max(at, record.next))
+
+    def ensure(self, job_id: str, at: datetime) -> None:
+        """Have a job that nothing has scheduled looked at again, as `look_again`."""
+        if self._schedule.scheduled_for(job_id) is None:
+            self.look_again(job_id, at)
 
     def put_all(self) -> None:
         """Schedule all jobs, none of which is scheduled since the scheduler was stopped."""
