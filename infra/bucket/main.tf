@@ -48,6 +48,18 @@ variable "history_days" {
   }
 }
 
+variable "kms_key_arn" {
+  type        = string
+  default     = ""
+  description = "ARN of the key in AWS KMS that is to seal the state, for PTB_S3_KMS_KEY_ID. Its own policy has to leave permissions to IAM, as KMS's default does. If empty, PTB_S3_KEY seals."
+
+  validation {
+    # Of the key itself: a policy that names an alias allows nothing.
+    condition     = can(regex("^(arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[a-z0-9-]+)?$", var.kms_key_arn))
+    error_message = "Must be the ARN of a key, arn:aws:kms:...:key/..., or be empty."
+  }
+}
+
 # The bucket --------------------------------------------------------------------------------------
 
 resource "aws_s3_bucket" "state" {
@@ -146,13 +158,13 @@ resource "aws_s3_bucket_policy" "state" {
 resource "aws_iam_policy" "bot" {
   name_prefix = "ptb-s3-bot-"
   description = "Run a ptb-s3 bot, and start it from an older state. It can remove nothing."
-  policy      = jsonencode(local.bot_policy)
+  policy      = jsonencode(merge(local.bot_policy, { Statement = concat(local.bot_policy.Statement, local.key_statements) }))
 }
 
 resource "aws_iam_policy" "operator" {
   name_prefix = "ptb-s3-operator-"
   description = "Run every command of ptb-s3, prune and forget included. It can not change the bucket."
-  policy      = jsonencode(local.operator_policy)
+  policy      = jsonencode(merge(local.operator_policy, { Statement = concat(local.operator_policy.Statement, local.key_statements) }))
 }
 
 locals {
@@ -176,6 +188,24 @@ locals {
         }
       },
     ]
+  }
+
+  key_statements = var.kms_key_arn == "" ? [] : [local.key_statement]
+
+  # A data key for each process, and those of other processes: nothing else that KMS can do.
+  key_statement = {
+    Sid    = "MakeAndUnwrapDataKeys"
+    Effect = "Allow"
+    Action = [
+      "kms:GenerateDataKey",
+      "kms:Decrypt",
+    ]
+    Resource = var.kms_key_arn
+    Condition = {
+      StringEquals = {
+        "kms:EncryptionContext:ptb-s3" = "1"
+      }
+    }
   }
 
   bot_policy = {
@@ -271,11 +301,12 @@ output "operator_policy_arn" {
 }
 
 output "environment" {
-  description = "The bot's settings, as lines of an .env file. PTB_S3_KEY is yours to add."
+  description = "The bot's settings, as lines of an .env file. PTB_S3_KEY is yours to add, unless KMS seals."
   value       = <<-EOT
     PTB_S3_BUCKET=${aws_s3_bucket.state.id}
     PTB_S3_PREFIX=${var.prefix}
     PTB_S3_REGION=${aws_s3_bucket.state.region}
     PTB_S3_EXPECTED_BUCKET_OWNER=${data.aws_caller_identity.current.account_id}
+    PTB_S3_KMS_KEY_ID=${var.kms_key_arn}
   EOT
 }

@@ -36,6 +36,8 @@ for service in "$build"/botocore/data/*/; do
 done
 # zstandard has its C code twice. CPython, which Lambda runs, takes the other.
 rm -f "$build"/zstandard/_cffi.*.so
+# Nobody runs the program ptb-s3 there.
+rm -rf "$build/ptb_s3/cli"
 # Nor does anything read what types and extensions were made from.
 find "$build" -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.[ch]' \) -exec rm -f {} +
 

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ptb_s3._engine.stats import Stats
-    from ptb_s3._format.key_source import KeySource, SealedHeader, SealingKey
+    from ptb_s3._format.key_source import KeyService, KeySource, SealedHeader, SealingKey
     from ptb_s3._jobs.job import PersistentJob
     from ptb_s3._keys.keyring import Key, Keyring
+    from ptb_s3._keys.kms_keyring import KmsKeyring
     from ptb_s3._options import AddressingStyle, OnLoss, Sync
     from ptb_s3._ptb.transaction import OnConflict
     from ptb_s3._values.merge import Merge, merge_values
@@ -36,8 +37,10 @@ if TYPE_CHECKING:
 __all__ = [
     "AddressingStyle",
     "Key",
+    "KeyService",
     "KeySource",
     "Keyring",
+    "KmsKeyring",
     "Merge",
     "OnConflict",
     "OnLoss",
@@ -57,9 +60,10 @@ __all__ = [
 
 _HOMES = {
     "_engine.stats": ("Stats",),
-    "_format.key_source": ("KeySource", "SealedHeader", "SealingKey"),
+    "_format.key_source": ("KeyService", "KeySource", "SealedHeader", "SealingKey"),
     "_jobs.job": ("PersistentJob",),
     "_keys.keyring": ("Key", "Keyring"),
+    "_keys.kms_keyring": ("KmsKeyring",),
     "_options": ("AddressingStyle", "OnLoss", "Sync"),
     "_ptb.transaction": ("OnConflict",),
     "_values.merge": ("Merge", "merge_values"),

@@ -2,7 +2,8 @@
 
 Each of three settings is given by its variable or by a file that another variable names, and not by
 both: it would not be known which one is meant. Files are read while the settings are validated, so
-that one start tells their faults with those of all other settings.
+that one start tells their faults with those of all other settings. A key of AWS KMS takes the place
+of the sealing key in the same way.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ from ptb_s3.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    import aioboto3
+
+    from ptb_s3._keys.ring import Ring
+
 _FILES: Final = {name: f"{name}_file" for name in ("key", "retired_keys", "history_keys")}
 """Settings that name a file of keys, by the setting whose place the file takes."""
 
@@ -35,12 +40,16 @@ class KeySettings(BaseSettings):
         str_strip_whitespace=True,
     )
 
-    key: SecretStr = Field(
+    key: SecretStr | None = Field(
         description="Key that seals all state, made by `ptb-s3 keys new`. Lose it, lose the state."
     )
     key_file: str | None = Field(
         default=None,
         description="File with that key, in its place: a secret of Docker, Kubernetes or systemd.",
+    )
+    kms_key_id: str | None = Field(
+        default=None,
+        description="ARN, id or alias of a key in AWS KMS, which seals in the place of that key.",
     )
     retired_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         default=(),
@@ -59,6 +68,11 @@ class KeySettings(BaseSettings):
         description="File with those keys, in their place, apart by commas, white space or lines.",
     )
 
+    retired_kms_key_ids: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="ARNs or ids of earlier keys in AWS KMS, separated by commas; no aliases.",
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _prepare(cls, values: dict[str, Any]) -> dict[str, Any]:
@@ -69,24 +83,43 @@ class KeySettings(BaseSettings):
         """
         given = {k: v for k, v in values.items() if k == "sync" or not is_blank(v)}
         in_files = [name for name, file in _FILES.items() if given.get(file) is not None]
-        return given | {name: _in_file(name, given) for name in in_files}
+        sealing = _of_kms(given) if given.get("kms_key_id") is not None else {}
+        return given | {name: _in_file(name, given) for name in in_files} | sealing
 
-    @field_validator("key", "retired_keys", "history_keys", mode="before")
+    @field_validator("key", "kms_key_id", "retired_keys", "history_keys", mode="before")
     @classmethod
     def _refuse_file(cls, keys: object) -> object:
-        """Raise the error of a file, so that pydantic tells it with those of other settings."""
+        """Raise the error found before, so that pydantic tells it with those of other settings."""
         if isinstance(keys, SettingsError):
             raise keys
         return keys
 
     @field_validator("key")
     @classmethod
-    def _check_key(cls, key: SecretStr) -> SecretStr:
+    def _check_key(cls, key: SecretStr | None) -> SecretStr | None:
         """Refuse a key that does not parse, without showing any of it."""
-        Key.parse(key.get_secret_value(), label=variable_of("key"))
+        if key is not None:
+            Key.parse(key.get_secret_value(), label=variable_of("key"))
         return key
 
-    @field_validator("retired_keys", "history_keys", mode="before")
+    @field_validator("kms_key_id")
+    @classmethod
+    def _check_kms_key(cls, name: str | None) -> str | None:
+        """Refuse what is no name of a key in AWS KMS, without showing it."""
+        if name is not None:
+            _check_kms_name(name, variable_of("kms_key_id"))
+        return name
+
+    @field_validator("retired_kms_key_ids")
+    @classmethod
+    def _check_more_kms_keys(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Refuse names that are none, or aliases, by their number."""
+        for number, name in enumerate(names, start=1):
+            label = f"{variable_of('retired_kms_key_ids')}: key {number}"
+            _check_kms_name(name, label, opens=True)
+        return names
+
+    @field_validator("retired_keys", "history_keys", "retired_kms_key_ids", mode="before")
     @classmethod
     def _split(cls, keys: object) -> object:
         """Split keys at commas, and skip empty ones, as after a trailing comma."""
@@ -109,9 +142,32 @@ class KeySettings(BaseSettings):
         self.keyring()
         return self
 
-    def keyring(self) -> Keyring:
-        """Return the keyring of these keys."""
-        return Keyring(_parsed(self.key), *map(_all_parsed, (self.retired_keys, self.history_keys)))
+    def keyring(self, session: aioboto3.Session | None = None) -> Ring:
+        """Return the keyring of these keys.
+
+        Args:
+            session: An `aioboto3.Session` to ask AWS KMS with, where it keeps one of them.
+        """
+        key = None if self.key is None else _parsed(self.key)
+        retired, history = map(_all_parsed, (self.retired_keys, self.history_keys))
+        if key is not None and not self.retired_kms_key_ids:
+            return Keyring(key, retired, history)
+        from ptb_s3._keys.kms_keyring import KmsKeyring  # noqa: PLC0415 - where it is configured
+
+        return KmsKeyring(
+            self.kms_key_id,
+            key=key,
+            retired=retired,
+            history=history,
+            retired_kms_key_ids=self.retired_kms_key_ids,
+            region_name=self._kms_region,
+            session=session,
+        )
+
+    @property
+    def _kms_region(self) -> str | None:
+        """Return the region of KMS keys that do not say theirs, where AWS's settings say none."""
+        return None
 
     def exposed_files(self) -> list[ExposedFile]:
         """Return the key files that other users of the machine may read. Each is to be warned of.
@@ -121,6 +177,32 @@ class KeySettings(BaseSettings):
         files = {variable_of(file): getattr(self, file) for file in _FILES.values()}
         judged = [exposure(path, variable) for variable, path in files.items() if path]
         return [file for file in judged if file is not None]
+
+
+def _check_kms_name(name: str, label: str, *, opens: bool = False) -> None:
+    """Refuse what is no name of a key in AWS KMS, as `kms_names.kms_key` does."""
+    from ptb_s3._keys.kms_names import kms_key  # noqa: PLC0415 - where it is configured
+
+    kms_key(name, label, opens=opens)
+
+
+def _of_kms(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the two settings of a sealing key where AWS KMS keeps it, or the error in its place.
+
+    Args:
+        given: Values of all settings, by name.
+    """
+    both = [variable_of(name) for name in ("key", "key_file") if given.get(name) is not None]
+    if not both:
+        return {"key": None}
+    return {
+        "key": None,
+        "kms_key_id": SettingsError(
+            f"{variable_of('kms_key_id')} is set, and {both[0]} as well: in the environment, or in "
+            f"the file of variables. One key seals: take {both[0]} out, and put that key into "
+            f"{variable_of('retired_keys')} if it has sealed anything."
+        ),
+    }
 
 
 def _in_file(name: str, given: Mapping[str, Any]) -> str | list[str] | SettingsError:

@@ -17,7 +17,8 @@ code meaning               errors
                            `UntrustedFileError`
 6    conflict              `ConflictError`, `HeadLostError`, `OvertakenError`
 7    storage out of reach  `StorageError`, `StorageUnavailableError`, `AccessDeniedError`,
-                           `NoConditionalPutError`, `NoHistoryError`
+                           `NoConditionalPutError`, `NoHistoryError`, `KeyServiceError`,
+                           `KeyServiceUnavailableError`
 ==== ===================== =====================================================================
 
 Which of them a bot may go on after: `StorageUnavailableError` and `ConflictError` of a save, since
@@ -42,6 +43,8 @@ __all__ = [
     "HeadLostError",
     "JobError",
     "KeyFormatError",
+    "KeyServiceError",
+    "KeyServiceUnavailableError",
     "MissingObjectError",
     "NoConditionalPutError",
     "NoHistoryError",
@@ -136,6 +139,31 @@ class AccessDeniedError(StorageError):
     """
 
 
+class KeyServiceError(AccessDeniedError):
+    """Refusal by the key service (AWS KMS) of what a key is needed for. Exit code 7.
+
+    Raised where a permission on the key is missing or was taken away, where the key is disabled, is
+    to be deleted or is not there, and where AWS does not accept the credentials. The message says
+    which of these it is. It is no wrong key: once that is mended, all opens again. ``ptb-s3
+    doctor`` tries both permissions.
+
+    Attributes:
+        code: Code of KMS's answer, such as ``AccessDeniedException``; empty where it gave none.
+    """
+
+    def __init__(self, text: str, *, code: str = "") -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class KeyServiceUnavailableError(StorageUnavailableError):
+    """No answer from the key service (AWS KMS), or one that says "later". Exit code 7.
+
+    Raised after all attempts, at a start above all: a running bot has the keys of what it has read
+    and written, and asks only for those of another writer. It tries again by itself.
+    """
+
+
 class NoConditionalPutError(StorageError):
     """Storage without conditional PUT, or one that does not keep to its conditions. Exit code 7.
 
@@ -226,6 +254,11 @@ _GIVE_IT = (
     "Put that key into PTB_S3_RETIRED_KEYS (for an older version, PTB_S3_HISTORY_KEYS will do), or "
     "into PTB_S3_KEY if it is the current one. Nothing was changed."
 )
+_NAME_IT = (
+    "A key service, such as AWS KMS, keeps that key. Name it in PTB_S3_RETIRED_KMS_KEY_IDS, or in "
+    "PTB_S3_KMS_KEY_ID if it is the current one: its id here is the first 16 digits of the SHA-256 "
+    "of the key's own id. Nothing was changed."
+)
 _SUSPECT_IT = (
     "If that key has leaked, whoever has it may have written this: bring back the version before, "
     "by the bucket's own means. If a rotation was not finished: put the key into "
@@ -236,7 +269,7 @@ _ROTATED_MEANWHILE = (
     "Everything that this bot has not saved is kept in its memory, and would be lost with a "
     "restart. To lose nothing, let it save first: stop whatever else seals with key {needed}, and "
     "run ptb-s3 rotate --while-running with the key that this bot seals with in PTB_S3_KEY and key "
-    "{needed} in PTB_S3_RETIRED_KEYS. It saves with its next commit then, and can be restarted "
+    "{needed} in {retired}. It saves with its next commit then, and can be restarted "
     "with key {needed} among its keys. Nothing was overwritten."
 )
 _UNSAVED = "Everything that this bot has not saved is kept in its memory. "
@@ -256,6 +289,7 @@ class UnknownKeyError(PersistenceError):
         at_hand: Ids of the keys that were there to try.
         in_history: Whether the key is configured, but in PTB_S3_HISTORY_KEYS, which open nothing
             current.
+        wrapped: Whether a key service, such as AWS KMS, keeps that key.
     """
 
     exit_code = 4
@@ -268,17 +302,22 @@ class UnknownKeyError(PersistenceError):
         *,
         in_history: bool = False,
         running: bool = False,
+        wrapped: bool = False,
     ) -> None:
         self.object_name = str(object_name)  # a kind, for one, is shown as a text
         self.needed = needed
         self.at_hand = tuple(at_hand)
         self.in_history = in_history
+        self.wrapped = wrapped
         if in_history:
             why = "which is in PTB_S3_HISTORY_KEYS, and so opens nothing current"
             remedy = (_UNSAVED if running else "") + _SUSPECT_IT
         else:
             why = f"which is not at hand (there is: {', '.join(self.at_hand) or 'none'})"
-            remedy = _ROTATED_MEANWHILE.format(needed=needed) if running else _GIVE_IT
+            retired = "PTB_S3_RETIRED_KMS_KEY_IDS" if wrapped else "PTB_S3_RETIRED_KEYS"
+            remedy = _NAME_IT if wrapped else _GIVE_IT
+            if running:
+                remedy = _ROTATED_MEANWHILE.format(needed=needed, retired=retired)
         super().__init__(
             f"Object {self.object_name!r} is sealed with key {needed}, {why}. {remedy}"
         )
@@ -290,6 +329,7 @@ class UnknownKeyError(PersistenceError):
             self.needed,
             self.at_hand,
             in_history=self.in_history,
+            wrapped=self.wrapped,
             running=True,
         )
 

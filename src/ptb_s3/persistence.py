@@ -86,7 +86,8 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         prefix (:obj:`str`, optional): Prefix of the names of the objects, taken as it is. Give
             each bot one of its own, such as ``"shop-bot/"``. Defaults to ``""``.
         keyring (:class:`ptb_s3.Keyring`): Key that seals, and retired keys that only open. Any
-            object with the methods of :class:`ptb_s3.KeySource` will do.
+            object with the methods of :class:`ptb_s3.KeySource` will do, such as
+            :class:`ptb_s3.KmsKeyring`, whose keys AWS KMS keeps.
         endpoint_url (:obj:`str`, optional): Address of the S3 API. Defaults to that of AWS.
         region_name (:obj:`str`, optional): Region of the bucket. Defaults to AWS's own settings.
         addressing_style (:obj:`str`, optional): Place of the bucket's name in requests: in the
@@ -329,7 +330,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         settings = load_settings(env_file)
         for file in settings.exposed_files():
             _LOGGER.warning("%s", file)
-        options = settings.options()
+        options = settings.options(given.get("session"))
         return cls(options.pop("bucket"), options.pop("prefix"), **options, **given)
 
     def __repr__(self) -> str:
@@ -572,7 +573,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
 
     async def close(self) -> None:
         """Close connections, whatever is unsaved. They are opened again when they are needed."""
-        await self._loader.store.close()
+        await self._loader.close()
 
     # What PTB calls at the end ------------------------------------------------------------------
 

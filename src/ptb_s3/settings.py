@@ -34,6 +34,7 @@ from ptb_s3._storage.place import prefix_fault
 from ptb_s3.errors import SettingsError
 
 if TYPE_CHECKING:
+    import aioboto3
     from pydantic_core import ErrorDetails
 
 __all__ = [
@@ -152,12 +153,21 @@ class Settings(KeySettings):
         text = sync.strip().lower() if isinstance(sync, str) else sync
         return None if text in ("", "none") else text
 
-    def options(self) -> dict[str, Any]:
-        """Return the arguments of `S3Persistence` that these settings stand for, by name."""
+    @property
+    def _kms_region(self) -> str | None:
+        # The bucket's where it is on AWS. Elsewhere, regions have other names, such as R2's `auto`.
+        return self.region if self.endpoint_url is None else None
+
+    def options(self, session: aioboto3.Session | None = None) -> dict[str, Any]:
+        """Return the arguments of `S3Persistence` that these settings stand for, by name.
+
+        Args:
+            session: An `aioboto3.Session` to ask AWS KMS with, where it keeps a key.
+        """
         own = set(type(self).model_fields) - set(KeySettings.model_fields)
         given = {name: getattr(self, name) for name in own}
         given["region_name"] = given.pop("region")
-        return {"keyring": self.keyring(), **given}
+        return {"keyring": self.keyring(session), **given}
 
 
 def load_settings(env_file: str | Path | None = ENV_FILE) -> Settings:
@@ -282,6 +292,6 @@ _MISSING = {
     "key": (
         "is not set. Make a key with `ptb-s3 keys new`, put it there (or into a file that "
         "PTB_S3_KEY_FILE names), and keep a copy elsewhere: without it, nobody can read the state "
-        "again."
+        "again. Or name a key that AWS KMS keeps in PTB_S3_KMS_KEY_ID."
     ),
 }

@@ -10,7 +10,7 @@ import secrets
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,6 +27,8 @@ USER = 987_654_321
 """A user's id that nothing else contains, to be looked for in logs."""
 PATIENCE = 30.0
 """Seconds for what should take one, on a machine that others use as well."""
+POLL = 0.2
+"""Seconds that a request for updates waits for one. Telegram's waits for ten."""
 Json = dict[str, Any]
 _ids = itertools.count(700_000)
 
@@ -54,6 +56,7 @@ class BotApi:
     def __init__(self) -> None:
         self.url = ""
         self.sent: list[str] = []
+        self._updates: dict[int, Json] = {}
         self._reached = asyncio.Event()
         self._open = asyncio.Event()
         self._open.set()
@@ -82,6 +85,27 @@ class BotApi:
     def release(self) -> None:
         self._open.set()
 
+    def queue(self, update: str) -> None:
+        """Keep an update for whoever polls, until a request with a higher offset confirms it."""
+        content: Json = json.loads(update)
+        self._updates[content["update_id"]] = content
+
+    async def confirmed(self) -> None:
+        """Return when all updates are confirmed: until then, another instance would get them."""
+        async with asyncio.timeout(PATIENCE):
+            while self._updates:  # noqa: ASYNC110 - whoever polls confirms them
+                await asyncio.sleep(0.01)
+
+    async def _poll(self, offset: int) -> list[Json]:
+        """Return the updates from an offset on, after a while also where there are none."""
+        for number in [number for number in self._updates if number < offset]:
+            del self._updates[number]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(POLL):
+                while not self._updates:  # noqa: ASYNC110 - a test puts them there
+                    await asyncio.sleep(0.01)
+        return list(self._updates.values())
+
     async def _answer(self, request: web.Request) -> web.Response:
         if request.match_info["token"] != TOKEN:
             refusal = {"ok": False, "error_code": 401, "description": "Unauthorized"}
@@ -90,6 +114,11 @@ class BotApi:
             me = {"id": int(TOKEN.partition(":")[0]), "is_bot": True, "first_name": "Bot"}
             return web.json_response({"ok": True, "result": {**me, "username": "a_bot"}})
         form = await request.post()
+        if request.match_info["method"] == "getUpdates":
+            found = await self._poll(int(str(form.get("offset", 0))))
+            return web.json_response({"ok": True, "result": found})
+        if request.match_info["method"] == "deleteWebhook":
+            return web.json_response({"ok": True, "result": True})
         self.sent.append(str(form["text"]))
         if not self._open.is_set():
             self._reached.set()
@@ -137,13 +166,19 @@ class Host:
         }
         return {name: value for name, value in ours.items() if value}
 
-    async def start(self, *arguments: str | Path, modules: list[Path], **others: str) -> Process:
-        """Start a Python program that finds those folders' modules."""
+    async def start(
+        self,
+        *arguments: str | Path,
+        modules: list[Path],
+        program: str | Path = sys.executable,
+        **others: str,
+    ) -> Process:
+        """Start a program, Python by default, that finds those folders' modules."""
         log = self._folder / f"{len(self._processes)}.log"
         path = os.pathsep.join(map(str, [*modules, PROJECT / "src", PROJECT]))
         with log.open("wb") as stream:
             process = await asyncio.create_subprocess_exec(
-                sys.executable,
+                program,
                 *arguments,
                 cwd=self._folder,
                 env={**self.environment(**others), "PYTHONPATH": path},

@@ -20,7 +20,7 @@ from tests.support.buckets import client_of, keep_versions, new_bucket, open_sto
 from tests.support.terminal import Terminal
 from typer.testing import CliRunner
 
-from ptb_s3 import Keyring
+from ptb_s3 import Keyring, KeySource
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Kind
 from ptb_s3._format.reader import Reader
@@ -84,10 +84,11 @@ async def live(
     commits: int = COMMITS,
     *,
     key: Key = KEY,
+    keyring: KeySource | None = None,
     when: Callable[[int], datetime] = lambda _: datetime.now(UTC),
 ) -> None:
     """Let a bot run: revision n of its store holds `state_after(n)`, and is made `when(n)`."""
-    persistence = make_persistence(store, keyring=Keyring(key))
+    persistence = make_persistence(store, keyring=keyring or Keyring(key))
     await state_of(persistence, "order")
     assert persistence._commits is not None
     sealer = persistence._commits.repository._context.sealer
@@ -96,7 +97,7 @@ async def live(
         await go_on(persistence, revision)
         if revision in COMPACTED:
             await compact_all(persistence)
-    await store.close()
+    await persistence.close()
 
 
 async def go_on(persistence: Persistence, revision: int) -> None:

@@ -66,6 +66,13 @@ class RuntimeApi:
             self._waiting.put_nowait(update)
         await self._waiting.join()
 
+    def lose(self) -> None:
+        """Have what was handed out and not answered sent again: its runtime has ended."""
+        for update in self._invoked.values():
+            self._waiting.put_nowait(update)
+            self._waiting.task_done()
+        self._invoked.clear()
+
     async def _next(self, _: web.Request) -> web.Response:
         update, request = await self._waiting.get(), f"request-{next(self._ids)}"
         self._invoked[request] = update

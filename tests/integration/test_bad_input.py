@@ -98,7 +98,7 @@ async def refusal(
     assert type(caught.value) is error
     assert await bots.versions() == before
     store: Any = persistence._loader.store
-    assert store._requester._link is None
+    assert store._requester._link.link is None
     return str(caught.value)
 
 
@@ -476,7 +476,7 @@ async def test_bot_data_of_another_type(stored: Bots, known: bool) -> None:  # n
     )
     assert await stored.versions() == before
     store: Any = persistence._loader.store
-    assert store._requester._link is None
+    assert store._requester._link.link is None
 
 
 async def _error_of_saving(bots: Bots, value: object) -> tuple[SerializationError, str]:

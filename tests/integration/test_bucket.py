@@ -31,15 +31,20 @@ from tests.support.bucket_templates import (
     in_cloudformation,
     in_terraform,
 )
+from tests.support.kms import new_kms_key
 
+from ptb_s3 import KmsKeyring
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Kind
 from ptb_s3._keys.keyring import Key
+from ptb_s3._storage.kms import CONTEXT
+from ptb_s3.errors import KeyServiceError
 from ptb_s3.settings import load_settings
 
 HEAD_KEY = PREFIX + HEAD
 SCRATCH = f"{PREFIX}doctor/scratch"
 ELSEWHERE = "another-bot/head"
+KMS_KEY = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 OLD, OLD_ELSEWHERE = "{old}", "{old elsewhere}"
 """Stand for version ids that are known once the objects are there."""
 
@@ -119,7 +124,7 @@ def apply_template(account: Account, name: str, **parameters: str) -> Stack:
     cloudformation = account.client("cloudformation")
     cloudformation.create_stack(
         StackName=name,
-        TemplateBody=TEMPLATE.read_text(),
+        TemplateBody=template_for_moto(has_key="KmsKeyArn" in parameters),
         Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in parameters.items()],
         Capabilities=["CAPABILITY_IAM"],
     )
@@ -134,6 +139,18 @@ def apply_template(account: Account, name: str, **parameters: str) -> Stack:
         bot=_assume_role(account, f"{name}-bot", outputs["BotPolicyArn"]),
         operator=_assume_role(account, f"{name}-operator", outputs["OperatorPolicyArn"]),
     )
+
+
+def template_for_moto(*, has_key: bool) -> str:
+    """Return the template, whose statements about KMS are left out here where there is no key.
+
+    CloudFormation leaves out an item that comes to AWS::NoValue; moto 5.2 puts null in its place.
+    """
+    text = TEMPLATE.read_text()
+    statement = r"^          - !If\n            - HasKmsKey\n(?:            .*\n)+"
+    without, left_out = re.subn(statement, "", text, flags=re.MULTILINE)
+    assert left_out == 2
+    return text if has_key else without
 
 
 def make_up_for_moto(s3: AwsClient, bucket: str, written: Written) -> None:
@@ -289,6 +306,11 @@ def test_the_parameters_are_heeded(account: Account) -> None:
     ("name", "good", "bad"),
     [
         ("BucketName", ["", "tea-shop", "a1b"], ["ab", "-tea", "Tea", "tea.shop", "a" * 64]),
+        (
+            "KmsKeyArn",
+            ["", KMS_KEY],
+            ["alias/bot", KMS_KEY.replace("key/", "alias/"), "*", "mrk-1"],
+        ),
         ("Prefix", ["", "bot/", "a/b-c_d/"], ["bot", "/", "/bot/", "bot*/", "${aws:userid}/"]),
     ],
 )
@@ -326,6 +348,50 @@ async def test_a_bot_runs_with_the_bots_policy(bots: Bots) -> None:
     assert persistence.stats.compactions
     assert not persistence.stats.failures
     assert (await bots.load()).user_data == {1: {"said": "milk"}, 2: {"said": "sugar"}}
+
+
+@pytest.mark.parametrize("missing", [None, "GenerateDataKey", "Decrypt"])
+async def test_kms_takes_both_actions(
+    account: Account, monkeypatch: pytest.MonkeyPatch, missing: str | None
+) -> None:
+    """The two actions are enough, and the error for either names it.
+
+    For any key and context, since moto 5.2 knows of a request to KMS neither the one nor the other.
+    """
+    (statement,) = in_cloudformation(Values(kms_key_arn=KMS_KEY)).bot_policy["Statement"][-1:]
+    actions = [action for action in statement["Action"] if action != f"kms:{missing}"]
+    name, iam = f"kms-{secrets.token_hex(4)}", account.client("iam")
+    allow = _policy({"Effect": "Allow", "Action": actions, "Resource": "*"})
+    made = iam.create_policy(PolicyName=name, PolicyDocument=allow)["Policy"]
+    bot = _assume_role(account, name, made["Arn"])
+    for variable, value in bot.environment.items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", account.server.endpoint_url)
+    ring = KmsKeyring(new_kms_key(account.server, account.admin))
+
+    async def both() -> None:
+        await ring.prepare_sealing()
+        await ring.kms.prove()
+
+    try:
+        if missing is None:
+            await both()
+            return
+        with pytest.raises(KeyServiceError, match=f"are not allowed kms:{missing}"):
+            await both()
+    finally:
+        await ring.close()
+
+
+async def test_the_key_goes_into_the_stack(account: Account) -> None:
+    """With the key's ARN, the stack's policies and settings have it."""
+    new = apply_template(account, "with-kms", KmsKeyArn=KMS_KEY)
+    assert f"PTB_S3_KMS_KEY_ID={KMS_KEY}" in new.outputs["Environment"]
+    for output in ("BotPolicyArn", "OperatorPolicyArn"):
+        version = account.client("iam").get_policy_version(
+            PolicyArn=new.outputs[output], VersionId="v1"
+        )
+        assert version["PolicyVersion"]["Document"]["Statement"][-1]["Resource"] == KMS_KEY
 
 
 async def test_a_bot_goes_back_with_the_bots_policy(bots: Bots) -> None:
@@ -462,10 +528,11 @@ def test_cloudformation_takes_the_template() -> None:
     assert (run.returncode, run.stdout) == (0, ""), run.stderr
 
 
+@pytest.mark.parametrize("kms_key_arn", ["", KMS_KEY])
 @pytest.mark.parametrize("prefix", ["", "bot/"])
-def test_terraform_says_the_same(prefix: str) -> None:
+def test_terraform_says_the_same(prefix: str, kms_key_arn: str) -> None:
     """Policies, rules, switches, parameters and outputs are equal."""
-    values = Values("tea-shop", prefix, history_days=7)
+    values = Values("tea-shop", prefix, history_days=7, kms_key_arn=kms_key_arn)
     assert in_terraform(values) == in_cloudformation(values)
 
 
@@ -507,6 +574,32 @@ def test_the_operators_policy_is_the_bots_and_little_more() -> None:
         ("s3:DeleteObject", f"{values.arn}/shop-bot/doctor/*"),
         *((action, values.arn) for action in to_look),
     }
+
+
+def test_a_kms_key_adds_one_statement() -> None:
+    """With a key in KMS, both policies have one statement more, with exactly what it takes."""
+    plain, with_key = in_cloudformation(Values()), in_cloudformation(Values(kms_key_arn=KMS_KEY))
+    for policy in ("bot_policy", "operator_policy"):
+        *others, added = getattr(with_key, policy)["Statement"]
+        assert others == getattr(plain, policy)["Statement"]
+        assert added == {
+            "Sid": "MakeAndUnwrapDataKeys",
+            "Effect": "Allow",
+            "Action": ["kms:GenerateDataKey", "kms:Decrypt"],
+            "Resource": KMS_KEY,
+            "Condition": {
+                "StringEquals": {f"kms:EncryptionContext:{k}": v for k, v in CONTEXT.items()}
+            },
+        }
+
+
+def test_the_statement_about_kms_is_the_pages() -> None:
+    """The page about keys shows what the templates add."""
+    page = (PROJECT / "docs" / "keys.md").read_text()
+    (block,) = re.findall(r"^```json\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    shown = json.loads(block)
+    written = in_cloudformation(Values(kms_key_arn=shown["Resource"])).bot_policy["Statement"][-1]
+    assert {"Sid": written["Sid"], **shown} == written
 
 
 def test_the_readme_is_in_step() -> None:

@@ -78,8 +78,8 @@ def test_list_shows_ids_and_roles_without_a_bucket() -> None:
     assert result.stdout == f"{KEY.id}  sealing\n{OLD.id}  retired\n"
     assert result.stderr == ""
     assert json.loads(run("keys", "list", "--json").stdout) == [
-        {"id": KEY.id, "role": "sealing"},
-        {"id": OLD.id, "role": "retired"},
+        {"id": KEY.id, "role": "sealing", "in_kms": False},
+        {"id": OLD.id, "role": "retired", "in_kms": False},
     ]
     os.environ.update(PTB_S3_RETIRED_KEYS="", PTB_S3_HISTORY_KEYS=OLD.reveal())
     assert run("keys", "list").stdout == f"{KEY.id}  sealing\n{OLD.id}  history\n"

@@ -176,7 +176,7 @@ async def test_sigterm_in_the_middle_of_requests(cloud_run: CloudRun) -> None:
 
 
 async def test_killed_or_frozen_nothing_is_lost_or_done_twice(cloud_run: CloudRun) -> None:
-    """SIGKILL in the middle of an update, and a freeze between two and in the middle of one.
+    """SIGKILL in the middle of an update, and a freeze between two of them.
 
     What was answered is there. The update that got no answer is sent again, and takes effect once.
     """

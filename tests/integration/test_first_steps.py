@@ -118,7 +118,7 @@ def folder() -> Iterator[Path]:
 def test_the_path_without_docker(folder: Path) -> None:
     """Five commands, run as they stand: what the bot had saved when it was killed is there."""
     install, serve, start = blocks("sh")
-    commands = [*install.splitlines(), serve.strip(), start.strip(), start.strip()]
+    commands = [line for block in (install, serve, start, start) for line in block.splitlines()]
     assert len(commands) <= AT_MOST
     assert all("\\" not in command for command in commands)
     (folder / "bot.py").write_text(blocks("python")[0])

@@ -37,6 +37,8 @@ from tests.servers import S3Server
 from tests.support.bots import Bots
 from tests.support.faultproxy import FaultProxy, Lost
 
+from ptb_s3.hosts._endpoint import BODY_LIMIT
+
 TEMPLATE = INFRA / "lambda" / "template.yaml"
 (HANDLER,) = re.findall(r"^ +Handler: (\S+)$", TEMPLATE.read_text(), re.MULTILINE)
 MODULES = Path(os.environ.get("LAMBDA_BUILD", EXAMPLE)).absolute()
@@ -169,12 +171,15 @@ async def test_what_is_let_in_and_what_is_answered(function: Lambda) -> None:
         (400, event('{"update_id": 1, "message": 5}')),
         (400, event(message("not what it says"), isBase64Encoded=True)),
         (400, event("/w==", isBase64Encoded=True)),
+        (413, event(" " * (BODY_LIMIT + 1))),
         (200, event(message("tea"))),
         (200, encoded(message("milk"))),
         (200, renamed(event(message("bread")), "X-Telegram-Bot-Api-Secret-Token")),
         (200, event(message("café 😀"))),
     ):
         assert await instance.answer(given) == status, given
+    logged = re.findall(r"Answered (\d+): ", function.host.log(instance.process))
+    assert sorted(logged) == ["400", "401", "413"], "a line a minute for each reason"
     assert await function.host.lists() == {USER: ["tea", "milk", "bread", "café 😀"]}
     assert function.host.api.sent == [f"{number} on your list." for number in range(1, 5)]
 

@@ -74,7 +74,9 @@ async def test_status_as_json(onlooker: Operator) -> None:
     assert users["blob"]["key"] == KEY.id
     assert users["blob"]["bytes"] > 0
     assert datetime.fromisoformat(users["blob"]["created"]).utcoffset() is not None
-    assert status["keys"] == {KEY.id: {"role": "seals", "current": 6, "newest": COMMITS}}
+    assert status["keys"] == {
+        KEY.id: {"role": "seals", "current": 6, "newest": COMMITS, "in_kms": False}
+    }
     quick = (await onlooker.done("status", "--quick", "--json")).json
     assert quick["history"] is None
 

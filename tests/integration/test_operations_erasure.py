@@ -41,7 +41,12 @@ async def test_after_rotate_no_other_key_is_in_use(operator: Operator) -> None:
         *("head", "user_data", "chat_data", "bot_data", "callback_data", "conversations")
     }
     keys = (await operator.done("status", "--json", **ROTATED)).json["keys"]
-    assert keys[OTHER_KEY.id] == {"role": "seals", "current": 6, "newest": COMMITS + 1}
+    assert keys[OTHER_KEY.id] == {
+        "role": "seals",
+        "current": 6,
+        "newest": COMMITS + 1,
+        "in_kms": False,
+    }
     assert keys[KEY.id] == {"role": "opens", "current": 0, "newest": COMMITS}
     await operator.done("verify", **NEW_KEY)
     assert await operator.state(OTHER_KEY) == state_after(COMMITS)

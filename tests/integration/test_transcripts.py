@@ -9,6 +9,7 @@ from tests import servers
 from tests.integration.transcripts import PAGES, prepare, run, steady, transcripts
 
 COMMANDS = {
+    "init",
     "doctor",
     "status",
     "history",
@@ -16,6 +17,7 @@ COMMANDS = {
     "diff",
     "verify",
     "repair",
+    "report",
     "restore",
     "rotate",
     "prune",

@@ -23,6 +23,12 @@ Json = dict[str, Any]
 Names = Mapping[str, str | int]
 """What a template refers to, and what is to stand in its place."""
 
+_ABSENT = {"!Ref": "AWS::NoValue"}
+_POLICY = re.compile(
+    r"\$\{jsonencode\((?:local\.(\w+)|merge\(local\.(\w+), \{\s*Statement = "
+    r"concat\(local\.\2\.Statement, local\.key_statements\)\s*\}\))\)\}"
+)
+"""A policy as it stands among the locals, or with the statement about KMS behind it."""
 _REFERENCE = re.compile(r"\$\{([^}]+)\}")
 _WORDS_OF_S3 = {"Id": "ID", "SseAlgorithm": "SSEAlgorithm"}
 
@@ -34,6 +40,7 @@ class Values:
     bucket: str = "my-bucket"
     prefix: str = "shop-bot/"
     history_days: int = 30
+    kms_key_arn: str = ""
 
     @property
     def arn(self) -> str:
@@ -80,6 +87,8 @@ def in_cloudformation(values: Values) -> Written:
         "Bucket.Arn": values.arn,
         "Prefix": values.prefix,
         "HistoryDays": values.history_days,
+        "KmsKeyArn": values.kms_key_arn,
+        "HasKmsKey": bool(values.kms_key_arn),
         "BotPolicy": "the bot's policy",
         "OperatorPolicy": "the operator's policy",
         "AWS::Region": "the region",
@@ -152,6 +161,7 @@ def in_terraform(values: Values) -> Written:
         "aws_iam_policy.operator.arn": "the operator's policy",
         "var.prefix": values.prefix,
         "var.history_days": values.history_days,
+        "var.kms_key_arn": values.kms_key_arn,
     }
     options = hcl2.SerializationOptions(
         with_comments=False,
@@ -182,6 +192,10 @@ def _resources_of_terraform(document: Json, values: Values) -> Json:
         for name, body in named.items()
     }
     (policies,) = document["locals"]
+    assert policies.pop("key_statements") == (
+        '${var.kms_key_arn == "" ? [] : [local.key_statement]}'
+    )
+    about_kms = [policies.pop("key_statement")][: bool(values.kms_key_arn)]
 
     def part(name: str) -> Json:
         """Return a resource that belongs to the bucket."""
@@ -192,8 +206,11 @@ def _resources_of_terraform(document: Json, values: Values) -> Json:
 
     def policy(resource: Json) -> Any:
         """Return the policy that a resource is made of."""
-        (name,) = re.findall(r"^\$\{jsonencode\(local\.(\w+)\)\}$", resource["Policy"])
-        return policies.pop(name)
+        found = _POLICY.fullmatch(resource["Policy"])
+        assert found is not None, resource["Policy"]
+        written = policies.pop(found[1] or found[2])
+        more = about_kms if found[2] else []
+        return {**written, "Statement": [*written["Statement"], *more]}
 
     rule = _only("Rule", part("server_side_encryption_configuration"))
     versioning = _only("VersioningConfiguration", part("versioning"))
@@ -229,12 +246,15 @@ def _filled_in(value: Any, names: Names) -> Any:
     match value:
         case {"!Ref": str(name)} | {"!GetAtt": str(name)}:
             filled_in: Any = names.get(name, value)
+        case {"!If": [str(condition), yes, no]} if condition in names:
+            filled_in = _filled_in(yes if names[condition] else no, names)
         case {"!Sub": str(text)}:
             filled_in = _filled_in(text, names)
         case dict():
             filled_in = {key: _filled_in(item, names) for key, item in value.items()}
         case list():
-            filled_in = [_filled_in(item, names) for item in value]
+            items = [_filled_in(item, names) for item in value]
+            filled_in = [item for item in items if item != _ABSENT]
         case str() if whole := _REFERENCE.fullmatch(value):
             filled_in = names.get(whole[1], value)  # a number stays one
         case str():

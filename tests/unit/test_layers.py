@@ -60,6 +60,8 @@ DOORS = {
     "dotenv": {"_environment"},
     "cryptography": {"_format.container", "_format.unsealer", "_keys.keyring"},
     "zstandard": {"_format.container"},
+    "jinja2": {"cli._init.script", "cli._report.rendering"},
+    "markupsafe": {"cli._report.rendering"},
 }
 """Modules that alone import a library."""
 PURE = (
@@ -89,6 +91,9 @@ PURE = (
     "_values.diff",
     "_values.merge",
     "_values.three_way_merge",
+    *(f"cli._report.{name}" for name in ("churn", "events", "facts", "figure", "growth", "keys")),
+    *(f"cli._report.{name}" for name in ("page", "scale", "timeline", "verdict", "visible")),
+    "cli._report.writers",
 )
 EFFECTS = {"asyncio", "os", "time", "random", "secrets", "socket", "logging", "threading"}
 

@@ -143,4 +143,4 @@ def test_a_shell_completes_commands() -> None:
         check=True,
         env={**os.environ, "PATH": path},
     )
-    assert found.stdout.split() == ["repair", "restore"]
+    assert found.stdout.split() == ["report", "repair", "restore"]

@@ -19,15 +19,10 @@ from ptb_s3.testing import MemoryPersistence
 SOURCE = Path(ptb_s3.__file__).parent
 PUBLIC = {
     "ptb_s3": [
-        *("AddressingStyle", "Key", "KeySource", "Keyring", "Merge", "OnConflict", "OnLoss"),
-        *(
-            "PersistentApplication",
-            "PersistentJob",
-            "PersistentJobQueue",
-            "PickleSerializer",
-            "S3Persistence",
-            "SealedHeader",
-        ),
+        *("AddressingStyle", "Key", "KeyService", "KeySource", "Keyring", "KmsKeyring"),
+        *("Merge", "OnConflict", "OnLoss"),
+        *("PersistentApplication", "PersistentJob", "PersistentJobQueue", "PickleSerializer"),
+        *("S3Persistence", "SealedHeader"),
         *("SealingKey", "Serializer", "Stats", "Sync", "__version__", "merge_values"),
     ],
     "ptb_s3.application": ["PersistentApplication"],

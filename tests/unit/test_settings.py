@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from tests.support import locals_of_ours
 
 from ptb_s3._keys.keyring import Key
+from ptb_s3._keys.kms_names import header_id
 from ptb_s3.errors import PersistenceError, SettingsError
 from ptb_s3.settings import (
     Settings,
@@ -31,6 +32,7 @@ KEY = Key(bytes(range(100, 132)))
 OLD = Key(bytes(range(32)))
 OLDER = Key(bytes(range(32, 64)))
 LEAKED = Key(bytes(range(64, 96)))
+ARN = "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 REQUIRED = {"PTB_S3_BUCKET": "my-bucket", "PTB_S3_KEY": KEY.reveal()}
 
 
@@ -82,6 +84,7 @@ def test_every_setting_is_read() -> None:
         ADDRESSING_STYLE="virtual",
         RETIRED_KEYS=f"{OLD.reveal()}, {OLDER.reveal()},",
         HISTORY_KEYS=LEAKED.reveal(),
+        RETIRED_KMS_KEY_IDS=f"{ARN}, mrk-{'5' * 32},",
         UPDATE_INTERVAL="2.5",
         COMPRESSION_LEVEL="19",
         SYNC="10",
@@ -92,10 +95,13 @@ def test_every_setting_is_read() -> None:
         BEGIN_ANEW="3sL4kqtJlcpXroDTDmJ.rmSpXd3dIbrHY",
         EXPECTED_BUCKET_OWNER="012345678901",
     )
-    assert settings.keyring().ids == (KEY.id, OLD.id, OLDER.id)
+    kms = tuple(map(header_id, (ARN.rpartition("/")[2], f"mrk-{'5' * 32}")))
+    assert settings.keyring().ids == (KEY.id, OLD.id, OLDER.id, *kms)
+    assert settings.keyring().kms_ids == kms
     assert settings.keyring().history_ids == (LEAKED.id,)
     keys = {"key", "retired_keys", "history_keys"}
-    assert settings.model_dump(exclude=keys | {f"{name}_file" for name in keys}) == {
+    others = {"kms_key_id", "retired_kms_key_ids"}
+    assert settings.model_dump(exclude=keys | others | {f"{name}_file" for name in keys}) == {
         "bucket": "my-bucket",
         "prefix": "shop-bot/",
         "endpoint_url": "http://minio.internal:9000",

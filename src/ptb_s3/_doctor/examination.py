@@ -6,13 +6,14 @@ the end, also where the end is Ctrl-C. Where they could not be removed again, no
 ======= ====================================================== =====================================
 step    requests                                               left out where
 ======= ====================================================== =====================================
+keys    key service, where one keeps a key                     never
 reach   connection, credentials, bucket, owner                 never
 look    state, region, versioning, lifecycle, public access    it cannot be reached
 try     permissions, conditions, latency, history, excess      what it writes would stay for good
 clear   deletion of what was written                           never
 ======= ====================================================== =====================================
 
-Requests of the second step are sent at once. Those that write come one after another, since each
+Requests of the third step are sent at once. Those that write come one after another, since each
 relies on what the one before has written.
 """
 
@@ -21,6 +22,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING, cast
 
 from ptb_s3._doctor import setup, trials
 from ptb_s3._doctor.attempts import Attempts
@@ -31,11 +33,15 @@ from ptb_s3._doctor.scratch import FOLDER, Scratch
 from ptb_s3._doctor.state import open_state
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Kind
-from ptb_s3._keys.keyring import Keyring
+from ptb_s3._format.key_source import key_service
+from ptb_s3._keys.ring import Ring
 from ptb_s3._storage.bucket_config import Bucket, ObjectLock, PublicAccess, Unknown, Versioning
 from ptb_s3._storage.contract import Written
 from ptb_s3._storage.lifecycle import Rule, sweepers
 from ptb_s3._storage.s3 import S3Store
+
+if TYPE_CHECKING:
+    from ptb_s3._keys.kms_keyring import KmsKeyring
 
 _TIMED = 20
 """Requests whose latency is measured, of each kind."""
@@ -52,21 +58,23 @@ class Examination:
         now: Returns the time by this machine's clock, with time zone.
         report: Called with the number of checks that are done, after each.
         exposed: Key files that other users may read: for each, what is wrong and what to do.
+        writes: Whether to prove the storage by use; else checks that take writing are left out.
     """
 
     def __init__(
         self,
         store: S3Store,
-        keys: Keyring,
+        keys: Ring,
         name: str,
         *,
         token: str,
         now: Callable[[], datetime],
         report: Callable[[int], None] = lambda _: None,
         exposed: Sequence[tuple[str, str]] = (),
+        writes: bool = True,
     ) -> None:
         self._store, self._keys, self._name = store, keys, name
-        self._exposed = exposed
+        self._exposed, self._writes = exposed, writes
         self._record = Record(report)
         self._reach = Reach(store, self._record, now)
         self._scratch = Scratch(store, token)
@@ -87,6 +95,7 @@ class Examination:
         Returns:
             A finding for each check, in their order.
         """
+        await self._try_key_service()
         try:
             if await self._reach.succeeds():
                 self._attempts.permissions["ListBucket"] = self._reach.listed
@@ -96,6 +105,18 @@ class Examination:
             await self._clear()
         self._record.add(setup.settings(self._name, self._keys, self._exposed))
         return self._record.completed()
+
+    async def _try_key_service(self) -> None:
+        """Try the key service, where one keeps a key."""
+        if key_service(self._keys) is None:
+            return
+        # Imported here, with all that is of KMS: most have no key there.
+        from ptb_s3._doctor.key_service import try_key_service  # noqa: PLC0415 - see above
+
+        tried = try_key_service(cast("KmsKeyring", self._keys))
+        finding = await self._record.told(Check.KEY_SERVICE, tried)
+        if finding is not None:
+            self._record.add(finding)
 
     async def _look(self) -> None:
         """Read the state and the settings of the bucket."""
@@ -178,7 +199,10 @@ class Examination:
         )
 
     async def _may_write(self) -> bool:
-        """Tell whether what is written can be removed, by us or by a lifecycle rule."""
+        """Tell whether to write, and what is written can be removed, by us or by a rule."""
+        if not self._writes:
+            self._leave_out("not tried, since that takes writing", "Run ptb-s3 doctor.")
+            return False
         if self._rules is None or isinstance(self._rules, Unknown):
             return True  # nobody knows
         if sweepers(self._rules, self._scratch.key, versioned=self._is_versioned):
@@ -202,6 +226,10 @@ class Examination:
             f"Add a rule that expires what lies under {folder!r}, or use an operator's "
             f"credentials; {TEMPLATES} with one."
         )
+        self._leave_out(found, remedy)
+
+    def _leave_out(self, found: str, remedy: str) -> None:
+        """Add that finding for each check that takes writing."""
         for check in (
             *(Check.CONDITIONAL_PUT, Check.LATENCY),
             *(Check.PERMISSIONS, Check.EXCESS, Check.HISTORY),

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 from ptb_s3._doctor.findings import TEMPLATES, Check, Finding, failed, ok, unknown, warning
-from ptb_s3._keys.keyring import Keyring
+from ptb_s3._keys.ring import Ring
 from ptb_s3._storage.bucket_config import PublicAccess, Unknown, Versioning
 from ptb_s3._storage.lifecycle import UNREADABLE, Rule
 
@@ -26,7 +26,7 @@ for.
 """
 
 
-def settings(name: str, keys: Keyring, exposed: Sequence[tuple[str, str]]) -> Finding:
+def settings(name: str, keys: Ring, exposed: Sequence[tuple[str, str]]) -> Finding:
     """Judge the settings, which are complete: say what the keys are for, and who may read them.
 
     Args:
@@ -34,7 +34,7 @@ def settings(name: str, keys: Keyring, exposed: Sequence[tuple[str, str]]) -> Fi
         keys: The keys.
         exposed: Key files that other users may read: for each, what is wrong and what to do.
     """
-    sealing, *retired = keys.ids
+    sealing, *retired = keys.ids or ("of an alias that KMS has not told",)
     opens = f", and opens what was sealed with {', '.join(retired)}" if retired else ""
     older = ", ".join(keys.history_ids)
     opens += f"; opens older versions with {older}" if older else ""

@@ -8,12 +8,13 @@ from ptb_s3._doctor.findings import Check, Finding, ok
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Kind
 from ptb_s3._format.reader import Reader
-from ptb_s3._keys.keyring import Keyring
+from ptb_s3._keys.ring import Ring
+from ptb_s3._keys.unwrapping import unwrapping
 from ptb_s3._storage.contract import Store
 from ptb_s3.errors import MissingObjectError
 
 
-async def open_state(store: Store, keys: Keyring) -> Finding:
+async def open_state(store: Store, keys: Ring) -> Finding:
     """Open the head or, where there is none, make sure that no blob is left without it.
 
     The blobs are not opened; ``ptb-s3 verify`` opens all of them.
@@ -25,7 +26,7 @@ async def open_state(store: Store, keys: Keyring) -> Finding:
     Raises:
         PersistenceError: A bot would not start with this state.
     """
-    fetched = await store.get(HEAD)
+    fetched = await unwrapping(store, keys).get(HEAD)
     if fetched is not None:
         header, head = Reader(keys).open_head(fetched.body)
         found = f"revision {header.revision} of bot {head.bot}, sealed with key {header.key}"

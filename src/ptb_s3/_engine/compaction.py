@@ -112,6 +112,7 @@ class Compactor:
         """
         async with self._one_at_a_time.here():
             sent = 0
+            await self._sealer.prepare()
             for _ in range(TRIES):
                 head, parts = await _snapshot(base, kind)
                 if head.line is None:

@@ -85,6 +85,7 @@ class HeadBuilder:
             words=self._staged.vocabulary.suggested,
         )
         identity, sealer = base.identity, self._context.sealer
+        await sealer.prepare()
         head, body = await self._context.offload(lambda: sealer.head(identity, follow()))
         attempt = Attempt(head, changes, updates)
         self._attempts.remember(attempt)

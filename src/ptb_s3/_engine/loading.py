@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Kind
 from ptb_s3._format.openers import Streamed
 from ptb_s3._format.reader import TornReadError
+from ptb_s3._format.sealer import Sealer
 from ptb_s3._history.current import Current, read_current
 from ptb_s3._history.order import put_back
 from ptb_s3._history.recovery import Found, find_newest
@@ -39,6 +41,28 @@ class Recovery(NamedTuple):
 
     current: dict[str, Current]
     found: Found
+
+
+@asynccontextmanager
+async def preparing(sealer: Sealer) -> AsyncIterator[None]:
+    """Have the sealing key at hand after the body of a `with`, and ask a key service meanwhile.
+
+    Args:
+        sealer: Its fault is raised here: otherwise it would be heard of at the first commit.
+    """
+    if not sealer.asks:
+        sealer.sealing_key_id()
+        yield
+        return
+    asked = asyncio.create_task(sealer.prepare())
+    try:
+        yield
+    except BaseException:
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
+        raise
+    await asked
+    sealer.sealing_key_id()
 
 
 class Loader:

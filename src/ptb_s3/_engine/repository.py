@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 
 from ptb_s3._engine.head_builder import Operation
-from ptb_s3._engine.loading import Recovery
+from ptb_s3._engine.loading import Recovery, preparing
 from ptb_s3._engine.recovered_base import base_of, continued, transplanted
 from ptb_s3._engine.working_copy import WorkingCopy
 from ptb_s3._format import entities as _state
@@ -54,7 +54,8 @@ class Repository(WorkingCopy):
         Raises:
             NothingThereError: No version opens.
         """
-        recovery = await self._loader.recover(store_id, advance)
+        async with preparing(self._context.sealer):
+            recovery = await self._loader.recover(store_id, advance)
         self._begin(base_of(recovery.found, recovery.current))
         self._recovered, self._unwritten = recovery.found, True
         await self._begun.probe.recall()

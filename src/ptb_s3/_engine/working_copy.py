@@ -13,7 +13,7 @@ from ptb_s3._engine.compaction import Compactor
 from ptb_s3._engine.context import EngineContext
 from ptb_s3._engine.failure_notes import noting_rotation, noting_unsaved
 from ptb_s3._engine.head_builder import Operation
-from ptb_s3._engine.loading import Loader
+from ptb_s3._engine.loading import Loader, preparing
 from ptb_s3._engine.rewriting import prepare_rewrite
 from ptb_s3._engine.run import Run, notice_resumes
 from ptb_s3._engine.staging import Staged
@@ -24,6 +24,7 @@ from ptb_s3._format.entities import EntityKey, Kind, Resolve
 from ptb_s3._format.key_source import KeySource
 from ptb_s3._format.reader import Reader
 from ptb_s3._format.sealer import Sealer
+from ptb_s3._keys.unwrapping import unwrapping
 from ptb_s3._storage.conditional import ConditionalStore
 from ptb_s3._storage.contract import Store
 from ptb_s3._storage.threads import Offload
@@ -78,6 +79,7 @@ class WorkingCopy:
         rewrites_lost: bool = False,
     ) -> None:
         self.counters = counters or Stats()
+        store = unwrapping(store, keys)
         conditional_store, reader = ConditionalStore(store), Reader(keys, bot, serializer)
         sealer = Sealer(keys, level=level, clock=clock, randomness=randomness)
         self._context = EngineContext(
@@ -208,8 +210,9 @@ class WorkingCopy:
             PersistenceError: It cannot be read. Nothing was changed, here or in the store.
         """
         notice_resumes()
-        self._context.sealer.sealing_key_id()  # or its fault is heard of at the first commit
-        self._begin(await self._loader.load(preloader))
+        async with preparing(self._context.sealer):
+            base = await self._loader.load(preloader)
+        self._begin(base)
         self.counters.committed_at = self._context.clock()
         await self._begun.probe.recall()
 

@@ -162,6 +162,17 @@ def seal(header: Header, frames: list[bytes], key: SealingKey) -> bytes:
     return out.getvalue()  # which copies nothing
 
 
+def has_preamble(beginning: bytes | bytearray, size: int) -> bool:
+    """Tell whether an object's preamble is complete, or can no longer become a valid one.
+
+    Args:
+        beginning: First bytes of the object.
+        size: Bytes of all of it.
+    """
+    ends = beginning.find(b"\n", len(MAGIC), MAX_PREAMBLE) >= 0
+    return ends or len(beginning) >= min(MAX_PREAMBLE, size)
+
+
 def read_header(name: str, data: bytes) -> tuple[Header, int]:
     """Parse the header of an object.
 

@@ -8,13 +8,16 @@ How keys get where they are used::
     seal     source.sealing_key()          ->  SealingKey(key_id, secret, wrapped_key)
                                                key_id and wrapped_key go into the object's header
     open     source.opening_key(header)    ->  the 32 bytes; header holds key_id and wrapped_key
+
+A source that has to ask somebody first is a `KeyService`: its coroutines are awaited ahead of these
+two, which then answer from memory.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 from ptb_s3.errors import KeyFormatError
 
@@ -100,7 +103,8 @@ class KeySource(Protocol):
       each is opened again before it is sent. So a source must open what it seals.
 
     A source with keys that open older versions alone, and nothing current, has a further method
-    ``for_history()``, which returns the source to ask for older versions.
+    ``for_history()``, which returns the source to ask for older versions. One that asks a service
+    over the network has the methods of `KeyService` as well.
     """
 
     def sealing_key(self) -> SealingKey:
@@ -117,6 +121,47 @@ class KeySource(Protocol):
             UnknownKeyError: There is no such key.
         """
         ...
+
+
+class KeyService(KeySource, Protocol):
+    """Source of keys that asks a service over the network, such as AWS KMS, and keeps its answers.
+
+    Its coroutines are awaited on the event loop, before a plain method needs what they fetch. They
+    may be called at any time and at once, also on another loop than before.
+    """
+
+    async def prepare_sealing(self) -> None:
+        """Fetch the sealing key, unless that is done.
+
+        Called before each object is sealed, and while the state is read.
+
+        Raises:
+            PersistenceError: There is none to be had.
+        """
+        ...
+
+    async def prepare_opening(self, header: SealedHeader) -> None:
+        """Fetch the key that opens an object, unless that is done.
+
+        A fault of the object, such as a key that is not at hand, is left to `opening_key`.
+
+        Args:
+            header: Part of the object's header, not authenticated. It may be anybody's, so that
+                what is asked for it has to be bounded.
+
+        Raises:
+            PersistenceError: The service cannot be asked, which says nothing of the object.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release connections. A later call opens them again."""
+        ...
+
+
+def key_service(keys: KeySource) -> KeyService | None:
+    """Return the source as a key service, or None where it has its keys already."""
+    return cast("KeyService", keys) if hasattr(keys, "prepare_opening") else None
 
 
 def for_history(keys: KeySource) -> KeySource:

@@ -18,7 +18,7 @@ from ptb_s3._format.committed import Identity
 from ptb_s3._format.container import HEAD, Changed, Header
 from ptb_s3._format.entities import Entities, EntityKey, Kind
 from ptb_s3._format.head import Head, Ref
-from ptb_s3._format.key_source import KeySource, SealingKey, sealing_key
+from ptb_s3._format.key_source import KeySource, SealingKey, key_service, sealing_key
 from ptb_s3._format.unsealer import Unsealer
 from ptb_s3.errors import DamagedObjectError, UnknownKeyError, UnreadableError
 
@@ -76,6 +76,21 @@ class Sealer:
     def new_writer(self) -> str:
         """Return a random id for a run of this process: 16 hex digits."""
         return self._randomness(8).hex()
+
+    @property
+    def asks(self) -> bool:
+        """Return whether the sealing key comes from a key service, which has to be asked first."""
+        return key_service(self._keys) is not None
+
+    async def prepare(self) -> None:
+        """Have a key service hand out the sealing key, unless it has.
+
+        Raises:
+            PersistenceError: It does not.
+        """
+        service = key_service(self._keys)
+        if service is not None:
+            await service.prepare_sealing()
 
     def sealing_key_id(self) -> str:
         """Return the id of the key that the next object is sealed with.

@@ -20,12 +20,11 @@ from cryptography.exceptions import InvalidTag
 
 from ptb_s3._format.container import (
     LENGTH,
-    MAGIC,
-    MAX_PREAMBLE,
     PIECE,
     Header,
     context_of,
     decompress,
+    has_preamble,
     padded,
     read_header,
     sealed_size,
@@ -129,7 +128,7 @@ class Unsealer:
     def _take(self, piece: memoryview) -> None:
         if self._begun is None:
             self._beginning += piece
-            if not self._has_preamble():
+            if not has_preamble(self._beginning, self._size):
                 return
             self._begun = self._begin()
             piece, self._beginning = memoryview(self._beginning), bytearray()
@@ -139,11 +138,6 @@ class Unsealer:
             _check_length(header, self._sealed)
         with _authentication(self._name):
             self._plaintext += decryptor.update(piece)
-
-    def _has_preamble(self) -> bool:
-        """Tell whether the preamble is complete, or can no longer become a valid one."""
-        ends = self._beginning.find(b"\n", len(MAGIC), MAX_PREAMBLE) >= 0
-        return ends or len(self._beginning) >= min(MAX_PREAMBLE, self._size)
 
     def _begin(self) -> tuple[Header, Cobblestone256Decryptor]:
         self.header, start = read_header(self._name, bytes(self._beginning))

@@ -79,7 +79,7 @@ class History:
     ) -> None:
         self._store = store
         self._reader = reader
-        self._store_id = store_id
+        self.store_id = store_id
         self._head = head
         self._search = CommitSearch(store, store_id, head)
         self.blobs = BlobVersions(store, reader, store_id)
@@ -103,7 +103,7 @@ class History:
             async for commit in commits:
                 early = since is not None and commit.made < since
                 late = last is not None and commit.made > last
-                ours = commit.header is None or commit.header.store == self._store_id
+                ours = commit.header is None or commit.header.store == self.store_id
                 if ours and not early and not late:
                     yield commit
 
@@ -136,8 +136,8 @@ class History:
             commits = await read_headers(self._store, groups[-1])
             headers = [commit.header for commit in commits if commit.header is not None]
             headers.sort(key=lambda header: header.revision)
-            others |= {h.store: h for h in headers if h.store != self._store_id}
-            ours = of_store(commits, self._store_id)  # of the same second, perhaps
+            others |= {h.store: h for h in headers if h.store != self.store_id}
+            ours = of_store(commits, self.store_id)  # of the same second, perhaps
             if ours:
                 oldest = min(ours, key=lambda commit: commit.revision).header
                 return Extent(sum(map(len, groups)), oldest, list(others.values()))
@@ -160,7 +160,7 @@ class History:
             header, head = self._reader.open_head(found.body)
         except DamagedObjectError as error:
             raise point.refused(f"that commit is damaged: {error.reason}") from None
-        if header.store != self._store_id:
+        if header.store != self.store_id:
             raise point.refused("that commit is of another store")
         entities = {}
         for kind, part in head.parts.items():
@@ -265,7 +265,7 @@ class History:
             header, head = self._reader.open_head(found.body) if found else (None, None)
         except UnknownKeyError:
             return None
-        if header is None or head is None or header.store != self._store_id:
+        if header is None or head is None or header.store != self.store_id:
             return None
         return header if restorable(head, blobs) else None
 

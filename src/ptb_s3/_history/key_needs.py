@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ptb_s3._format.committed import Base
 from ptb_s3._format.container import Header
-from ptb_s3._keys.keyring import Keyring
+from ptb_s3._keys.ring import Ring
 
 NOT_AT_HAND = "not at hand"
 
@@ -24,14 +24,16 @@ class Need(NamedTuple):
         current: How many current objects it has sealed.
         newest: The newest commit that needs it and can still be restored; None if there is none,
             or if the history was not looked at.
+        in_kms: Whether AWS KMS keeps it.
     """
 
     role: str
     current: int
     newest: int | None
+    in_kms: bool = False
 
 
-def key_needs(base: Base, ring: Keyring, oldest: Header | None) -> dict[str, Need]:
+def key_needs(base: Base, ring: Ring, oldest: Header | None) -> dict[str, Need]:
     """Return the need of each key by its id, the sealing key first.
 
     Keys that are needed for nothing are left out.
@@ -51,6 +53,6 @@ def key_needs(base: Base, ring: Keyring, oldest: Header | None) -> dict[str, Nee
         if oldest is not None and revision >= oldest.revision
     }
     return {
-        key: Need(roles.get(key, NOT_AT_HAND), current[key], needed.get(key))
+        key: Need(roles.get(key, NOT_AT_HAND), current[key], needed.get(key), key in ring.kms_ids)
         for key in sorted({sealing, *current, *needed}, key=lambda key: (key != sealing, key))
     }

@@ -122,9 +122,7 @@ class JobSchedule:
             job = kept_job(record, callback, self.table.mark)
         load_data(job, record.data)
         options = self._scheduling(record, job, at)
-        job._job = self.scheduler.silently(  # noqa: SLF001 - as in `made`
-            self.scheduler.add_job, self._queue.job_callback, **options
-        )
+        job._job = self.scheduler.put(self._queue.job_callback, **options)  # noqa: SLF001 - as in `made`
         return job
 
     def _scheduling(
@@ -145,10 +143,9 @@ class JobSchedule:
             "next_run_time": at or due,
         }
 
-    def take_out(self, job_id: str) -> None:
-        """Remove a job from the schedule, if it is there."""
-        if self.scheduler.get_job(job_id) is not None:
-            self.scheduler.silently(self.scheduler.remove_job, job_id)
+    def take_out(self, *job_ids: str) -> None:
+        """Remove jobs from the schedule, those of them that are there."""
+        self.scheduler.forget(set(job_ids))
 
     def scheduled_for(self, job_id: str) -> datetime | None:
         """Return when a job is scheduled to run, or None: it is not."""

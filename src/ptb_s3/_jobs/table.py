@@ -30,7 +30,7 @@ from ptb_s3._jobs.record import JobRecord, JobRecordError, moment
 from ptb_s3._jobs.triggers import TriggerError, record_of, trigger_of
 from ptb_s3._ptb.group_commit import GroupCommit
 from ptb_s3._ptb.participants import Contribution
-from ptb_s3._values.loading import load_all
+from ptb_s3._values.loading import load_all, no_collection, put_past_collector
 from ptb_s3._values.serializer import Serializer, dump
 from ptb_s3.errors import DamagedObjectError, JobError, SerializationError
 
@@ -71,8 +71,8 @@ class Schedule(Protocol):
         """Return when a job is scheduled to run, or None: it is not."""
         ...
 
-    def take_out(self, job_id: str) -> None:
-        """Remove a job from the schedule, if it is there."""
+    def take_out(self, *job_ids: str) -> None:
+        """Remove jobs from the schedule, those of them that are there."""
         ...
 
 
@@ -307,12 +307,19 @@ class JobTable:
     def begin(self, commits: GroupCommit) -> None:
         """See `Participant.begin`. Jobs that were made before are matched with saved ones."""
         self.commits = commits
+        with no_collection():
+            self._begin()
+            put_past_collector(len(self.records))
+        self._name_orphans()
+
+    def _begin(self) -> None:
+        assert self.commits is not None  # noqa: S101 - for mypy: `begin` has just set it
+        staged = self.commits.repository.staged
         made = [self.records[job_id] for job_id in self._marked if job_id in self.records]
-        for job_id in list(self.jobs):
-            self._schedule.take_out(job_id)
+        self._schedule.take_out(*self.jobs)
         self.records = {}
-        saved = self._load(commits.repository.staged.entities(Kind.JOBS))
-        commits.repository.staged.catch_up(Kind.JOBS)
+        saved = self._load(staged.entities(Kind.JOBS))
+        staged.catch_up(Kind.JOBS)
         self.fixed.learn(saved)
         for record in saved:
             if record.id not in self._removed:
@@ -322,7 +329,6 @@ class JobTable:
         self.jobs = {job_id: job for job_id, job in self.jobs.items() if job_id in self.records}
         for record in self.records.values():
             self._put(record)
-        self._name_orphans()
 
     def _rejoin(self, record: JobRecord) -> None:
         """Take a job that was made before the state was loaded."""

@@ -181,10 +181,15 @@ class Keyring:
     Attributes:
         ids: Ids of the keys that open current objects, the sealing one's first.
         history_ids: Ids of the keys that open older versions alone.
+        kms_ids: Ids of the keys that AWS KMS keeps, of which there are none here.
+        is_named: Whether the id of the sealing key is known, which it always is here.
 
     Raises:
         KeyFormatError: A text is not a key, or a key that opens what is current is in `history`.
     """
+
+    kms_ids: tuple[str, ...] = ()
+    is_named = True
 
     def __init__(
         self,
@@ -195,9 +200,9 @@ class Keyring:
         self.ids: tuple[str, ...] = ()  # set first: debuggers show a refused keyring, too
         self.history_ids: tuple[str, ...] = ()
         try:
-            self._sealing = _as_key(key, "The key")
-            current = [self._sealing, *_as_keys(retired, "Retired", "retired=[old_key]")]
-            older = _as_keys(history, "History", "history=[leaked_key]")
+            self._sealing = as_key(key, "The key")
+            current = [self._sealing, *as_keys(retired, "Retired", "retired=[old_key]")]
+            older = as_keys(history, "History", "history=[leaked_key]")
         except BaseException as error:
             traceback.clear_frames(error.__traceback__)
             raise
@@ -205,7 +210,7 @@ class Keyring:
             del key, retired, history
         self._keys = {known.id: known for known in current}
         self._history = {known.id: known for known in older}
-        _refuse_overlap(self._sealing.id, self._keys.keys() & self._history.keys())
+        refuse_overlap(self._sealing.id, self._keys.keys() & self._history.keys())
         self.ids, self.history_ids = tuple(self._keys), tuple(self._history)
 
     def sealing_key(self) -> SealingKey:
@@ -220,8 +225,13 @@ class Keyring:
         """
         known = self._keys.get(header.key)
         if known is None:
-            in_history = header.key in self._history
-            raise UnknownKeyError(header.object, header.key, self.ids, in_history=in_history)
+            raise UnknownKeyError(
+                header.object,
+                header.key,
+                self.ids,
+                in_history=header.key in self._history,
+                wrapped=header.wrapped_key is not None,
+            )
         return known.seal_key
 
     def for_history(self) -> Keyring:
@@ -233,18 +243,19 @@ class Keyring:
         return f"<Keyring {' '.join(self.ids) or 'refused'}{older}>"
 
 
-def _as_key(key: str | Key, label: str) -> Key:
+def as_key(key: str | Key, label: str) -> Key:
+    """Return a key, parsed where it is a text."""
     return key if isinstance(key, Key) else Key.parse(key, label=label)
 
 
-def _as_keys(keys: Iterable[str | Key], which: str, example: str) -> list[Key]:
+def as_keys(keys: Iterable[str | Key], which: str, example: str) -> list[Key]:
     """Parse a list of keys. A single text is refused: its characters would be taken for keys."""
     if isinstance(keys, str | Key) or not isinstance(keys, Iterable):
         raise KeyFormatError(f"{which} keys are given as a list, even a single one: {example}.")
-    return [_as_key(key, f"{which} key {n}") for n, key in enumerate(keys, start=1)]
+    return [as_key(key, f"{which} key {n}") for n, key in enumerate(keys, start=1)]
 
 
-def _refuse_overlap(sealing: str, both: set[str]) -> None:
+def refuse_overlap(sealing: str, both: set[str]) -> None:
     """Refuse a history key that opens current objects as well.
 
     Args:

@@ -18,6 +18,7 @@ from ptb_s3._engine.repository import Repository
 from ptb_s3._engine.stats import Stats
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import MANY_ALIKE, counted
+from ptb_s3._keys.unwrapping import unwrapping
 from ptb_s3._options import Options
 from ptb_s3._ptb.group_commit import GroupCommit
 from ptb_s3._ptb.participants import Participant
@@ -137,6 +138,10 @@ class StateLoader:
         if start:
             self._cycle.expected = False
         return commits
+
+    async def close(self) -> None:
+        """Close connections, to the storage and to a key service. Both are opened again."""
+        await unwrapping(self.store, self._options.keyring).close()
 
     async def load(self, *, start: bool = True) -> GroupCommit:
         """Load the state.

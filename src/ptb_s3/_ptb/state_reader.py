@@ -60,7 +60,7 @@ class StateReader:
             values = self._made(kind, entities, lasting=start)
         except BaseException:
             if start and not self._loader.under_way:
-                await self._loader.store.close()
+                await self._loader.close()
             raise
         if start:
             self._begin_with(commits, kind, name, values)

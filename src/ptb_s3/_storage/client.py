@@ -24,13 +24,16 @@ def preload() -> None:
     import aioboto3  # noqa: F401, PLC0415 - takes longer to import than all else together
 
 
-def prepared(session: Untyped, options: dict[str, Any], *, signed: bool) -> tuple[Untyped, Untyped]:
+def prepared(
+    session: Untyped, options: dict[str, Any], *, signed: bool, service: str = "s3"
+) -> tuple[Untyped, Untyped]:
     """Import aioboto3, make a session and read the service model: a second of work, for a thread.
 
     Args:
         session: An `aioboto3.Session` to use; None makes one.
         options: Arguments of botocore's `Config`, as `options` returns them.
         signed: Whether requests are signed, rather than anonymous.
+        service: Name of the service that is to be asked.
 
     Returns:
         The session, and the configuration for its clients.
@@ -48,16 +51,18 @@ def prepared(session: Untyped, options: dict[str, Any], *, signed: bool) -> tupl
         core.set_default_client_config(Config())
         loader = core.get_component("data_loader")  # keeps what it has read
         for model in ("service-2", "endpoint-rule-set-1"):
-            loader.load_service_model("s3", model)
+            loader.load_service_model(service, model)
         for data in ("endpoints", "partitions", "sdk-default-configuration", "_retry"):
             loader.load_data(data)
         session = aioboto3.Session(botocore_session=core)
     else:
         _take_empty_for_unset(session._session)  # noqa: SLF001 - aioboto3 has no public way to it
-    # Said, so that it goes for signed addresses, too: botocore's default for those is version 2.
-    version = "s3v4" if signed else UNSIGNED
     names = {"resolver": Resolver()}
-    return session, Config(names, **options, signature_version=version)
+    if not signed:
+        return session, Config(names, **options, signature_version=UNSIGNED)
+    # Said, so that it goes for signed addresses, too: botocore's default for those is version 2.
+    versions = {"signature_version": "s3v4"} if service == "s3" else {}
+    return session, Config(names, **options, **versions)
 
 
 def _take_empty_for_unset(core: Untyped) -> None:

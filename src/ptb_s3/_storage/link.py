@@ -8,8 +8,8 @@ its loop. And a client must not be closed under a request: that would look like 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 from ptb_s3._storage.client import Untyped
@@ -18,6 +18,39 @@ from ptb_s3._storage.retries import hook_into
 
 _GRACE = 0.25
 """Seconds to close a client that is still in use, once its closing was cancelled."""
+
+
+class LoopLink:
+    """Link of whichever event loop runs: on another loop, a new one takes its place."""
+
+    def __init__(self) -> None:
+        self.link: Link | None = None
+
+    @asynccontextmanager
+    async def using(
+        self,
+        make: Callable[[], Awaitable[Any]],
+        ready: Callable[[Any], None],
+        credentials: Callable[[], Awaitable[Any]] | None,
+    ) -> AsyncIterator[Untyped]:
+        """Lend the client of the running loop, which nobody closes meanwhile.
+
+        The arguments are those of `Link.client`.
+        """
+        link, stale = self.link, None
+        if link is None or link.loop is not asyncio.get_running_loop():
+            stale, link = link, Link()
+            self.link = link
+        with link.in_use():
+            if stale is not None:
+                await stale.close()
+            yield await link.client(make, ready, credentials)
+
+    async def close(self) -> None:
+        """Close the client once requests under way have ended. A later request opens another."""
+        link, self.link = self.link, None
+        if link is not None:
+            await link.close()
 
 
 class Link:

@@ -33,7 +33,7 @@ from ptb_s3._storage.answers import (
 )
 from ptb_s3._storage.client import Untyped, options, prepared
 from ptb_s3._storage.contract import SLOWEST
-from ptb_s3._storage.link import Link
+from ptb_s3._storage.link import LoopLink
 from ptb_s3._storage.place import OURS, THEIRS, bucket_in_it, check_endpoint, without_label
 from ptb_s3._storage.streams import Deadline
 from ptb_s3._storage.target import Target
@@ -77,7 +77,7 @@ class Requester:
             {"ExpectedBucketOwner": target.expected_owner} if target.expected_owner else {}
         )
         self._addressing = Addressing(target.style)
-        self._link: Link | None = None
+        self._link = LoopLink()
         self._placed = False
         self._workers: dict[str, Worker] = {}
 
@@ -149,15 +149,9 @@ class Requester:
     @asynccontextmanager
     async def using(self) -> AsyncIterator[Untyped]:
         """Lend the client of the running loop, or raise as botocore does if there is none."""
-        link, stale = self._link, None
-        if link is None or link.loop is not asyncio.get_running_loop():
-            stale, link = link, Link()
-            self._link = link
-        with link.in_use():
-            if stale is not None:
-                await stale.close()
-            credentials = None if self._target.anonymous else self.credentials
-            yield await link.client(self._open, self._ready, credentials)
+        credentials = None if self._target.anonymous else self.credentials
+        async with self._link.using(self._open, self._ready, credentials) as client:
+            yield client
 
     @asynccontextmanager
     async def in_time(self, question: Question) -> AsyncIterator[Deadline]:
@@ -190,10 +184,8 @@ class Requester:
 
     async def close(self) -> None:
         """Close the client once requests under way have ended. A later request opens another."""
-        link, self._link = self._link, None
         self._workers.clear()  # their threads end with them
-        if link is not None:
-            await link.close()
+        await self._link.close()
 
     # Addressing ---------------------------------------------------------------------------------
 

@@ -23,9 +23,11 @@ from ptb_s3.cli import (
     forget,
     history,
     import_,
+    init,
     keys,
     prune,
     repair,
+    report,
     restore,
     rotate,
     serve,
@@ -104,11 +106,13 @@ def _root(
 app.add_typer(keys.app, name="keys")
 app.command()(demo.demo)
 app.command()(serve.serve)
+app.command()(init.init)
 app.command()(doctor.doctor)
 app.command()(status.status)
 app.command()(history.history)
 app.command()(show.show)
 app.command()(diff.diff)
+app.command()(report.report)
 app.command()(verify.verify)
 app.command()(repair.repair)
 app.command("begin-anew")(begin_anew.begin_anew)

@@ -14,7 +14,10 @@ from ptb_s3._engine.repair import UNREADABLE
 from ptb_s3._engine.repository import Repository
 from ptb_s3._engine.rotation import locks_out
 from ptb_s3._format.container import HEAD
-from ptb_s3._keys.keyring import Keyring
+from ptb_s3._keys.ring import Ring
+from ptb_s3._keys.unwrapping import unwrapping
+from ptb_s3._storage.client import Untyped
+from ptb_s3._storage.contract import Archive
 from ptb_s3._storage.s3 import S3Store
 from ptb_s3.cli import _output
 from ptb_s3.cli._progress import progress, waiting
@@ -64,11 +67,16 @@ class Place(NamedTuple):
 
     name: str
     store: S3Store
-    keys: Keyring
+    keys: Ring
     level: int
     single_writer: bool
     open: Callable[[str, str], S3Store]
     exposed: Sequence[tuple[str, str]] = ()
+
+    @property
+    def archive(self) -> Archive:
+        """Return the objects, to be opened: the keys that AWS KMS keeps arrive with them."""
+        return unwrapping(self.store, self.keys)
 
     def repository(
         self,
@@ -194,26 +202,29 @@ async def elsewhere(place: Place, bucket: str, prefix: str) -> AsyncIterator[Pla
 
 
 @asynccontextmanager
-async def opened(settings: Settings, open_: Callable[[str, str], S3Store]) -> AsyncIterator[Place]:
+async def opened(
+    settings: Settings, open_: Callable[[str, str], S3Store], session: Untyped = None
+) -> AsyncIterator[Place]:
     """Open the place that settings name, and close it afterwards.
 
     Args:
         settings: The settings.
         open_: Opens a bucket and a prefix of their storage.
+        session: An `aioboto3.Session` to ask AWS KMS with; None makes one where it is asked.
     """
-    store = open_(settings.bucket, settings.prefix)
+    store, keys = open_(settings.bucket, settings.prefix), settings.keyring(session)
     try:
         yield Place(
             f"s3://{settings.bucket}/{settings.prefix}",
             store,
-            settings.keyring(),
+            keys,
             settings.compression_level,
             settings.single_writer,
             open_,
             [(file.found, file.remedy) for file in settings.exposed_files()],
         )
     finally:
-        await store.close()
+        await unwrapping(store, keys).close()
 
 
 def warn_of_files(settings: KeySettings) -> None:

@@ -24,11 +24,11 @@ def when_json(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat()
 
 
-def ago(moment: datetime) -> str:
-    """Write how long ago a time was."""
+def ago(moment: datetime, now: datetime | None = None) -> str:
+    """Write how long ago a time was, now or as of another time."""
     import humanize  # noqa: PLC0415 - not every command shows an age
 
-    return humanize.naturaltime(datetime.now(UTC) - moment)
+    return humanize.naturaltime((now or datetime.now(UTC)) - moment)
 
 
 def size(number: int) -> str:

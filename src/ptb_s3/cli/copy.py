@@ -116,13 +116,14 @@ async def _other(place: Place, target: str | None, to_env: str | None) -> AsyncI
 
     settings, aws = load_settings_of(to_env or "")
     warn_of_files(settings)
+    session = session_of(aws, settings.bucket) if aws else None
     open_ = partial(
         S3Store,
         endpoint_url=settings.endpoint_url or endpoint_of(aws),
         region_name=settings.region,
         addressing_style=settings.addressing_style,
         expected_bucket_owner=settings.expected_bucket_owner,
-        session=session_of(aws, settings.bucket) if aws else None,
+        session=session,
     )
-    async with opened(settings, open_) as other:
+    async with opened(settings, open_, session) as other:
         yield other

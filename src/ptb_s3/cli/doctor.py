@@ -37,14 +37,24 @@ def doctor(*, json: Json = False) -> None:
 
     What it takes to prove them is written under doctor/, and deleted again where that is allowed.
     """
-    try:
-        findings = run(_examine, warns=False)  # a finding says it
-    except SettingsError as error:
-        findings = completed({Check.SETTINGS: broken(Check.SETTINGS, error)})
+    findings = examined()
     if json:
-        _show_json(findings)
+        _output.result_json(as_json(findings))
     else:
-        _show(findings)
+        show(findings)
+    exit_by(findings)
+
+
+def examined() -> tuple[Finding, ...]:
+    """Run the checks on the place that the settings name, and return what they found."""
+    try:
+        return run(_examine, warns=False)  # a finding says it
+    except SettingsError as error:
+        return completed({Check.SETTINGS: broken(Check.SETTINGS, error)})
+
+
+def exit_by(findings: Sequence[Finding]) -> None:
+    """Exit with the code of the first check that failed, if one did."""
     for finding in findings:
         if finding.status is Status.FAILED:
             raise typer.Exit(finding.exit_code)
@@ -72,7 +82,7 @@ async def _examine(place: Place) -> tuple[Finding, ...]:
         raise
 
 
-def _show(findings: Sequence[Finding]) -> None:
+def show(findings: Sequence[Finding]) -> None:
     """Print the findings as a table, and how many there are of each status."""
     rows = [[_MARKS[f.status], f.check.value, _text(f)] for f in findings]
     table(["", "check", "found"], rows)
@@ -91,21 +101,19 @@ def _text(finding: Finding) -> str:
     return f"{finding.found}. {finding.remedy}".rstrip(". ") + "."
 
 
-def _show_json(findings: Sequence[Finding]) -> None:
-    """Print the findings as JSON, with the scratch objects that could not be deleted."""
+def as_json(findings: Sequence[Finding]) -> dict[str, object]:
+    """Return the findings for programs, with the scratch objects that could not be deleted."""
     left = {finding.check: finding.data for finding in findings}[Check.CLEAN_UP].get("left", {})
-    _output.result_json(
-        {
-            "checks": [
-                {
-                    "check": finding.check,
-                    "status": finding.status,
-                    "found": finding.found,
-                    "remedy": finding.remedy,
-                    "data": finding.data,
-                }
-                for finding in findings
-            ],
-            "left": left,
-        }
-    )
+    return {
+        "checks": [
+            {
+                "check": finding.check,
+                "status": finding.status,
+                "found": finding.found,
+                "remedy": finding.remedy,
+                "data": finding.data,
+            }
+            for finding in findings
+        ],
+        "left": left,
+    }

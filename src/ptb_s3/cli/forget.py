@@ -139,7 +139,7 @@ async def _search(place: Place, subject: int) -> DeletionPlan:
     with progress("Searching versions") as advance:
         lockable = await is_lockable(Bucket(place.store))
         return await plan_purge(
-            place.store, Reader(place.keys), subject, advance, lockable=lockable
+            place.archive, Reader(place.keys), subject, advance, lockable=lockable
         )
 
 

@@ -77,8 +77,8 @@ async def _past(place: Place, store_id: str | None) -> History:
     """Return the history to list: of the store asked for, else of the current or newest head."""
     reader = Reader(place.keys)
     if store_id is not None:
-        return History(place.store, reader.for_history, store_id)
-    past, fault = await find_history(place.store, reader)
+        return History(place.archive, reader.for_history, store_id)
+    past, fault = await find_history(place.archive, reader)
     if fault is not None:
         _output.note("The current head is damaged or gone: ptb-s3 repair says what can be done.")
     return past

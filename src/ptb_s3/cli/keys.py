@@ -19,6 +19,10 @@ This is key {id}. It is shown this once.
   Leaked     run ptb-s3 rotate after that, and move that key into PTB_S3_HISTORY_KEYS"""
 
 
+_UNNAMED = "(an alias)      "
+"""In place of the id of a key that an alias names: KMS tells it when it is asked."""
+
+
 @app.command()
 def new(*, json: Json = False) -> None:
     """Make a new key and print it: PTB_S3_KEY=$(ptb-s3 keys new) works."""
@@ -38,14 +42,15 @@ def list_(*, json: Json = False) -> None:
     settings = load_key_settings(env_file.get())
     warn_of_files(settings)
     ring = settings.keyring()
-    sealing, *retired = ring.ids
-    rows = [
-        (sealing, "sealing"),
-        *((key_id, "retired") for key_id in retired),
-        *((key_id, "history") for key_id in ring.history_ids),
-    ]
+    ids = list(ring.ids) if ring.is_named else [None, *ring.ids]
+    roles = ["sealing", *("retired" for _ in ids[1:])]
+    rows = [*zip(ids, roles, strict=True), *((key_id, "history") for key_id in ring.history_ids)]
+    kept = {*ring.kms_ids, None}
     if json:
-        _output.result_json([{"id": key_id, "role": role} for key_id, role in rows])
+        _output.result_json(
+            [{"id": key, "role": role, "in_kms": key in kept} for key, role in rows]
+        )
         return
-    for key_id, role in rows:
-        _output.result(f"{key_id}  {role}")
+    for key, role in rows:
+        where = ", kept by AWS KMS" if key in kept else ""
+        _output.result(f"{key or _UNNAMED}  {role}{where}")

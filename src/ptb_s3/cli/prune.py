@@ -86,7 +86,7 @@ async def _plan(place: Place, policy: Policy, store_id: str | None) -> DeletionP
     """
     with progress("Opening the commits to keep") as advance:
         plan = await plan_prune(
-            place.store,
+            place.archive,
             Reader(place.keys),
             policy,
             None,

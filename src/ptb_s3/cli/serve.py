@@ -48,11 +48,13 @@ def serve(
 ) -> None:
     """Run a local S3 storage until Ctrl-C, and print the .env lines for a bot.
 
-    With --env-file FILE, they are written there, and never over other settings.
+    With --env-file FILE, which the other commands read, they are written there, and never over
+    other settings.
 
     A second call with the same DIR goes on.
     """
     from ptb_s3._environment import refuse_proxy  # noqa: PLC0415 - the storage, which would slow down --help
+    from ptb_s3.cli import _env_file  # noqa: PLC0415 - as above
     from ptb_s3.cli._ports import HOST  # noqa: PLC0415 - as above
     from ptb_s3.cli._seaweedfs import Site, lasting_seaweedfs, weed_program  # noqa: PLC0415 - as above
     from ptb_s3.cli._serve import bucket, env_file  # noqa: PLC0415 - as above
@@ -72,7 +74,7 @@ def serve(
         with lasting_seaweedfs(site) as server:
             bucket.prepare(settings)
             if to_write:
-                env_file.write(to_write, settings.variables)
+                _env_file.write(to_write, settings.variables)
             with _until_interrupted(server):
                 _tell(settings, folder, file, as_json=json)
     _output.note(f"SeaweedFS has ended. ptb-s3 serve {folder} goes on from here.")
@@ -89,7 +91,7 @@ def _asked_for(ctx: typer.Context) -> Path | None:
 def _tell(settings: Settings, folder: Path, file: Path | None, *, as_json: bool) -> None:
     """Say that the storage is ready, and print the variables where no file has them."""
     from ptb_s3._environment import overriding  # noqa: PLC0415 - as in `serve`
-    from ptb_s3.cli._serve import env_file  # noqa: PLC0415 - as in `serve`
+    from ptb_s3.cli import _env_file  # noqa: PLC0415 - as in `serve`
 
     printed = {} if file else settings.variables
     if as_json:
@@ -97,7 +99,7 @@ def _tell(settings: Settings, folder: Path, file: Path | None, *, as_json: bool)
         told = {"env_file": str(file) if file else None, "variables": printed}
         _output.result_json(where | told)
     else:
-        for line in env_file.lines(printed):
+        for line in _env_file.lines(printed):
             _output.result(line)
     if hidden := overriding(settings.variables):
         _output.warning(

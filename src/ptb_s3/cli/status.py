@@ -132,7 +132,8 @@ def _key_row(key: str, need: Need, past: Extent | None) -> list[str]:
     if need.newest is not None:
         history = f"needed up to revision {need.newest}"
     at_hand = need.role != NOT_AT_HAND
-    role = need.role if at_hand else Graded(need.role, Severity.DOUBTFUL)
+    kept = f"{need.role}, kept by AWS KMS" if need.in_kms else need.role
+    role = kept if at_hand else Graded(need.role, Severity.DOUBTFUL)
     return [key, role, f"{need.current:,}", history]
 
 

@@ -50,9 +50,9 @@ def verify(
     async def work(place: Place) -> Report:
         reader = Reader(place.keys)
         if not history:
-            return await verify_current(place.store, reader)
+            return await verify_current(place.archive, reader)
         with progress("Opening versions") as advance:
-            return await verify_history(place.store, reader, advance, first)
+            return await verify_history(place.archive, reader, advance, first)
 
     report = run(work)
     if not report.objects:
