@@ -17,6 +17,13 @@ from apscheduler.schedulers.base import STATE_STOPPED
 from apscheduler.triggers.base import BaseTrigger
 from apscheduler.util import obj_to_ref
 
+LONGEST_WAIT = 30.0
+"""Seconds between two looks at the clock: one that is set ahead must not leave a job waiting.
+
+The event loop's own clock does not jump. A small computer without a clock of its own begins years
+back, and learns the time from the network when the bot is already waiting for a job tomorrow.
+"""
+
 
 class Listener(Protocol):
     """Observer of a scheduler's jobs."""
@@ -120,7 +127,9 @@ class JobScheduler(AsyncIOScheduler):  # type: ignore[misc]  # APScheduler ships
             self._listener.removed(job_id)
 
     def _process_jobs(self) -> Any:  # noqa: ANN401 - APScheduler's
-        return self.silently(super()._process_jobs)
+        """Look for what is due, as `BaseScheduler._process_jobs`, and return seconds to wait."""
+        seconds: float | None = self.silently(super()._process_jobs)
+        return None if seconds is None else min(seconds, LONGEST_WAIT)
 
 
 _reference = functools.cache(obj_to_ref)
