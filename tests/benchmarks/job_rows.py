@@ -9,7 +9,7 @@ from typing import NamedTuple
 from tests.benchmarks import jobs
 from tests.benchmarks.contestants import OURS
 from tests.benchmarks.figures import Figure
-from tests.benchmarks.jobs import JOBS, MADE, JobStart
+from tests.benchmarks.jobs import JobStart, made
 from tests.benchmarks.measure import Bench
 from tests.benchmarks.setting import Setting
 
@@ -33,12 +33,12 @@ def job_rows(bench: Bench, setting: Setting) -> list[Figure]:
     load = _best([bench.plain(jobs.start_without, setting) for _ in range(bench.rounds)])
     return [
         _ROW(
-            name=f"start with {JOBS:,} jobs, beyond the state's own load",
+            name="start with jobs, beyond the state's own load",
             unit="s",
             values={OURS: ours.running - load.running},
             bound=START,
-            note=f"to the scheduler running, {ours.running:.3f} s; the same state without our job "
-            f"queue, {load.running:.3f} s; best of {bench.rounds}",
+            note=f"{setting.jobs:,} of them: to the scheduler running, {ours.running:.3f} s; "
+            f"the same state without our job queue, {load.running:.3f} s; best of {bench.rounds}",
         ),
         *_beside_sql(bench, setting, ours, load),
         *_making(bench, setting),
@@ -94,11 +94,11 @@ def _making(bench: Bench, setting: Setting) -> list[Figure]:
             unit="s",
             values={OURS: max(ours.each - plain.each, 0)},
             bound=MAKING,
-            note=f"average of {MADE:,} beside {JOBS:,}: {ours.each * 1e6:.0f} us, PTB's own "
-            f"{plain.each * 1e6:.0f} us",
+            note=f"average of {made(setting):,} beside {setting.jobs:,}: {ours.each * 1e6:.0f} us, "
+            f"PTB's own {plain.each * 1e6:.0f} us",
         ),
         _ROW(
-            name=f"requests to make {MADE:,} jobs, before the interval's save",
+            name="requests to make jobs, before the interval's save",
             unit="",
             values={OURS: ours.requests},
             bound=0,

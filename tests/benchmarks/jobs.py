@@ -1,4 +1,4 @@
-"""What jobs cost that are kept: a start with ten thousand, to make one, and an interval of waiting.
+"""What jobs cost that are kept: a start with many, to make one, and an interval of waiting.
 
 Beside them, the same jobs in APScheduler's `SQLAlchemyJobStore` on an SQLite file, with an adapter
 as one would write it by hand (`sql_jobs`).
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -20,9 +19,6 @@ from ptb_s3 import Keyring, PersistentApplication, PersistentJobQueue, S3Persist
 from ptb_s3._keys.keyring import Key
 from ptb_s3.cli._demo.offline import TOKEN, OfflineTelegram
 
-JOBS = 10_000
-MADE = 2_000
-"""Jobs that are made to see how long one takes."""
 _KEY = Key(bytes(range(32)))
 _PREFIX = "jobs/"
 _FAR = timedelta(days=1)
@@ -43,7 +39,7 @@ class JobStart(NamedTuple):
 
 
 class Making(NamedTuple):
-    """What it takes to make jobs beside ten thousand others.
+    """What it takes to make jobs beside many others.
 
     Attributes:
         each: Seconds that the event loop is held for one, on average.
@@ -102,7 +98,7 @@ async def fill(setting: Setting) -> None:
     app, _ = bot(setting, PersistentJobQueue())
     await app.initialize()
     await app.start()
-    for number in range(JOBS):
+    for number in range(setting.jobs):
         make(app.job_queue, number)
     await app.stop()
     await app.shutdown()
@@ -123,7 +119,7 @@ async def _start(setting: Setting, queue: JobQueue[Any]) -> JobStart:
     await store.get("nothing")  # imports aioboto3 and opens the client
     taken = await timed_start(app)
     found = len(app.job_queue.jobs())
-    assert found == (JOBS if isinstance(queue, PersistentJobQueue) else 0)
+    assert found == (setting.jobs if isinstance(queue, PersistentJobQueue) else 0)
     await app.stop()
     await app.shutdown()
     return taken
@@ -147,34 +143,40 @@ async def making(setting: Setting) -> Making:
     await app.initialize()
     await app.start()
     store.calls.clear()
-    each = _each(lambda number: make(app.job_queue, number))
+    each = _each(app.job_queue, setting)
     requests = store.calls.total()
-    for job in app.job_queue.jobs()[JOBS:]:
+    for job in app.job_queue.jobs()[setting.jobs :]:
         job.schedule_removal()
     await app.stop()
     await app.shutdown()
     return Making(each, requests)
 
 
-async def making_plain(_: Setting) -> Making:
+async def making_plain(setting: Setting) -> Making:
     """Make jobs in PTB's own queue, beside as many others."""
     app = plain_bot(JobQueue())
     await app.initialize()
     await app.start()
-    for number in range(JOBS):
+    for number in range(setting.jobs):
         make(app.job_queue, number)
-    each = _each(lambda number: make(app.job_queue, number))
+    each = _each(app.job_queue, setting)
     await app.stop()
     await app.shutdown()
     return Making(each, 0)
 
 
-def _each(make_one: Callable[[int], None]) -> float:
+def _each(queue: Any, setting: Setting) -> float:
+    count = made(setting)
     gc.collect()
     begun = time.perf_counter()
-    for number in range(MADE):
-        make_one(JOBS + number)
-    return (time.perf_counter() - begun) / MADE
+    for number in range(count):
+        make(queue, setting.jobs + number)
+    return (time.perf_counter() - begun) / count
+
+
+def made(setting: Setting) -> int:
+    """Return how many jobs are made to see how long one takes."""
+    return max(1, setting.jobs // 5)
 
 
 async def waiting(setting: Setting) -> int:

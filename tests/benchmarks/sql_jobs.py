@@ -11,7 +11,7 @@ from typing import Any
 from apscheduler.job import Job as Scheduled
 from apscheduler.jobstores.sqlalchemy import SQLAlchemyJobStore
 from telegram.ext import Job, JobQueue
-from tests.benchmarks.jobs import JOBS, JobBot, JobStart, make, plain_bot, timed_start
+from tests.benchmarks.jobs import JobBot, JobStart, make, plain_bot, timed_start
 from tests.benchmarks.setting import Setting
 
 _FILE = "jobs.sqlite"
@@ -65,7 +65,7 @@ async def fill(setting: Setting) -> None:
     app = _bot(setting)
     await app.initialize()
     await app.start()
-    for number in range(JOBS):
+    for number in range(setting.jobs):
         make(app.job_queue, number)
     await app.stop()
     await app.shutdown()
@@ -75,7 +75,7 @@ async def start(setting: Setting) -> JobStart:
     """Start a bot whose jobs are in that file."""
     app = _bot(setting)
     taken = await timed_start(app)
-    assert len(app.job_queue.jobs()) == JOBS
+    assert len(app.job_queue.jobs()) == setting.jobs
     await app.stop()
     await app.shutdown()
     return taken
