@@ -88,10 +88,14 @@ class Runs:
         try:
             return await self._run_alone(job_id, job, application)
         finally:
-            self._running[job_id] -= 1
-            if not self._running[job_id]:
-                del self._running[job_id]
-            self._table.ensure(job_id, datetime.now(UTC) + SHORTEST_PAUSE)
+            self._leave(job_id)
+
+    def _leave(self, job_id: str) -> None:
+        """Note that a run is over, and have its job scheduled if nothing else has."""
+        self._running[job_id] -= 1
+        if not self._running[job_id]:
+            del self._running[job_id]
+        self._table.ensure(job_id, datetime.now(UTC) + SHORTEST_PAUSE)
 
     async def _run_alone(self, job_id: str, job: PersistentJob, application: App) -> bool:
         record = self._table.records[job_id]

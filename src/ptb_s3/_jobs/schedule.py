@@ -79,11 +79,11 @@ class JobSchedule:
         job._job = made._job  # noqa: SLF001 - as `Job.from_aps_job` does
         return job
 
-    def adding(self, trigger: BaseTrigger, given: dict[str, Any]) -> dict[str, Any]:
-        """Take a job that is being made into the table, and return how to schedule it."""
+    def adding(self, trigger: BaseTrigger, given: dict[str, Any]) -> dict[str, Any] | None:
+        """Take a job that is being made into the table, and return how to schedule it, if kept."""
         made: object = (given.get("args") or (None, None))[-1]
         if not self._is_kept(made):
-            return given | {"trigger": trigger}
+            return None
         return self._add(made, trigger, given)
 
     def _is_kept(self, job: object) -> TypeGuard[Job[Any]]:

@@ -28,8 +28,8 @@ back, and learns the time from the network when the bot is already waiting for a
 class Listener(Protocol):
     """Observer of a scheduler's jobs."""
 
-    def adding(self, trigger: BaseTrigger, given: dict[str, Any]) -> dict[str, Any]:
-        """Return the arguments of `BaseScheduler.add_job` for a job that is being made.
+    def adding(self, trigger: BaseTrigger, given: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the parts of a job of ours that is being made, as `put` takes them, or None.
 
         Args:
             trigger: Trigger of the job.
@@ -67,19 +67,20 @@ class JobScheduler(AsyncIOScheduler):  # type: ignore[misc]  # APScheduler ships
         finally:
             self._silent = before
 
-    def put(self, func: Callable[..., Any], **parts: Any) -> Scheduled:  # noqa: ANN401 - APScheduler's
+    def put(self, func: Callable[..., Any] | str, **parts: Any) -> Scheduled:  # noqa: ANN401 - APScheduler's
         """Add a job of ours, whose parts are known to be right, and tell nobody.
 
         APScheduler looks at the signature of the function of each job that is added: for ten
         thousand jobs that is most of a start.
 
         Args:
-            func: Function to call, at the top of a module or in a class.
+            func: Function to call, at the top of a module or in a class, or its name.
             **parts: All other parts of a job.
         """
+        name = func if isinstance(func, str) else _reference(func)
         job = Scheduled.__new__(Scheduled)
         job._scheduler, job._jobstore_alias = self, None  # noqa: SLF001 - as `Job.__init__`
-        job.__setstate__({"func": _reference(func), "kwargs": {}, "executor": _DEFAULT, **parts})
+        job.__setstate__({"func": name, "kwargs": {}, "executor": _DEFAULT, **parts})
         with self._jobstores_lock:
             if self.state == STATE_STOPPED:
                 self._pending_jobs.append((job, _DEFAULT, False))
@@ -104,7 +105,8 @@ class JobScheduler(AsyncIOScheduler):  # type: ignore[misc]  # APScheduler ships
             return super().add_job(func, trigger, *args, **options)
         own = {name: options.pop(name) for name in _OPTIONS if name in options}
         made = self._create_trigger(trigger, options)
-        return super().add_job(func, **self._listener.adding(made, own))
+        parts = self._listener.adding(made, own)
+        return super().add_job(func, made, **own) if parts is None else self.put(func, **parts)
 
     def modify_job(self, job_id: str, jobstore: str | None = None, **changes: Any) -> Scheduled:  # noqa: ANN401 - APScheduler's
         """Change a job, as `BaseScheduler.modify_job`. Pausing and rescheduling end here, too."""
