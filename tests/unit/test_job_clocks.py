@@ -93,7 +93,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> type[Clock]:
     """The clock that APScheduler, PTB and our jobs read."""
 
-    class Set(Clock, datetime):
+    class Set(Clock, datetime):  # type: ignore[misc]  # `now` returns no subclass
         """A `datetime` that can be told what time it is."""
 
     for module in CLOCKED:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, time, timedelta
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -114,6 +115,11 @@ async def send(context: Any) -> None:
     await context.bot.send_message(context.job.chat_id, str(context.job.data))
 
 
+def is_over(job: Any) -> bool:
+    """Tell whether a job has run, and is due again later."""
+    return bool(job.next_t > datetime.now(UTC))
+
+
 # 1. A reminder in an hour ------------------------------------------------------------------------
 
 
@@ -169,7 +175,7 @@ async def test_each_evening_per_user(bots: Any) -> None:
     await bot.sends((USER, "Good evening"), (OTHER, "Good evening"))
     for user in (USER, OTHER):
         (job,) = bot.app.job_queue.get_jobs_by_name(str(user))
-        await until(lambda job=job: job.next_t > datetime.now(UTC))
+        await until(partial(is_over, job))
         assert job.next_t.timetz() == time(20, tzinfo=UTC)
 
 
@@ -380,7 +386,7 @@ async def test_a_digest_in_each_chats_time_zone(bots: Any) -> None:
     await bot.a_night_later()
     await bot.sends((USER, "Europe/Berlin"), (OTHER, "America/New_York"))
     for job in bot.app.job_queue.jobs():
-        await until(lambda job=job: job.next_t > datetime.now(UTC))
+        await until(partial(is_over, job))
         assert job.next_t.astimezone(ZoneInfo(job.data)).time() == time(8)
 
 

@@ -92,8 +92,8 @@ class JobScheduler(AsyncIOScheduler):  # type: ignore[misc]  # APScheduler ships
         """Take jobs out, those of them that are there, and tell nobody."""
         with self._jobstores_lock:
             if self.state == STATE_STOPPED:
-                pending = self._pending_jobs
-                self._pending_jobs = [entry for entry in pending if entry[0].id not in job_ids]
+                left = [entry for entry in self._pending_jobs if entry[0].id not in job_ids]
+                self._pending_jobs[:] = left
                 return
         for job_id in job_ids:
             if self.get_job(job_id) is not None:
