@@ -15,7 +15,9 @@ import logging
 import sys
 import weakref
 from collections.abc import Callable, Collection, Coroutine, Hashable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from types import CodeType, FrameType
@@ -28,12 +30,14 @@ from ptb_s3._engine.stats import Stats
 from ptb_s3._format.entities import BOT_DATA_KEY, EntityKey, Kind
 from ptb_s3._format.key_source import KeySource
 from ptb_s3._jobs.conflicts import merge_jobs
+from ptb_s3._jobs.going_back import JobsOfPast
 from ptb_s3._options import AddressingStyle, OnLoss, Options, Sync
 from ptb_s3._ptb.application_state import bot_id, saving_application
 from ptb_s3._ptb.commit_group import IN_APPLICATION_SAVE
 from ptb_s3._ptb.context_type_checks import check_types, unfit_type
 from ptb_s3._ptb.flush import Flush
 from ptb_s3._ptb.group_commit import GroupCommit
+from ptb_s3._ptb.participants import Counted
 from ptb_s3._ptb.shutdown_deadline import ShutdownDeadline
 from ptb_s3._ptb.start_cycle import StartCycle
 from ptb_s3._ptb.state_loader import StateLoader
@@ -234,6 +238,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             cycle=self._cycle,
             shutdown=self._shutdown,
             merges={Kind.JOBS: merge_jobs},
+            past_jobs=partial(_past_jobs, self._serializer),
         )
         self._reader = StateReader(
             self._loader, self._cycle, self._serializer, self.context_types.bot_data
@@ -341,9 +346,13 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
     @property
     def stats(self) -> Stats:
         """:class:`ptb_s3.Stats`: What this persistence has done since it was made."""
-        commits = self._loader.commits
+        commits, now = self._loader.commits, datetime.now(UTC)
         revision = commits.repository.revision if commits else 0
-        return self._loader.stats.snapshot(revision, datetime.now(UTC))
+        counted = [one for one in self._loader.participants if isinstance(one, Counted)]
+        figures: dict[str, Any] = {}
+        for participant in counted:
+            figures |= participant.figures(now)
+        return replace(self._loader.stats.snapshot(revision, now), **figures)
 
     def set_bot(self, bot: Bot) -> None:
         """Set the bot, as the application does that is built with this persistence.
@@ -670,6 +679,14 @@ def _new_store(options: Options) -> Store:
         session=options.session,
         expected_bucket_owner=options.expected_bucket_owner,
     )
+
+
+def _past_jobs(serializer: Serializer) -> JobsOfPast:
+    """Return what judges the jobs of an older state at a restore, by placeholders if it can."""
+    from ptb_s3._values.transcoder import Transcoder  # noqa: PLC0415 - a restore alone needs it
+
+    own = not isinstance(serializer, PickleSerializer)
+    return JobsOfPast(serializer if own else Transcoder(), datetime.now(UTC))
 
 
 def _show_options() -> None:

@@ -15,6 +15,7 @@ COMMANDS = {
     "history",
     "show",
     "diff",
+    "jobs",
     "verify",
     "repair",
     "report",

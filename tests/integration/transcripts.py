@@ -17,15 +17,21 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 from tests import servers
 from tests.servers import PROJECT, S3Server
 from tests.support import KEY, OTHER_KEY, make_persistence, settled, state_of, update
 
+from ptb_s3._format.entities import Kind
+from ptb_s3._jobs.record import JobRecord
+from ptb_s3._ptb.participants import Contribution
+from ptb_s3._ptb.state_loader import loader_of
 from ptb_s3._storage.s3 import S3Store
 
 BUCKET, PREFIX = "my-bucket", "shop-bot/"
 ALICE, BOB = 100_200_300, 400_500_600
+BERLIN = ZoneInfo("Europe/Berlin")
 _BLOCK = re.compile(r"(^```console\n)(.*?)(^```$)", re.MULTILINE | re.DOTALL)
 PAGES = [
     path
@@ -40,6 +46,7 @@ _VOLATILE = (
     (r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?(\+00:00)?", "<time>"),
     (r"\d{4}-\d\d-\d\d", "<day>"),
     (r"\b(\d+ (second|minute|hour)s|an? (second|minute|hour)|a moment) ago\b|\bnow\b", "<ago>"),
+    (r"\bin (\d+ (second|minute|hour|day)s|an? (second|minute|hour|day|moment))\b", "in <span>"),
     (r"\b\d+(\.\d+)? (Bytes?|kB|MB)\b", "<size>"),
     (r"\b\d+(\.\d+)? (ms|s)\b", "<duration>"),
     (r"nothing is left of \d+ versions", "nothing is left"),  # races that there was time for
@@ -128,7 +135,10 @@ async def prepare(server: S3Server, folder: Path) -> None:
     # As if the bot had run for a while: with more, the storage would have it too late.
     now = datetime.now(UTC) - timedelta(minutes=14)
     persistence._commits.repository._context.sealer._clock = lambda: now
-    for step in _days():
+    jobs = Jobs()
+    loader_of(persistence).participants.append(jobs)
+    for number, step in enumerate(_days(), 1):
+        jobs.change(number, now)
         await update(persistence, step)
         await settled(persistence)
         now += timedelta(minutes=1, seconds=57)
@@ -164,6 +174,46 @@ def _days() -> Iterator[dict[str, Any]]:
     }
     yield {"user_data": {BOB: {**bob, "cart": [("Lapsang", 1)]}}}
     yield {"user_data": {ALICE: {}}, "bot_data": {"orders": 1}}  # a bug of the bot's
+
+
+class Jobs:
+    """Participant with the jobs of the tea shop's bot, in place of a job queue."""
+
+    def __init__(self) -> None:
+        self._left = Contribution(Kind.JOBS, {})
+
+    def change(self, step: int, now: datetime) -> None:
+        """Have the next commit change what the bot's jobs are after so many intervals."""
+        changed = {record.key: record.value() for record in _jobs_made(step, now)}
+        dropped = [record.key for record in _jobs_made(step - 2, now) if record.fixed is None]
+        self._left = Contribution(Kind.JOBS, changed, tuple(dropped if step == 4 else ()))
+
+    def contribute(self) -> Contribution:
+        """See `Participant.contribute`."""
+        left, self._left = self._left, Contribution(Kind.JOBS, {})
+        return left
+
+    def begin(self, commits: object) -> None: ...
+    def settle(self) -> None: ...
+    def bring_in(self) -> None: ...
+    def take_back(self) -> None: ...
+
+
+def _jobs_made(step: int, now: datetime) -> list[JobRecord]:
+    """Return the jobs that the bot makes in an interval: the report, a receipt, a reminder."""
+    eight = datetime.now(BERLIN).replace(hour=8, minute=0, second=0, microsecond=0)
+    if eight < datetime.now(BERLIN) + timedelta(hours=1):
+        eight += timedelta(days=1)
+    parts = {"fields": {"hour": "8", "minute": "0", "second": "0"}, "zone": BERLIN.key}
+    bounds = {"start": None, "end": None, "jitter": None}
+    daily, once = ("cron", parts | bounds), ("date", {"at": now})
+    due, soon = now + timedelta(minutes=3), now + timedelta(minutes=35)
+    made = {
+        1: [JobRecord("5eb63bbbe01eeed0", "report", "shop:report", daily, eight, fixed=0)],
+        2: [JobRecord("93cb22bb8f5acdc3", "receipt", "shop:receipt", once, due, ALICE, ALICE)],
+        3: [JobRecord("b94d27b9934d3e08", "steeped", "shop:steeped", once, soon, BOB, BOB)],
+    }
+    return made.get(step, [])
 
 
 def rewrite(page: Path) -> None:

@@ -69,7 +69,12 @@ def test_a_trigger_comes_back_and_fires_at_the_same_times(trigger: Any) -> None:
     record: Any = plain.loads(plain.dumps(record_of(trigger)))
     again = trigger_of(record)
     assert record_of(again) == record
-    if getattr(trigger, "jitter", None) is None:
+    if isinstance(trigger, AndTrigger):  # APScheduler's own never finds the second time
+        assert times(again, 1) == times(trigger, 1)
+        assert [time - NOW.replace(hour=8) for time in times(again, 3)] == [
+            timedelta(weeks=n) for n in (1, 2, 3)
+        ]
+    elif getattr(trigger, "jitter", None) is None:
         assert times(again) == times(trigger)
 
 

@@ -26,6 +26,7 @@ blob_places
 probe               whether the storage keeps to conditions
 recovered_base,     a state from the versions, or from memory, in place of a lost one
 rewriting
+past_jobs           which jobs of an older state are brought back
 run                 this process as a writer
 ==================  =============================================================================
 """

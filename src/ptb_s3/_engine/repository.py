@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from ptb_s3._engine.head_builder import Operation
 from ptb_s3._engine.loading import Recovery, preparing
+from ptb_s3._engine.past_jobs import JudgePastJob, judge_past_jobs
 from ptb_s3._engine.recovered_base import base_of, continued, transplanted
 from ptb_s3._engine.working_copy import WorkingCopy
 from ptb_s3._format import entities as _state
@@ -94,11 +95,12 @@ class Repository(WorkingCopy):
         base, reader = self.base, self._context.reader.for_history
         return History(self._context.store, reader, base.identity.store, base.head)
 
-    async def restore(self, point: RestorePoint) -> bool:
+    async def restore(self, point: RestorePoint, judge: JudgePastJob | None = None) -> bool:
         """Bring back an older state as a new commit, unless this request was carried out before.
 
         Args:
             point: The commit to go back to. Head records the text of it.
+            judge: Says which of its jobs have run since, and are left out; None: none is.
 
         Returns:
             Whether it was carried out now.
@@ -108,9 +110,11 @@ class Repository(WorkingCopy):
         """
         while point.text not in self.base.head.restored:
             snapshot = await self.restorable(point)
-            changes = self.changes_to(snapshot.entities)
+            jobs = judge_past_jobs(self.base, snapshot.entities, judge)
             try:
-                await self.commit_only(changes, Operation(restored=point.text))
+                await self.commit_only(
+                    self.changes_to(jobs.entities), Operation(restored=point.text)
+                )
             except ConflictError:
                 if self._context.resolve is None:
                     raise
@@ -119,14 +123,16 @@ class Repository(WorkingCopy):
                 _LOGGER.warning(
                     "Restored revision %d as revision %d", snapshot.head.revision, self.revision
                 )
+                _tell_left_out(len(jobs.left_out))
                 return True
         return False
 
-    async def restore_lost(self, point: RestorePoint) -> bool:
+    async def restore_lost(self, point: RestorePoint, judge: JudgePastJob | None = None) -> bool:
         """Restore as `restore` does where the current state cannot be read.
 
         Args:
             point: See `restore`.
+            judge: See `restore`.
 
         Returns:
             Whether it was carried out now.
@@ -135,7 +141,7 @@ class Repository(WorkingCopy):
             NothingThereError: No version of the state opens, or none answers to the request.
         """
         await self.recover()
-        return await self.restore(point)
+        return await self.restore(point, judge)
 
     async def restorable(self, point: RestorePoint) -> Snapshot:
         """Return the whole state as of the commit that a point names, to be committed again.
@@ -240,3 +246,14 @@ class Repository(WorkingCopy):
         }
         await self.commit_only(changes, Operation(erased=subject))
         return changes
+
+
+def _tell_left_out(number: int) -> None:
+    """Log that jobs of a restored state were left out, if any were."""
+    if number:
+        _LOGGER.warning(
+            "Overdue jobs of the restored state were left out, since they are not there any more "
+            "(they have run since, or were cancelled): %d. To bring them back: ptb-s3 restore "
+            "--kind jobs --overdue-jobs.",
+            number,
+        )

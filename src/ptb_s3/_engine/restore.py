@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, cast
 
 from ptb_s3._engine.head_builder import Operation
+from ptb_s3._engine.past_jobs import JudgePastJob, PastJobs, judge_past_jobs
 from ptb_s3._engine.repository import Repository
 from ptb_s3._format.committed import Base
 from ptb_s3._format.container import Header
@@ -39,6 +40,7 @@ class RestorePlan(NamedTuple):
         counts: How many entities of each kind those add, change and remove.
         whole: Whether the current state could not be read, so that a commit is needed even without
             any changes.
+        jobs: Which overdue jobs of the older state it has found, and what becomes of them.
     """
 
     header: Header
@@ -46,6 +48,7 @@ class RestorePlan(NamedTuple):
     changes: Changes
     counts: dict[Kind, Counts]
     whole: bool
+    jobs: PastJobs
 
     @property
     def is_needed(self) -> bool:
@@ -109,6 +112,8 @@ def plan_restore(
     kind: Kind | None = None,
     key: EntityKey | None = None,
     whole: bool = False,
+    judge: JudgePastJob | None = None,
+    overdue_jobs: bool = False,
 ) -> RestorePlan:
     """Plan to bring back a snapshot, or a part of it.
 
@@ -118,15 +123,14 @@ def plan_restore(
         kind: Only this kind; None: all.
         key: Only this entity of the kind; None: all.
         whole: Whether the current state could not be read.
+        judge: Says which of its jobs are overdue; None: nobody can.
+        overdue_jobs: Whether those are brought back all the same, as they were.
     """
-    changes = repository.changes_to(_wanted(repository.base, snapshot, kind, key))
-    return RestorePlan(
-        snapshot.header,
-        repository.revision,
-        changes,
-        count_changes(repository.base, changes),
-        whole,
-    )
+    wanted = _wanted(repository.base, snapshot, kind, key)
+    jobs = judge_past_jobs(repository.base, wanted, judge)
+    changes = repository.changes_to(wanted if overdue_jobs else jobs.entities)
+    counts = count_changes(repository.base, changes)
+    return RestorePlan(snapshot.header, repository.revision, changes, counts, whole, jobs)
 
 
 async def restore(repository: Repository, plan: RestorePlan) -> None:

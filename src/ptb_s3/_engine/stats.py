@@ -15,7 +15,8 @@ class Stats:
     """Snapshot of what a persistence has done since it was made.
 
     Counters begin at 0 with the process and never go down. `revision` counts commits of all
-    writers since the store was begun; everything else is of this persistence alone.
+    writers since the store was begun, and jobs are those of all; everything else is of this
+    persistence alone.
 
     Attributes:
         revision: The last revision that is known to be committed. 0 before the first commit.
@@ -38,6 +39,11 @@ class Stats:
             next. 0.0 before the first commit. Of the wall clock, so that it includes what a busy
             machine and other threads took meanwhile, and what pickling of a bot's own classes
             takes. PTB's copying of the data, before each interval's commit, is not included.
+        jobs: Jobs that are kept, paused ones included. 0 without a `PersistentJobQueue`.
+        jobs_due: Jobs among them that are due and have not run yet, or run now, here or in another
+            instance.
+        jobs_late: Seconds since that one of them was due that waits the longest, also where it runs
+            now. 0.0 where none is due.
     """
 
     revision: int = 0
@@ -51,6 +57,9 @@ class Stats:
     failures: int = 0
     committed_at: datetime | None = None
     longest_stall: float = 0.0
+    jobs: int = 0
+    jobs_due: int = 0
+    jobs_late: float = 0.0
 
     def snapshot(self, revision: int, now: datetime) -> Stats:
         """Return a copy that later commits do not change.

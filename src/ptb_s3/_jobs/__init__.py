@@ -6,6 +6,8 @@ again. Nothing of APScheduler's is written: triggers are neutral records, times 
 
 * Pure: `record` is a job as it is saved, `triggers` and `wall_clock` say when it runs, `identity`
   which job of an earlier start one is, `claims` who may run it, `conflicts` merges two writers'.
+* Pure, and without APScheduler: `listing` and `wording` are jobs as operators see them, and
+  `going_back` says what becomes of those of an older state.
 * `callbacks` turns functions into names and back, under the allow-list of classes.
 * In a process: `table` holds all jobs, `scheduler` is APScheduler's with a listener, `runs` claims
   and runs what is due. `queue` puts them together for `ptb_s3.PersistentJobQueue`.

@@ -395,6 +395,13 @@ class JobTable:
         self._removed = {}
         self._reset(keys)
 
+    def figures(self, now: datetime) -> dict[str, float]:
+        """See `ptb_s3._ptb.participants.Counted`."""
+        records = list(self.records.values())  # in one step: another thread may ask
+        due = [one.next for one in records if one.next is not None and one.next <= now]
+        late = (now - min(due)).total_seconds() if due else 0.0
+        return {"jobs": len(records), "jobs_due": len(due), "jobs_late": late}
+
     def committed(self, record: JobRecord) -> JobRecord | None:
         """Return a job as it is staged by now, merged with what others have committed, or None."""
         assert self.commits is not None  # noqa: S101 - for mypy: a claim was just committed

@@ -79,6 +79,23 @@ class OnceADay(CronTrigger):  # type: ignore[misc]  # APScheduler ships no types
         return max(bounds)
 
 
+class AllOf(AndTrigger):  # type: ignore[misc]  # as above
+    """Trigger that fires where several do, and looks for that from the last time on.
+
+    APScheduler's own asks each of its triggers for the first time after the last one, again and
+    again: triggers of the calendar then never agree.
+    """
+
+    def get_next_fire_time(
+        self, previous_fire_time: datetime | None, now: datetime
+    ) -> datetime | None:
+        """Return the next moment that is not before `now`, and after the previous one."""
+        if previous_fire_time is not None:
+            now = max(now, previous_fire_time + timedelta(microseconds=1))
+        found: datetime | None = super().get_next_fire_time(None, now)
+        return found
+
+
 def record_of(trigger: BaseTrigger) -> TriggerRecord:
     """Return the record of a trigger.
 
@@ -86,7 +103,7 @@ def record_of(trigger: BaseTrigger) -> TriggerRecord:
         TriggerError: Its time zone has no name by which another process finds it.
     """
     for cls, write in _WRITERS.items():
-        if type(trigger) is cls or (cls is CronTrigger and type(trigger) is OnceADay):
+        if type(trigger) is cls or type(trigger) is _OURS.get(cls):
             return write(trigger)
     return ("object", trigger)
 
@@ -271,7 +288,7 @@ def _read_bounds(parts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_and(parts: Mapping[str, Any]) -> BaseTrigger:
-    return AndTrigger([trigger_of(part) for part in parts["of"]], jitter=parts["jitter"])
+    return AllOf([trigger_of(part) for part in parts["of"]], jitter=parts["jitter"])
 
 
 def _read_or(parts: Mapping[str, Any]) -> BaseTrigger:
@@ -289,6 +306,8 @@ def _without_start(record: TriggerRecord) -> TriggerRecord:
     return (form, {**parts, "start": None}) if form == "interval" else record
 
 
+# Classes of ours, by the class whose place they take.
+_OURS: Final[Mapping[type, type]] = {CronTrigger: OnceADay, AndTrigger: AllOf}
 _WRITERS: Final[Mapping[type, Callable[[Any], TriggerRecord]]] = {
     DateTrigger: _write_date,
     IntervalTrigger: _write_interval,

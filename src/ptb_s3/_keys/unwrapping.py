@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import timedelta
 from typing import TypeVar, cast
 
 from ptb_s3._format.container import has_preamble, read_header
@@ -53,6 +54,11 @@ class UnwrappingStore:
 
     def __repr__(self) -> str:
         return repr(self._store)
+
+    @property
+    def ahead(self) -> timedelta:
+        """See `Store.ahead`."""
+        return self._store.ahead
 
     async def get(
         self,

@@ -8,7 +8,8 @@ with the update that changed it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from ptb_s3._format.entities import EntityKey, Kind
 
@@ -59,4 +60,17 @@ class Participant(Protocol):
 
     def take_back(self) -> None:
         """Reset to what is committed: the update that has changed it is taken back."""
+        ...
+
+
+@runtime_checkable
+class Counted(Protocol):
+    """Participant with figures of its own among the statistics."""
+
+    def figures(self, now: datetime) -> Mapping[str, float]:
+        """Return fields of `Stats`, from any thread.
+
+        Args:
+            now: The present.
+        """
         ...

@@ -14,6 +14,7 @@ from typing import Protocol
 from telegram.ext import PersistenceInput
 
 from ptb_s3._engine.loop_locks import SingleFlight
+from ptb_s3._engine.past_jobs import JudgePastJob
 from ptb_s3._engine.repository import Repository
 from ptb_s3._engine.stats import Stats
 from ptb_s3._format.container import HEAD
@@ -65,6 +66,7 @@ class StateLoader:
         cycle: Says whether a start has to read anew.
         shutdown: Bounds commits while the bot is being stopped.
         merges: Merges of the kinds that have one of their own.
+        past_jobs: Returns what judges the jobs of an older state that is restored.
 
     Attributes:
         store: As above.
@@ -88,6 +90,7 @@ class StateLoader:
         cycle: StartCycle,
         shutdown: ShutdownDeadline,
         merges: OwnMerges | None = None,
+        past_jobs: Callable[[], JudgePastJob | None] = lambda: None,
     ) -> None:
         self.store = store
         self.commits: GroupCommit | None = None
@@ -103,6 +106,7 @@ class StateLoader:
         self._shutdown = shutdown
         self._watchdog = SaveWatchdog(options.update_interval)
         self._resolve = Merger(serializer, options.merge, options.born, merges)
+        self._past_jobs = past_jobs
         self._loading = SingleFlight[GroupCommit]()
 
     @property
@@ -159,7 +163,7 @@ class StateLoader:
             self.repository = repository
             repository.require_conditions()
             if point := self._options.restore_point:
-                await repository.restore(point)
+                await repository.restore(point, self._past_jobs())
         except BaseException:
             self.repository = before
             await repository.close()
@@ -207,7 +211,7 @@ class StateLoader:
             if point is None:
                 raise
             try:
-                restored = await repository.restore_lost(point)
+                restored = await repository.restore_lost(point, self._past_jobs())
             except RestorePointError:
                 raise
             except NothingThereError:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ptb_s3._format.entities import Entities, Kind
 from ptb_s3._transfer.json_files import read_json, write_json
+from ptb_s3._transfer.json_jobs import VetJob
 from ptb_s3._transfer.maps import Progress, Skip
 from ptb_s3._transfer.pickle_files import read_pickle_persistence, write_pickle_persistence
 
@@ -23,6 +24,7 @@ def read_file(
     progress: Progress,
     note: Skip,
     skip_unreadable: bool,
+    vet_job: VetJob,
 ) -> dict[Kind, Entities]:
     """Read the state that PTB's own persistences keep in a file.
 
@@ -32,6 +34,7 @@ def read_file(
         progress: Called with how many entities are done, and of how many.
         note: Called with each entity that is left out.
         skip_unreadable: Whether to leave out what cannot be taken over; else it is an error.
+        vet_job: Says why an entity of JSON is no job.
 
     Raises:
         NothingThereError: There is no such file.
@@ -40,7 +43,8 @@ def read_file(
         SettingsError: It cannot be read, or it is not clear which one is meant.
     """
     if source.endswith(_JSON):
-        return read_json(Path(source), progress=progress, skip=note if skip_unreadable else None)
+        skip = note if skip_unreadable else None
+        return read_json(Path(source), progress=progress, skip=skip, note=note, vet_job=vet_job)
     return read_pickle_persistence(
         Path(source),
         trusted=trusted,
@@ -48,6 +52,11 @@ def read_file(
         note=note,
         skip_unreadable=skip_unreadable,
     )
+
+
+def holds_jobs(file: Path) -> bool:
+    """Tell whether the format of a file has a place for jobs, which PTB's own have not."""
+    return file.suffix == _JSON
 
 
 def write_file(
@@ -70,7 +79,7 @@ def write_file(
     Raises:
         SettingsError: It cannot be written, or is there already.
     """
-    if file.suffix == _JSON:
+    if holds_jobs(file):
         write_json(file, state, overwrite=overwrite, progress=progress)
     else:
         write_pickle_persistence(

@@ -13,7 +13,8 @@ five maps, by DictPersistence's names for them:
     }
 
 A file whose values are plain data can be read again. One with tags of `_values.readable`, such as
-`$date`, is for people only: `read_json` refuses it.
+`$date`, is for people only: `read_json` refuses it. Jobs, which DictPersistence has not, are a
+member of their own where there are any: see `json_jobs`.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from telegram.ext import DictPersistence
 
 from ptb_s3._format.entities import PTB_KINDS, Entities, Kind
 from ptb_s3._transfer.files import read_whole, refuse_existing, write_whole
+from ptb_s3._transfer.json_jobs import VetJob, jobs_form, read_jobs
 from ptb_s3._transfer.maps import Progress, Skip, join, load, serialise, split
 from ptb_s3._values.callback_data import CallbackData
 from ptb_s3._values.readable import TAGS, Readable, readable
@@ -38,7 +40,12 @@ _SUFFIX: Final = "_json"
 
 
 def read_json(
-    path: Path, *, progress: Progress | None = None, skip: Skip | None = None
+    path: Path,
+    *,
+    progress: Progress | None = None,
+    skip: Skip | None = None,
+    note: Skip = lambda _: None,
+    vet_job: VetJob = lambda _key, _value: None,
 ) -> dict[Kind, Entities]:
     """Return the entities of a file of DictPersistence's JSON, serialised as S3Persistence would.
 
@@ -47,6 +54,8 @@ def read_json(
             each of them an object or a text that holds one.
         progress: Told how many entities are done, and how many there are.
         skip: Told each part that is left out since it cannot be imported. None: that is an error.
+        note: Told each job that is left out, which never is an error.
+        vet_job: Says why an entity is no job.
 
     Raises:
         NothingThereError: There is no such file.
@@ -55,6 +64,7 @@ def read_json(
         SettingsError: It cannot be read.
     """
     maps = _members(path)
+    jobs = read_jobs(path, maps.pop(Kind.JOBS, None), vet_job, note)
     if any(map(_holds_tag, maps.values())):
         raise DamagedFileError(
             path, "it holds values that JSON has no form for. Export as a pickle file instead"
@@ -67,7 +77,8 @@ def read_json(
     except (TypeError, ValueError, LookupError, AttributeError, RecursionError) as error:
         raise DamagedFileError(path, f"DictPersistence does not take it ({error})") from None
     decoded = {kind: getattr(taken, kind) for kind in PTB_KINDS}
-    return serialise(path, split(path, decoded, skip), Transcoder(), progress, skip=skip)
+    entities = serialise(path, split(path, decoded, skip), Transcoder(), progress, skip=skip)
+    return {**entities, Kind.JOBS: jobs}
 
 
 def write_json(
@@ -106,6 +117,8 @@ def write_json(
     }
     if "bot_data" in maps:
         forms["bot_data"] = readable(maps["bot_data"])
+    if jobs := jobs_form(state.get(Kind.JOBS, {})):
+        forms[Kind.JOBS.value] = jobs
     write_whole(path, _encode(forms), overwrite=overwrite)
 
 
@@ -116,7 +129,7 @@ def _members(path: Path) -> dict[Kind, object]:
         raise DamagedFileError(path, "it is JSON, but no object that holds PTB's data")
     for name, value in parsed.items():
         kind = name.removesuffix(_SUFFIX)
-        if kind not in {*PTB_KINDS}:
+        if kind not in {*Kind}:
             raise DamagedFileError(path, "it has a member that DictPersistence has no name for")
         if kind in members:
             raise DamagedFileError(path, f"it has {kind} twice, as an object and as a text")

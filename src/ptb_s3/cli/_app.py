@@ -24,6 +24,7 @@ from ptb_s3.cli import (
     history,
     import_,
     init,
+    jobs,
     keys,
     prune,
     repair,
@@ -112,6 +113,7 @@ app.command()(status.status)
 app.command()(history.history)
 app.command()(show.show)
 app.command()(diff.diff)
+app.command()(jobs.jobs)
 app.command()(report.report)
 app.command()(verify.verify)
 app.command()(repair.repair)

@@ -122,4 +122,5 @@ _EXAMPLES = {
     Kind.BOT_DATA: "0",
     Kind.CALLBACK_DATA: '["k","<uuid of a keyboard>"] or ["q","<id of a callback query>"]',
     Kind.CONVERSATIONS: '["order",[123456789,123456789]]: its name, and the parts of its key',
+    Kind.JOBS: '["<id>",[123456789,123456789]]: its id, and those of the chat and user it is for',
 }

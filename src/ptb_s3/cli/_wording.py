@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 _SECONDS = re.compile(r"(\d\d:\d\d):\d\d")
 
@@ -29,6 +29,18 @@ def ago(moment: datetime, now: datetime | None = None) -> str:
     import humanize  # noqa: PLC0415 - not every command shows an age
 
     return humanize.naturaltime((now or datetime.now(UTC)) - moment)
+
+
+def span(time: timedelta) -> str:
+    """Write a span of time, such as ``5 minutes``."""
+    import humanize  # noqa: PLC0415 - not every command shows an age
+
+    return humanize.naturaldelta(time)
+
+
+def in_time(time: timedelta) -> str:
+    """Write a span of time until something happens, such as ``in 5 minutes``."""
+    return f"in {span(time)}"
 
 
 def size(number: int) -> str:

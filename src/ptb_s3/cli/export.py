@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from ptb_s3._format.entities import Kind
 from ptb_s3._transfer.import_plan import State, require_built_in, spelled_out
 from ptb_s3.cli import _output
 from ptb_s3.cli._opened import Place, run
@@ -51,18 +52,26 @@ def export(
         return head.revision, spelled_out(state, head.words)
 
     revision, state = run(work)
-    _write(file, state, trusted_modules(trusted), overwrite=overwrite)
-    total = sum(map(len, state.values()))
+    left_out = _write(file, state, trusted_modules(trusted), overwrite=overwrite)
+    total = sum(map(len, state.values())) - left_out
     if json:
-        _output.result_json({"file": str(file), "revision": revision, "entities": total})
+        told = {"file": str(file), "revision": revision, "entities": total}
+        _output.result_json({**told, "jobs_left_out": left_out})
         return
     _output.result(f"Wrote revision {revision}, {count(total, 'entity', 'entities')}, to {file}.")
+    if left_out:
+        _output.warning(
+            f"Left out: {count(left_out, 'job')}, which PicklePersistence has no place for. A file "
+            "whose name ends in .json holds them, and ptb-s3 copy takes them along."
+        )
     _output.note("The file is not encrypted. Keep it as safe as the bot's token.")
 
 
-def _write(file: Path, state: State, trusted: list[str], *, overwrite: bool) -> None:
-    """Write the file in the format that its name says."""
-    from ptb_s3._transfer.file_formats import write_file  # noqa: PLC0415 - takes a second
+def _write(file: Path, state: State, trusted: list[str], *, overwrite: bool) -> int:
+    """Write the file in the format that its name says, and return how many jobs it lacks."""
+    # These import telegram.ext, which takes a second.
+    from ptb_s3._transfer.file_formats import holds_jobs, write_file  # noqa: PLC0415 - see above
 
     with progress("Writing") as advance:
         write_file(file, state, trusted=trusted, overwrite=overwrite, progress=advance)
+    return 0 if holds_jobs(file) else len(state[Kind.JOBS])

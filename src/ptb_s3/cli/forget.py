@@ -76,7 +76,7 @@ def forget(
     yes: Yes = False,
     json: Json = False,
 ) -> None:
-    """Erase a user or chat: its data, and the conversations whose keys have its id.
+    """Erase a user or chat: its data and jobs, and the conversations whose keys have its id.
 
     What is current is sealed anew without it, and no older state that is shown or brought back
     will have it again. Older versions hold it until the bucket's lifecycle rule removes them;

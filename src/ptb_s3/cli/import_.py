@@ -20,6 +20,7 @@ from ptb_s3._engine.rotation import seal_anew
 from ptb_s3._format.committed import Base
 from ptb_s3._format.entities import Changes, Kind
 from ptb_s3._format.head import Head
+from ptb_s3._jobs.listing import fault_of_job
 from ptb_s3._transfer.import_plan import (
     SERIALIZER,
     Counts,
@@ -196,6 +197,7 @@ async def _read(
             progress=advance,
             note=note,
             skip_unreadable=request.skip_unreadable,
+            vet_job=fault_of_job,
         )
     return state, None
 

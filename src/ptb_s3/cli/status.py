@@ -1,9 +1,9 @@
 """``ptb-s3 status``: show the current state, its age, and the keys that it needs.
 
-Three tables: the state (revision, writer, bot, extent of the history), its kinds (entities, bytes,
-last compaction), and the keys (role, current objects, newest commit that needs it). Exit code 1 if
-``--max-age`` is exceeded, for monitoring. Where the current state cannot be read, the newest one
-that can be is shown, and the exit code is the fault's.
+Three tables: the state (revision, writer, bot, extent of the history, jobs), its kinds (entities,
+bytes, last compaction), and the keys (role, current objects, newest commit that needs it). Exit
+code 1 if ``--max-age`` is exceeded, for monitoring. Where the current state cannot be read, the
+newest one that can be is shown, and the exit code is the fault's.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ptb_s3._history.history import Extent, History
 from ptb_s3._history.key_needs import NOT_AT_HAND, Need, key_needs
 from ptb_s3._history.put_back import PutBack, find_put_back
 from ptb_s3.cli import _output
+from ptb_s3.cli._jobs import FoundJobs, find_jobs
 from ptb_s3.cli._opened import Opened, Place, run
 from ptb_s3.cli._options import Json
 from ptb_s3.cli._output import Graded, Severity
@@ -27,7 +28,8 @@ from ptb_s3.cli._parsing import duration
 from ptb_s3.cli._progress import progress
 from ptb_s3.cli._put_back import put_back_json, tell_put_back
 from ptb_s3.cli._table import table
-from ptb_s3.cli._wording import ago, count, size, when, when_json, without_seconds
+from ptb_s3.cli._view import state_of
+from ptb_s3.cli._wording import ago, count, in_time, size, when, when_json, without_seconds
 from ptb_s3.errors import NoHistoryError
 
 
@@ -45,22 +47,23 @@ def status(
     """Show the current state: its size, its age, and which keys it and its history need."""
     limit = None if max_age is None else duration(max_age)
 
-    async def work(place: Place) -> tuple[Place, Opened, list[PutBack], Extent | None]:
+    async def work(place: Place) -> tuple[Place, Opened, list[PutBack], Extent | None, FoundJobs]:
         opened = await place.load_or_recover()
         repository = opened.repository
         put_back = [] if opened.fault else await find_put_back(place.store, repository.base)
-        if quick:
-            return place, opened, put_back, None
-        return place, opened, put_back, await _look_back(repository.history)
+        jobs = find_jobs(await state_of(repository, None))
+        past = None if quick else await _look_back(repository.history)
+        return place, opened, put_back, past, jobs
 
-    place, opened, put_back, past = run(work)
+    place, opened, put_back, past, jobs = run(work)
     base = opened.repository.base
     keys = key_needs(base, place.keys, past.oldest if past else None)
     if json:
         shown = _status_json(place.name, base, past, keys)
-        _output.result_json({**shown, "put_back": put_back_json(put_back)})
+        others = {"jobs": _jobs_json(jobs), "put_back": put_back_json(put_back)}
+        _output.result_json(shown | others)
     else:
-        _show_status(place.name, base, past, keys)
+        _show_status(place.name, base, past, keys, _jobs_text(jobs))
         tell_put_back(put_back)
     if opened.fault is not None:
         raise typer.Exit(opened.fault.exit_code)
@@ -79,7 +82,32 @@ async def _look_back(history: History) -> Extent:
         return Extent(0, None, [])
 
 
-def _show_status(name: str, base: Base, past: Extent | None, keys: dict[str, Need]) -> None:
+def _jobs_text(found: FoundJobs) -> str:
+    """Say how many jobs there are, when the next one runs, and how many are overdue, if any."""
+    now, due = datetime.now(UTC), found.due
+    if not found.jobs:
+        return ""
+    parts = [f"{len(found.jobs):,}"]
+    if upcoming := [moment for moment in due if moment > now]:
+        parts.append(f"the next one {in_time(upcoming[0] - now)} ({when(upcoming[0])})")
+    if overdue := found.overdue(now):
+        parts.append(f"{overdue:,} overdue, the first since {when(due[0])}")
+    return "; ".join(parts)
+
+
+def _jobs_json(found: FoundJobs) -> dict[str, Any]:
+    """Return the numbers of jobs as JSON. ``next`` may have passed: then that one is overdue."""
+    return {
+        "kept": len(found.jobs) + len(found.unreadable),
+        "next": when_json(found.due[0]) if found.due else None,
+        "overdue": found.overdue(datetime.now(UTC)),
+        "unreadable": len(found.unreadable),
+    }
+
+
+def _show_status(
+    name: str, base: Base, past: Extent | None, keys: dict[str, Need], jobs: str
+) -> None:
     """Print the three tables."""
     header, bytes_ = base.objects[HEAD]
     rows = [
@@ -94,6 +122,8 @@ def _show_status(name: str, base: Base, past: Extent | None, keys: dict[str, Nee
     for other in past.others if past is not None else ():
         newest = f"up to revision {other.revision} ({when(other.created)})"
         rows.append(["earlier store", f"{other.store}, {newest}"])
+    if jobs:
+        rows.append(["jobs", jobs])
     table(["state", name], rows)
     _output.result("")
     table(
