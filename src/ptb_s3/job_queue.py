@@ -75,7 +75,10 @@ class PersistentJobQueue(JobQueue[_Context]):
         if isinstance(persistence, S3Persistence):
             from ptb_s3._jobs.keeper import JobKeeper  # noqa: PLC0415 - APScheduler is an extra
 
-            self._keeper = JobKeeper(self, loader_of(persistence), self._note_change, self._save)
+            loader = loader_of(persistence)
+            self._keeper = JobKeeper(
+                self, loader, self._note_change, self._save, keeps=self._persistent
+            )
             self.scheduler = self._keeper.schedule.scheduler
         elif self._persistent:
             raise SettingsError(

@@ -78,6 +78,7 @@ def _bench(options: argparse.Namespace) -> Iterator[Bench]:
             samples=options.samples,
             intervals=options.intervals,
             versions=options.versions,
+            jobs=options.jobs,
             folder=Path(folder),
             endpoint_url=server.endpoint_url,
             environment=server.environment,
@@ -111,6 +112,7 @@ def _options() -> argparse.Namespace:
     add("--samples", type=_positive, default=20, help="intervals watched for stalls")
     add("--intervals", type=_positive, default=1_000, help="intervals averaged for bytes")
     add("--versions", type=_positive, default=2_000, help="of a head that was deleted")
+    add("--jobs", type=_positive, default=10_000, help="that wait where jobs are measured")
     add("--rounds", type=_positive, default=3, help="starts and imports measured")
     add("--alone", dest="alternatives", action="store_false", help="measure no alternatives")
     add(

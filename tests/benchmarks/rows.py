@@ -8,6 +8,7 @@ from functools import partial
 from tests.benchmarks.contestants import NAIVE, OURS
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.interval_rows import cpu, money, requests, sent, stall
+from tests.benchmarks.job_rows import job_rows
 from tests.benchmarks.measure import Bench
 from tests.benchmarks.recovery import recovery
 from tests.benchmarks.setting import Setting
@@ -33,7 +34,7 @@ _OF_ONE_KIND = {"requests", "money"}
 """Whatever the data is like, these are the same or, like money, follow from others."""
 NAMES = [
     *("stall", "cpu", "requests", "bytes", "start", "memory", "flush", "import", "money"),
-    *("writers", "recovery"),
+    *("writers", "recovery", "jobs"),
 ]
 """All rows, in the order that they are printed in."""
 
@@ -62,6 +63,8 @@ def collect(
         figures += two_writers(bench, settings[-1])
     if "recovery" in only:
         figures += recoveries(bench, settings[0])
+    if "jobs" in only:
+        figures += job_rows(bench, settings[0])
     return sorted(figures, key=lambda figure: NAMES.index(figure.row))
 
 

@@ -29,6 +29,7 @@ class Setting:
         samples: How many intervals are watched for stalls.
         intervals: How many are averaged for the bytes sent.
         versions: How many versions of head there are where a state is looked for among them.
+        jobs: How many jobs wait, where they are what is measured.
         folder: Where files lie.
         endpoint_url: The S3 server, on loopback.
         environment: Lets us into it.
@@ -39,6 +40,7 @@ class Setting:
     samples: int
     intervals: int
     versions: int
+    jobs: int
     folder: Path
     endpoint_url: str
     environment: dict[str, str] = field(repr=False, hash=False)

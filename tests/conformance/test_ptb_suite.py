@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
-from typing import NamedTuple, Self
-from xml.etree import ElementTree as ET
 
 import pytest
+from tests.conformance.ptb_run import Outcome, SuiteRun, joined, names_in
 from tests.conformance.ptb_suite import SuiteNotToBeHadError, ptb_suite
-
-import ptb_s3
 
 SUITE = "tests/ext/test_basepersistence.py"
 # Looks for duplicates in the __slots__ along PTB's own classes: a rule of PTB's for its code, which
@@ -24,95 +16,6 @@ DOES_NOT_APPLY = "TestBasePersistence::test_slot_behaviour"
 APPLIES = 60
 """Tests of PTB 22.7 and 22.8 that do apply; a later one may have more."""
 _SHARES = 2  # of each run, side by side: PTB's tests sleep for most of their minute
-_PATIENCE = 300  # seconds
-
-
-class Outcome(NamedTuple):
-    """What came of PTB's suite: each test, and what the plugin counted over all of them."""
-
-    tests: dict[str, str]
-    counted: dict[str, int]
-    output: str
-
-
-class _Process:
-    """Some tests of PTB's suite in a process of its own, with PTB's own settings."""
-
-    def __init__(self, suite: Path, folder: Path, tests: Sequence[str], *options: str) -> None:
-        folder.mkdir()
-        self._junit, self._report, self._output = (
-            folder / name for name in ("junit.xml", "report.json", "output.txt")
-        )
-        if options:
-            options = (*options, "--s3-report", str(self._report))
-        command = [
-            *(sys.executable, "-m", "pytest", "--rootdir", str(suite), "-p", "no:cacheprovider"),
-            *("--junitxml", str(self._junit), *options),
-            *(f"{SUITE}::{test}" for test in tests),
-        ]
-        with self._output.open("wb") as output:
-            self._process = subprocess.Popen(  # noqa: S603 - pytest, of this environment
-                command,
-                cwd=suite,
-                env=_environment(),
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
-
-    def outcome(self) -> Outcome:
-        self._process.wait(_PATIENCE)
-        output = self._output.read_text()
-        assert self._junit.exists(), output
-        counted = json.loads(self._report.read_text()) if self._report.exists() else {}
-        return Outcome(_read_junit(self._junit), counted, output)
-
-
-def _environment() -> dict[str, str]:
-    own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
-    # And the package that is tested here, wherever it was imported from.
-    paths = os.pathsep.join(map(str, (Path(__file__).parent, Path(ptb_s3.__file__).parents[1])))
-    return own | {"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
-
-
-def _read_junit(path: Path) -> dict[str, str]:
-    outcomes = {}
-    for case in ET.parse(path).iter("testcase"):  # noqa: S314 - pytest, just above, has written it
-        in_class = str(case.get("classname")).rpartition(".")[2]
-        bad = {child.tag for child in case} & {"failure", "error", "skipped"}
-        outcomes[f"{in_class}::{case.get('name')}"] = "+".join(sorted(bad)) or "passed"
-    return outcomes
-
-
-def _tests(suite: Path) -> list[str]:
-    """Return the names of all tests that PTB's suite has."""
-    found = subprocess.run(  # noqa: S603 - pytest, of this environment
-        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", SUITE],
-        cwd=suite,
-        env=_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert found.returncode == 0, found.stdout + found.stderr
-    lines = [line for line in found.stdout.splitlines() if line.startswith(f"{SUITE}::")]
-    assert lines, found.stdout
-    return [line.removeprefix(f"{SUITE}::") for line in lines]
-
-
-def _joined(shares: Sequence[_Process]) -> Outcome:
-    outcomes = [share.outcome() for share in shares]
-    return Outcome(
-        {name: was for outcome in outcomes for name, was in outcome.tests.items()},
-        {name: sum(outcome.counted[name] for outcome in outcomes) for name in outcomes[0].counted},
-        "\n".join(outcome.output for outcome in outcomes),
-    )
 
 
 @pytest.fixture(scope="module")
@@ -122,14 +25,14 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Outcome
         suite = ptb_suite()
     except SuiteNotToBeHadError as exc:
         pytest.fail(str(exc))
-    tests = _tests(suite)
+    tests = names_in(suite, SUITE)
     applying = [test for test in tests if test != DOES_NOT_APPLY]
     folder = tmp_path_factory.mktemp("ptb-suite")
     with ExitStack() as stack:
         runs = [
             [
                 stack.enter_context(
-                    _Process(suite, folder / f"{name}-{n}", selected[n::_SHARES], *options)
+                    SuiteRun(suite, folder / f"{name}-{n}", SUITE, selected[n::_SHARES], *options)
                 )
                 for n in range(_SHARES)
             ]
@@ -138,7 +41,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Outcome
                 ("s3", applying, ("-p", "tracking_plugin")),
             ]
         ]
-        own, s3 = map(_joined, runs)
+        own, s3 = map(joined, runs)
         yield own, s3
 
 

@@ -6,16 +6,17 @@ import json
 import math
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 PROJECT = Path(__file__).parents[2]
-SMALL = ["--samples=2", "--intervals=3", "--rounds=1", "--versions=30"]
+SMALL = ["--samples=2", "--intervals=3", "--rounds=1", "--versions=30", "--jobs=100"]
 ROWS = {
     *("stall", "cpu", "requests", "bytes", "start", "memory", "flush", "import", "money"),
-    *("writers", "recovery"),
+    *("writers", "recovery", "jobs"),
 }
 BOUNDED = {
     "longest stall in an interval, median",
@@ -32,7 +33,16 @@ BOUNDED = {
     "saving and flushing 1 % where each request takes 2 s",
     "repair finds the newest state of a deleted one",
     "restore finds a revision of late there",
+    "start with jobs, beyond the state's own load",
+    "the same, by that of SQLAlchemyJobStore on SQLite",
+    "the same until all jobs were asked for, by that of SQLAlchemyJobStore",
+    "event loop held to make a job, beyond PTB's own",
+    "requests to make jobs, before the interval's save",
+    "requests of three intervals in which jobs wait",
 }
+WITH_SQLALCHEMY = {name for name in BOUNDED if "SQLAlchemyJobStore" in name}
+if find_spec("sqlalchemy") is None:  # the tables need no more than the extra test
+    BOUNDED -= WITH_SQLALCHEMY - {"the same, by that of SQLAlchemyJobStore on SQLite"}
 PICKLES = {"Pickle", "Pickle, on_flush"}
 ALL = {"ptb-s3", "naive S3", *PICKLES}
 # Those that not everybody takes part in: a file sends nothing, and is not asked over a network.
@@ -57,6 +67,11 @@ SOME = {
     "saving and flushing 1 % where each request takes 2 s": {"ptb-s3"},
     "repair finds the newest state of a deleted one": {"ptb-s3"},
     "restore finds a revision of late there": {"ptb-s3"},
+    "start with jobs, beyond the state's own load": {"ptb-s3"},
+    "event loop held to make a job, beyond PTB's own": {"ptb-s3"},
+    "requests to make jobs, before the interval's save": {"ptb-s3"},
+    "requests of three intervals in which jobs wait": {"ptb-s3"},
+    **{name: {"ptb-s3"} if find_spec("sqlalchemy") else set() for name in WITH_SQLALCHEMY},
 }
 
 

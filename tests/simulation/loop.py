@@ -180,7 +180,8 @@ def run(work: Coroutine[Any, Any, None]) -> None:
 
 
 def _close(work: Any) -> None:
-    with suppress(RuntimeError):  # it awaits something on its way out, and nobody is there
+    # It awaits something on its way out, and nobody is there; or resets another context's variable.
+    with suppress(RuntimeError, ValueError):
         work.close()
 
 

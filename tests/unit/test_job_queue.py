@@ -521,6 +521,27 @@ async def test_a_job_goes_with_the_data_of_its_update() -> None:
     await end(application)
 
 
+async def test_a_job_that_is_due_before_its_update_has_ended_waits_for_that() -> None:
+    """It would run for an order that is not made yet. What others have made runs meanwhile."""
+    application = await begun(memory_persistence())
+    ended = asyncio.Event()
+
+    async def order(_: Any, context: Any) -> None:
+        context.job_queue.run_once(remind, 0.01, name="ours")
+        await ended.wait()
+
+    application.add_handler(TypeHandler(object, order))
+    update = asyncio.create_task(say(application, "tea"))
+    await until(lambda: names(application) == ["ours"])
+    application.job_queue.run_once(remind, 0.2, name="another")
+    await until(lambda: ran)
+    assert ran == [("another", None)]
+    ended.set()
+    await update
+    await until(lambda: len(ran) == 2)
+    await end(application)
+
+
 async def test_an_update_that_breaks_off_takes_its_job_back() -> None:
     """In `deliver`: nothing of it stays anywhere, and what it cancelled is back."""
     persistence = memory_persistence()

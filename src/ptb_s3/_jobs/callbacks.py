@@ -50,6 +50,7 @@ class Callbacks:
         self._allow_list = allow_list
         self._aliases = {name.replace(":", "."): function for name, function in aliases.items()}
         self._names: dict[Callback, str] = {}
+        self._found: dict[str, Callback] = {}
 
     def name_of(self, callback: Callback) -> str:
         """Return the name that a function is written by.
@@ -64,6 +65,12 @@ class Callbacks:
 
     def find(self, name: str) -> Callback | None:
         """Return the function of a name, or None: it is gone, or not trusted."""
+        known = self._found.get(name) or self._find(name)
+        if known is not None:
+            self._found[name] = known
+        return known
+
+    def _find(self, name: str) -> Callback | None:
         module, _, qualname = name.partition(":")
         alias = self._aliases.get(f"{module}.{qualname}")
         if alias is not None:

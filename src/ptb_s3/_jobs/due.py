@@ -59,6 +59,10 @@ class DueTable(Protocol[R]):
         """Mark a record as changed, to go with the next commit."""
         ...
 
+    def is_held(self, job_id: str) -> bool:
+        """Tell whether an update that is under way has made or changed one."""
+        ...
+
     def committed(self, record: R) -> R | None:
         """Return a record as it is staged, merged with what others have committed, or None."""
         ...
@@ -67,8 +71,12 @@ class DueTable(Protocol[R]):
         """Take over what others have committed."""
         ...
 
-    def look_again(self, job_id: str) -> None:
-        """Have one that another instance has claimed looked at when that claim's time is up."""
+    def look_again(self, job_id: str, at: datetime) -> None:
+        """Have one looked at again at a moment of this machine's clock, not before it is due."""
+        ...
+
+    def ensure(self, job_id: str, at: datetime) -> None:
+        """Have one that nothing has scheduled looked at again, as `look_again`."""
         ...
 
     def end(self, job_id: str) -> None:

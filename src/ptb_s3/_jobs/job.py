@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -10,6 +11,8 @@ from telegram.ext import CallbackContext, Job
 from ptb_s3._jobs.callbacks import Callback
 from ptb_s3._jobs.record import JobRecord
 from ptb_s3._ptb.application_state import App
+
+_LOGGER = logging.getLogger("ptb_s3")
 
 _DATA: Final[Any] = vars(Job)["data"]  # the slot that a property takes over
 
@@ -54,12 +57,26 @@ class PersistentJob(Job[CallbackContext[Any, Any, Any, Any]]):
         """
         try:
             context = application.context_types.context.from_job(self, application)
+        except Exception as error:
+            _LOGGER.critical(
+                "Error while building CallbackContext for job %s. It is not run.",
+                self.id,
+                exc_info=error,
+            )
+            return
+        try:
             await context.refresh_data()
             await self.callback(context)
         except Exception as error:  # noqa: BLE001 - whatever a callback raises
             await application.process_error(None, error, job=self)
         finally:
             application.mark_data_for_update_persistence(self.chat_id or (), self.user_id or ())
+
+    async def _run(self, application: App) -> None:
+        """Run the callback, as `Job._run`, also where code calls `run` besides the schedule."""
+        await super()._run(application)
+        if self._note is not None:
+            self._note(str(self.id))  # the callback may have changed what the data holds
 
 
 def load_data(job: PersistentJob, data: object) -> None:

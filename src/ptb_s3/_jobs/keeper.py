@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, cast
@@ -30,6 +31,7 @@ class JobKeeper:
         loader: Loads the state of the application's persistence.
         changed: Called when a job has changed that has to be saved.
         save: Saves all that has changed.
+        keeps: Whether jobs are kept unless a call says otherwise.
 
     Attributes:
         schedule: Schedules jobs, in memory.
@@ -45,12 +47,14 @@ class JobKeeper:
         loader: StateLoader,
         changed: Callable[[], None],
         save: Callable[[], Awaitable[None]],
+        *,
+        keeps: bool = True,
     ) -> None:
         self._loader = loader
         self._queue = queue
         options = loader.options
         callbacks = callbacks_for(loader.serializer, options.trusted, options.aliases or {})
-        self.schedule = JobSchedule(queue)
+        self.schedule = JobSchedule(queue, keeps=keeps)
         self.table = JobTable(callbacks, loader.serializer, self.schedule, changed)
         self.schedule.table = self.table
         self.runs = Runs(self.table, options.update_interval, save, self._storage_time)
@@ -94,8 +98,9 @@ class JobKeeper:
     def begin_to_run(self) -> None:
         """Note that the scheduler starts."""
         self.table.settle()
-        self.runs.ending.clear()
-        self.ends.ending.clear()
+        for runs in (self.runs, self.ends):
+            runs.ending.clear()
+            runs.context = copy_context()
 
     def begin_to_end(self) -> None:
         """Note that the scheduler stops: no job is claimed any more."""

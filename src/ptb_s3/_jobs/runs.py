@@ -16,10 +16,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from contextvars import Context
 from datetime import UTC, datetime, timedelta
-from typing import Any, Generic
+from typing import Any, Generic, TypeAlias
 
 from ptb_s3._jobs import claims
 from ptb_s3._jobs.due import DueRecord, DueTable, R, Runnable
@@ -32,8 +34,12 @@ GRACE = timedelta(hours=1)
 """How late a job of the calendar may run by default (DESIGN: one hour). Others run at any time."""
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0
 """Seconds between two attempts to claim a job that the storage did not take: doubled each time."""
+SHORTEST_PAUSE = timedelta(seconds=1)
+"""How soon a job is looked at again that could not run: the storage's clock is to the second."""
 
 _LOGGER = logging.getLogger("ptb_s3")
+
+_Claim: TypeAlias = Callable[[str, str, str], Awaitable[bool]]
 
 
 class Runs(Generic[R]):
@@ -44,6 +50,10 @@ class Runs(Generic[R]):
         update_interval: Seconds between two saves: jobs that repeat faster are not claimed.
         save: Saves what a run has changed.
         now: Gives the time by the storage's clock.
+
+    Attributes:
+        ending: Set once the scheduler stops.
+        context: Context variables that jobs begin with.
     """
 
     def __init__(
@@ -59,7 +69,9 @@ class Runs(Generic[R]):
         self._now = now
         self._claiming: asyncio.Task[None] | None = None
         self._saving: asyncio.Task[None] | None = None
+        self._running: Counter[str] = Counter()
         self.ending = asyncio.Event()
+        self.context = Context()
 
     async def run(self, job: Runnable, application: App) -> bool:
         """Run a job that is due, unless another instance does, and note its end.
@@ -71,8 +83,11 @@ class Runs(Generic[R]):
         Returns:
             Whether it was run here.
         """
-        # Shielded, since PTB's own runs go on when they are cancelled, too.
-        return await asyncio.shield(self._run(job, application, self._claim))
+        # Shielded, since PTB's own runs go on when they are cancelled, too. In the context of the
+        # start: the scheduler was woken by some update, to which this does not belong.
+        run = self._run(job, application, self._claim)
+        task = asyncio.get_running_loop().create_task(run, context=self.context.copy())
+        return await asyncio.shield(task)
 
     async def run_once(self, job: Runnable, application: App) -> bool:
         """Run a job as `run` does, with one attempt to claim it, where no scheduler runs.
@@ -92,12 +107,32 @@ class Runs(Generic[R]):
         self,
         job: Runnable,
         application: App,
-        claim: Callable[[str, str, str], Awaitable[bool]],
+        claim: _Claim,
     ) -> bool:
         """Run a job as `run` does, with one of the ways to claim it."""
         job_id = str(job.id)
         record = self._table.records.get(job_id)
-        if record is None or record.next is None:
+        if record is None or self._running[job_id] >= record.options.get("max_instances", 1):
+            return False  # one that is due again meanwhile is scheduled when that run has ended
+        self._running[job_id] += 1
+        try:
+            return await self._run_alone(job_id, job, application, claim)
+        finally:
+            self._leave(job_id)
+
+    def _leave(self, job_id: str) -> None:
+        """Note that a run is over, and have its job scheduled if nothing else has."""
+        self._running[job_id] -= 1
+        if not self._running[job_id]:
+            del self._running[job_id]
+        self._table.ensure(job_id, datetime.now(UTC) + SHORTEST_PAUSE)
+
+    async def _run_alone(self, job_id: str, job: Runnable, application: App, claim: _Claim) -> bool:
+        record = self._table.records[job_id]
+        if record.next is None:
+            return False
+        if self._table.is_held(job_id):  # it is committed when its update ends, and not before
+            self._table.look_again(job_id, datetime.now(UTC) + SHORTEST_PAUSE)
             return False
         due = record.next
         if self._is_too_late(record):
@@ -106,7 +141,7 @@ class Runs(Generic[R]):
         run, by = claims.run_id(job_id, due), secrets.token_hex(8)
         claimed = self.is_claimed(job_id)
         if claimed and not await claim(job_id, run, by):
-            self._table.look_again(job_id)
+            self._look_again(job_id)
             return False
         renewal = asyncio.create_task(self._renew(job_id, run, by)) if claimed else None
         job.claim_id = run
@@ -179,6 +214,14 @@ class Runs(Generic[R]):
             return True
         self._table.bring_in()
         return False
+
+    def _look_again(self, job_id: str) -> None:
+        """Have a job that another instance has claimed looked at when that claim's time is up."""
+        record = self._table.records.get(job_id)
+        claim = None if record is None else record.claim
+        # The claim goes by the storage's clock, and the schedule by this machine's.
+        left = timedelta() if claim is None else claims.claim_until(claim) - self._now()
+        self._table.look_again(job_id, datetime.now(UTC) + max(left, SHORTEST_PAUSE))
 
     def _is_taken(self, record: DueRecord, by: str) -> bool:
         own = claims.is_of(record.claim, by)  # of an attempt that was not known to succeed

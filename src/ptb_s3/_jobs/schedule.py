@@ -7,9 +7,10 @@ lives: code of the bot's may hold it.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
 from warnings import warn
 
 from telegram.ext import Job, JobQueue
@@ -29,12 +30,18 @@ if TYPE_CHECKING:
     from ptb_s3._jobs.table import JobTable
     from ptb_s3._jobs.timeouts import Timeouts
 
+# `Runs` counts how many runs of a job there are. APScheduler leaves out the run of a job that is
+# one too many, and forgets the job if it was to run once: it counts a run until some time after it
+# has ended, and one that only looks whether another instance has the job counts as well.
+_ANY_NUMBER: Final = sys.maxsize
+
 
 class JobSchedule:
     """Adapter between a table of jobs and APScheduler.
 
     Args:
         queue: Queue of the jobs, whose scheduler is replaced by one that tells of changes.
+        keeps: Whether jobs are kept that the bot's code gives to the scheduler itself.
 
     Attributes:
         table: The table, once there is one.
@@ -44,9 +51,9 @@ class JobSchedule:
     table: JobTable
     timeouts: Timeouts
 
-    def __init__(self, queue: JobQueue[Any]) -> None:
+    def __init__(self, queue: JobQueue[Any], *, keeps: bool) -> None:
         self._queue = queue
-        self._keeps = True
+        self._by_default = self._keeps = keeps
         self._kept: PersistentJob | None = None
         self._new: str | None = None  # id of a job that is in the table since this call
         self.scheduler = JobScheduler(self, queue.scheduler_configuration)
@@ -69,26 +76,27 @@ class JobSchedule:
                 self.table.forget(refused)
             raise
         finally:
-            self._keeps, self._kept = True, None
+            self._keeps, self._kept = self._by_default, None
         if job is None:
             return made
         job._job = made._job  # noqa: SLF001 - as `Job.from_aps_job` does
         return job
 
-    def adding(self, trigger: BaseTrigger, given: dict[str, Any]) -> dict[str, Any]:
-        """Take a job that is being made into the table, and return how to schedule it."""
+    def adding(self, trigger: BaseTrigger, given: dict[str, Any]) -> dict[str, Any] | None:
+        """Take a job that is being made into the table, and return how to schedule it, if kept."""
         made: object = (given.get("args") or (None, None))[-1]
         if isinstance(made, Job) and (wait := wait_of(made.callback, made.data)) is not None:
-            return given | self._begin(wait, made, trigger)
+            given.update(self._begin(wait, made, trigger))
+            return None
         if not self._is_kept(made):
-            return given | {"trigger": trigger}
+            return None
         return self._add(made, trigger, given)
 
     def _begin(self, wait: Wait, job: Job[Any], trigger: BaseTrigger) -> dict[str, Any]:
         """Take a wait of a conversation, and return what is special in how to schedule its end."""
         due = trigger.get_next_fire_time(None, datetime.now(UTC))
         if (job_id := self.timeouts.begun(wait, job, due)) is not None:
-            return {"trigger": trigger, "id": job_id, "misfire_grace_time": None}
+            return {"id": job_id, "misfire_grace_time": None}
         if not self.scheduler.is_started:
             warn(
                 "Ignoring `conversation_timeout` of a ConversationHandler that is not persistent, "
@@ -96,7 +104,7 @@ class JobSchedule:
                 PTBUserWarning,
                 stacklevel=2,
             )
-        return {"trigger": trigger}
+        return {}
 
     def _is_kept(self, job: object) -> TypeGuard[Job[Any]]:
         """Tell whether a job that is being made is one of ours, to be kept."""
@@ -142,9 +150,7 @@ class JobSchedule:
             job = kept_job(record, callback, self.table.mark)
         load_data(job, record.data)
         options = self._scheduling(record, job, at)
-        job._job = self.scheduler.silently(  # noqa: SLF001 - as in `made`
-            self.scheduler.add_job, self._queue.job_callback, **options
-        )
+        job._job = self.scheduler.put(self._queue.job_callback, **options)  # noqa: SLF001 - as in `made`
         return job
 
     def _scheduling(
@@ -154,13 +160,13 @@ class JobSchedule:
         trigger, due = trigger_of(record.trigger), record.next
         if due is not None and at is None:
             due = latest(trigger, due, datetime.now(UTC))
-        own = {name: record.options[name] for name in ("max_instances",) if name in record.options}
-        return own | {
+        return {
             "trigger": trigger,
             "args": (self._queue, job),
             "id": record.id,
             "name": record.name,
             "misfire_grace_time": None,
+            "max_instances": _ANY_NUMBER,
             "coalesce": True,
             "next_run_time": at or due,
         }
@@ -180,10 +186,9 @@ class JobSchedule:
         )
         return made
 
-    def take_out(self, job_id: str) -> None:
-        """Remove a job from the schedule, if it is there."""
-        if self.scheduler.get_job(job_id) is not None:
-            self.scheduler.silently(self.scheduler.remove_job, job_id)
+    def take_out(self, *job_ids: str) -> None:
+        """Remove jobs from the schedule, those of them that are there."""
+        self.scheduler.forget(set(job_ids))
 
     def scheduled_for(self, job_id: str) -> datetime | None:
         """Return when a job is scheduled to run, or None: it is not."""

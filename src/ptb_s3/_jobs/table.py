@@ -24,7 +24,6 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ptb_s3._format.entities import EntityKey, Kind, is_key
-from ptb_s3._jobs import claims
 from ptb_s3._jobs.callbacks import Callback, Callbacks
 from ptb_s3._jobs.identity import FixedJobs, merged
 from ptb_s3._jobs.record import JobRecord, JobRecordError, moment
@@ -32,7 +31,7 @@ from ptb_s3._jobs.timeout_record import PREFIX, is_timeout
 from ptb_s3._jobs.triggers import TriggerError, record_of, trigger_of
 from ptb_s3._ptb.group_commit import GroupCommit
 from ptb_s3._ptb.participants import Contribution
-from ptb_s3._values.loading import load_all
+from ptb_s3._values.loading import load_all, no_collection, put_past_collector
 from ptb_s3._values.serializer import Serializer, dump
 from ptb_s3.errors import DamagedObjectError, JobError, SerializationError
 
@@ -73,8 +72,8 @@ class Schedule(Protocol):
         """Return when a job is scheduled to run, or None: it is not."""
         ...
 
-    def take_out(self, job_id: str) -> None:
-        """Remove a job from the schedule, if it is there."""
+    def take_out(self, *job_ids: str) -> None:
+        """Remove jobs from the schedule, those of them that are there."""
         ...
 
 
@@ -121,6 +120,7 @@ class JobTable:
         self._schedule = schedule
         self._on_mark = marked
         self._marked: set[str] = set()
+        self._held: set[str] = set()
         self._removed: dict[str, EntityKey] = {}
         self._orphans: set[str] = set()
 
@@ -263,13 +263,17 @@ class JobTable:
             self._take_data(record)
             self._put_anew(record)
 
-    def look_again(self, job_id: str) -> None:
-        """Have a job that another instance has claimed looked at when that claim's time is up."""
+    def look_again(self, job_id: str, at: datetime) -> None:
+        """Have a job looked at again at a moment, but not before it is due."""
         record = self.records.get(job_id)
         if record is not None and record.next is not None:
-            until = claims.claim_until(record.claim) if record.claim else record.next
             self._take_data(record)
-            self._put_anew(record, max(until, record.next))
+            self._put_anew(record, max(at, record.next))
+
+    def ensure(self, job_id: str, at: datetime) -> None:
+        """Have a job that nothing has scheduled looked at again, as `look_again`."""
+        if self._schedule.scheduled_for(job_id) is None:
+            self.look_again(job_id, at)
 
     def put_all(self) -> None:
         """Schedule all jobs, none of which is scheduled since the scheduler was stopped."""
@@ -282,9 +286,14 @@ class JobTable:
         held = _UPDATE.get()
         if held is not None and held.open:
             held.ids.add(job_id)
+            self._held.add(job_id)
         else:
             self._marked.add(job_id)
             self._on_mark()
+
+    def is_held(self, job_id: str) -> bool:
+        """Tell whether an update that is under way has made or changed a job."""
+        return job_id in self._held
 
     @contextmanager
     def update(self) -> Iterator[Callable[[], None]]:
@@ -296,6 +305,7 @@ class JobTable:
         finally:
             held.open = False
             _UPDATE.reset(token)
+            self._held -= held.ids
             if held.ids:
                 self._marked |= held.ids
                 self._on_mark()
@@ -310,12 +320,19 @@ class JobTable:
     def begin(self, commits: GroupCommit) -> None:
         """See `Participant.begin`. Jobs that were made before are matched with saved ones."""
         self.commits = commits
+        with no_collection():
+            self._begin()
+            put_past_collector(len(self.records))
+        self._name_orphans()
+
+    def _begin(self) -> None:
+        assert self.commits is not None  # noqa: S101 - for mypy: `begin` has just set it
+        staged = self.commits.repository.staged
         made = [self.records[job_id] for job_id in self._marked if job_id in self.records]
-        for job_id in list(self.jobs):
-            self._schedule.take_out(job_id)
+        self._schedule.take_out(*self.jobs)
         self.records = {}
-        saved = self._load(commits.repository.staged.entities(Kind.JOBS))
-        commits.repository.staged.catch_up(Kind.JOBS)
+        saved = self._load(staged.entities(Kind.JOBS))
+        staged.catch_up(Kind.JOBS)
         self.fixed.learn(saved)
         for record in saved:
             if record.id not in self._removed:
@@ -325,7 +342,6 @@ class JobTable:
         self.jobs = {job_id: job for job_id, job in self.jobs.items() if job_id in self.records}
         for record in self.records.values():
             self._put(record)
-        self._name_orphans()
 
     def _rejoin(self, record: JobRecord) -> None:
         """Take a job that was made before the state was loaded."""

@@ -73,8 +73,12 @@ class WaitSchedule(Protocol):
         """
         ...
 
-    def take_out(self, job_id: str) -> None:
-        """Remove a job from the schedule, if it is there."""
+    def take_out(self, *job_ids: str) -> None:
+        """Remove jobs from the schedule, those of them that are there."""
+        ...
+
+    def scheduled_for(self, job_id: str) -> datetime | None:
+        """Return when a job is scheduled to run, or None: it is not."""
         ...
 
 
@@ -240,11 +244,12 @@ class Timeouts:
             for job_id in list(self._idle[name]):
                 self._put(job_id)
 
-    def _put_again(self, job_id: str) -> None:
+    def _put_again(self, job_id: str, at: datetime | None = None) -> None:
         """Schedule a wait anew which is PTB's own, and so knows more than its record."""
         record, before = self.records[job_id], self._jobs[job_id]
         self._drop_job(job_id)
-        job = self._schedule.put_wait(job_id, (before.callback, before.data), _due(record))
+        due = _due(record) if at is None or record.next is None else max(at, record.next)
+        job = self._schedule.put_wait(job_id, (before.callback, before.data), due)
         self._jobs[job_id] = job
         self._handlers[record.handler].timeout_jobs[record.conversation] = job
 
@@ -294,10 +299,19 @@ class Timeouts:
         """Return when the next wait ends, or None: there is none."""
         return min((_due(self.records[job_id]) for job_id in self._jobs), default=None)
 
-    def look_again(self, job_id: str) -> None:
-        """Have a timeout looked at again when the claim of another instance lapses."""
+    def is_held(self, job_id: str) -> bool:  # noqa: ARG002 - see `begun`
+        """Return False: a timeout is saved as soon as its update begins it."""
+        return False
+
+    def look_again(self, job_id: str, at: datetime) -> None:
+        """Have a timeout looked at again at a moment, but not before it is due."""
         if job_id in self._jobs:
-            self._put_again(job_id)
+            self._put_again(job_id, at)
+
+    def ensure(self, job_id: str, at: datetime) -> None:
+        """Have a timeout that nothing has scheduled looked at again, as `look_again`."""
+        if self._schedule.scheduled_for(job_id) is None:
+            self.look_again(job_id, at)
 
     def end(self, job_id: str) -> None:
         """Remove a timeout whose conversation has ended."""
