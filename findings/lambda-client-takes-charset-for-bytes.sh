@@ -6,8 +6,8 @@
 # type may have parameters). awslambdaric parses the first into a dictionary, and hands the second
 # to the handler as it came: the client compares the whole header with "application/json".
 #
-# Prints what the handler gets. Ends with 0 while it is so, and with 1 once it is not. Needs a C++
-# compiler, since the package is built where it is installed.
+# Prints what the handler gets. Ends with 0 while it is so, and with 1 once it is not. Where there is
+# no wheel of the package for the machine, it needs a C++ compiler.
 set -eu
 
 folder=$(mktemp -d)

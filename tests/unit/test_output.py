@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from ptb_s3.cli import _output
+from ptb_s3.cli._consent import typed
 from ptb_s3.cli._table import Spare, table
 from ptb_s3.cli._wording import without_seconds
 from ptb_s3.errors import PersistenceError
@@ -144,3 +146,13 @@ def test_a_shell_completes_commands() -> None:
         env={**os.environ, "PATH": path},
     )
     assert found.stdout.split() == ["report", "repair", "restore"]
+
+
+def test_a_question_leaves_nothing_on_stdout(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a command prints may go to a file, or be JSON."""
+    monkeypatch.setattr("sys.stdin", io.StringIO(" yes \n"))
+    assert typed("Erase it? [y/N]: ") == "yes"
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ("", "Erase it? [y/N]: ")

@@ -32,7 +32,7 @@ def agree(question: str, *, yes: bool) -> None:
     heard = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         _confirm(question, yes=yes)
-    except typer.Abort:
+    except (KeyboardInterrupt, EOFError):
         _output.note("\nNothing was changed.")
         raise KeyboardInterrupt from None
     finally:
@@ -44,6 +44,20 @@ def _confirm(question: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise SettingsError("This cannot be undone. Pass --yes to have it done without a question.")
-    if not typer.confirm(question, err=True):
+    if typed(f"{question} [y/N]: ").lower() not in {"y", "yes"}:
         _output.note("Nothing was changed.")
         raise typer.Exit(1)
+
+
+def typed(text: str) -> str:
+    """Show a text and return the line that is typed after it, with nothing on a stdout for files.
+
+    Typer's own questions put a space there, also where they are asked on stderr.
+
+    Raises:
+        EOFError: The input has ended.
+    """
+    if sys.stdout.isatty():
+        return input(text).strip()
+    typer.echo(text, nl=False, err=True)
+    return input().strip()

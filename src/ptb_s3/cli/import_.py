@@ -31,6 +31,7 @@ from ptb_s3._transfer.import_plan import (
     require_built_in,
 )
 from ptb_s3.cli import _output
+from ptb_s3.cli._consent import typed
 from ptb_s3.cli._interruption import in_steps, undisturbed
 from ptb_s3.cli._opened import Place, elsewhere, refuse_to_exchange_keys, run
 from ptb_s3.cli._options import DryRun, Json
@@ -162,12 +163,14 @@ def _ask_whose() -> int:
     """
     if not sys.stdin.isatty():
         raise SettingsError(_WHOSE)
-    answer: int = typer.prompt(
-        "Whose state is it? Id of the bot, the digits before ':' in its token",
-        type=int,
-        err=True,
-    )
-    return answer
+    while True:
+        try:
+            answer = typed("Whose state is it? Id of the bot, the digits before ':' in its token: ")
+        except EOFError:
+            raise SettingsError(_WHOSE) from None
+        if answer.isascii() and answer.isdigit():
+            return int(answer)
+        _output.note("A bot's id is digits alone.")
 
 
 async def _read(

@@ -11,9 +11,8 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import typer
-
 from ptb_s3.cli import _output
+from ptb_s3.cli._consent import typed
 from ptb_s3.cli._init.answers import (
     Answers,
     account_fault,
@@ -88,7 +87,7 @@ class Asker:
             raise SettingsError(
                 f"{option} is missing: {text}? Give it, if so. Nothing was changed."
             )
-        if _typed(f"{text}? [y/N]: ").lower() not in {"y", "yes"}:
+        if typed(f"{text}? [y/N]: ").lower() not in {"y", "yes"}:
             raise SettingsError("Then choose another provider. Nothing was changed.")
 
 
@@ -104,22 +103,11 @@ def _asked(question: Question) -> str:
     """Ask until the answer can be used."""
     proposal = f" [{question.proposal}]" if question.proposal else ""
     while True:
-        answer = _typed(f"{question.text}{proposal}: ") or question.proposal
+        answer = typed(f"{question.text}{proposal}: ") or question.proposal
         fault = question.fault(answer)
         if not fault:
             return answer
         _output.note(fault)
-
-
-def _typed(text: str) -> str:
-    """Show a text and return the line that is typed after it, with nothing on a stdout for files.
-
-    `typer.prompt` would put a space there for each question.
-    """
-    if sys.stdout.isatty():
-        return input(text).strip()
-    typer.echo(text, nl=False, err=True)
-    return input().strip()
 
 
 def answers(asker: Asker, folder: str, region: str, history_days: int) -> Answers:
