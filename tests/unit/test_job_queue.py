@@ -370,6 +370,25 @@ async def remove_itself(context: Any) -> None:
     context.job.schedule_removal()
 
 
+async def test_a_job_that_makes_the_next_one_of_its_id_is_not_lost() -> None:
+    """Though that falls due while it still runs, at which APScheduler alone would drop it."""
+    persistence = memory_persistence()
+    application = await begun(persistence)
+    application.job_queue.run_once(again, 0.01, data=2, job_kwargs={"id": "tea"})
+    await until(lambda: len(ran) == 2)
+    await until(lambda: not application.job_queue.jobs())
+    await end(application)
+    assert await saved(persistence) == {}
+
+
+async def again(context: Any) -> None:
+    ran.append(("again", context.job.data))
+    if context.job.data > 1:
+        kwargs = {"id": "tea", "replace_existing": True}
+        context.job_queue.run_once(again, 0.05, data=1, job_kwargs=kwargs)
+        await asyncio.sleep(0.3)
+
+
 async def test_cancel_before_the_start_and_without_one() -> None:
     """Queries and removal work on loaded jobs where no scheduler runs, as under `deliver`."""
     persistence = memory_persistence()
