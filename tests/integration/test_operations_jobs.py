@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import pickle
+import re
 import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -227,6 +228,11 @@ async def test_other_commands_that_look_know_jobs(operator: Operator) -> None:
         "overdue": 1,
         "unreadable": 0,
     }
+    report = (await operator.done("report", "--no-doctor", "-")).stdout
+    (tile,) = re.findall(r"<dt>Jobs</dt><dd[^>]*>(.*?)</dd><dd>(.*?)</dd>", report)
+    assert tile[0] == "6"
+    assert tile[1].startswith("1 overdue, the next in ")
+    assert f"1 job due, the first since {since}, and nobody runs them" in report
     key = json.dumps(["tea", [ALICE, ALICE]], separators=(",", ":"))
     shown = (await operator.done("show", "jobs", key)).json["jobs"]
     assert list(shown) == [key]

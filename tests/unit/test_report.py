@@ -35,9 +35,10 @@ from ptb_s3._history.key_needs import NOT_AT_HAND, Need
 from ptb_s3._history.verify import Finding, Report
 from ptb_s3._storage.lifecycle import Rule
 from ptb_s3.cli._report import events
-from ptb_s3.cli._report.facts import Current, Facts
+from ptb_s3.cli._report.facts import Current, Facts, Jobs
 from ptb_s3.cli._report.growth import draw_growth
 from ptb_s3.cli._report.keys import NO_MORE, uses_of
+from ptb_s3.cli._report.page import compose
 from ptb_s3.cli._report.scale import BINS, Scale
 from ptb_s3.cli._report.timeline import bins_of, draw_timeline, scale_of
 from ptb_s3.cli._report.verdict import Grade, exit_code, judge
@@ -463,3 +464,24 @@ def test_templates_are_in_the_package() -> None:
         if not line.startswith("/")
     ]
     assert not {part for part in ignored for path in folder.iterdir() if part in path.parts}
+
+
+# Jobs ---------------------------------------------------------------------------------------------
+
+
+def test_jobs_are_told_where_there_are_any() -> None:
+    """Those that are due for long are a doubt: the bot does not run, or not with its job queue."""
+    facts = facts_of(current=CURRENT)
+    assert "Jobs" not in [tile.name for tile in compose(facts).tiles]
+    late, soon = facts.now - 11 * MINUTE, facts.now + 5 * MINUTE
+    jobs = Jobs(kept=3, overdue=1, late=late, next=soon)
+    facts = facts_of(current=replace(CURRENT, jobs=jobs))
+    (tile,) = (tile for tile in compose(facts).tiles if tile.name == "Jobs")
+    assert tile[1:] == ("3", "1 overdue, the next in 5 minutes")
+    (doubt,) = (reason for reason in judge(facts).reasons if reason.command == "ptb-s3 jobs")
+    assert doubt.grade is Grade.DOUBTFUL
+    assert doubt.told.startswith("1 job due, the first since ")
+    calm = replace(CURRENT, jobs=replace(jobs, late=facts.now - 9 * MINUTE, next=None))
+    facts = facts_of(current=calm)
+    assert not [r for r in judge(facts).reasons if r.command == "ptb-s3 jobs"]
+    assert compose(facts).tiles[2].note == "1 overdue, none is due"

@@ -34,6 +34,23 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
+class Jobs:
+    """Jobs and timeouts of conversations of a state, counted.
+
+    Attributes:
+        kept: Number of them, those that cannot be read here included.
+        overdue: Number of those that are due, and that nobody runs.
+        late: When the first of these was due; None: none is.
+        next: When the next one is due that is not yet; None: none is.
+    """
+
+    kept: int
+    overdue: int
+    late: datetime | None
+    next: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Current:
     """Current state, or the newest one that can be read.
 
@@ -47,6 +64,7 @@ class Current:
         needs: Need of each key, by its id.
         erased: Revisions at which users or chats were erased, ascending.
         put_back: Current objects that were put back or copied.
+        jobs: Jobs of the state; None: there are none.
     """
 
     revision: int
@@ -58,6 +76,7 @@ class Current:
     needs: Mapping[str, Need]
     erased: tuple[int, ...] = ()
     put_back: tuple[PutBack, ...] = ()
+    jobs: Jobs | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,10 +30,12 @@ from ptb_s3._history.verify import Report, verify_current, verify_history
 from ptb_s3._storage.bucket_config import Bucket, Unknown
 from ptb_s3._storage.contract import Version
 from ptb_s3._storage.lifecycle import Rule
+from ptb_s3.cli._jobs import find_jobs
 from ptb_s3.cli._opened import Place
 from ptb_s3.cli._progress import progress, waiting
-from ptb_s3.cli._report.facts import Current, Facts, Kept
+from ptb_s3.cli._report.facts import Current, Facts, Jobs, Kept
 from ptb_s3.cli._report.opening import Follower, open_commits
+from ptb_s3.cli._view import State, state_of
 from ptb_s3.errors import NoHistoryError, NothingThereError, PersistenceError
 
 
@@ -220,6 +222,21 @@ async def _current(
         needs=key_needs(base, place.keys, facts.extent.oldest),
         erased=tuple(sorted(erasures.revisions.values())) if erasures is not None else (),
         put_back=tuple(await find_put_back(place.store, base)) if is_current else (),
+        jobs=_jobs(await state_of(repository, None), facts.now),
+    )
+
+
+def _jobs(state: State, now: datetime) -> Jobs | None:
+    """Count the jobs of a state, without running anybody's code."""
+    found = find_jobs(state)
+    if not found.jobs and not found.unreadable:
+        return None
+    overdue = [job.next for job in found.jobs.values() if job.next and job.is_overdue(now)]
+    return Jobs(
+        kept=len(found.jobs) + len(found.unreadable),
+        overdue=len(overdue),
+        late=min(overdue, default=None),
+        next=next((moment for moment in found.due if moment > now), None),
     )
 
 

@@ -26,7 +26,7 @@ from ptb_s3.cli._report.writers import (
     tabulate_overlaps,
     turns_of,
 )
-from ptb_s3.cli._wording import ago, count, size, when
+from ptb_s3.cli._wording import ago, count, in_time, size, when
 
 ACTIVE = timedelta(minutes=10)
 """How long a writer counts as active after a commit, as `rotate` and `prune` reckon."""
@@ -144,7 +144,8 @@ def _span(facts: Facts) -> str:
 
 def _tiles(facts: Facts) -> tuple[Tile, ...]:
     """Return the numbers of the summary."""
-    return (_last(facts), _entities(facts), *_sizes(facts), _active(facts), _keys(facts))
+    entities = (_entities(facts), *_jobs(facts))
+    return (_last(facts), *entities, *_sizes(facts), _active(facts), _keys(facts))
 
 
 def _last(facts: Facts) -> Tile:
@@ -161,6 +162,16 @@ def _entities(facts: Facts) -> Tile:
     numbers = facts.current.entities
     told = ", ".join(f"{kind.value} {number:,}" for kind, number in numbers.items() if number)
     return Tile("Entities", f"{sum(numbers.values()):,}", told or "none")
+
+
+def _jobs(facts: Facts) -> tuple[Tile, ...]:
+    """Return how many jobs there are, where there are any, and when they are due."""
+    jobs = None if facts.current is None else facts.current.jobs
+    if jobs is None:
+        return ()
+    due = "none is due" if jobs.next is None else f"the next {in_time(jobs.next - facts.now)}"
+    late = f"{jobs.overdue:,} overdue, " if jobs.overdue else ""
+    return (Tile("Jobs", f"{jobs.kept:,}", f"{late}{due}"),)
 
 
 def _sizes(facts: Facts) -> tuple[Tile, Tile]:

@@ -9,8 +9,9 @@ from typing import NamedTuple
 from ptb_s3._doctor.findings import Finding, Status
 from ptb_s3._history.key_needs import NOT_AT_HAND
 from ptb_s3._history.verify import Report
+from ptb_s3._jobs import claims
 from ptb_s3.cli._report.facts import Facts
-from ptb_s3.cli._wording import count, runs
+from ptb_s3.cli._wording import count, runs, when
 
 
 class Grade(StrEnum):
@@ -21,6 +22,9 @@ class Grade(StrEnum):
     GOOD = "good"
     OPEN = "open"
 
+
+LATE = claims.LASTS
+"""How long a job may be due without a doubt: another instance waits so long for a dead one's."""
 
 WORDS = {
     Grade.BAD: "Not well",
@@ -98,6 +102,13 @@ def _of_state(facts: Facts) -> Iterator[Reason]:
         names = ", ".join(each.name for each in current.put_back)
         told = f"Put back or copied after it was made: {names}."
         yield Reason(Grade.DOUBTFUL, told, "ptb-s3 history")
+    jobs = None if current is None else current.jobs
+    if jobs is not None and jobs.late is not None and facts.now - jobs.late > LATE:
+        told = (
+            f"{count(jobs.overdue, 'job')} due, the first since {when(jobs.late)}, and nobody runs "
+            "them: is the bot running, with its job queue?"
+        )
+        yield Reason(Grade.DOUBTFUL, told, "ptb-s3 jobs")
     if not facts.versioned and facts.examined is None:  # the doctor says it as well
         told = "The bucket keeps no versions: there is no history to go back to."
         yield Reason(Grade.DOUBTFUL, told)
