@@ -21,6 +21,7 @@ from telegram.ext import (
 )
 from tests.support.bots import TOKEN, OfflineTelegram, say
 from tests.support.deliveries import message
+from tests.support.jobs import end, kill, until
 
 from ptb_s3 import PersistentApplication, PersistentJobQueue, PickleSerializer
 from ptb_s3._format.entities import Kind
@@ -100,27 +101,6 @@ async def begun(persistence: Persistence, *handlers: Any, **options: Any) -> App
     await application.initialize()
     await application.start()
     return application
-
-
-async def kill(application: App) -> None:
-    """End a bot as by SIGKILL: nothing of it runs any more, and nothing is saved."""
-    application.job_queue.scheduler.shutdown(wait=False)
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
-
-
-async def end(application: App) -> None:
-    await application.stop()
-    await application.shutdown()
-
-
-async def until(true: Callable[[], object], seconds: float = 20) -> None:
-    """Wait until something is true, for as long as a busy machine may take."""
-    async with asyncio.timeout(seconds):
-        while not true():  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.01)
 
 
 async def saved(persistence: Persistence, kind: Kind = Kind.JOBS) -> dict[Any, Any]:

@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from tests.unit.test_job_queue import begun, built, end, kill, ran, remind, saved, until
+from tests.support.jobs import begun, built, end, kill, saved, until
+from tests.unit.test_job_queue import ran, remind
 
 from ptb_s3 import Stats
 from ptb_s3._jobs.keeper import JobKeeper

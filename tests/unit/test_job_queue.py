@@ -11,10 +11,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from telegram.ext import ApplicationBuilder, DictPersistence, Job, TypeHandler
-from tests.support.bots import TOKEN, OfflineTelegram, say
+from tests.support.bots import TOKEN, say
 from tests.support.deliveries import message
+from tests.support.jobs import begun, built, end, kill, saved, until
 
-from ptb_s3 import PersistentApplication, PersistentJobQueue, PickleSerializer
+from ptb_s3 import PersistentJobQueue, PickleSerializer
 from ptb_s3._format.entities import Kind
 from ptb_s3._jobs import claims
 from ptb_s3._jobs.record import JobRecord
@@ -39,36 +40,6 @@ def _nothing_ran() -> None:
     ran.clear()
 
 
-def built(persistence: MemoryPersistence[Any, Any, Any]) -> App:
-    """Build a bot with a job queue that is kept."""
-    return (
-        ApplicationBuilder()
-        .application_class(PersistentApplication)
-        .token(TOKEN)
-        .request(OfflineTelegram(TOKEN))
-        .get_updates_request(OfflineTelegram(TOKEN))
-        .updater(None)
-        .persistence(persistence)
-        .job_queue(PersistentJobQueue())
-        .build()
-    )
-
-
-async def begun(persistence: MemoryPersistence[Any, Any, Any]) -> App:
-    """Start a bot."""
-    application = built(persistence)
-    await application.initialize()
-    await application.start()
-    return application
-
-
-async def until(condition: Any, seconds: float = 10) -> None:
-    """Wait for something that has to happen, however busy the machine is."""
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - of anything, not of an event
-            await asyncio.sleep(0.005)
-
-
 async def make_due(
     persistence: MemoryPersistence[Any, Any, Any], by: timedelta = timedelta()
 ) -> None:
@@ -79,21 +50,6 @@ async def make_due(
     value["next"] = datetime.now(UTC) - by
     loader.commits.repository.stage(Kind.JOBS, key, CODEC.dumps(value))
     await loader.commits.repository.commit()
-
-
-async def kill(application: App) -> None:
-    """End a bot as by SIGKILL: nothing of it runs any more, and nothing is saved."""
-    application.job_queue.scheduler.shutdown(wait=False)
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
-
-
-async def end(application: App) -> None:
-    """Stop a bot in good order."""
-    await application.stop()
-    await application.shutdown()
 
 
 async def test_a_job_outlives_its_process() -> None:
@@ -136,13 +92,6 @@ class Shop:
 
 def names(application: App) -> list[str]:
     return sorted(job.name for job in application.job_queue.jobs())
-
-
-async def saved(persistence: MemoryPersistence[Any, Any, Any]) -> dict[Any, Any]:
-    """Return what the store holds of jobs: values by key."""
-    repository = (await loader_of(persistence.restarted()).opened()).repository
-    plain = PickleSerializer(trusted=())
-    return {k: plain.loads(v) for k, v in repository.base.entities[Kind.JOBS].items()}
 
 
 @pytest.mark.parametrize(
