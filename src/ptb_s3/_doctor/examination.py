@@ -89,6 +89,11 @@ class Examination:
         """Return the finding about the clean-up, or None before there is one."""
         return self._record.get(Check.CLEAN_UP)
 
+    @property
+    def total(self) -> int:
+        """Return the number of checks: one fewer where no key service is to be asked."""
+        return len(Check) - (key_service(self._keys) is None)
+
     async def run(self) -> tuple[Finding, ...]:
         """Run all checks that can be run, and clear away what they wrote.
 

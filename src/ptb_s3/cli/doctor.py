@@ -73,7 +73,7 @@ async def _examine(place: Place) -> tuple[Finding, ...]:
         exposed=place.exposed,
     )
     try:
-        async with waiting("Checking", lambda: (done[-1], len(Check))):
+        async with waiting("Checking", lambda: (done[-1], examination.total)):
             return await examination.run()
     except asyncio.CancelledError:
         if examination.cleared is not None:

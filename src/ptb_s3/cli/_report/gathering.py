@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from ptb_s3._doctor.examination import Examination
-from ptb_s3._doctor.findings import Check, Finding
+from ptb_s3._doctor.findings import Finding
 from ptb_s3._engine.repair import UNREADABLE
 from ptb_s3._engine.repository import Repository
 from ptb_s3._format.container import HEAD
@@ -186,7 +186,7 @@ async def _examined(place: Place, request: Request) -> tuple[Finding, ...] | Non
         exposed=place.exposed,
         writes=request.probe,
     )
-    async with waiting("Checking", lambda: (done[-1], len(Check))):
+    async with waiting("Checking", lambda: (done[-1], examination.total)):
         return await examination.run()
 
 
