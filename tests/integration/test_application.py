@@ -43,6 +43,7 @@ from tests.support.bots import (
 )
 from tests.support.faultproxy import FaultProxy, Lost
 
+from ptb_s3._format.entities import Kind
 from ptb_s3._storage.contract import Store, Written
 from ptb_s3.errors import SerializationError, StorageUnavailableError
 
@@ -396,7 +397,7 @@ async def test_a_bot_that_does_nothing_writes_nothing(
     async with run as app:
         await app.update_persistence()
     asked = [request[:4] for request in fault_proxy.requests]
-    assert asked == [*["GET "] * 6, *["GET "] * 3, "HEAD"]
+    assert asked == [*["GET "] * (1 + len(Kind)), *["GET "] * 3, "HEAD"]
     assert await bots.versions() == []
 
 

@@ -416,6 +416,8 @@ async def test_any_bit_flipped_in_any_object() -> None:
             "conversations": {"order": {(1, 1): 0}},
         },
     )
+    commits = await persistence._opened()
+    commits.repository.stage(Kind.JOBS, ("tea", (1,)), b"job")
     await persistence.flush()
     reader = Reader(Keyring(KEY), BOT_ID, "pickle5")
     objects = store.current()

@@ -138,6 +138,7 @@ class Bot:
             bot_data=self._bot_data,
             bot=SimpleNamespace(callback_data_cache=cache),
             _raise_system_exit=None,
+            _add_ch_to_persistence=None,
             persistence=self.persistence,
             context_types=self.persistence.context_types,
         )
