@@ -12,7 +12,7 @@ import pytest
 from tests.simulation.__main__ import attempt
 from tests.simulation.features import FEATURES
 from tests.simulation.model import Violation
-from tests.simulation.mutants import MUTANTS
+from tests.simulation.mutants import MUTANTS, Mutant
 from tests.simulation.world import simulate
 
 SCHEDULES = 500
@@ -52,11 +52,11 @@ def test_a_broken_engine_is_found(mutant: str, monkeypatch: pytest.MonkeyPatch) 
     for target, name, broken in MUTANTS[mutant].patches:
         monkeypatch.setattr(target, name, broken)
     with pytest.raises(Violation):
-        _simulate_for(PATIENCE, MUTANTS[mutant].features)
+        _simulate_for(PATIENCE, MUTANTS[mutant])
 
 
-def _simulate_for(seconds: float, features: tuple[str, ...]) -> None:
+def _simulate_for(seconds: float, mutant: Mutant) -> None:
     until = time.process_time() + seconds
-    seeds = itertools.count()
+    seeds = itertools.count(mutant.first)
     while time.process_time() < until:
-        simulate(next(seeds), features)
+        simulate(next(seeds), mutant.features)
