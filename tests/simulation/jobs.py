@@ -47,6 +47,19 @@ _CLOCKED = (
 )
 
 
+# Tasks that are cancelled: claims and runs, renewals, saves of their ends and of other changes.
+_CANCELLED = ("Runs.", "PersistentJobQueue.")
+
+
+class JobProcess(Process):
+    """A process in which tasks of jobs are cancelled, as frameworks do that end all tasks."""
+
+    def made(self, task: asyncio.Task[Any]) -> None:
+        """Cancel a task that was just made, now or later, if it is to be and is one of jobs."""
+        if getattr(task.get_coro(), "__qualname__", "").startswith(_CANCELLED):
+            super().made(task)
+
+
 class JobWorld:
     """One run of the simulation.
 
@@ -66,6 +79,7 @@ class JobWorld:
         self.randomness = random.Random(seed)  # noqa: S311 - to be repeatable is the point
         self._weather = draw_weather(self.randomness)
         self._storage = MemoryStore(clock=self.now)
+        self._cancelled = self.randomness.choice([0.0, 0.03, 0.1])
         self._clocks = self.randomness.choice([_right, _wrong, _wrong])
         JobWorld.present = self
 
@@ -86,7 +100,8 @@ class JobWorld:
         """
         await asyncio.gather(*(self._writer() for _ in range(self.randomness.choice([1, 2, 2]))))
         self._weather = Weather()
-        process = Process(skew=self._clocks(self.randomness))
+        process = JobProcess(skew=self._clocks(self.randomness))
+        process.cancels = self._draw_turns
         last = process.spawn(self._live(DURATION + CALM))
         await asyncio.wait([last])
         process.kill()
@@ -99,7 +114,8 @@ class JobWorld:
         while clock() < DURATION and self.model.violation is None:
             mortal = self.randomness.random() < 0.7
             dies_at = self.randomness.randint(50, 3000) if mortal else None
-            process = Process(dies_at, self._clocks(self.randomness))
+            process = JobProcess(dies_at, self._clocks(self.randomness))
+            process.cancels = self._draw_turns
             stays = clock() + self.randomness.uniform(5, DURATION / 2)
             task = process.spawn(self._live(min(stays, DURATION)))
             died = asyncio.ensure_future(process.died.wait())
@@ -111,6 +127,14 @@ class JobWorld:
                 process.kill()
                 task.result()
             await asyncio.sleep(self.randomness.choice([0.0, 0.1, 2.0]))
+
+    def _draw_turns(self) -> int | None:
+        """Draw after how many turns of the loop to cancel a task; None: not at all."""
+        over = asyncio.get_running_loop().time() > DURATION + 60
+        if over or self.randomness.random() >= self._cancelled:
+            return None
+        self.tally["cancelled"] += 1
+        return self.randomness.choice([0, self.randomness.randrange(40)])
 
     async def _live(self, until: float) -> None:
         """Be one process of a bot: make jobs, and run them."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import time
 from collections import Counter
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +15,7 @@ from tests.simulation.jobs import simulate_jobs
 from tests.simulation.model import Violation
 
 from ptb_s3._jobs import keeper
+from ptb_s3._jobs.job import PersistentJob
 from ptb_s3._jobs.keeper import JobKeeper
 from ptb_s3._jobs.record import JobRecord
 from ptb_s3._jobs.runs import Runs
@@ -21,8 +24,8 @@ from ptb_s3._jobs.table import JobTable
 from ptb_s3._storage.reply_clock import ReplyClock
 
 SCHEDULES = 60
-SEEDS = (63, 81, 147)
-"""Seeds at which a clock that was set cut a claim short, or had one last for hours."""
+SEEDS = (4, 28)
+"""Seeds at which a job was not scheduled again whose run was cancelled before it had begun."""
 PATIENCE = 60.0
 """Seconds of CPU within which whatever is broken must be found, however busy the machine is."""
 
@@ -35,6 +38,7 @@ def test_each_acknowledged_job_runs_and_none_too_often() -> None:
     assert tally["killed"] >= SCHEDULES / 4
     assert tally["again"] >= SCHEDULES / 10, "some were cut off, and done again"
     assert tally["jumped"] >= SCHEDULES / 4
+    assert tally["cancelled"] >= SCHEDULES / 4
 
 
 def test_a_schedule_of_jobs_is_the_same_each_time() -> None:
@@ -77,6 +81,12 @@ def _put_early(self: JobSchedule, record: JobRecord, job: Any, _: Any = None) ->
     return _SCHEDULING(self, record, job, keeper.datetime.now(UTC))
 
 
+async def _end_anyway(self: PersistentJob, application: Any) -> None:
+    with suppress(asyncio.CancelledError):
+        await _CALL(self, application)
+
+
+_CALL: Any = PersistentJob.call
 _SCHEDULING: Any = JobSchedule._scheduling
 
 MUTANTS: dict[str, tuple[tuple[Any, str, Any], ...]] = {
@@ -88,6 +98,7 @@ MUTANTS: dict[str, tuple[tuple[Any, str, Any], ...]] = {
         (ReplyClock, "ahead", property(_ahead_as_it_was)),
         (ReplyClock, "note", _note_ahead),
     ),
+    "takes a cancelled run for one that has ended": ((PersistentJob, "call", _end_anyway),),
     "runs what is not due": ((JobSchedule, "_scheduling", _put_early),),
 }
 

@@ -41,7 +41,7 @@ class ReplyClock:
 
     @property
     def ahead(self) -> timedelta:
-        """Return how far it is ahead of this machine's clock; nothing before the first reply."""
+        """Return how far it is ahead of this machine's clock, which is zero before a reply."""
         if self._set is None:
             return timedelta()
         date, then = self._set
