@@ -7,7 +7,7 @@ import itertools
 import time
 from collections import Counter
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -65,20 +65,23 @@ def _is_free(*_: Any) -> bool:
     return False
 
 
-def _own_time(_: JobKeeper) -> datetime:
-    return keeper.datetime.now(UTC)  # of the virtual clock
+_KEEPER: Any = keeper  # whose `datetime` is the virtual one
 
 
-def _ahead_as_it_was(self: ReplyClock) -> timedelta:
-    return self.as_it_was  # type: ignore[attr-defined]  # as `_note_ahead` sets it
+def _own_time(_: JobKeeper) -> Any:
+    return _KEEPER.datetime.now(UTC)
 
 
-def _note_ahead(self: ReplyClock, date: datetime) -> None:
-    self.as_it_was = date - self._now()  # type: ignore[attr-defined]  # as above
+def _ahead_as_it_was(self: Any) -> Any:
+    return self.as_it_was
 
 
-def _put_early(self: JobSchedule, record: JobRecord, job: Any, _: Any = None) -> dict[str, Any]:
-    return _SCHEDULING(self, record, job, keeper.datetime.now(UTC))
+def _note_ahead(self: Any, date: datetime) -> None:
+    self.as_it_was = date - self._now()
+
+
+def _put_early(self: JobSchedule, record: JobRecord, job: Any, _: Any = None) -> Any:
+    return _SCHEDULING(self, record, job, _KEEPER.datetime.now(UTC))
 
 
 async def _end_anyway(self: PersistentJob, application: Any) -> None:
