@@ -52,12 +52,13 @@ class PersistentJobQueue(JobQueue[_Context]):
             Defaults to :obj:`True`.
     """
 
-    __slots__ = ("_keeper", "_persistent", "_timer")
+    __slots__ = ("_keeper", "_persistent", "_saving", "_timer")
 
     def __init__(self, *, persistent: bool = True) -> None:
         self._persistent = persistent
         self._keeper: JobKeeper | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._saving: asyncio.Task[None] | None = None  # the loop itself may forget a task
         super().__init__()
 
     # PTB's calls --------------------------------------------------------------------------------
@@ -288,8 +289,12 @@ class PersistentJobQueue(JobQueue[_Context]):
 
     def _save_changes(self) -> None:
         self._timer = None
-        if self._keeper is not None and self._keeper.pending:
+        if self._keeper is None or not self._keeper.pending:
+            return
+        if self.application.running:
             self.application.create_task(self._save(), name="ptb_s3:jobs:save")
+        else:  # it is stopping, and waits for a job: PTB would warn that it waits for no new task
+            self._saving = asyncio.get_running_loop().create_task(self._save())
 
     async def _save(self) -> None:
         await self.application.update_persistence()

@@ -7,7 +7,7 @@ import contextvars
 import random
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
 from ptb_s3._storage.contract import (
@@ -21,6 +21,7 @@ from ptb_s3._storage.contract import (
     hand_over,
 )
 from ptb_s3._storage.memory import MemoryStore
+from ptb_s3._storage.reply_clock import ReplyClock
 from ptb_s3.errors import StorageUnavailableError
 
 # Seconds after which a client gives up, as ours does.
@@ -83,6 +84,7 @@ class Line:
         weather: How often.
         after: Called after each write that was carried out.
         in_any_order: Whether versions are listed so, as some servers do.
+        clock: The process's own clock; None: it is the storage's.
     """
 
     def __init__(
@@ -92,16 +94,20 @@ class Line:
         weather: Weather,
         after: Callable[[str], None],
         in_any_order: bool = False,  # noqa: FBT001, FBT002 - a double's
+        *,
+        clock: Callable[[], datetime] | None = None,
     ) -> None:
         self.weather = weather
         self._storage = storage
         self._rng = rng
         self._after = after
         self._in_any_order = in_any_order
+        elapsed = asyncio.get_running_loop().time
+        self._clock = ReplyClock(clock or storage.clock, elapsed)
 
     @property
     def ahead(self) -> timedelta:
-        return self._storage.ahead
+        return self._clock.ahead
 
     async def get(self, name: str, **options: Any) -> Fetched | None:
         found: Fetched | None = await self._request(lambda: self._storage.get(name, **options))
@@ -158,14 +164,15 @@ class Line:
             raise StorageUnavailableError("Busy.")
         if fate == "refused":
             raise PreconditionFailed(written)
-        result = await self._send(act, written, there)
+        result, date = await self._send(act, written, there)
         if fate == "twice":
-            result = await self._send(act, written, self._rng.expovariate(1.0))
+            result, date = await self._send(act, written, self._rng.expovariate(1.0))
         if fate == "unanswered":
             await self._give_up("The answer was lost.")
         await asyncio.sleep(back + (6 * self._rng.random() if fate == "slow" else 0.0))
         if isinstance(result, BaseException):
             raise result
+        self._clock.note(date.replace(microsecond=0))  # as HTTP states times
         return result
 
     def _fate(self) -> str | None:
@@ -177,7 +184,10 @@ class Line:
     def _send(
         self, act: Callable[[], Coroutine[Any, Any, Any]], written: str | None, delay: float
     ) -> asyncio.Future[Any]:
-        """Have the storage carry out a request after a while, whatever becomes of its sender."""
+        """Have the storage carry out a request after a while, whatever becomes of its sender.
+
+        It gives the answer, and when it was given.
+        """
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[Any] = loop.create_future()
 
@@ -186,7 +196,7 @@ class Line:
             if written is not None and not isinstance(result, BaseException):
                 self._after(written)
             if not outcome.done():
-                outcome.set_result(result)
+                outcome.set_result((result, self._storage.clock()))
 
         # In a context of its own: what is on its way belongs to no process any more.
         loop.call_later(delay, carry_out, context=contextvars.Context())

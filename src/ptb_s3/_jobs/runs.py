@@ -87,6 +87,7 @@ class Runs(Generic[R]):
         # start: the scheduler was woken by some update, to which this does not belong.
         run = self._run(job, application, self._claim)
         task = asyncio.get_running_loop().create_task(run, context=self.context.copy())
+        task.add_done_callback(lambda _: self._schedule_again(str(job.id)))
         return await asyncio.shield(task)
 
     async def run_once(self, job: Runnable, application: App) -> bool:
@@ -125,6 +126,10 @@ class Runs(Generic[R]):
         self._running[job_id] -= 1
         if not self._running[job_id]:
             del self._running[job_id]
+        self._schedule_again(job_id)
+
+    def _schedule_again(self, job_id: str) -> None:
+        """Have a job scheduled if nothing else has: also one whose run was cancelled unbegun."""
         self._table.ensure(job_id, datetime.now(UTC) + SHORTEST_PAUSE)
 
     async def _run_alone(self, job_id: str, job: Runnable, application: App, claim: _Claim) -> bool:

@@ -151,7 +151,8 @@ class Store(Protocol):
     def ahead(self) -> timedelta:
         """Return how far the storage's clock is ahead of this machine's, by its last reply.
 
-        Nothing before the first reply. Two hosts agree on a moment by the storage's clock alone.
+        Nothing before the first reply. Two hosts agree on a moment by the storage's clock alone, so
+        this machine's may be set since that reply.
         """
         ...
 

@@ -17,7 +17,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 
 from ptb_s3._storage.addressing import Addressing, Style
 from ptb_s3._storage.answers import (
@@ -35,6 +34,7 @@ from ptb_s3._storage.client import Untyped, options, prepared
 from ptb_s3._storage.contract import SLOWEST
 from ptb_s3._storage.link import LoopLink
 from ptb_s3._storage.place import OURS, THEIRS, bucket_in_it, check_endpoint, without_label
+from ptb_s3._storage.reply_clock import ReplyClock
 from ptb_s3._storage.streams import Deadline
 from ptb_s3._storage.target import Target
 from ptb_s3._storage.threads import Worker
@@ -64,14 +64,14 @@ class Requester:
         session: The session that credentials come from, once there is one.
         addressed: The server that was asked, for an error's text.
         patience: Seconds until the reply to a request has to begin, with all its attempts.
-        ahead: See `Store.ahead`.
+        clock: The storage's clock.
     """
 
     def __init__(self, target: Target) -> None:
         self.session = target.session
         self.addressed = target.endpoint_url or "the storage"
         self.patience = target.patience
-        self.ahead = timedelta()
+        self.clock = ReplyClock()
         self._target = target
         self._owner = (
             {"ExpectedBucketOwner": target.expected_owner} if target.expected_owner else {}
@@ -284,7 +284,7 @@ class Requester:
         """Learn the storage's time from a reply."""
         headers = reply.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         if (now := moment_of(headers.get("date"))) is not None:
-            self.ahead = now - datetime.now(UTC)
+            self.clock.note(now)
 
     def _ready(self, client: Untyped) -> None:
         """Check the address that a new client asks, before its first request.

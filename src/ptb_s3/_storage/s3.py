@@ -149,7 +149,7 @@ class S3Store:
     @property
     def ahead(self) -> timedelta:
         """See `Store.ahead`. To the second, as HTTP states times."""
-        return self._requester.ahead
+        return self._requester.clock.ahead
 
     async def get(
         self,
