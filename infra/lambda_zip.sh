@@ -10,6 +10,10 @@ cd "$(dirname "$0")/.."
 
 root=$PWD
 python=$(command -v "${PYTHON:-$root/.venv/bin/python}")
+case $python in
+    /*) ;;
+    *) python=$root/$python ;; # it is called from other folders below
+esac
 
 # Once for each state of the code: it takes half a minute.
 inputs=$(

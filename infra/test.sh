@@ -73,7 +73,7 @@ shared_tests() {
 }
 
 # Ahead of the tests as well, since wheels are downloaded.
-if ! PYTHON="$venv/bin/python" sh infra/lambda_zip.sh; then
+if ! PYTHON="$PWD/$venv/bin/python" sh infra/lambda_zip.sh; then
     rm -rf .lambda
     not_run_in_ci_a_failure "Lambda's package" 'it could not be built: see above'
 fi

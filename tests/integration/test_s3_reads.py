@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import pytest
@@ -17,6 +17,7 @@ from tests.servers import S3Server
 from tests.support.buckets import open_store
 
 from ptb_s3._storage import streams
+from ptb_s3._storage.contract import NotModified
 from ptb_s3._storage.s3 import S3Store
 from ptb_s3.errors import StorageError, StorageUnavailableError
 
@@ -310,3 +311,17 @@ async def test_a_bot_that_fills_the_executor_reads_and_writes(
         ended.set()
         await asyncio.gather(*blocked)
         executor.shutdown()
+
+
+async def test_a_reply_sets_the_storages_clock(unversioned_store: S3Store) -> None:
+    """Also the one that says that nothing has changed, as an idle bot hears it alone."""
+    store = unversioned_store
+    assert store.ahead == timedelta()
+    etag = (await store.put("head", b"head", if_match=None)).etag
+    with pytest.raises(NotModified):
+        await store.get("head", if_none_match=etag)
+    store._requester.clock.note(datetime(2020, 1, 1, tzinfo=UTC))
+    assert store.ahead < -timedelta(days=365)
+    with pytest.raises(NotModified):
+        await store.get("head", if_none_match=etag)
+    assert abs(store.ahead) < timedelta(minutes=1)

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 
 from ptb_s3._storage.answers import moment_of, version_of
 from ptb_s3._storage.contract import NotModified, Received
+from ptb_s3._storage.reply_clock import ReplyClock
 
 _Untyped: TypeAlias = Any  # what aioboto3 hands out: it ships no types
 
@@ -31,11 +32,13 @@ class ConditionalGet:
     Args:
         bucket: Name of the bucket.
         owner: Id of the AWS account that must own it, or None.
+        clock: The storage's clock, which each reply sets.
     """
 
-    def __init__(self, bucket: str, owner: str | None) -> None:
+    def __init__(self, bucket: str, owner: str | None, clock: ReplyClock) -> None:
         self._bucket = bucket
         self._owner = owner
+        self._clock = clock
         self._addresses: dict[str, tuple[str, float]] = {}
 
     def forget(self) -> None:
@@ -77,6 +80,8 @@ class ConditionalGet:
             found = response.headers
             version = version_of({"VersionId": found.get("x-amz-version-id")})
             modified = moment_of(found.get("last-modified"))
+            if (date := moment_of(found.get("date"))) is not None:
+                self._clock.note(date)
             if response.status_code == _NOT_MODIFIED:
                 raise NotModified(key)
             if response.status_code != _OK or not found.get("etag"):

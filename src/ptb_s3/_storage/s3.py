@@ -134,7 +134,7 @@ class S3Store:
             attempts=attempts or ATTEMPTS,
         )
         self._requester = Requester(self._target)
-        self._conditional_get = ConditionalGet(bucket, self.expected_owner)
+        self._conditional_get = ConditionalGet(bucket, self.expected_owner, self._requester.clock)
         self._reads = Reads(self._requester, self._conditional_get)
         self._deletion = Deletion(self._requester.ask)
 
