@@ -11,7 +11,8 @@ from ptb_s3._jobs import claims
 from ptb_s3._jobs.conflicts import merge_jobs
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
-JOB: dict[str, Any] = {"name": "tea", "next": NOW, "data": 1, "claim": None}
+ONCE = ("date", {"at": NOW})
+JOB: dict[str, Any] = {"name": "tea", "trigger": ONCE, "next": NOW, "data": 1, "claim": None}
 MINE, THEIRS = claims.new("run", "mine", NOW), claims.new("run", "theirs", NOW)
 LATER = NOW + timedelta(days=1)
 
@@ -38,8 +39,27 @@ def test_to_cancel_a_job_wins() -> None:
 
 def test_a_job_that_was_put_off_here_while_it_ran_there_is_kept() -> None:
     """They removed it since it had run; here, the user has asked for another time."""
-    ours = JOB | {"next": LATER}
+    ours = JOB | {"trigger": ("date", {"at": LATER}), "next": LATER}
     assert merge_jobs(JOB, ours, None).value == ours
+
+
+def test_a_job_that_was_cancelled_there_while_it_ran_here_stays_cancelled() -> None:
+    """Its end is no wish of anybody's to have it again. Another trigger is."""
+    base = JOB | {"claim": MINE}
+    for ours in (JOB | {"next": LATER}, JOB | {"next": LATER, "data": 2}, base | {"data": 3}):
+        assert merge_jobs(base, ours, None).value is None
+    ours = JOB | {"trigger": ("date", {"at": LATER}), "next": LATER}
+    assert merge_jobs(base, ours, None).value == ours
+
+
+def test_of_two_fixed_jobs_that_are_made_at_once_the_first_one_counts() -> None:
+    """Both instances make it at their start. It may have run there by now."""
+    theirs = JOB | {"fixed": 0, "next": LATER}
+    merged = merge_jobs(None, JOB | {"fixed": 0}, theirs)
+    assert merged.value == theirs
+    assert not merged.overridden
+    ours = JOB | {"fixed": None, "data": 2}
+    assert merge_jobs(None, ours, JOB | {"fixed": None}).value == ours
 
 
 def test_a_claim_goes_on_a_job_whose_data_has_changed() -> None:

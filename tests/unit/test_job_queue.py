@@ -35,9 +35,13 @@ async def remind(context: Any) -> None:
     ran.append((context.job.name, context.job.data))
 
 
+go_on = asyncio.Event()
+
+
 @pytest.fixture(autouse=True)
-def _nothing_ran() -> None:
+def _nothing_ran(monkeypatch: pytest.MonkeyPatch) -> None:
     ran.clear()
+    monkeypatch.setattr(f"{__name__}.go_on", asyncio.Event())
 
 
 async def make_due(
@@ -158,6 +162,50 @@ async def test_two_jobs_of_one_id_are_refused() -> None:
     assert [value["data"] for value in (await saved(persistence)).values()] == [3]
 
 
+async def test_an_id_that_goes_to_another_chat_leaves_nothing_behind() -> None:
+    """Replaced, or cancelled and made again, in one interval; and taken back with its update."""
+    persistence = memory_persistence()
+    application = await begun(persistence)
+    kwargs = {"id": "tea", "replace_existing": True}
+    for chat in (1, 2):
+        application.job_queue.run_once(remind, 60, chat_id=chat, job_kwargs=kwargs)
+        await application.update_persistence()
+    (job,) = application.job_queue.jobs()
+    job.schedule_removal()
+    application.job_queue.run_once(remind, 60, chat_id=3, job_kwargs={"id": "tea"})
+    await end(application)
+    assert [value["chat"] for value in (await saved(persistence)).values()] == [3]
+    application = built(persistence := persistence.restarted())
+
+    async def break_off(_: Any, context: Any) -> None:
+        context.job_queue.run_once(remind, 60, chat_id=4, job_kwargs=kwargs)
+        await asyncio.sleep(10)
+
+    application.add_handler(TypeHandler(object, break_off))
+    with pytest.raises(TimeoutError):
+        await deliver(application, message(), timeout=0.3)
+    assert [job.chat_id for job in application.job_queue.jobs()] == [3]
+    await close(application)
+    assert [value["chat"] for value in (await saved(persistence)).values()] == [3]
+
+
+async def test_one_id_that_two_instances_have_given_is_two_jobs() -> None:
+    """For different chats, before either knew of the other's: both were acknowledged."""
+    persistence = memory_persistence(sync=0)
+    first, second = await begun(persistence), await begun(persistence.restarted())
+    for chat, bot in enumerate((first, second)):
+        bot.job_queue.run_once(remind, 60, chat_id=chat, job_kwargs={"id": "tea"})
+        await bot.update_persistence()
+    for bot in (first, second):
+        await say(bot, "hello")
+        await bot.update_persistence()
+        assert sorted(job.chat_id for job in bot.job_queue.jobs()) == [0, 1]
+        await end(bot)
+    third = await begun(persistence.restarted())
+    assert sorted(job.chat_id for job in third.job_queue.jobs()) == [0, 1]
+    await end(third)
+
+
 @pytest.mark.parametrize("persistence", [None, "PTB's"])
 def test_another_persistence_is_refused_when_the_application_is_built(persistence: Any) -> None:
     """A job that seems to be kept, and is not, would be missed when it is too late."""
@@ -215,6 +263,35 @@ async def test_fixed_jobs_are_not_doubled_and_go_on() -> None:
     again = persistence.restarted()
     await loader_of(again).opened()
     assert again.stats.revision == revision.stats.revision, "to make them again is no change"
+
+
+async def test_a_fixed_job_that_two_instances_make_at_once_is_one() -> None:
+    """No store has it yet when either starts."""
+    persistence = memory_persistence()
+    bots = [built(persistence), built(persistence.restarted())]
+    for bot in bots:
+        bot.job_queue.run_repeating(remind, 3600, chat_id=1)
+        await bot.initialize()
+        await bot.start()
+    for bot in bots:
+        await bot.update_persistence()
+    for bot in bots:
+        await end(bot)
+    assert len(await saved(persistence)) == 1
+    third = built(persistence.restarted())
+    third.job_queue.run_repeating(remind, 3600, chat_id=1)
+    await third.initialize()
+    await third.start()
+    assert len(third.job_queue.jobs()) == 1
+    await end(third)
+
+
+async def test_one_id_twice_is_refused_before_the_start_as_well() -> None:
+    """APScheduler alone would say so when it starts."""
+    application = built(memory_persistence())
+    application.job_queue.run_once(remind, 60, job_kwargs={"id": "tea"})
+    with pytest.raises(JobError, match="'tea'"):
+        application.job_queue.run_once(remind, 60, job_kwargs={"id": "tea"})
 
 
 async def test_a_fixed_job_with_another_trigger_is_the_new_one() -> None:
@@ -400,6 +477,30 @@ async def test_a_moved_callback_is_mended_by_an_alias_and_a_lost_one_is_kept(
     await end(application)
     assert ran == [("remind", 1)]
     assert await saved(persistence) == {}
+
+
+async def test_a_trigger_that_cannot_be_made_here_keeps_no_bot_from_starting(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A machine without that time zone, or an older version: the job is kept, and named once."""
+    persistence = memory_persistence()
+    application = await begun(persistence)
+    application.job_queue.run_daily(remind, time(8, tzinfo=ZoneInfo("Europe/Berlin")), name="tea")
+    await end(application)
+    loader = loader_of(persistence)
+    assert loader.commits is not None
+    ((key, value),) = (await saved(persistence)).items()
+    value["trigger"][1]["zone"] = "Mars/Olympus"
+    loader.commits.repository.stage(Kind.JOBS, key, CODEC.dumps(value))
+    await loader.commits.repository.commit()
+    persistence = persistence.restarted()
+    application = await begun(persistence)
+    assert application.job_queue.jobs() == ()
+    assert (
+        caplog.text.count("Job 'tea' is kept, and does not run: its trigger has a time zone") == 1
+    )
+    await end(application)
+    assert (await saved(persistence))[key]["trigger"] == value["trigger"]
 
 
 # Overdue -----------------------------------------------------------------------------------------
@@ -668,6 +769,50 @@ async def test_a_claim_that_the_storage_does_not_take_is_tried_again(
     store.faults = lambda _: None
     await until(lambda: ran)
     await end(application)
+
+
+async def test_a_claim_that_was_never_taken_does_not_outlive_a_stop(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A bot that stops while the storage is away leaves its jobs to the next start at once."""
+    persistence = memory_persistence(update_interval=60)
+    application = await begun(persistence)
+    application.job_queue.run_once(remind, 1)
+    await application.update_persistence()
+    store = loader_of(persistence).store
+    assert isinstance(store, MemoryStore)
+    store.faults = lambda _: Fault.FAIL_BEFORE
+    await until(lambda: "Cannot claim" in caplog.text)
+    store.faults = lambda _: None
+    await end(application)
+    assert not ran
+    ((_, value),) = (await saved(persistence)).items()
+    assert value["claim"] is None
+    application = await begun(persistence.restarted())
+    await until(lambda: ran)
+    await end(application)
+
+
+async def test_what_another_instance_cancels_while_it_runs_here_stays_cancelled() -> None:
+    """The end of the run does not bring it back."""
+    persistence = memory_persistence(update_interval=60, sync=None)
+    first = await begun(persistence)
+    job = first.job_queue.run_repeating(wait_for_it, 3600, first=0.01)
+    await until(lambda: ran)
+    second = await begun(persistence.restarted())
+    (same,) = second.job_queue.jobs()
+    same.schedule_removal()
+    await second.update_persistence()
+    go_on.set()
+    await until(lambda: job.claim_id is None)
+    await end(first)
+    await end(second)
+    assert await saved(persistence) == {}
+
+
+async def wait_for_it(_: Any) -> None:
+    ran.append(("waits", None))
+    await go_on.wait()
 
 
 async def test_jobs_of_others_come_in() -> None:

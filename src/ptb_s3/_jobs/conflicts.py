@@ -7,9 +7,11 @@ claim the same run, the first one has it, and what has run is not run again.
 ours                 theirs                      result
 ===================  ==========================  =====================================
 claimed              claimed                     theirs: they were first
-claimed              run, removed                theirs: there is nothing left to run
+claimed, or run      removed                     removed: it was cancelled, or has run there
 claimed              changed                     theirs, with our claim
 removed              anything                    removed: to cancel a job wins
+asked for anew       removed                     ours: what they removed was the old one
+made, fixed          made, fixed                 theirs: two instances began at once
 run                  claimed (ours had lapsed)   our next run, with their claim
 changed              changed                     member by member, ours wins what is left
 ===================  ==========================  =====================================
@@ -36,7 +38,9 @@ def merge_jobs(base: Members | None, ours: Members | None, theirs: Members | Non
     if ours is None:
         return OwnMerge(None)
     if theirs is None:
-        return OwnMerge(None if base is not None and _only_claimed(base, ours) else ours)
+        return OwnMerge(ours if base is None or _is_new(base, ours) else None)
+    if base is None and ours.get("fixed") is not None and ours["fixed"] == theirs.get("fixed"):
+        return OwnMerge(theirs)
     base = base or {}
     if _only_claimed(base, ours) and _differs("next", base, theirs):
         return OwnMerge(theirs)  # it has run there, or was rescheduled
@@ -54,6 +58,11 @@ def _member(name: str, base: Members, ours: Members, theirs: Members) -> object:
 def _differs(name: str, base: Members, other: Members) -> bool:
     """Tell whether one side has changed a member."""
     return name in other and (name not in base or other[name] != base[name])
+
+
+def _is_new(base: Members, ours: Members) -> bool:
+    """Tell whether a job was given another trigger, or a timeout another update to begin it."""
+    return any(_differs(name, base, ours) for name in ("trigger", "update"))
 
 
 def _only_claimed(base: Members, ours: Members) -> bool:

@@ -14,6 +14,7 @@ from telegram.ext import Job, JobQueue
 from ptb_s3._jobs import claims
 from ptb_s3._jobs.callbacks import callbacks_for
 from ptb_s3._jobs.job import PersistentJob
+from ptb_s3._jobs.making import JobMaker
 from ptb_s3._jobs.runs import Runs
 from ptb_s3._jobs.schedule import JobSchedule
 from ptb_s3._jobs.table import JobTable
@@ -57,6 +58,7 @@ class JobKeeper:
         self.schedule = JobSchedule(queue, keeps=keeps)
         self.table = JobTable(callbacks, loader.serializer, self.schedule, changed)
         self.schedule.table = self.table
+        self.schedule.maker = JobMaker(callbacks, loader.serializer, self.table.fixed)
         self.runs = Runs(self.table, options.update_interval, save, self._storage_time)
         self.timeouts = Timeouts(loader.serializer, self.schedule, changed)
         self.schedule.timeouts = self.timeouts

@@ -73,11 +73,6 @@ class JobRecord:
         """Set the key, which names whom the job is for, so that to forget them finds it."""
         self.key = (self.id, tuple(one for one in (self.chat, self.user) if one is not None))
 
-    @property
-    def identity(self) -> tuple[object, ...]:
-        """Return what tells fixed jobs apart, but for their number among those of one identity."""
-        return (self.name, self.callback, self.chat, self.user)
-
     def value(self) -> dict[str, Any]:
         """Return the value of the job's entity."""
         return {name: getattr(self, name) for name in MEMBERS}

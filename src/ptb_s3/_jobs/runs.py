@@ -67,7 +67,6 @@ class Runs(Generic[R]):
         self._update_interval = update_interval
         self._save = save
         self._now = now
-        self._claiming: asyncio.Task[None] | None = None
         self._saving: asyncio.Task[None] | None = None
         self._running: Counter[str] = Counter()
         self.ending = asyncio.Event()
@@ -194,6 +193,7 @@ class Runs(Generic[R]):
                 )
             await self._wait(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
+        self._release(job_id, by)
         return False
 
     async def _claim_once(self, job_id: str, run: str, by: str) -> bool:
@@ -201,11 +201,15 @@ class Runs(Generic[R]):
         try:
             return await self._try_to_claim(job_id, run, by)
         except BaseException:  # such as a timeout, at which nothing has run
-            record = self._table.records.get(job_id)
-            if record is not None and claims.is_of(record.claim, by):
-                record.claim = None
-                self._table.mark(job_id)
+            self._release(job_id, by)
             raise
+
+    def _release(self, job_id: str, by: str) -> None:
+        """Take back a claim of which nothing has run: the next start would wait until it lapses."""
+        record = self._table.records.get(job_id)
+        if record is not None and claims.is_of(record.claim, by):
+            record.claim = None
+            self._table.mark(job_id)
 
     async def _try_to_claim(self, job_id: str, run: str, by: str) -> bool:
         record = self._table.records.get(job_id)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from apscheduler.job import Job as Scheduled
     from apscheduler.triggers.base import BaseTrigger
 
+    from ptb_s3._jobs.making import JobMaker
     from ptb_s3._jobs.table import JobTable
     from ptb_s3._jobs.timeouts import Timeouts
 
@@ -45,10 +46,12 @@ class JobSchedule:
 
     Attributes:
         table: The table, once there is one.
+        maker: Makes records, likewise.
         timeouts: Timeouts of conversations, likewise.
     """
 
     table: JobTable
+    maker: JobMaker
     timeouts: Timeouts
 
     def __init__(self, queue: JobQueue[Any], *, keeps: bool) -> None:
@@ -111,8 +114,8 @@ class JobSchedule:
         return self._keeps and isinstance(job, Job)
 
     def _add(self, job: Job[Any], trigger: BaseTrigger, given: dict[str, Any]) -> dict[str, Any]:
-        record = self.table.record_of(job, trigger, given, datetime.now(self.scheduler.timezone))
-        record = self.table.add(record, replace=bool(given.get("replace_existing")))
+        record = self.maker.record(job, trigger, given, datetime.now(self.scheduler.timezone))
+        record = self.table.add(record, replaces=bool(given.get("replace_existing")))
         if record.id in self.table.jobs:
             self.take_out(record.id)
         else:

@@ -16,36 +16,32 @@ from __future__ import annotations
 import copy
 import logging
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from datetime import datetime
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from ptb_s3._format.entities import EntityKey, Kind, is_key
+from ptb_s3._format.entities import EntityKey, Kind
 from ptb_s3._jobs.callbacks import Callback, Callbacks
 from ptb_s3._jobs.identity import FixedJobs, merged
 from ptb_s3._jobs.record import JobRecord, JobRecordError, moment
-from ptb_s3._jobs.timeout_record import PREFIX, is_timeout
-from ptb_s3._jobs.triggers import TriggerError, record_of, trigger_of
+from ptb_s3._jobs.timeout_record import is_timeout
+from ptb_s3._jobs.triggers import TriggerError, record_of
 from ptb_s3._ptb.group_commit import GroupCommit
 from ptb_s3._ptb.participants import Contribution
 from ptb_s3._values.loading import load_all, no_collection, put_past_collector
-from ptb_s3._values.serializer import Serializer, dump
-from ptb_s3.errors import DamagedObjectError, JobError, SerializationError
+from ptb_s3._values.serializer import Serializer
+from ptb_s3.errors import DamagedObjectError, JobError
 
 if TYPE_CHECKING:
     from apscheduler.triggers.base import BaseTrigger
-    from telegram.ext import Job
-
-OPTIONS: Final = ("misfire_grace_time", "max_instances")
-"""Arguments of ``job_kwargs`` that are saved. Missed runs are always one (``coalesce``)."""
 
 UNCHANGEABLE: Final = (NoneType, bool, int, float, str, bytes)
 """Types of data that nobody can change in place. A new value is set, which the job tells."""
 
-_UNSET: Final = object()
 _LOGGER = logging.getLogger("ptb_s3")
 
 
@@ -92,7 +88,7 @@ class JobTable:
     """Table of jobs: a participant of each commit.
 
     Args:
-        callbacks: Turns functions into names and back.
+        callbacks: Turns names of functions into functions.
         serializer: Serializer of the values.
         schedule: Schedules them.
         marked: Called when a record has changed that no update holds.
@@ -123,97 +119,34 @@ class JobTable:
         self._held: set[str] = set()
         self._removed: dict[str, EntityKey] = {}
         self._orphans: set[str] = set()
+        self._named: set[str] = set()
 
     # Changes made here --------------------------------------------------------------------------
 
-    def record_of(
-        self, job: Job[Any], trigger: BaseTrigger, given: Mapping[str, Any], now: datetime
-    ) -> JobRecord:
-        """Return the record of a job that is being made. Nothing is scheduled yet.
-
-        Args:
-            job: PTB's object of the job.
-            trigger: Its trigger.
-            given: Arguments of APScheduler's `add_job`, as ``job_kwargs`` may hold them.
-            now: The present, in the time zone of the bot.
-
-        Raises:
-            JobError: It cannot be kept.
-            SerializationError: Its data cannot be saved.
-        """
-        for name in ("jobstore", "executor"):
-            if given.get(name, "default") != "default":
-                raise JobError(
-                    f"Job {job.name!r} names a {name} of its own, and jobs that are kept are "
-                    "scheduled in memory. Leave it out, or give persistent=False."
-                )
-        try:
-            written = record_of(trigger)
-            callback = self._callbacks.name_of(job.callback)
-            due = _first_run(given, trigger_of(written), now)
-        except (TriggerError, JobError) as fault:
-            what = "trigger" if isinstance(fault, TriggerError) else "callback"
-            raise JobError(f"Job {job.name!r} cannot be kept: its {what} {fault}") from None
-        if not isinstance(given.get("misfire_grace_time"), (int, NoneType)):
-            raise JobError(f"Job {job.name!r}: misfire_grace_time is a number of seconds, or None.")
-        record = JobRecord(
-            id=given.get("id") or secrets.token_hex(16),
-            name=str(job.name),
-            callback=callback,
-            trigger=written,
-            next=None if due is None else moment(due),
-            chat=job.chat_id,
-            user=job.user_id,
-            data=job.data,
-            options={name: given[name] for name in OPTIONS if name in given},
-        )
-        self._vet(record)
-        return record
-
-    def _vet(self, record: JobRecord) -> None:
-        """Refuse a job that could not be saved."""
-        if not is_key(Kind.JOBS, record.key):
-            raise JobError(
-                f"Job {record.name!r} cannot be kept: its id is no text that is written."
-            )
-        if is_timeout(record.key):
-            raise JobError(
-                f"Job {record.name!r} cannot be kept: ids that begin with {PREFIX!r} are those of "
-                "conversations' timeouts. Give another id."
-            )
-        try:
-            dump(self._serializer, record.value())
-        except SerializationError as error:
-            raise error.locate(Kind.JOBS.value, record.key) from None
-
-    def add(self, record: JobRecord, *, replace: bool = False) -> JobRecord:
+    def add(self, record: JobRecord, *, replaces: bool = False) -> JobRecord:
         """Take a job that the bot's code has made, and return the record that stands for it.
 
         Args:
             record: The job, not in the table yet.
-            replace: Whether it takes the place of one of the same id.
+            replaces: Whether it takes the place of one of the same id.
 
         Raises:
             JobError: There is one of that id.
         """
-        self.fixed.number(record)
-        known = self.records.get(record.id) or self.fixed.match(record)
-        if known is not None and known.id == record.id and not (replace or self.fixed.open):
+        known, again = self.records.get(record.id), record.id in self.fixed.made
+        if known is not None and not replaces and (again or not self.fixed.open):
             raise JobError(
                 f"There is a job with the id {record.id!r}. Give another id, or "
                 'job_kwargs={"id": …, "replace_existing": True}.'
             )
-        if known is not None and self.fixed.open:
-            self.fixed.keep(known)
-            record = self._again(record, known)
+        self.fixed.note(record)
+        if known is not None and self.fixed.open and not again:
+            record = merged(record, known)
+        elif known is not None and known.key != record.key:
+            self._removed[record.id] = known.key
         self.records[record.id] = record
         self.mark(record.id)
         return record
-
-    def _again(self, record: JobRecord, known: JobRecord) -> JobRecord:
-        going_on = merged(record, known)
-        going_on.fixed = record.fixed
-        return going_on
 
     def remove(self, job_id: str) -> None:
         """Remove a job: the bot's code has cancelled it, or its last run has ended."""
@@ -243,7 +176,7 @@ class JobTable:
         """Note that the bot's code has asked for a job, and may change its data in place."""
         record = self.records.get(job_id)
         if record is not None:
-            self.fixed.keep(record)
+            self.fixed.keep(job_id)
             if not isinstance(record.data, UNCHANGEABLE):
                 self.mark(job_id)
 
@@ -336,7 +269,7 @@ class JobTable:
         self.fixed.learn(saved)
         for record in saved:
             if record.id not in self._removed:
-                self.records[record.id] = record
+                self._place(record)
         for record in made:
             self._rejoin(record)
         self.jobs = {job_id: job for job_id, job in self.jobs.items() if job_id in self.records}
@@ -345,15 +278,11 @@ class JobTable:
 
     def _rejoin(self, record: JobRecord) -> None:
         """Take a job that was made before the state was loaded."""
-        known = self.fixed.match(record) or self.records.get(record.id)
+        known = self.records.get(record.id)
         if known is not None and record.fixed is not None:
-            self._marked.discard(record.id)
-            self.records.pop(known.id, None)
-            job = self.jobs.pop(record.id)
-            record = self._again(record, known)
-            self.jobs[record.id] = job  # which the bot's code may hold
-            if record.value() != known.value():
-                self._marked.add(record.id)
+            record = merged(record, known)
+            if record.value() == known.value():
+                self._marked.discard(record.id)
         self.records[record.id] = record
 
     def settle(self) -> None:
@@ -373,11 +302,11 @@ class JobTable:
         values: dict[EntityKey, object] = {}
         dropped = []
         for job_id in marked:
-            if record := self.records.get(job_id):
+            record, removed = self.records.get(job_id), self._removed.pop(job_id, None)
+            if record is not None:
                 values[record.key] = self._value(record)
-                self._removed.pop(job_id, None)
-            elif key := self._removed.pop(job_id, None):
-                dropped.append(key)
+            if removed is not None and removed not in values:
+                dropped.append(removed)
         return Contribution(Kind.JOBS, values, tuple(dropped))
 
     def _value(self, record: JobRecord) -> dict[str, Any]:
@@ -407,6 +336,8 @@ class JobTable:
         taken = set(ids)
         keys = {self.records[job_id].key for job_id in taken if job_id in self.records}
         keys.update(self._removed.pop(job_id) for job_id in taken if job_id in self._removed)
+        for job_id in taken:
+            self.records.pop(job_id, None)  # it may be in the place of one with another key
         self._marked -= taken
         ids -= taken
         self._reset(keys)
@@ -428,17 +359,33 @@ class JobTable:
         """Have jobs be what is staged of them."""
         assert self.commits is not None  # noqa: S101 - for mypy: callers have looked
         staged = self.commits.repository.staged
-        for key in [key for key in keys if not is_timeout(key)]:
-            data = staged.get(Kind.JOBS, key)
-            if data is None:
+        jobs = [(key, staged.get(Kind.JOBS, key)) for key in keys if not is_timeout(key)]
+        for key, data in sorted(jobs, key=lambda job: job[1] is not None):  # what is gone first
+            known = self.records.get(key[0])
+            if data is None and (known is None or known.key == key):
                 self.records.pop(key[0], None)
                 self.jobs.pop(key[0], None)
                 self._schedule.take_out(key[0])
-            else:
+            elif data is not None:
                 (record,) = self._load({key: data})
-                self.records[record.id] = record
-                self._put_anew(record)
+                self._put_anew(self._place(record))
             staged.catch_up(Kind.JOBS, [key])
+        self._name_orphans()
+
+    def _place(self, record: JobRecord) -> JobRecord:
+        """Put a saved job into the table, and return it.
+
+        Two instances may have made jobs of one explicit id for different chats, before either knew
+        of the other's. Both were acknowledged: the second one goes on under an id of its own.
+        """
+        known = self.records.get(record.id)
+        if known is not None and known.key != record.key:
+            _LOGGER.warning("Two jobs of different chats have one id: one has a new id now.")
+            old, record = record, replace(record, id=secrets.token_hex(16))
+            self._removed[record.id] = old.key
+            self.mark(record.id)
+        self.records[record.id] = record
+        return record
 
     # Reading ------------------------------------------------------------------------------------
 
@@ -460,7 +407,12 @@ class JobTable:
         if callback is None:
             self._orphans.add(record.callback)
             return
-        self.jobs[record.id] = self._schedule.put(record, callback, at)
+        try:
+            self.jobs[record.id] = self._schedule.put(record, callback, at)
+        except TriggerError as fault:
+            self._name(
+                record.name, f"Job {record.name!r} is kept, and does not run: its trigger {fault}."
+            )
 
     def _put_anew(self, record: JobRecord, at: datetime | None = None) -> None:
         self._schedule.take_out(record.id)
@@ -474,25 +426,17 @@ class JobTable:
     def _name_orphans(self) -> None:
         """Log, once, the callbacks that are gone."""
         for name in sorted(self._orphans):
-            _LOGGER.error(
-                "The callback %s of saved jobs is gone, or its module is not trusted. The jobs are "
-                "kept, and run once it is there: give aliases={%r: function} if it has moved. "
-                "`ptb-s3 jobs` lists them.",
+            self._name(
                 name,
-                name.replace(":", "."),
+                f"The callback {name} of saved jobs is gone, or its module is not trusted. The "
+                "jobs are kept, and run once it is there: give "
+                f"aliases={{{name.replace(':', '.')!r}: function}} if it has moved. `ptb-s3 jobs` "
+                "lists them.",
             )
         self._orphans = set()
 
-
-def _first_run(given: Mapping[str, Any], trigger: BaseTrigger, now: datetime) -> datetime | None:
-    """Return when a job runs first, or None: it is paused, or never runs.
-
-    Args:
-        given: Arguments of APScheduler's `add_job`.
-        trigger: The job's trigger.
-        now: The present, in the time zone of the bot, in which a time without one is meant.
-    """
-    due: datetime | None = given.get("next_run_time", _UNSET)
-    if due is _UNSET:
-        due = trigger.get_next_fire_time(None, now)
-    return due.replace(tzinfo=now.tzinfo) if due is not None and due.tzinfo is None else due
+    def _name(self, what: str, text: str) -> None:
+        """Log why jobs do not run, once."""
+        if what not in self._named:
+            self._named.add(what)
+            _LOGGER.error("%s", text)
