@@ -18,8 +18,10 @@ from tests.support.persistence import (
     update,
 )
 from tests.support.repository import changes, opened
-from tests.support.stores import AnyOrder, StoreAround
+from tests.support.stores import AnyOrder
 from tests.support.tracebacks import locals_of_ours
+
+from ptb_s3._storage.around import StoreAround
 
 __all__ = [
     "BOT_ID",

@@ -11,11 +11,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.support.persistence import BOT_ID, KEY, OTHER_KEY
-from tests.support.stores import StoreAround
 
 from ptb_s3 import Keyring
 from ptb_s3._engine.repository import Repository
 from ptb_s3._format.entities import Kind
+from ptb_s3._storage.around import StoreAround
 from ptb_s3._storage.memory import MemoryStore
 from ptb_s3._values.transcoder import Transcoder
 from ptb_s3.cli._opened import Place

@@ -4,60 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Sequence
-from datetime import timedelta
-from typing import Any
 
+from ptb_s3._storage.around import StoreAround
 from ptb_s3._storage.contract import (
-    Fetched,
     Lock,
-    Received,
-    Remains,
-    Sink,
-    Store,
     Version,
-    Written,
-    hand_over,
 )
 from ptb_s3._storage.memory import MemoryStore
-
-
-class StoreAround:
-    """A store that does as another one does: what a double of a store begins as."""
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-
-    @property
-    def ahead(self) -> timedelta:
-        return self.store.ahead
-
-    async def get(self, name: str, **options: Any) -> Fetched | None:
-        return await self.store.get(name, **options)
-
-    async def stream(self, name: str, into: Sink, **options: Any) -> Received | None:
-        """Read as `get` does, which most doubles override."""
-        return hand_over(await self.get(name, **options), into)
-
-    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
-        return await self.store.put(name, body, if_match=if_match)
-
-    async def overwrite(self, name: str, body: bytes) -> Written:
-        return await self.store.overwrite(name, body)
-
-    def versions(self, name: str) -> AsyncIterator[Version]:
-        return self.store.versions(name)
-
-    async def remains(self, name: str) -> Remains | None:
-        return await self.store.remains(name)
-
-    async def neighbours(self, name: str) -> list[str]:
-        return await self.store.neighbours(name)
-
-    async def place(self) -> str:
-        return await self.store.place()
-
-    async def close(self) -> None:
-        await self.store.close()
 
 
 class AnyOrder(StoreAround):

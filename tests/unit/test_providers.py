@@ -13,8 +13,8 @@ from tests.providers.catalogue import PROVIDERS
 from tests.providers.writers import ROUNDS, WRITERS, Outcome, Users, session
 from tests.servers import PROJECT
 from tests.support.persistence import Persistence, make_persistence, state_of
-from tests.support.stores import StoreAround
 
+from ptb_s3._storage.around import StoreAround
 from ptb_s3._storage.contract import Store, Written
 from ptb_s3._storage.memory import MemoryStore
 

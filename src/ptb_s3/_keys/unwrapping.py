@@ -8,22 +8,19 @@ A read waits for the service, and a transfer goes on while it is asked, its piec
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Sequence
 from typing import TypeVar, cast
 
 from ptb_s3._format.container import has_preamble, read_header
 from ptb_s3._format.key_source import KeyService, KeySource, key_service
+from ptb_s3._storage.around import StoreAround
 from ptb_s3._storage.contract import (
     Archive,
     Fetched,
     Lock,
     Received,
-    Remains,
     Sink,
     Store,
-    Version,
-    Written,
 )
 from ptb_s3.errors import DamagedObjectError
 
@@ -39,7 +36,7 @@ def unwrapping(store: _Store, keys: KeySource) -> _Store:
     return store if service is None else cast("_Store", UnwrappingStore(store, service))
 
 
-class UnwrappingStore:
+class UnwrappingStore(StoreAround):
     """Decorator of a store: asks a key service for the key of each object that is read whole.
 
     First bytes of an object are handed on as they are, since whoever asks for these reads a header.
@@ -50,15 +47,11 @@ class UnwrappingStore:
     """
 
     def __init__(self, store: Store, service: KeyService) -> None:
-        self._store, self._service = store, service
+        super().__init__(store)
+        self._service = service
 
     def __repr__(self) -> str:
-        return repr(self._store)
-
-    @property
-    def ahead(self) -> timedelta:
-        """See `Store.ahead`."""
-        return self._store.ahead
+        return repr(self.store)
 
     async def get(
         self,
@@ -73,7 +66,7 @@ class UnwrappingStore:
         Raises:
             PersistenceError: The key service cannot be asked.
         """
-        found = await self._store.get(
+        found = await super().get(
             name, version_id=version_id, first_bytes=first_bytes, if_none_match=if_none_match
         )
         if found is not None and first_bytes is None:
@@ -98,7 +91,7 @@ class UnwrappingStore:
             return transfer.take
 
         try:
-            received = await self._store.stream(name, begin, if_none_match=if_none_match)
+            received = await self.store.stream(name, begin, if_none_match=if_none_match)
             if transfer is not None:
                 await transfer.end()
         finally:
@@ -106,44 +99,20 @@ class UnwrappingStore:
                 transfer.give_up()
         return received
 
-    # As they are --------------------------------------------------------------------------------
-
-    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
-        """See `Store.put`."""
-        return await self._store.put(name, body, if_match=if_match)
-
-    async def overwrite(self, name: str, body: bytes) -> Written:
-        """See `Store.overwrite`."""
-        return await self._store.overwrite(name, body)
-
-    def versions(self, name: str) -> AsyncIterator[Version]:
-        """See `Store.versions`."""
-        return self._store.versions(name)
-
-    async def remains(self, name: str) -> Remains | None:
-        """See `Store.remains`."""
-        return await self._store.remains(name)
-
-    async def neighbours(self, name: str) -> list[str]:
-        """See `Store.neighbours`."""
-        return await self._store.neighbours(name)
-
-    async def place(self) -> str:
-        """See `Store.place`."""
-        return await self._store.place()
+    # Deletions and locks of an `Archive` ---------------------------------------------------------
 
     async def delete(self, name: str, version_ids: Sequence[str]) -> list[str]:
         """See `Archive.delete`."""
-        return await cast("Archive", self._store).delete(name, version_ids)
+        return await cast("Archive", self.store).delete(name, version_ids)
 
     async def lock(self, name: str, version_id: str) -> Lock | None:
         """See `Archive.lock`."""
-        return await cast("Archive", self._store).lock(name, version_id)
+        return await cast("Archive", self.store).lock(name, version_id)
 
     async def close(self) -> None:
         """Release the connections of the store, and those to the key service."""
         try:
-            await self._store.close()
+            await super().close()
         finally:
             await self._service.close()
 

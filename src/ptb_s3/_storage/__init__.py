@@ -12,6 +12,7 @@ Begin with `contract`, then `memory`, its shortest implementation. The real one 
     requester       one request: client, deadline, addressing style      target: its settings
     answers         what a refusal or a failure means
     link  retries   life of a client                     client            setup of a client
+    around          decorator to derive from
     transport  resolver  credentials                     replaced parts of aiobotocore
 
 Whoever writes another store has its tests inherit `tests/store_contract.py`.
