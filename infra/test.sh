@@ -91,6 +91,9 @@ else
     step 'terraform validate' terraform -chdir="$terraform" validate
 fi
 rm -rf "$terraform"
+if ! command -v aws >/dev/null; then
+    not_run "what ptb-s3 init prints for AWS, by the AWS CLI" 'there is no aws'
+fi
 if ! command -v systemd-analyze >/dev/null; then
     not_run 'systemd-analyze verify' 'there is no systemd'
 fi
