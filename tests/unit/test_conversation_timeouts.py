@@ -847,5 +847,5 @@ async def test_no_log_names_a_user(caplog: pytest.LogCaptureFixture) -> None:
     application = await begun(persistence.restarted(), order())
     await say(application, "Paris", user=987654321)
     await end(application)
-    assert "Removed job" in caplog.text
+    assert "Removed job" in caplog.text  # as APScheduler says it
     assert "987654321" not in caplog.text

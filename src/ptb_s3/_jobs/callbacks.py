@@ -58,6 +58,8 @@ class Callbacks:
         Raises:
             JobError: It could not be found again by a name, or is of a module that is not trusted.
         """
+        if not isinstance(callback, FunctionType):  # refused, and perhaps not hashable
+            return self._name(callback)
         known = self._names.get(callback)
         if known is None:
             known = self._names[callback] = self._name(callback)

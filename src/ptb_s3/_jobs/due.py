@@ -24,8 +24,8 @@ class DueRecord(Protocol):
     claim: dict[str, Any] | None
 
     @property
-    def name(self) -> str:
-        """Return its name, for a log."""
+    def label(self) -> str:
+        """Return what a log calls it, with no id in it."""
         ...
 
     @property

@@ -59,8 +59,8 @@ class PersistentJob(Job[CallbackContext[Any, Any, Any, Any]]):
             context = application.context_types.context.from_job(self, application)
         except Exception as error:
             _LOGGER.critical(
-                "Error while building CallbackContext for job %s. It is not run.",
-                self.id,
+                "Error while building CallbackContext for a job of %s. It is not run.",
+                getattr(self.callback, "__qualname__", "unknown"),
                 exc_info=error,
             )
             return

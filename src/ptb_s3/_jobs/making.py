@@ -1,4 +1,8 @@
-"""Maker of records: refuses a job that could not be kept, before anything is scheduled."""
+"""Maker of records: refuses a job that could not be kept, before anything is scheduled.
+
+An error, or a line of the log, calls a job by its callback: its name, and an id of the user's, may
+be those of a person (``name=str(chat_id)``).
+"""
 
 from __future__ import annotations
 
@@ -57,8 +61,8 @@ class JobMaker:
             SerializationError: Its data cannot be saved.
         """
         name = str(job.name)
-        _check_options(name, given)
-        written, callback, due = self._parts(name, job, trigger, given, now)
+        _check_options(given)
+        written, callback, due = self._parts(job, trigger, given, now)
         number = self._fixed.number(*(identity := (name, callback, job.chat_id, job.user_id)))
         job_id = secrets.token_hex(16) if number is None else fixed_id(number, *identity)
         record = JobRecord(
@@ -78,7 +82,6 @@ class JobMaker:
 
     def _parts(
         self,
-        name: str,
         job: Job[Any],
         trigger: BaseTrigger,
         given: Mapping[str, Any],
@@ -91,16 +94,16 @@ class JobMaker:
             return written, callback, _first_run(given, trigger_of(written), now)
         except (TriggerError, JobError) as fault:
             what = "trigger" if isinstance(fault, TriggerError) else "callback"
-            raise JobError(f"Job {name!r} cannot be kept: its {what} {fault}") from None
+            raise JobError(f"This job cannot be kept: its {what} {fault}") from None
 
     def _vet(self, record: JobRecord) -> None:
         """Refuse a job that could not be saved."""
         if not is_key(Kind.JOBS, record.key):
-            raise JobError(f"Job {record.name!r} cannot be kept: its id is not text.")
+            raise JobError(f"A job of {record.callback} cannot be kept: its id is not text.")
         if is_timeout(record.key):
             raise JobError(
-                f"Job {record.name!r} cannot be kept: ids that begin with {PREFIX!r} are those of "
-                "conversations' timeouts. Give another id."
+                f"A job of {record.callback} cannot be kept: ids that begin with {PREFIX!r} are "
+                "those of conversations' timeouts. Give another id."
             )
         try:
             dump(self._serializer, record.value())
@@ -108,18 +111,18 @@ class JobMaker:
             raise error.locate(Kind.JOBS.value, record.key) from None
 
 
-def _check_options(name: str, given: Mapping[str, Any]) -> None:
+def _check_options(given: Mapping[str, Any]) -> None:
     """Refuse options that a job which is kept cannot have."""
     for option in ("jobstore", "executor"):
         if given.get(option, "default") != "default":
             raise JobError(
-                f"Job {name!r} names a {option} of its own, and jobs that are kept are scheduled "
-                "in memory. Leave it out, or give persistent=False."
+                f"This job names a {option} of its own, and jobs that are kept are scheduled in "
+                "memory. Leave it out, or give persistent=False."
             )
     if not isinstance(given.get("misfire_grace_time"), (int, NoneType)):
-        raise JobError(f"Job {name!r}: misfire_grace_time is a number of seconds, or None.")
+        raise JobError("A job's misfire_grace_time is a number of seconds, or None.")
     if type(given.get("max_instances", 1)) is not int or given.get("max_instances", 1) < 1:
-        raise JobError(f"Job {name!r}: max_instances is a whole number from 1 on.")
+        raise JobError("A job's max_instances is a whole number from 1 on.")
 
 
 def _first_run(given: Mapping[str, Any], trigger: BaseTrigger, now: datetime) -> datetime | None:

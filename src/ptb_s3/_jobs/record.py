@@ -73,6 +73,11 @@ class JobRecord:
         """Set the key, which names whom the job is for, so that to forget them finds it."""
         self.key = (self.id, tuple(one for one in (self.chat, self.user) if one is not None))
 
+    @property
+    def label(self) -> str:
+        """Return what a log calls the job. Its name may be that of a person, or of a chat."""
+        return self.callback
+
     def value(self) -> dict[str, Any]:
         """Return the value of the job's entity."""
         return {name: getattr(self, name) for name in MEMBERS}

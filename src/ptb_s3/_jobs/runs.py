@@ -176,7 +176,7 @@ class Runs(Generic[R]):
         late = datetime.now(UTC) - record.next
         if late <= timedelta(seconds=grace):
             return False
-        _LOGGER.warning("Left out a run of job %r: it is %s late.", record.name, _rounded(late))
+        _LOGGER.warning("Left out a run of %s: it is %s late.", record.label, _rounded(late))
         return True
 
     async def _claim(self, job_id: str, run: str, by: str) -> bool:
@@ -187,9 +187,9 @@ class Runs(Generic[R]):
                 return await self._try_to_claim(job_id, run, by)
             except PersistenceError as error:
                 record = self._table.records.get(job_id)
-                name = record and record.name
+                label = record and record.label
                 _LOGGER.warning(
-                    "Cannot claim job %r, and try again in %d s. %s", name, pause, error
+                    "Cannot claim a run of %s, and try again in %d s. %s", label, pause, error
                 )
             await self._wait(pause)
             pause = min(2 * pause, LONGEST_PAUSE)

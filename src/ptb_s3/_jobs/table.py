@@ -136,7 +136,7 @@ class JobTable:
         known, again = self.records.get(record.id), record.id in self.fixed.made
         if known is not None and not replaces and (again or not self.fixed.open):
             raise JobError(
-                f"There is a job with the id {record.id!r}. Give another id, or "
+                f"There is a job of {known.callback} with that id. Give another id, or "
                 'job_kwargs={"id": …, "replace_existing": True}.'
             )
         self.fixed.note(record)
@@ -168,7 +168,9 @@ class JobTable:
         try:
             record.trigger = record_of(trigger)
         except TriggerError as fault:
-            raise JobError(f"Job {record.name!r} cannot be kept: its trigger {fault}") from None
+            raise JobError(
+                f"A job of {record.callback} cannot be kept: its trigger {fault}"
+            ) from None
         record.next = None if due is None else moment(due)
         self.mark(job_id)
 
@@ -289,8 +291,7 @@ class JobTable:
         """See `Participant.settle`: fixed jobs that the code does not make any more are removed."""
         for record in self.fixed.close() if self.fixed.open else ():
             _LOGGER.warning(
-                "Removed job %r of %s: it was made before the start, and is not made any more.",
-                record.name,
+                "Removed a job of %s: it was made before the start, and is not made any more.",
                 record.callback,
             )
             self._schedule.take_out(record.id)
@@ -411,7 +412,8 @@ class JobTable:
             self.jobs[record.id] = self._schedule.put(record, callback, at)
         except TriggerError as fault:
             self._name(
-                record.name, f"Job {record.name!r} is kept, and does not run: its trigger {fault}."
+                record.callback,
+                f"A job of {record.callback} is kept, and does not run: its trigger {fault}.",
             )
 
     def _put_anew(self, record: JobRecord, at: datetime | None = None) -> None:

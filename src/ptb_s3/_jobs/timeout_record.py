@@ -85,8 +85,8 @@ class TimeoutRecord:
         return key_of(self.handler, self.conversation)
 
     @property
-    def name(self) -> str:
-        """Return the name for a log, with no id in it."""
+    def label(self) -> str:
+        """Return what a log calls the timeout, with no id in it."""
         return PREFIX + self.handler
 
     @property
