@@ -2,7 +2,9 @@
 
 *Each acknowledged job runs to its end at least once, none before its time, none twice without a
 crash or a lapsed claim in between.* Whether it is time, the clock of whoever runs a job says, even
-one that is wrong; whether a claim has lapsed, the storage's alone.
+one that is wrong; whether a claim has lapsed, the storage's alone. *One that was cancelled, which a
+save has acknowledged, is not claimed any more.* A run is of one job at one moment: a job that
+repeats has many.
 """
 
 from __future__ import annotations
@@ -19,6 +21,10 @@ from ptb_s3._jobs import claims
 
 SLOWEST_CLAIM = timedelta(minutes=4)
 """How old a claim may be, by the storage's clock, when its run begins: the storage was away."""
+
+
+A_SECOND = timedelta(seconds=1)
+"""The storage's clock is to the second, as its replies state it."""
 
 
 @dataclass
@@ -62,6 +68,8 @@ class JobModel:
         violation: The first that there was.
         acknowledged: Jobs of which a save has said that they are durable.
         dead: Processes that were killed, or have ended.
+        cancels: Jobs that somebody has asked to cancel.
+        cancelled: Those of which a save has said that they are, and when by the storage's clock.
     """
 
     def __init__(self, now: Callable[[], datetime], tally: Counter[str]) -> None:
@@ -71,7 +79,9 @@ class JobModel:
         self._now = now
         self._tally = tally
         self._made: list[_Made] = []
-        self._runs: dict[int, list[JobRun]] = defaultdict(list)
+        self.cancels: set[int] = set()
+        self.cancelled: dict[int, datetime] = {}
+        self._runs: dict[tuple[int, str], list[JobRun]] = defaultdict(list)
         self._jumps: dict[Process, tuple[datetime, datetime]] = {}
 
     def make(self, due: datetime) -> int:
@@ -93,17 +103,20 @@ class JobModel:
         process.skew += by
         self._tally["jumped"] += 1
 
-    def begin(self, number: int, until: datetime, process: Process) -> JobRun:
-        """Note that a run begins, and hold it against the model."""
+    def begin(self, number: int, name: str, until: datetime, process: Process) -> JobRun:
+        """Note that a run begins, by its id, and hold it against the model."""
         run = JobRun(self._now(), until, process)
         if not self._is_time(number, process):
             self.violate(f"job {number} ran before its time")
         if not timedelta() < until - run.at + SLOWEST_CLAIM - claims.LASTS < 2 * SLOWEST_CLAIM:
             self.violate(f"job {number} has a claim of {until - run.at}")
-        for earlier in self._runs[number]:
+        cancelled = self.cancelled.get(number)
+        if cancelled is not None and until - claims.LASTS > cancelled + A_SECOND:
+            self.violate(f"job {number} was claimed when it was cancelled")
+        for earlier in self._runs[number, name]:
             self._tally["again"] += 1
             self._compare(number, earlier, run)
-        self._runs[number].append(run)
+        self._runs[number, name].append(run)
         return run
 
     def _is_time(self, number: int, process: Process) -> bool:
@@ -131,8 +144,8 @@ class JobModel:
         """
         if self.violation is not None:
             raise self.violation
-        ended = {number for number, runs in self._runs.items() if any(run.ended for run in runs)}
-        if lost := self.acknowledged - ended:
+        ended = {number for (number, _), runs in self._runs.items() if any(r.ended for r in runs)}
+        if lost := self.acknowledged - ended - self.cancels:
             raise Violation(f"acknowledged jobs never ran to their end: {sorted(lost)}")
         self._tally["acknowledged"] += len(self.acknowledged)
         self._tally["ran"] += len(ended)

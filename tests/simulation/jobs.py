@@ -144,6 +144,7 @@ class JobWorld:
             line, trusted=("tests",), sync=rng.choice([0.0, 5.0, None]), update_interval=10
         )
         app = built(persistence, TypeHandler(Update, _order))
+        app.job_queue.run_repeating(_steady, 45)
         app.add_error_handler(_expect)
         try:
             await app.initialize()
@@ -156,6 +157,8 @@ class JobWorld:
         while clock() < until and self.model.violation is None:
             if clock() < DURATION:
                 await self._make(app, rng)
+                if rng.random() < 0.3:
+                    await self._cancel(app, rng)
             await asyncio.sleep(rng.expovariate(1 / 4))
         if rng.random() < 0.5 or clock() >= DURATION + CALM:
             await app.stop()
@@ -177,12 +180,29 @@ class JobWorld:
 
     async def _make(self, app: JobBot, rng: random.Random) -> None:
         number = self.model.make(self.clock() + timedelta(seconds=rng.choice([0, 1, 20, 60])))
-        await say(app, str(number))
+        await say(app, f"{number} {rng.choice(['once', 'once', 'again'])}")
         if rng.random() < 0.7:
             await app.update_persistence()
         base = app.persistence._commits.repository.base.entities[Kind.JOBS]
         if any(key[0] == f"job-{number}" for key in base):
             self.model.acknowledged.add(number)
+        if sum(not key[0].startswith("job-") for key in base) > 1:
+            self.model.violate("the job that each bot makes at its start is there twice")
+
+    async def _cancel(self, app: JobBot, rng: random.Random) -> None:
+        """Cancel a job that this bot knows of, whoever has made it, and perhaps is running it."""
+        found = app.job_queue.jobs("^job-")
+        if not found:
+            return
+        job = rng.choice(found)
+        self.model.cancels.add(job.data)
+        job.schedule_removal()
+        await app.update_persistence()
+        commits = app.persistence._commits
+        gone = not any(key[0] == job.id for key in commits.repository.base.entities[Kind.JOBS])
+        if gone and not commits.repository.dirty and not app.job_queue._keeper.pending:
+            self.model.cancelled.setdefault(job.data, self.now())
+            self.tally["taken back"] += 1
 
 
 def _right(_: random.Random) -> timedelta:
@@ -196,21 +216,29 @@ def _wrong(rng: random.Random) -> timedelta:
 
 
 async def _order(update: Any, context: Any) -> None:
-    number = int(update.message.text)
-    context.job_queue.run_once(
-        note, JobWorld.present.model.due(number), data=number, job_kwargs={"id": f"job-{number}"}
-    )
+    number, how = update.message.text.split()
+    due, name = JobWorld.present.model.due(int(number)), f"job-{number}"
+    given: Any = {"data": int(number), "name": name, "job_kwargs": {"id": name}}
+    if how == "once":
+        context.job_queue.run_once(note, due, **given)
+    else:
+        context.job_queue.run_repeating(note, 90, first=due, **given)
+
+
+async def _steady(_: Any) -> None:
+    """Be the callback of a fixed job, which each bot makes at its start."""
 
 
 async def note(context: Any) -> None:
     """Be the callback of all jobs."""
     world = JobWorld.present
-    record = context.job_queue._keeper.table.records[context.job.id]
+    record = context.job_queue._keeper.table.records.get(context.job.id)
     # A run without a claim should not be: nobody else may run the job for as long as with one.
-    until = record.claim["until"] if record.claim else world.now() + claims.LASTS
+    # One without a record was cancelled since.
+    until = record.claim["until"] if record and record.claim else world.now() + claims.LASTS
     process = loop.current()
     assert process is not None
-    run = world.model.begin(context.job.data, until, process)
+    run = world.model.begin(context.job.data, context.job.claim_id, until, process)
     await asyncio.sleep(world.randomness.choice([0.0, 0.1, 5.0]))
     run.ended = True
 

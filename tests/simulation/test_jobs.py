@@ -14,7 +14,7 @@ import pytest
 from tests.simulation.jobs import simulate_jobs
 from tests.simulation.model import Violation
 
-from ptb_s3._jobs import keeper
+from ptb_s3._jobs import conflicts, keeper, making
 from ptb_s3._jobs.job import PersistentJob
 from ptb_s3._jobs.keeper import JobKeeper
 from ptb_s3._jobs.record import JobRecord
@@ -39,6 +39,7 @@ def test_each_acknowledged_job_runs_and_none_too_often() -> None:
     assert tally["again"] >= SCHEDULES / 10, "some were cut off, and done again"
     assert tally["jumped"] >= SCHEDULES / 4
     assert tally["cancelled"] >= SCHEDULES / 4
+    assert tally["taken back"] >= SCHEDULES
 
 
 def test_a_schedule_of_jobs_is_the_same_each_time() -> None:
@@ -65,6 +66,15 @@ def _is_free(*_: Any) -> bool:
     return False
 
 
+def _always(*_: Any) -> bool:
+    return True
+
+
+def _any_id(*_: Any) -> str:
+    return next(_IDS)
+
+
+_IDS = map(str, itertools.count())
 _KEEPER: Any = keeper  # whose `datetime` is the virtual one
 
 
@@ -102,6 +112,8 @@ MUTANTS: dict[str, tuple[tuple[Any, str, Any], ...]] = {
         (ReplyClock, "note", _note_ahead),
     ),
     "takes a cancelled run for one that has ended": ((PersistentJob, "call", _end_anyway),),
+    "brings back what another has cancelled": ((conflicts, "_is_new", _always),),
+    "gives a fixed job another id each time": ((making, "fixed_id", _any_id),),
     "runs what is not due": ((JobSchedule, "_scheduling", _put_early),),
 }
 
