@@ -113,6 +113,7 @@ async def test_only_a_report_is_replaced(onlooker: Operator, file: Saved) -> Non
     file.write("<!doctype html> my diary, and of ptb-s3 report")
     said = await onlooker.fails(2, "report", file)
     assert "is there already, and was not touched" in said
+    assert "--overwrite" in said
     assert file.read() == "<!doctype html> my diary, and of ptb-s3 report"
     await onlooker.done("report", file, "--no-doctor", "--overwrite")
     assert "my diary" not in file.read()

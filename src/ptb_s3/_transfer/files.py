@@ -43,8 +43,8 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
         raise SettingsError(f"{str(path)!r} is a directory. Give the name of a file.")
     if not overwrite and os.path.lexists(path):
         raise SettingsError(
-            f"File {str(path)!r} is there already, and was not touched. Give another name, or say "
-            "that it is to be overwritten."
+            f"File {str(path)!r} is there already, and was not touched. Give another name, or "
+            "have it replaced (--overwrite)."
         )
 
 
