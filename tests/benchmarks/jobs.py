@@ -54,17 +54,25 @@ async def remind(_: Any) -> None:
     """Be the callback of the jobs."""
 
 
-def make(queue: Any, number: int) -> None:
+def make(queue: Any, number: int, **given: Any) -> None:
     """Make a reminder as bots have it: whom it is for, what to say, and when."""
     data = {"text": f"Your order {number} is ready", "number": number}
     when = datetime.now(UTC) + _FAR + timedelta(seconds=number)
-    queue.run_once(remind, when, data=data, chat_id=number, user_id=number)
+    queue.run_once(remind, when, data=data, chat_id=number, user_id=number, **given)
 
 
-def bot(setting: Setting, queue: JobQueue[Any] | None) -> tuple[JobBot, CountingStore]:
+def make_fixed(queue: Any, count: int) -> None:
+    """Make jobs as a program does that makes its own at each start: of one id each time."""
+    for number in range(count):
+        make(queue, number, job_kwargs={"id": f"fixed-{number}", "replace_existing": True})
+
+
+def bot(
+    setting: Setting, queue: JobQueue[Any] | None, prefix: str = _PREFIX
+) -> tuple[JobBot, CountingStore]:
     """Build a bot on the server, and return it with the store that counts its requests."""
     persistence: Any = S3Persistence(
-        *(BUCKET, _PREFIX),
+        *(BUCKET, prefix),
         keyring=Keyring(_KEY),
         endpoint_url=setting.endpoint_url,
         trusted=("tests",),
@@ -125,10 +133,27 @@ async def _start(setting: Setting, queue: JobQueue[Any]) -> JobStart:
     return taken
 
 
-async def timed_start(app: JobBot) -> JobStart:
-    """Start a bot, ask for its jobs, and return how long that took."""
+async def start_with_fixed(setting: Setting) -> JobStart:
+    """Start a bot that makes its jobs at each start, all of which are kept from the last one."""
+    app, store = bot(setting, PersistentJobQueue(), "fixed-jobs/")
+    await store.get("nothing")  # as above
+    taken = await timed_start(app, makes=setting.jobs)
+    assert len(app.job_queue.jobs()) == setting.jobs
+    await app.stop()
+    await app.shutdown()
+    return taken
+
+
+async def timed_start(app: JobBot, makes: int = 0) -> JobStart:
+    """Start a bot, ask for its jobs, and return how long that took.
+
+    Args:
+        app: The bot.
+        makes: How many jobs its program makes, before it runs.
+    """
     gc.collect()
     begun = time.perf_counter()
+    make_fixed(app.job_queue, makes)
     await app.initialize()
     await app.start()
     running = time.perf_counter()

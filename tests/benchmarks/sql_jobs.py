@@ -14,7 +14,7 @@ from telegram.ext import Job, JobQueue
 from tests.benchmarks.jobs import JobBot, JobStart, make, plain_bot, timed_start
 from tests.benchmarks.setting import Setting
 
-_FILE = "jobs.sqlite"
+_FILE, _FIXED_FILE = "jobs.sqlite", "fixed-jobs.sqlite"
 _PARTS = ("callback", "data", "name", "chat_id", "user_id")
 
 
@@ -53,9 +53,9 @@ def _bare(job: Scheduled) -> Scheduled:
     return bare
 
 
-def _bot(setting: Setting) -> JobBot:
+def _bot(setting: Setting, file: str = _FILE) -> JobBot:
     app = plain_bot(JobQueue())
-    store = SQLJobs(app.job_queue, f"sqlite:///{setting.folder / _FILE}")
+    store = SQLJobs(app.job_queue, f"sqlite:///{setting.folder / file}")
     app.job_queue.scheduler.add_jobstore(store)
     return app
 
@@ -75,6 +75,16 @@ async def start(setting: Setting) -> JobStart:
     """Start a bot whose jobs are in that file."""
     app = _bot(setting)
     taken = await timed_start(app)
+    assert len(app.job_queue.jobs()) == setting.jobs
+    await app.stop()
+    await app.shutdown()
+    return taken
+
+
+async def start_with_fixed(setting: Setting) -> JobStart:
+    """Start a bot that makes its jobs at each start, in another file."""
+    app = _bot(setting, _FIXED_FILE)
+    taken = await timed_start(app, makes=setting.jobs)
     assert len(app.job_queue.jobs()) == setting.jobs
     await app.stop()
     await app.shutdown()

@@ -48,7 +48,7 @@ _CLOCKED = (
 
 
 # Tasks that are cancelled: claims and runs, renewals, saves of their ends and of other changes.
-_CANCELLED = ("Runs.", "PersistentJobQueue.")
+_CANCELLED = ("Runs.", "PersistentJobQueue.", "run_coroutine_job", "Job")
 
 
 class JobProcess(Process):
@@ -159,9 +159,18 @@ class JobWorld:
                 await self._make(app, rng)
                 if rng.random() < 0.3:
                     await self._cancel(app, rng)
+                if rng.random() < 0.05:
+                    await self._stop_and_start(app, rng)
             await asyncio.sleep(rng.expovariate(1 / 4))
         if rng.random() < 0.5 or clock() >= DURATION + CALM:
             await app.stop()
+
+    async def _stop_and_start(self, app: JobBot, rng: random.Random) -> None:
+        """Stop the bot and start it again in its process, as `Application` allows."""
+        await app.stop()
+        await asyncio.sleep(rng.choice([0.0, 0.1, 10.0]))
+        await app.start()
+        self.tally["started again"] += 1
 
     def _set_clock(self, rng: random.Random, *, is_last: bool) -> None:
         """Have a process's clock jump, if it is to: the last one's to when everything is due."""

@@ -7,7 +7,7 @@ import itertools
 import time
 from collections import Counter
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -40,6 +40,7 @@ def test_each_acknowledged_job_runs_and_none_too_often() -> None:
     assert tally["jumped"] >= SCHEDULES / 4
     assert tally["cancelled"] >= SCHEDULES / 4
     assert tally["taken back"] >= SCHEDULES
+    assert tally["started again"] >= SCHEDULES / 2
 
 
 def test_a_schedule_of_jobs_is_the_same_each_time() -> None:
@@ -60,6 +61,10 @@ async def _claims_nothing(*_: Any) -> bool:
 def _forgets(self: JobTable, job_id: str, _: Any) -> None:
     """Forget a job that somebody else has claimed, as APScheduler does with one that it ran."""
     self._schedule.take_out(job_id)
+
+
+def _ignores(*_: Any) -> None:
+    """Leave a job to the next start, as APScheduler does."""
 
 
 def _is_free(*_: Any) -> bool:
@@ -90,8 +95,9 @@ def _note_ahead(self: Any, date: datetime) -> None:
     self.as_it_was = date - self._now()
 
 
-def _put_early(self: JobSchedule, record: JobRecord, job: Any, _: Any = None) -> Any:
-    return _SCHEDULING(self, record, job, _KEEPER.datetime.now(UTC))
+def _put_early(self: JobSchedule, record: JobRecord, job: Any, at: Any = None) -> Any:
+    early = record.next and record.next - timedelta(seconds=10)
+    return _SCHEDULING(self, record, job, at or early)
 
 
 async def _end_anyway(self: PersistentJob, application: Any) -> None:
@@ -112,6 +118,7 @@ MUTANTS: dict[str, tuple[tuple[Any, str, Any], ...]] = {
         (ReplyClock, "note", _note_ahead),
     ),
     "takes a cancelled run for one that has ended": ((PersistentJob, "call", _end_anyway),),
+    "leaves what was cancelled unbegun": ((JobSchedule, "failed", _ignores),),
     "brings back what another has cancelled": ((conflicts, "_is_new", _always),),
     "gives a fixed job another id each time": ((making, "fixed_id", _any_id),),
     "runs what is not due": ((JobSchedule, "_scheduling", _put_early),),

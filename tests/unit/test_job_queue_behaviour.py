@@ -580,3 +580,13 @@ async def test_several_of_one_kind(bot: JobBot) -> None:
         bot.job_queue.run_once(run, SOON * (number + 1))
     bot.job_queue.run_repeating(run, 2 * SOON)
     await until(lambda: ran() >= 4)
+
+
+async def test_a_run_that_is_cancelled_before_it_has_begun_is_done(bot: JobBot) -> None:
+    """A task of APScheduler's, which has let the one-shot go: it does not wait for a restart."""
+    bot.job_queue.run_once(run, timedelta(0))
+    bot.job_queue.scheduler._process_jobs()
+    (task,) = bot.job_queue._executor._pending_futures
+    task.cancel()
+    await until(ran)
+    assert ran() == 1

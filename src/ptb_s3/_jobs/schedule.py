@@ -19,7 +19,7 @@ from telegram.warnings import PTBUserWarning
 from ptb_s3._jobs.callbacks import Callback
 from ptb_s3._jobs.job import PersistentJob, kept_job, load_data
 from ptb_s3._jobs.record import JobRecord
-from ptb_s3._jobs.scheduler import JobScheduler
+from ptb_s3._jobs.scheduler import JobExecutor, JobScheduler
 from ptb_s3._jobs.triggers import latest, trigger_of
 from ptb_s3._ptb.conversation_states import Wait, wait_of
 
@@ -59,6 +59,7 @@ class JobSchedule:
         self._by_default = self._keeps = keeps
         self._kept: PersistentJob | None = None
         self._new: str | None = None  # id of a job that is in the table since this call
+        queue._executor = JobExecutor(self.failed)  # noqa: SLF001 - PTB has no way to give one
         self.scheduler = JobScheduler(self, queue.scheduler_configuration)
 
     # What the bot's code does --------------------------------------------------------------------
@@ -136,6 +137,13 @@ class JobSchedule:
     def is_handed_over(self, job_id: str) -> bool:
         """Tell whether a job that is not scheduled any more is about to run."""
         return job_id in self.table.records or job_id in self.timeouts.records
+
+    def failed(self, job_id: str) -> None:
+        """Have a job looked at again whose run was cancelled before it had begun."""
+        if self.scheduler.is_started:  # else it is put when the scheduler starts
+            at = datetime.now(UTC)
+            self.table.ensure(job_id, at)
+            self.timeouts.ensure(job_id, at)
 
     @property
     def waits_begin(self) -> bool:

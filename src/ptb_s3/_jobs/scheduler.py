@@ -11,6 +11,7 @@ import functools
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
+from apscheduler.executors.asyncio import AsyncIOExecutor
 from apscheduler.job import Job as Scheduled
 from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -55,6 +56,25 @@ class Listener(Protocol):
     def waits_begin(self) -> bool:
         """Return whether timeouts of conversations can begin, though nothing is scheduled."""
         ...
+
+
+class JobExecutor(AsyncIOExecutor):  # type: ignore[misc]  # APScheduler ships no types
+    """Executor that tells of each run that failed as a task, such as one cancelled unbegun.
+
+    An error of a callback is no such failure: PTB's error handlers have it. A scheduler has let a
+    one-shot go by then, which would wait for the next start.
+
+    Args:
+        failed: Called with the id of the job.
+    """
+
+    def __init__(self, failed: Callable[[str], None]) -> None:
+        super().__init__()
+        self._failed = failed
+
+    def _run_job_error(self, job_id: str, *error: Any) -> None:  # noqa: ANN401 - APScheduler's
+        super()._run_job_error(job_id, *error)
+        self._failed(job_id)
 
 
 class JobScheduler(AsyncIOScheduler):  # type: ignore[misc]  # APScheduler ships no types
