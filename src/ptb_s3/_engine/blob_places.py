@@ -13,7 +13,6 @@ from ptb_s3._format import container
 from ptb_s3._format.committed import Base, Blob, ref_of
 from ptb_s3._format.container import HEAD, MAX_PREAMBLE
 from ptb_s3._format.entities import Kind
-from ptb_s3._format.head import Ref
 from ptb_s3._storage.conditional import current_etag
 from ptb_s3._storage.contract import Written
 from ptb_s3._storage.threads import Offload
@@ -43,7 +42,9 @@ class BlobPlaces:
         undecided: Blobs that were sent, by commit id.
     """
 
-    def __init__(self, context: EngineContext, offload: Offload, undecided: Undecided[Ref]) -> None:
+    def __init__(
+        self, context: EngineContext, offload: Offload, undecided: Undecided[Blob]
+    ) -> None:
         self._store = context.store
         self._reader = context.reader
         self._offload = offload
@@ -109,5 +110,6 @@ class BlobPlaces:
 
     def taken(self, commit: str, written: Written) -> Blob:
         """Return a blob of ours that took effect, with the version that the storage gave it."""
-        ref = self._undecided.take(commit)
-        return Blob(written.etag, msgspec.structs.replace(ref, version_id=written.version_id))
+        _, ref, index = self._undecided.take(commit)
+        ref = msgspec.structs.replace(ref, version_id=written.version_id)
+        return Blob(written.etag, ref, index)

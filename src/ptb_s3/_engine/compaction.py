@@ -21,9 +21,7 @@ nothing, or none that will do    replaced, if head is still ours: all of it is i
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
-from itertools import islice
 
 from ptb_s3._engine.blob_places import BlobPlaces, PlacedObject
 from ptb_s3._engine.conditional_writer import ConditionalWriter, Undecided
@@ -31,17 +29,15 @@ from ptb_s3._engine.context import EngineContext
 from ptb_s3._engine.loop_locks import LoopLock
 from ptb_s3._format import head as _head
 from ptb_s3._format.committed import Base, Blob
-from ptb_s3._format.entities import Entities, Kind
-from ptb_s3._format.head import Head, Ref
-from ptb_s3._format.sealer import Mark
+from ptb_s3._format.entities import Kind
+from ptb_s3._format.sealer import Mark, SealedBlob
+from ptb_s3._format.segments import Ages
+from ptb_s3._storage.spool import Spool
 from ptb_s3._storage.threads import Offload
 from ptb_s3.errors import StorageUnavailableError
 
 # Tries at a blob: each but the first follows a change of the object, or of head, behind our back.
 TRIES = 3
-
-# Entities that are copied in one iteration of the event loop: about 1 ms.
-COPIED_AT_ONCE = 5_000
 # Upper bound of the compression ratio of bots' values: bytes unpacked for one byte in a blob.
 _RATIO = 4
 
@@ -90,7 +86,7 @@ class Compactor:
     def __init__(self, context: EngineContext, offload: Offload) -> None:
         self._sealer = context.sealer
         self._offload = offload
-        self._undecided = Undecided[Ref]()
+        self._undecided = Undecided[Blob]()
         self._writer = ConditionalWriter(context.conditional_store)
         self._places = BlobPlaces(context, offload, self._undecided)
         self._one_at_a_time = LoopLock()
@@ -114,15 +110,13 @@ class Compactor:
             sent = 0
             await self._sealer.prepare()
             for _ in range(TRIES):
-                head, parts = await _snapshot(base, kind)
-                if head.line is None:
+                if base.head.line is None:
                     break  # nothing was ever committed, so there is nothing to write
-                writer, commit = head.writers[-1].writer, self._sealer.new_commit()
-                mark = Mark(head.revision, head.line, writer, commit)
-                ref, body = await self._offload(self._sealer.blob, base.identity, kind, mark, parts)
-                self._undecided.remember(ref.commit, ref)
-                blob = await self._put(base, kind, ref, body)
-                sent += len(body)
+                with Spool() as spool:
+                    sealed, mark = await self._seal(base, kind, spool)
+                    self._undecided.remember(mark.commit, Blob(None, sealed.ref, sealed.segments))
+                    blob = await self._put(base, kind, sealed)
+                sent += sealed.ref.size
                 if base.head.has(mark.revision, mark.line, mark.writer):
                     base.note_blob(kind, blob)
                     break
@@ -130,8 +124,23 @@ class Compactor:
                 # was given up.
             return sent
 
-    async def _put(self, base: Base, kind: Kind, ref: Ref, body: bytes) -> Blob:
+    async def _seal(self, base: Base, kind: Kind, spool: Spool) -> tuple[SealedBlob, Mark]:
+        """Seal the entities of a kind as they are now, in a thread."""
+        head, known = base.head, base.blobs.get(kind)
+        assert head.line is not None  # noqa: S101 - for mypy: the caller has looked
+        mark = Mark(head.revision, head.line, head.writers[-1].writer, self._sealer.new_commit())
+        ages = Ages(known and known.segments, head.parts[kind], head.revision)
+        with base.frozen(kind) as frozen:
+            entities = frozen.in_order()
+            seal, identity = self._sealer.blob, base.identity
+            sealed = await self._offload(
+                seal, identity, kind, mark, entities, ages=ages, spool=spool
+            )
+        return sealed, mark
+
+    async def _put(self, base: Base, kind: Kind, sealed: SealedBlob) -> Blob:
         """Replace a blob unless there is a newer one, and return the one that is there then."""
+        ref = sealed.ref
         known = base.blobs.get(kind)
         etag = known.etag if known is not None else None
         if known is not None and etag is None:  # another writer's, which nobody has looked at
@@ -145,7 +154,7 @@ class Compactor:
             if named is not None and named.revision > ref.revision:
                 break  # head has gone on meanwhile, and needs a newer one
             place = _BlobTarget(self._places, base, kind, etag)
-            written = await self._writer.swap(kind, body, if_match=etag, target=place)
+            written = await self._writer.swap(kind, sealed.body, if_match=etag, target=place)
             if written is not None:
                 return self._places.taken(ref.commit, written)
             if place.found.blob is not None:
@@ -189,22 +198,3 @@ class _BlobTarget:
 
     def interrupted(self) -> None:
         """Leave it undecided: a later look finds it by its commit id."""
-
-
-async def _snapshot(base: Base, kind: Kind) -> tuple[Head, list[Entities]]:
-    """Copy a kind's committed entities, in parts between which the event loop goes on.
-
-    Returns:
-        The head whose state they are, and the parts.
-    """
-    for _ in range(TRIES):
-        head, parts = base.head, list[Entities]()
-        entries = iter(base.entities[kind].items())
-        while base.head is head:
-            part = dict(islice(entries, COPIED_AT_ONCE))
-            if not part:
-                return head, parts
-            parts.append(part)
-            await asyncio.sleep(0)
-        # A commit came in between, and the copy is of neither state.
-    return base.head, [dict(base.entities[kind])]

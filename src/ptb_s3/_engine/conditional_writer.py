@@ -34,6 +34,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from typing import Generic, Protocol, TypeVar
 
+from ptb_s3._storage.body import Body, joined
 from ptb_s3._storage.conditional import ConditionalStore
 from ptb_s3._storage.contract import PreconditionFailed, Written
 from ptb_s3.errors import StorageUnavailableError
@@ -139,7 +140,7 @@ class ConditionalWriter:
         self._store = store
 
     async def swap(
-        self, name: str, body: bytes, *, if_match: str | None, target: Target
+        self, name: str, body: bytes | Body, *, if_match: str | None, target: Target
     ) -> Written | None:
         """Replace an object, if it is still the one that was seen.
 
@@ -158,7 +159,7 @@ class ConditionalWriter:
         """
         failure: StorageUnavailableError | None = None
         try:
-            return await self._store.put(name, body, if_match=if_match)
+            return await self._store.put(name, joined(body), if_match=if_match)
         except PreconditionFailed:
             pass
         except StorageUnavailableError as lost:

@@ -21,15 +21,18 @@ in place rather than being replaced by the next one.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import NamedTuple
 
 from ptb_s3._format import entities as _state
 from ptb_s3._format.container import Header
 from ptb_s3._format.entities import Entities, EntityKey, Kind
+from ptb_s3._format.frozen import FrozenEntities
 from ptb_s3._format.head import Head, Part, Ref
+from ptb_s3._format.segments import Index
 
 
 class Identity(NamedTuple):
@@ -63,10 +66,12 @@ class Blob(NamedTuple):
         etag: ETag to replace it by; None where another writer made it, and its object has not been
             looked at since.
         ref: Reference that the next head is to have to it.
+        segments: Its index, if it has been read or written here.
     """
 
     etag: str | None
     ref: Ref
+    segments: Index | None = None
 
 
 class Base:
@@ -85,7 +90,8 @@ class Base:
     """
 
     __slots__ = (
-        *("_blobs", "_entities", "_etag", "_head", "_identity", "_misplaced", "_objects", "_view"),
+        *("_blobs", "_entities", "_etag", "_frozen", "_head", "_identity", "_misplaced"),
+        *("_objects", "_view"),
     )
 
     def __init__(
@@ -106,6 +112,7 @@ class Base:
         self._entities = {kind: {} for kind in Kind} if entities is None else dict(entities)
         self._view = MappingProxyType(self._entities)  # made once: it is asked for per entity
         self._misplaced: set[Kind] = set()
+        self._frozen: dict[Kind, FrozenEntities] = {}
 
     @property
     def identity(self) -> Identity:
@@ -183,6 +190,8 @@ class Base:
 
         None is a deletion.
         """
+        if (frozen := self._frozen.get(kind)) is not None:
+            frozen.note(changes)
         _state.apply(self._entities[kind], changes)
 
     def advance(self, head: Head, etag: str | None) -> None:
@@ -212,6 +221,18 @@ class Base:
         self._etag = etag
 
     # Blobs --------------------------------------------------------------------------------------
+
+    @contextmanager
+    def frozen(self, kind: Kind) -> Iterator[FrozenEntities]:
+        """Lend the entities of a kind as they are now, whatever is committed meanwhile.
+
+        For one blob at a time.
+        """
+        self._frozen[kind] = FrozenEntities(self._entities[kind])
+        try:
+            yield self._frozen[kind]
+        finally:
+            del self._frozen[kind]
 
     def note_blob(self, kind: Kind, blob: Blob) -> None:
         """Note the blob that lies in a kind's place, unless a newer one is known by now."""

@@ -1,10 +1,11 @@
-"""Container of every object: a readable header, then sealed pages. Pure: bytes in, bytes out.
+"""Container of every object: a readable header, then sealed messages. Pure: bytes in, bytes out.
 
 FORMAT.md is the specification; its sections are cited where a rule binds. In outline::
 
-    object     = magic  header            readable; both are authenticated with the rest
-                 ciphertext               Cobblestone-256, its context is a hash of magic and header
-    plaintext  = (length frame)*          one zstd frame for each page of entities
+    object     = magic  header            readable; both are authenticated with the first message
+                 message 0                Cobblestone-256, its context is a hash of magic and header
+                 messages 1, 2, ...       only in a blob: its segments, and padding (`segments`)
+    plaintext  = (length frame)*          of message 0: one zstd frame for each page
                  zero length  padding     up to a size that tells little (Padmé)
 
 Here is what both directions share, and sealing; `unsealer` opens.
@@ -15,12 +16,14 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Annotated
 
 import msgspec
 import zstandard
-from cryptography.cobblestone import Cobblestone256Encryptor
+from cryptography.cobblestone import Cobblestone256Decryptor, Cobblestone256Encryptor
+from cryptography.exceptions import InvalidTag
 
 from ptb_s3._format.key_source import SealingKey
 from ptb_s3._storage.buffers import empty_stream
@@ -35,18 +38,20 @@ MAX_HEADER = 64 * 1024
 MAX_PREAMBLE = len(MAGIC) + MAX_HEADER
 """Bytes from the start of any object that are sure to hold its magic and header."""
 PAGE_SIZE = 1024 * 1024
-"""Bytes of entities in one page: enough to compress well, little to hold in passing."""
+"""Bytes of entries in one page of a differential: enough to compress well, little to hold."""
 MAX_PAGE = 256 * 1024 * 1024
 """Bytes of one page, decompressed, at most (section 5).
 
 A page holds at least one entity, whole; so this bounds an entity, too.
 """
 MIN_PLAINTEXT = 4096
-"""Bytes of plaintext in the smallest objects (section 5).
+"""Bytes of plaintext in the smallest first messages (section 5).
 
 Up to here, sizes tell nothing of values, and a PUT of 4 KiB costs what one of 400 bytes does
 (Amazon S3 pricing: by request).
 """
+MIN_BLOB = 8192
+"""Bytes of the messages of the smallest blobs (section 7): of an index, a segment and padding."""
 PIECE = 1024 * 1024
 """Bytes that are sealed or opened in one call: in between, other threads get the GIL."""
 LENGTH = struct.Struct("<I")
@@ -97,7 +102,8 @@ class Header(
         entities: Number of entities in a blob, or of entries in a head's differential.
         changed: Numbers of entities that the commit changed, so that a history can be listed from
             headers alone; None in a blob.
-        size: Bytes of plaintext, padding included; set by `seal`.
+        size: Bytes of the first message's plaintext, padding included; set by `seal`.
+        rest: Bytes of all further messages; None in a head, which has none.
     """
 
     object: _Name
@@ -113,6 +119,7 @@ class Header(
     entities: _Count
     changed: Changed | None = None
     size: _Count
+    rest: _Count | None = None
 
 
 _encode_header = msgspec.json.Encoder().encode
@@ -133,6 +140,16 @@ def sealed_size(size: int) -> int:
     return size + _TAG * (size // _CHUNK + 1) + _SEALED_OVERHEAD
 
 
+def padding_of(length: int) -> int:
+    """Return the bytes of a blob's padding (section 7).
+
+    Args:
+        length: Bytes of all of its messages, if the one of the padding is empty.
+    """
+    chunks, left = divmod(max(padded(length), MIN_BLOB) - length, _CHUNK + _TAG)
+    return _CHUNK * chunks + min(left, _CHUNK)
+
+
 def compress(page: bytes, level: int) -> bytes:
     """Compress a page to a zstd frame, which declares its content size (section 5)."""
     frame = zstandard.ZstdCompressor(level=level).compress(page)
@@ -140,8 +157,32 @@ def compress(page: bytes, level: int) -> bytes:
     return bytes(memoryview(frame))
 
 
+def seal_part(header: Header, number: int, plaintext: bytes, key: SealingKey) -> bytes:
+    """Seal one of a blob's further messages (section 4).
+
+    Args:
+        header: Header of the object, of which its key and all that is not a size must be right.
+        number: Number of the message, from 1 on.
+        plaintext: What to seal.
+        key: Key to seal with.
+    """
+    encryptor = Cobblestone256Encryptor(key.secret, _context_of_part(header, number))
+    return b"".join((encryptor.update(plaintext), encryptor.finalize()))
+
+
+def open_part(header: Header, number: int, message: bytes | memoryview, key: bytes) -> bytes:
+    """Authenticate one of a blob's further messages, and return its plaintext (section 4).
+
+    Raises:
+        DamagedObjectError: It is not what was written in this place.
+    """
+    decryptor = Cobblestone256Decryptor(key, _context_of_part(header, number))
+    with authentication(header.object):
+        return b"".join((decryptor.update(message), decryptor.finalize()))
+
+
 def seal(header: Header, frames: list[bytes], key: SealingKey) -> bytes:
-    """Seal frames under a header and return the object.
+    """Seal frames under a header, and return the object up to the end of its first message.
 
     Args:
         header: Header of the object, whose key id and size are filled in here.
@@ -206,12 +247,31 @@ def read_header(name: str, data: bytes) -> tuple[Header, int]:
         )
     if (header.changed is None) == (name == HEAD):
         raise DamagedObjectError(name, "its header says what a commit changed, or fails to")
+    if (header.rest is None) != (name == HEAD):
+        raise DamagedObjectError(name, "its header says how long its segments are, or fails to")
     return header, end + 1
 
 
 def context_of(preamble: bytes | bytearray) -> bytes:
-    """Return the context that binds a ciphertext to its magic and header (section 4)."""
+    """Return the context that binds a first message to its magic and header (section 4)."""
     return hashlib.sha256(preamble).digest()
+
+
+def _context_of_part(header: Header, number: int) -> bytes:
+    """Return the context of a further message. It is sealed before the sizes are known."""
+    header = msgspec.structs.replace(header, entities=0, size=0, rest=0)
+    return context_of(MAGIC + _encode_header(header) + b"\n" + number.to_bytes(8, "little"))
+
+
+@contextmanager
+def authentication(name: str) -> Iterator[None]:
+    """Report a failed tag as damage."""
+    try:
+        yield
+    except InvalidTag:
+        raise DamagedObjectError(
+            name, "it fails authentication: it was changed after it was written"
+        ) from None
 
 
 def _plaintext(frames: list[bytes], padding: int) -> Iterator[bytes | memoryview]:
@@ -228,7 +288,7 @@ def _plaintext(frames: list[bytes], padding: int) -> Iterator[bytes | memoryview
         yield bytes(min(PIECE, padding - at))
 
 
-def decompress(name: str, frame: bytes | bytearray) -> bytes:
+def decompress(name: str, frame: bytes | memoryview) -> bytes:
     """Decompress one frame, whose declared size is checked before anything is allocated for it.
 
     The check is ours: zstandard takes `max_output_size` for no limit where a frame declares its

@@ -1,6 +1,6 @@
-"""Kinds, keys, entities and changes: the state as bytes, and the pages of a blob. Pure.
+"""Kinds, keys, entities and changes: the state as bytes, and the segments of a blob. Pure.
 
-Pages of entities are FORMAT.md's, sections 6 and 7. In short::
+Keys are FORMAT.md's, section 6, and segments of entities section 7. In short::
 
     kind           entity key                          one entity is
     user_data      user id                             the data of one user
@@ -19,8 +19,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from enum import StrEnum
+from operator import lt
 from types import GenericAlias
-from typing import Annotated, Any, NamedTuple, Protocol, TypeVar, cast
+from typing import Annotated, Any, NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
 import msgspec
 
@@ -44,6 +45,8 @@ class Kind(StrEnum):
 
 EntityKey = int | tuple[str, str] | tuple[str, tuple[int | str, ...]]
 """Key of an entity; its form depends on the kind (see `KEY_TYPES`)."""
+Place: TypeAlias = Any
+"""Place of a key among those of its kind: an integer, or bytes, that compares with the others'."""
 Entities = dict[EntityKey, bytes]
 """Entities of one kind: their serialised bytes, by key."""
 Entries = list[tuple[EntityKey, bytes]]
@@ -158,7 +161,7 @@ def fault_of(kind: Kind, key: object, value: bytes) -> str | None:
 
 
 def pages(entries: Iterable[_Entry], limit: int = PAGE_SIZE) -> Iterator[list[_Entry]]:
-    """Cut entries into pages.
+    """Cut entries into pages, or into segments.
 
     Args:
         entries: Entries, each a tuple whose first item is the key and whose last is the value.
@@ -194,71 +197,32 @@ def _key_size(key: EntityKey) -> int:
     return len(name.encode()) + sum(len(p.encode()) if isinstance(p, str) else 9 for p in parts)
 
 
-def encode_blob(entries: Iterable[tuple[EntityKey, bytes]]) -> Iterator[bytes]:
-    """Encode entities to the pages of a blob."""
-    return map(_encode, pages(entries))
+def order(key: EntityKey) -> Place:
+    """Return what keys of one kind are ordered by in a blob (section 7)."""
+    return key if isinstance(key, int) else _encode(key)
 
 
-class BlobDecoder:
-    """Decoder of a blob that takes its pages one after another."""
-
-    def __init__(self, kind: Kind) -> None:
-        self._kind = kind
-        self._entities: Entities = {}
-        self._read = 0
-
-    def add(self, page: bytes) -> Entries:
-        """Decode the next page, and return its entries.
-
-        Raises:
-            DamagedObjectError: It is not what the format says.
-        """
-        entries = decode_page(self._kind, page)
-        self._read += len(entries)
-        self._entities.update(entries)
-        return entries
-
-    def finish(self, count: int) -> Entities:
-        """Return the entities, once all pages were added.
-
-        Args:
-            count: Number of entities that the header states.
-
-        Raises:
-            DamagedObjectError: There are more or fewer, or one stands there twice.
-        """
-        read, entities = self._read, self._entities
-        if not read == len(entities) == count:
-            reason = f"it holds {len(entities)} entities in {read} entries and should hold {count}"
-            raise DamagedObjectError(self._kind, reason)
-        return entities
+def encode_segment(entries: Entries) -> bytes:
+    """Encode entities, in the order of their keys, to a segment of a blob."""
+    return _encode(entries)
 
 
-def decode_page(kind: Kind, page: bytes) -> Entries:
-    """Decode one page of a blob.
+def decode_segment(kind: Kind, segment: bytes) -> Entries:
+    """Decode one segment of a blob.
 
     Raises:
         DamagedObjectError: It is not what the format says.
     """
     try:
-        entries = _blob_decoders[kind].decode(page)
+        entries = _blob_decoders[kind].decode(segment)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        raise DamagedObjectError(kind, "a page is not as the format says") from None
+        raise DamagedObjectError(kind, "a segment is not as the format says") from None
     if not entries:
-        raise DamagedObjectError(kind, "a page is empty")
+        raise DamagedObjectError(kind, "a segment is empty")
+    places = [order(key) for key, _ in entries]
+    if not all(map(lt, places, places[1:])):
+        raise DamagedObjectError(kind, "the keys of a segment do not ascend")
     return entries
-
-
-def decode_blob(kind: Kind, blob_pages: Iterable[bytes], count: int) -> Entities:
-    """Decode the pages of a blob that must hold `count` entities.
-
-    Raises:
-        DamagedObjectError: They are not what the format says.
-    """
-    decoder = BlobDecoder(kind)
-    for page in blob_pages:
-        decoder.add(page)
-    return decoder.finish(count)
 
 
 def apply(entities: Entities, changes: Mapping[EntityKey, bytes | None]) -> None:

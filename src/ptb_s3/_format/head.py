@@ -181,6 +181,11 @@ class Part:
         return {**entries, **self.recent}
 
     @property
+    def entries(self) -> int:
+        """Return the number of entries in all pages, where an entity may stand in several."""
+        return len(self.recent) + sum(len(page.entries) for page in self.full)
+
+    @property
     def has_changed(self) -> bool:
         """Return whether the differential holds any entry."""
         return bool(self.recent or self.full)
@@ -221,10 +226,7 @@ class Head:
     @property
     def entries(self) -> int:
         """Number of entries in the differential, all kinds and pages together."""
-        return sum(
-            len(part.recent) + sum(len(page.entries) for page in part.full)
-            for part in self.parts.values()
-        )
+        return sum(part.entries for part in self.parts.values())
 
     @property
     def changed(self) -> Changed:

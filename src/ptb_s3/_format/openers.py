@@ -1,7 +1,7 @@
 """Openers: objects that are authenticated and decoded while they arrive. Pure.
 
 Rule: an opener is fed the bytes of one transfer, in order, in pieces of any size. What it hands on
-before the end is authentic page by page, but neither known to be complete nor to be the current
+before the end is authentic segment by segment, but neither known to be all nor to be the current
 state; both are known only when `result` returns (FORMAT.md, section 4).
 """
 
@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from ptb_s3._format import entities as _state
 from ptb_s3._format.container import HEAD, Header
 from ptb_s3._format.entities import Entities, Entries, Kind
 from ptb_s3._format.head import Head
 from ptb_s3._format.key_source import KeySource
+from ptb_s3._format.segments import BlobUnsealer, Index
 from ptb_s3._format.unsealer import Unsealer
-from ptb_s3.errors import DamagedObjectError, ForeignStoreError
+from ptb_s3.errors import ForeignStoreError
 
 
 class BlobOpener:
@@ -29,7 +29,7 @@ class BlobOpener:
         kind: The blob's kind.
         size: Bytes of the whole object, as the transfer announces them.
         keys: Gives the key that opens it.
-        decoded: Called with the entries of each page as soon as it is authenticated.
+        decoded: Called with the entries of each segment as soon as it is authenticated.
 
     Attributes:
         size: The same.
@@ -44,56 +44,48 @@ class BlobOpener:
     ) -> None:
         self.size = size
         self._decoded = decoded
-        self._unsealer = Unsealer(kind, size, keys)
-        self._decoder = _state.BlobDecoder(kind)
+        self._unsealer = BlobUnsealer(kind, size, keys)
+        self._entities: Entities = {}
         self._fault: Exception | None = None
-        self._result: tuple[Header, Entities] | None = None
+
+    @property
+    def index(self) -> Index | None:
+        """Return the blob's index, if it has arrived."""
+        return self._unsealer.index
 
     def feed(self, data: bytes) -> None:
-        """Open the pages that are complete with these further bytes.
+        """Open the segments that are complete with these further bytes.
 
         It raises nothing: `result` does.
         """
         if self._fault is None:
             try:
-                self._unsealer.feed(data)
-                self._decode()
+                for entries in self._unsealer.feed(data):
+                    self._entities.update(entries)
+                    if self._decoded is not None:
+                        self._decoded(entries)
             except Exception as fault:  # noqa: BLE001 - `result` raises it
                 self._fault = fault
 
-    def result(self, store: str) -> tuple[Header, Entities]:
-        """Authenticate the end, and return header and entities of a blob of the given store.
+    def result(self, store: str | None = None) -> tuple[Header, Entities]:
+        """Check that it has come to its end, and return the blob's header and entities.
 
         Args:
-            store: Id of the store that the head is of.
+            store: Id of the store that the head is of; None: any.
 
         Raises:
             ForeignStoreError: The blob is of another store.
             PersistenceError: It cannot be opened.
         """
         header = self._unsealer.header
-        if header is not None and header.store != store:
+        if header is not None and store not in (None, header.store):
             raise ForeignStoreError(
                 f"Object {header.object!r} belongs to store {header.store}, and head to {store}. "
                 "Nothing was changed. ptb-s3 repair says what can be brought back, and does it."
             )
         if self._fault is not None:
             raise self._fault
-        if self._result is None:  # a load asks again where another object did not fit
-            try:
-                header = self._unsealer.finish()
-                self._decode()
-                self._result = header, self._decoder.finish(header.entities)
-            except DamagedObjectError as fault:
-                self._fault = fault
-                raise
-        return self._result
-
-    def _decode(self) -> None:
-        for page in self._unsealer.pages():
-            entries = self._decoder.add(page)
-            if self._decoded is not None:
-                self._decoded(entries)
+        return self._unsealer.finish(), self._entities
 
 
 class HeadOpener:

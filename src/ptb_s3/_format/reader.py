@@ -34,7 +34,6 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from ptb_s3._format import entities as _state
 from ptb_s3._format import head_pages
 from ptb_s3._format.committed import Base, Blob, Identity, Stored, ref_of
 from ptb_s3._format.container import HEAD, Header
@@ -201,8 +200,8 @@ class Reader:
         """Open any object of any store and revision: a head, or the entities of a blob."""
         if name == HEAD:
             return self.open_head(body)
-        header, pages = open_sealed(name, body, self.keys)
-        return header, _state.decode_blob(Kind(name), pages, header.entities)
+        opener = self._opened(Kind(name), body)
+        return opener.result()
 
     def open_blob(self, kind: Kind, body: bytes, store: str) -> tuple[Header, Entities]:
         """Open a blob of the given store, of any revision, whose bytes are all there."""
@@ -216,7 +215,7 @@ class Reader:
         Args:
             kind: The blob's kind.
             size: Bytes of the whole object.
-            decoded: Called with the entries of each page as soon as it is authenticated.
+            decoded: Called with the entries of each segment as soon as it is authenticated.
         """
         return BlobOpener(kind, size, self.keys, decoded)
 
@@ -258,7 +257,8 @@ class Reader:
             within = header.revision <= base.head.revision
             raise TornReadError(fault, kind, part.ref, final=within)
         ref = ref_of(header, fetched.version_id, opener.size)
-        base.lay_blob(kind, entities, Stored(header, opener.size), Blob(fetched.etag, ref))
+        blob = Blob(fetched.etag, ref, opener.index)
+        base.lay_blob(kind, entities, Stored(header, opener.size), blob)
 
 
 def _body_of(found: Fetched | Received) -> bytes:

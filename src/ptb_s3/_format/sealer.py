@@ -7,23 +7,22 @@ memory chip is an error of this save, not of the next start.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import NamedTuple
 
 from ptb_s3._format import container, head_pages
-from ptb_s3._format import entities as _state
 from ptb_s3._format.committed import Identity
 from ptb_s3._format.container import HEAD, Changed, Header
-from ptb_s3._format.entities import Entities, EntityKey, Kind
+from ptb_s3._format.entities import EntityKey, Kind
 from ptb_s3._format.head import Head, Ref
 from ptb_s3._format.key_source import KeySource, SealingKey, key_service, sealing_key
+from ptb_s3._format.segments import Ages, BlobSealer, BlobUnsealer, Index
 from ptb_s3._format.unsealer import Unsealer
+from ptb_s3._storage.body import Body
+from ptb_s3._storage.spool import Spool
 from ptb_s3.errors import DamagedObjectError, UnknownKeyError, UnreadableError
-
-_PIECE = 1024 * 1024
-"""Bytes of a blob that are opened at a time when it is checked, so that one page is held."""
 
 
 class Mark(NamedTuple):
@@ -40,6 +39,20 @@ class Mark(NamedTuple):
     line: str
     writer: str
     commit: str
+
+
+class SealedBlob(NamedTuple):
+    """Blob that was sealed, and is to be sent.
+
+    Attributes:
+        ref: Reference for a head, without the version id that only the storage knows.
+        segments: Its index.
+        body: The object's bytes.
+    """
+
+    ref: Ref
+    segments: Index
+    body: Body
 
 
 class Sealer:
@@ -125,32 +138,38 @@ class Sealer:
         return head, body
 
     def blob(
-        self, identity: Identity, kind: Kind, mark: Mark, parts: list[Entities]
-    ) -> tuple[Ref, bytes]:
-        """Seal a blob.
+        self,
+        identity: Identity,
+        kind: Kind,
+        mark: Mark,
+        entities: Iterable[tuple[EntityKey, bytes]],
+        *,
+        ages: Ages,
+        spool: Spool,
+    ) -> SealedBlob:
+        """Seal a blob, a segment at a time.
 
         Args:
             identity: Identity of the store.
             kind: Kind of its entities.
             mark: Identity of the object.
-            parts: Entities, in parts. The list is emptied, each part as soon as it is encoded:
-                freeing a million entities at once holds the GIL, and so the loop, for 50 ms.
-
-        Returns:
-            The reference for a head, without the version id that only the storage knows, and the
-            object's bytes.
+            entities: Its entities, in the order of their keys.
+            ages: Newest revisions of its segments.
+            spool: Takes what is sealed. To be closed when the blob is written.
 
         Raises:
             UnreadableError: No reader would take the object.
         """
-        count = sum(map(len, parts))
-        frames = [self._compress(page) for page in _state.encode_blob(_used_up(parts))]
-        header = self._header(kind, identity, mark, count)
         key = sealing_key(self._keys)
+        self.key_id = key.key_id
+        header = self._header(kind, identity, mark, 0)
+        sealer = BlobSealer(header, key, level=self._level, write=spool.write)
+        beginning, index = sealer.seal(entities, ages)
+        body = spool.body(beginning)
         with _must_be_readable(kind):
-            body = self._seal(header, frames, key)
-            self._check_blob(body, kind, count)
-        return Ref(mark.revision, None, len(body), count, key.key_id, mark.commit), body
+            self._check_blob(body, kind)
+        ref = Ref(mark.revision, None, len(body), index.entities, key.key_id, mark.commit)
+        return SealedBlob(ref, index, body)
 
     # Reading it again ---------------------------------------------------------------------------
 
@@ -167,17 +186,12 @@ class Sealer:
         for frame in new:
             head_pages.check_page(container.decompress(HEAD, frame))
 
-    def _check_blob(self, body: bytes, kind: Kind, count: int) -> None:
-        """Open a blob that was just sealed, a page at a time."""
-        unsealer = Unsealer(kind, len(body), self._keys)
-        view, read = memoryview(body), 0
-        for at in range(0, len(body), _PIECE):
-            unsealer.feed(view[at : at + _PIECE])
-            read += sum(len(_state.decode_page(kind, page)) for page in unsealer.pages())
+    def _check_blob(self, body: Body, kind: Kind) -> None:
+        """Open a blob that was just sealed, a segment at a time, from where it is sent."""
+        unsealer = BlobUnsealer(kind, len(body), self._keys)
+        for piece in body.pieces():
+            unsealer.feed(piece)
         unsealer.finish()
-        read += sum(len(_state.decode_page(kind, page)) for page in unsealer.pages())
-        if read != count:
-            raise DamagedObjectError(kind, f"it holds {read} entities and should hold {count}")
 
     # Parts --------------------------------------------------------------------------------------
 
@@ -225,10 +239,3 @@ def _must_be_readable(name: str) -> Iterator[None]:
     else:
         return
     raise UnreadableError(name, reason)
-
-
-def _used_up(parts: list[Entities]) -> Iterator[tuple[EntityKey, bytes]]:
-    """Iterate over the entities of all parts, and free each part after its last one."""
-    parts.reverse()
-    while parts:
-        yield from parts.pop().items()
