@@ -21,7 +21,7 @@ EMPTY: State = {
 }
 # Every step changes all five kinds at once, so that any mixture of two steps shows.
 STEPS = 5
-EAGER = -4500
+EAGER = -9000
 """Slack for compaction that has blobs written anew as soon as anything was carried along."""
 
 

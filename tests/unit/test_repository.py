@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from tests.support import BOT_ID, KEY, OTHER_KEY, opened
 
-from ptb_s3._engine import compaction as _compaction
 from ptb_s3._engine import settling
 from ptb_s3._engine.reading import LOAD_TRIES
 from ptb_s3._engine.repository import Repository
@@ -292,19 +291,18 @@ async def test_a_blob_never_holds_what_is_not_committed() -> None:
     assert (await opened(store)).staged.entities(USER) == {1: b"a"}
 
 
-async def test_a_blob_is_of_one_revision_though_it_is_copied_in_slices(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A commit in the middle of the copy begins it anew: a blob is a state that was committed."""
-    monkeypatch.setattr(_compaction, "COPIED_AT_ONCE", 3)
+async def test_a_blob_is_of_one_revision_though_others_come_while_it_is_made() -> None:
+    """Commits in the middle of it are not in it, whatever they change: it is a state that was."""
     store = MemoryStore()
-    repository = await opened(store)
+
+    async def slowly(seal: Any, *args: Any) -> Any:
+        for number in range(3):
+            await committed(repository, u1=b"new%d" % number, u3=None, **{f"u{30 + number}": b"+"})
+        return seal(*args)
+
+    repository = await opened(store, offload_blobs=slowly)
     await committed(repository, **{f"u{number}": b"old" for number in range(1, 21)})
-    compaction = asyncio.create_task(repository.compact(USER))
-    for number in range(3):
-        await asyncio.sleep(0)
-        await committed(repository, u1=b"new%d" % number, **{f"u{30 + number}": b"added"})
-    await compaction
+    await repository.compact(USER)
     blob = store.current()[USER]
     header, entities = Reader(Keyring(KEY)).open_blob(USER, blob, repository.base.identity.store)
     older = await opened(store)

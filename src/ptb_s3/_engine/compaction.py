@@ -22,6 +22,7 @@ nothing, or none that will do    replaced, if head is still ours: all of it is i
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 from ptb_s3._engine.blob_places import BlobPlaces, PlacedObject
 from ptb_s3._engine.conditional_writer import ConditionalWriter, Undecided
@@ -132,10 +133,8 @@ class Compactor:
         ages = Ages(known and known.segments, head.parts[kind], head.revision)
         with base.frozen(kind) as frozen:
             entities = frozen.in_order()
-            seal, identity = self._sealer.blob, base.identity
-            sealed = await self._offload(
-                seal, identity, kind, mark, entities, ages=ages, spool=spool
-            )
+            seal = partial(self._sealer.blob, base.identity, kind, mark, entities)
+            sealed = await self._offload(partial(seal, ages=ages, spool=spool))
         return sealed, mark
 
     async def _put(self, base: Base, kind: Kind, sealed: SealedBlob) -> Blob:

@@ -126,7 +126,9 @@ class Unsealer:
         return self.header
 
     def pages(self) -> Iterator[bytes]:
-        """Yield the pages of a message that `finish` has authenticated; then check its padding.
+        """Yield the pages of a message that `finish` has authenticated.
+
+        Its padding is checked after the last one.
 
         Raises:
             DamagedObjectError: They are not as the format says.
