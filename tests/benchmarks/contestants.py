@@ -94,6 +94,10 @@ class CountingStore(StoreAround):
         self.calls[f"get {name}"] += 1
         return await self.store.stream(name, into, **options)
 
+    async def get_range(self, name: str, *span: int, **options: Any) -> bytes | None:
+        self.calls[f"get_range {name}"] += 1
+        return await super().get_range(name, *span, **options)
+
     async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
         self.calls[f"put {name}"] += 1
         return await super().put(name, body, if_match=if_match)

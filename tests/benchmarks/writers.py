@@ -62,6 +62,10 @@ class SlowStore(StoreAround):
         await asyncio.sleep(SLOW)
         return await self.store.stream(name, into, **options)
 
+    async def get_range(self, name: str, *span: int, **options: Any) -> bytes | None:
+        await asyncio.sleep(SLOW)
+        return await super().get_range(name, *span, **options)
+
     async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
         await asyncio.sleep(SLOW)
         return await super().put(name, body, if_match=if_match)

@@ -118,6 +118,13 @@ class Line:
     async def stream(self, name: str, into: Sink, **options: Any) -> Received | None:
         return hand_over(await self.get(name, **options), into)
 
+    async def get_range(self, name: str, start: int, length: int, **options: Any) -> bytes | None:
+        get_range = self._storage.get_range
+        found: bytes | None = await self._request(lambda: get_range(name, start, length, **options))
+        if found and self._rng.random() < self.weather.truncated:
+            found = found[: self._rng.randrange(len(found))]
+        return found
+
     async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
         put = self._storage.put
         written: Written = await self._request(lambda: put(name, body, if_match=if_match), name)

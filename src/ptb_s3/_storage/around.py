@@ -54,6 +54,12 @@ class StoreAround:
         """See `Store.stream`. It reads as `get` does, which most decorators override."""
         return hand_over(await self.get(name, if_none_match=if_none_match), into)
 
+    async def get_range(
+        self, name: str, start: int, length: int, *, etag: str, version_id: str | None = None
+    ) -> bytes | None:
+        """See `Store.get_range`."""
+        return await self.store.get_range(name, start, length, etag=etag, version_id=version_id)
+
     async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
         """See `Store.put`."""
         return await self.store.put(name, body, if_match=if_match)

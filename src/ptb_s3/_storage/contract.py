@@ -206,6 +206,24 @@ class Store(Protocol):
         """
         ...
 
+    async def get_range(
+        self, name: str, start: int, length: int, *, etag: str, version_id: str | None = None
+    ) -> bytes | None:
+        """Read the bytes ``body[start : start + length]`` of exactly one version of an object.
+
+        Args:
+            name: Name of the object.
+            start: Number of the first byte, counted from 0.
+            length: Number of bytes. There are fewer, or none, where the object ends before.
+            etag: ETag of the version.
+            version_id: Its id; None, in a bucket without versioning: it has to be the current one.
+
+        Returns:
+            The bytes. None where the version surely is not there any more: it was replaced, deleted
+            or expired. A storage that answers with a version of another ETag has not got this one.
+        """
+        ...
+
     async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
         """Write an object on the condition that its current version has this ETag.
 
