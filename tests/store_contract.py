@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ptb_s3._storage.contract import Fetched, NotModified, PreconditionFailed, Store, Written
+from ptb_s3._storage.spool import Spool
 
 
 async def _versions(store: Store, name: str) -> set[str | None]:
@@ -264,6 +265,22 @@ class StoreContract:
         with pytest.raises(_EnoughError):
             await store.stream("head", into, if_none_match=if_none_match)
         assert len(await _body(store, "head")) == 300_000
+
+    @pytest.mark.parametrize("size", [0, 1, 2**18, 5 * 2**20 + 3])
+    async def test_a_body_that_is_not_in_memory(self, store: Store, size: int) -> None:
+        """It is written as it would be from memory, on a condition and without."""
+        spooled, written = os.urandom(size), None
+        with Spool() as spool:
+            for at in range(0, size, 100_000):
+                spool.write(spooled[at : at + 100_000])
+            body = spool.body(b"beginning")
+            for _ in range(2):
+                written = await store.put("head", body, if_match=written and written.etag)
+                assert _of(await store.get("head")) == (b"beginning" + spooled, *written)
+            with pytest.raises(PreconditionFailed):
+                await store.put("head", body, if_match=None)
+            overwritten = await store.overwrite("other", body)
+        assert _of(await store.get("other")) == (b"beginning" + spooled, *overwritten)
 
     async def test_overwriting_asks_nothing(self, store: Store) -> None:
         """For storage without conditions, a write takes effect whatever is there."""

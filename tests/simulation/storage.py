@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
+from ptb_s3._storage.body import Body, joined
 from ptb_s3._storage.contract import (
     Fetched,
     PreconditionFailed,
@@ -125,13 +126,13 @@ class Line:
             found = found[: self._rng.randrange(len(found))]
         return found
 
-    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
-        put = self._storage.put
+    async def put(self, name: str, body: bytes | Body, *, if_match: str | None) -> Written:
+        put, body = self._storage.put, joined(body)  # it may arrive when its sender is gone
         written: Written = await self._request(lambda: put(name, body, if_match=if_match), name)
         return written
 
-    async def overwrite(self, name: str, body: bytes) -> Written:
-        overwrite = self._storage.overwrite
+    async def overwrite(self, name: str, body: bytes | Body) -> Written:
+        overwrite, body = self._storage.overwrite, joined(body)
         written: Written = await self._request(lambda: overwrite(name, body), name)
         return written
 

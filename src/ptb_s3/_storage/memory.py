@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+from ptb_s3._storage.body import Body, joined
 from ptb_s3._storage.contract import (
     Fetched,
     Lock,
@@ -100,21 +101,21 @@ class MemoryStore:
             return None
         return found.body[start : start + length]
 
-    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
+    async def put(self, name: str, body: bytes | Body, *, if_match: str | None) -> Written:
         """See `Store.put`."""
         fault = self._begin("put", name)
         current = self._current.get(name)
         if if_match != (current and current.written.etag):
             self._end(fault)
             raise PreconditionFailed(name)
-        written = self.replace(name, bytes(body))
+        written = self.replace(name, joined(body))
         self._end(fault)
         return written
 
-    async def overwrite(self, name: str, body: bytes) -> Written:
+    async def overwrite(self, name: str, body: bytes | Body) -> Written:
         """See `Store.overwrite`."""
         fault = self._begin("put", name)
-        written = self.replace(name, bytes(body))
+        written = self.replace(name, joined(body))
         self._end(fault)
         return written
 
