@@ -21,6 +21,7 @@ from tests.support.faultproxy import FaultProxy
 from ptb_s3._storage import streams
 from ptb_s3._storage.contract import NotModified
 from ptb_s3._storage.s3 import S3Store
+from ptb_s3._storage.spool import Spool
 from ptb_s3.errors import AccessDeniedError, StorageError, StorageUnavailableError
 
 _DATE = "Sun, 29 Nov 2026 10:00:00 GMT"
@@ -447,6 +448,11 @@ async def test_a_bot_that_fills_the_executor_reads_and_writes(
             fetched = await store.get("head")
             assert fetched is not None
             assert fetched[:3] == (body, *written)
+            with Spool() as spool:
+                spool.write(body)
+                written = await store.put("head", spool.body(b"x"), if_match=written.etag)
+            part = await store.get_range("head", 5, 9, etag=written.etag)
+            assert part == body[4:13]
             await store.close()
     finally:
         ended.set()
