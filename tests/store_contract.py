@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ptb_s3._storage.contract import Fetched, NotModified, PreconditionFailed, Store, Written
+from ptb_s3._storage.spool import Spool
 
 
 async def _versions(store: Store, name: str) -> set[str | None]:
@@ -265,6 +266,22 @@ class StoreContract:
             await store.stream("head", into, if_none_match=if_none_match)
         assert len(await _body(store, "head")) == 300_000
 
+    @pytest.mark.parametrize("size", [0, 1, 2**18, 5 * 2**20 + 3])
+    async def test_a_body_that_is_not_in_memory(self, store: Store, size: int) -> None:
+        """It is written as it would be from memory, on a condition and without."""
+        spooled, written = os.urandom(size), None
+        with Spool() as spool:
+            for at in range(0, size, 100_000):
+                spool.write(spooled[at : at + 100_000])
+            body = spool.body(b"beginning")
+            for _ in range(2):
+                written = await store.put("head", body, if_match=written and written.etag)
+                assert _of(await store.get("head")) == (b"beginning" + spooled, *written)
+            with pytest.raises(PreconditionFailed):
+                await store.put("head", body, if_match=None)
+            overwritten = await store.overwrite("other", body)
+        assert _of(await store.get("other")) == (b"beginning" + spooled, *overwritten)
+
     async def test_overwriting_asks_nothing(self, store: Store) -> None:
         """For storage without conditions, a write takes effect whatever is there."""
         await store.overwrite("head", b"one")
@@ -284,6 +301,50 @@ class StoreContract:
             assert _of(fetched) == (body[:count], written.etag, written.version_id)
         version = await store.get("head", version_id=written.version_id, first_bytes=7)
         assert _of(version) == (body[:7], written.etag, written.version_id)
+
+    async def test_a_range_of_one_version(self, store: Store) -> None:
+        """As a slice has it, of an older version as well, by its id; else of the current one."""
+        older, newer = os.urandom(300_000), os.urandom(200_000)
+        one = await store.put("head", older, if_match=None)
+        two = await store.put("head", newer, if_match=one.etag)
+        for start, length in ((0, 1), (0, 300_000), (1000, 70_000), (299_999, 1), (5, 0)):
+            part = await store.get_range("head", start, length, **one._asdict())
+            assert part == older[start : start + length]
+        for version_id in (two.version_id, None):
+            part = await store.get_range("head", 7, 9, etag=two.etag, version_id=version_id)
+            assert part == newer[7:16]
+
+    async def test_a_range_ends_with_the_object(self, store: Store) -> None:
+        """What is asked for beyond its end is left out, be it a part of the range or all of it."""
+        written = await store.put("head", b"0123456789", if_match=None)
+        for version_id in (written.version_id, None):
+            for start, length in ((0, 11), (5, 100), (9, 2), (10, 1), (11, 5), (10**9, 10**6)):
+                part = await store.get_range(
+                    "head", start, length, etag=written.etag, version_id=version_id
+                )
+                assert part == b"0123456789"[start : start + length]
+        empty = await store.put("head", b"", if_match=written.etag)
+        assert await store.get_range("head", 0, 10, **empty._asdict()) == b""
+
+    async def test_no_range_of_another_version(
+        self, store: Store, delete: Callable[[str], Awaitable[None]]
+    ) -> None:
+        """What was never there, was replaced, deleted, or has another ETag, is None."""
+        never = '"d41d8cd98f00b204e9800998ecf8427e"'
+        assert await store.get_range("head", 0, 3, etag=never) is None
+        one = await store.put("head", b"one", if_match=None)
+        two = await store.put("head", b"two", if_match=one.etag)
+        for etag in (never, one.etag):
+            assert await store.get_range("head", 0, 3, etag=etag) is None
+            assert await store.get_range("head", 10, 3, etag=etag) is None
+            found = await store.get_range("head", 0, 3, etag=etag, version_id=two.version_id)
+            assert found is None
+        for nonsense in ("no-such-version", "67154b17856abe03c28b9a8f0d365439"):
+            found = await store.get_range("head", 0, 3, etag=two.etag, version_id=nonsense)
+            assert found is None
+        await delete("head")
+        assert await store.get_range("head", 0, 3, etag=two.etag) is None
+        assert await store.get_range("head", 0, 3, **two._asdict()) == b"two"
 
     @pytest.mark.parametrize("size", [0, 1, 2**20, 2**20 + 1, 20 * 2**20])
     async def test_any_size(self, store: Store, size: int) -> None:
@@ -327,6 +388,8 @@ class StoreContract:
         second = await unversioned.put("head", b"two", if_match=first.etag)
         assert (first.version_id, second.version_id) == (None, None)
         assert _of(await unversioned.get("head")) == (b"two", second.etag, None)
+        assert await unversioned.get_range("head", 1, 5, **second._asdict()) == b"wo"
+        assert await unversioned.get_range("head", 1, 5, **first._asdict()) is None
         with pytest.raises(PreconditionFailed):
             await unversioned.put("head", b"three", if_match=first.etag)
         assert len(await _versions(unversioned, "head")) == 1

@@ -24,6 +24,7 @@ from ptb_s3 import Keyring, PersistentApplication, S3Persistence
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Kind
 from ptb_s3._keys.keyring import Key
+from ptb_s3._storage.body import Body
 from ptb_s3._storage.contract import Fetched, Received, Sink, Store, Version, Written
 
 OURS = "ptb-s3"
@@ -94,7 +95,11 @@ class CountingStore(StoreAround):
         self.calls[f"get {name}"] += 1
         return await self.store.stream(name, into, **options)
 
-    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
+    async def get_range(self, name: str, *span: int, **options: Any) -> bytes | None:
+        self.calls[f"get_range {name}"] += 1
+        return await super().get_range(name, *span, **options)
+
+    async def put(self, name: str, body: bytes | Body, *, if_match: str | None) -> Written:
         self.calls[f"put {name}"] += 1
         return await super().put(name, body, if_match=if_match)
 

@@ -17,6 +17,7 @@ from tests.benchmarks.setting import Setting
 from tests.support import StoreAround
 
 from ptb_s3._format.container import HEAD
+from ptb_s3._storage.body import Body
 from ptb_s3._storage.contract import Fetched, NotModified, Received, Sink, Written
 from ptb_s3.serverless import deliver
 
@@ -62,7 +63,11 @@ class SlowStore(StoreAround):
         await asyncio.sleep(SLOW)
         return await self.store.stream(name, into, **options)
 
-    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
+    async def get_range(self, name: str, *span: int, **options: Any) -> bytes | None:
+        await asyncio.sleep(SLOW)
+        return await super().get_range(name, *span, **options)
+
+    async def put(self, name: str, body: bytes | Body, *, if_match: str | None) -> Written:
         await asyncio.sleep(SLOW)
         return await super().put(name, body, if_match=if_match)
 

@@ -19,6 +19,7 @@ from tests.support import StoreAround, make_persistence, state_of
 from tests.support.session import EAGER, STEPS, Session, state_after
 
 from ptb_s3._format import head
+from ptb_s3._storage.body import Body
 from ptb_s3._storage.contract import Fetched, Store, Written
 from ptb_s3._storage.s3 import S3Store
 
@@ -37,7 +38,7 @@ class LethalStore(StoreAround):
     async def get(self, name: str, **options: Any) -> Fetched | None:
         return await self._call(lambda: super(LethalStore, self).get(name, **options))
 
-    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
+    async def put(self, name: str, body: bytes | Body, *, if_match: str | None) -> Written:
         return await self._call(lambda: super(LethalStore, self).put(name, body, if_match=if_match))
 
     async def _call(self, call: Callable[[], Awaitable[_T]]) -> _T:

@@ -44,6 +44,7 @@ from tests.support.bots import (
 from tests.support.faultproxy import FaultProxy, Lost
 
 from ptb_s3._format.entities import Kind
+from ptb_s3._storage.body import Body
 from ptb_s3._storage.contract import Store, Written
 from ptb_s3.errors import SerializationError, StorageUnavailableError
 
@@ -439,7 +440,7 @@ class Gate(StoreAround):
         self.opened = asyncio.Event()
         self.passed = asyncio.Event()
 
-    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
+    async def put(self, name: str, body: bytes | Body, *, if_match: str | None) -> Written:
         self.reached.set()
         await self.opened.wait()
         written = await super().put(name, body, if_match=if_match)

@@ -18,6 +18,7 @@ from tests.servers import S3Server
 from ptb_s3._storage.addressing import Style
 from ptb_s3._storage.contract import NotModified
 from ptb_s3._storage.s3 import S3Store
+from ptb_s3._storage.spool import Spool
 from ptb_s3.errors import AccessDeniedError, BucketNotFoundError, PersistenceError, SettingsError
 
 _DEFINITE = (
@@ -141,11 +142,15 @@ async def test_auto_turns_where_it_is_told_to(code: str) -> None:
         assert len(storage.requests) == before + 1
 
 
-async def test_the_first_request_may_be_a_write() -> None:
+@pytest.mark.parametrize("spooled", [False, True], ids=["bytes", "body"])
+async def test_the_first_request_may_be_a_write(*, spooled: bool) -> None:
     """Its body is sent again from the beginning."""
     storage = Storage()
     async with opened(storage) as store:
-        await store.put("head", b"one" * 100_000, if_match=None)
+        with Spool() as spool:
+            spool.write(b"one" * 99_999)
+            body = spool.body(b"one") if spooled else b"one" * 100_000
+            await store.put("head", body, if_match=None)
     assert storage.objects == {"/bot/head": b"one" * 100_000}
 
 

@@ -6,7 +6,8 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+import tracemalloc
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -15,11 +16,13 @@ from urllib.parse import urlsplit
 import pytest
 from tests.servers import S3Server
 from tests.support.buckets import open_store
+from tests.support.faultproxy import FaultProxy
 
 from ptb_s3._storage import streams
 from ptb_s3._storage.contract import NotModified
 from ptb_s3._storage.s3 import S3Store
-from ptb_s3.errors import StorageError, StorageUnavailableError
+from ptb_s3._storage.spool import Spool
+from ptb_s3.errors import AccessDeniedError, StorageError, StorageUnavailableError
 
 _DATE = "Sun, 29 Nov 2026 10:00:00 GMT"
 
@@ -100,6 +103,7 @@ async def _history(store: S3Store) -> list[str]:
 _READS: dict[str, Callable[[S3Store], object]] = {
     "get": lambda store: store.get("head"),
     "first": lambda store: store.get("head", first_bytes=1000),
+    "range": lambda store: store.get_range("head", 5000, 1000, etag='"x"'),
     "glance": lambda store: store.get("head", if_none_match='"other"'),
     "versions": _history,
     "delete": lambda store: store.delete("head", ["a"]),
@@ -216,6 +220,144 @@ async def test_the_first_bytes_are_all_that_is_read() -> None:
     assert server.sent < 60 * 10**6
 
 
+async def test_a_range_of_a_whole_reply_is_cut_out_of_it() -> None:
+    """A server that ignores Range: what lies before is not kept, what lies behind not read."""
+    server = _Wordy()
+    start = 40 * 10**6
+    async with server.store() as store:
+        await store._client()  # which imports what takes more
+        tracemalloc.start()
+        try:
+            part = await store.get_range("user_data", start, 70_000, etag='"x"')
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert part == bytes(70_000)
+        assert len(server.requests) == 1
+        assert await store.get_range("user_data", _Wordy.size, 5, etag='"x"') == b""
+    assert start < server.sent < 100 * 10**6
+    assert peak < 8 * 2**20  # 40 MB with all that lies before
+
+
+class _Ranges(Scripted):
+    """Answers each request by the next of these statuses and headers, and with this body."""
+
+    def __init__(self, *answers: tuple[str, dict[str, str]], body: bytes = b"0123456789") -> None:
+        super().__init__()
+        self._answers = answers
+        self._body = body
+
+    async def reply(self, _line: str, writer: asyncio.StreamWriter) -> None:
+        status, headers = self._answers[min(len(self.requests), len(self._answers)) - 1]
+        lines = {"ETag": '"x"', "Content-Length": str(len(self._body)), **headers}
+        text = "".join(f"{name}: {value}\r\n" for name, value in lines.items() if value)
+        writer.write(f"HTTP/1.1 {status}\r\n{text}\r\n".encode() + self._body)
+        await writer.drain()
+
+
+def _partial(content_range: str, **headers: str) -> tuple[str, dict[str, str]]:
+    return "206 Partial Content", {"Content-Range": content_range, **headers}
+
+
+@pytest.mark.parametrize(
+    "stated",
+    ["bytes 20-29/100", "bytes 20-29/*", "bytes 20-29/30", "bytes 20-35/36", ""],
+)
+async def test_a_range_that_was_asked_for(stated: str) -> None:
+    """It is taken as it comes, also where the reply does not say all about it."""
+    body = b"0123456789" if "35" not in stated else b"0123456789abcdef"
+    async with _Ranges(_partial(stated), body=body).store() as store:
+        assert await store.get_range("user_data", 20, 10, etag='"x"') == b"0123456789"
+
+
+@pytest.mark.parametrize(
+    ("stated", "read"),
+    [
+        *((stated, lambda store: store.get_range("user_data", 20, 10, etag='"x"'))
+          for stated in ("bytes 0-9/100", "bytes 21-30/100", "bytes 20-28/100", "bytes 10-19/*")),
+        *((stated, lambda store: store.get("user_data", first_bytes=12))
+          for stated in ("bytes 1-12/100", "bytes 0-9/100")),
+    ],
+)  # fmt: skip
+async def test_another_range_than_the_one_asked_for(
+    stated: str, read: Callable[[S3Store], Awaitable[object]]
+) -> None:
+    """Neither is it taken for the one, nor its end for the object's."""
+    async with _Ranges(_partial(stated)).store() as store:
+        with pytest.raises(StorageError, match="another range") as caught:
+            await read(store)
+    assert not isinstance(caught.value, StorageUnavailableError)
+
+
+@pytest.mark.parametrize("checksum", ["x-amz-checksum-crc32", "x-amz-checksum-sha256"])
+async def test_a_checksum_of_the_whole_is_none_of_the_range(checksum: str) -> None:
+    """A storage may state it all the same; sealed content needs none."""
+    stated = {checksum: "AAAAAA==", "x-amz-checksum-type": "FULL_OBJECT"}
+    async with _Ranges(_partial("bytes 20-29/30", **stated)).store() as store:
+        for length in (10, 100):
+            part = await store.get_range("user_data", 20, length, etag='"x"')
+            assert part == b"0123456789"
+
+
+async def test_a_condition_that_a_storage_misreads_is_left_out() -> None:
+    """A 412 is believed if what is there has another ETag, and not for its quotation marks."""
+    unmet: tuple[str, dict[str, str]] = ("412 Precondition Failed", {})
+    there = _partial("bytes 20-29/100")
+    server = _Ranges(unmet, there)
+    async with server.store() as store:
+        assert await store.get_range("user_data", 20, 10, etag='"x"') == b"0123456789"
+        assert len(server.requests) == 2
+    async with _Ranges(unmet, there).store() as store:
+        assert await store.get_range("user_data", 20, 10, etag='"y"') is None
+
+
+@pytest.mark.parametrize("version_id", [None, "v1"])
+async def test_a_storage_that_ignores_what_was_asked_for(version_id: str | None) -> None:
+    """What has another ETag is another version, and none of its body is read."""
+    server = _Wordy()
+    async with server.store() as store:
+        found = await store.get_range("user_data", 20, 10, etag='"y"', version_id=version_id)
+        assert found is None
+        assert len(server.requests) == 1
+    assert server.sent < 30 * 10**6
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (("200 OK", {"ETag": ""}), StorageError),
+        (("403 Forbidden", {}), AccessDeniedError),
+        (("404 Not Found", {}), StorageError),
+        (("503 Service Unavailable", {}), StorageUnavailableError),
+        (("416 Range Not Satisfiable", {}), StorageError),
+    ],
+    ids=lambda value: str(value)[2:5],
+)
+async def test_a_range_is_not_absent_for_other_reasons(
+    answer: tuple[str, dict[str, str]], error: type[Exception]
+) -> None:
+    """Only what says so means that the version is gone; all else is an error, as in `get`."""
+    async with _Ranges(answer, body=b"").store(attempts=1) as store:
+        with pytest.raises(error):
+            await store.get_range("user_data", 20, 10, etag='"x"')
+
+
+async def test_a_range_that_breaks_off_is_read_again(
+    s3_server: S3Server, bucket: str, fault_proxy: FaultProxy
+) -> None:
+    """It comes whole or not at all, in as many attempts as a read of all gets."""
+    store = open_store(s3_server, bucket, endpoint_url=fault_proxy.endpoint_url)
+    body = os.urandom(2**20)
+    written = await store.put("user_data", body, if_match=None)
+    fault_proxy.cut_reply_after(2**17)
+    part = await store.get_range("user_data", 1000, 2**19, etag=written.etag)
+    assert part == body[1000 : 1000 + 2**19]
+    fault_proxy.cut_reply_after(2**17, 100)
+    with pytest.raises(StorageUnavailableError):
+        await store.get_range("user_data", 1000, 2**19, etag=written.etag)
+    await store.close()
+
+
 class _Listing(Scripted):
     """Lists page after page, each with so many versions and these markers."""
 
@@ -306,6 +448,11 @@ async def test_a_bot_that_fills_the_executor_reads_and_writes(
             fetched = await store.get("head")
             assert fetched is not None
             assert fetched[:3] == (body, *written)
+            with Spool() as spool:
+                spool.write(body)
+                written = await store.put("head", spool.body(b"x"), if_match=written.etag)
+            part = await store.get_range("head", 5, 9, etag=written.etag)
+            assert part == body[4:13]
             await store.close()
     finally:
         ended.set()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
+from ptb_s3._storage.body import Body, joined
 from ptb_s3._storage.contract import (
     Fetched,
     PreconditionFailed,
@@ -118,13 +119,20 @@ class Line:
     async def stream(self, name: str, into: Sink, **options: Any) -> Received | None:
         return hand_over(await self.get(name, **options), into)
 
-    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
-        put = self._storage.put
+    async def get_range(self, name: str, start: int, length: int, **options: Any) -> bytes | None:
+        get_range = self._storage.get_range
+        found: bytes | None = await self._request(lambda: get_range(name, start, length, **options))
+        if found and self._rng.random() < self.weather.truncated:
+            found = found[: self._rng.randrange(len(found))]
+        return found
+
+    async def put(self, name: str, body: bytes | Body, *, if_match: str | None) -> Written:
+        put, body = self._storage.put, joined(body)  # it may arrive when its sender is gone
         written: Written = await self._request(lambda: put(name, body, if_match=if_match), name)
         return written
 
-    async def overwrite(self, name: str, body: bytes) -> Written:
-        overwrite = self._storage.overwrite
+    async def overwrite(self, name: str, body: bytes | Body) -> Written:
+        overwrite, body = self._storage.overwrite, joined(body)
         written: Written = await self._request(lambda: overwrite(name, body), name)
         return written
 

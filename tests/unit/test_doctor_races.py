@@ -13,6 +13,7 @@ from ptb_s3._doctor.attempts import Attempts
 from ptb_s3._doctor.evidence import Verdict
 from ptb_s3._doctor.findings import Status
 from ptb_s3._doctor.scratch import Scratch
+from ptb_s3._storage.body import Body, joined
 from ptb_s3._storage.contract import PreconditionFailed, Written
 from ptb_s3._storage.memory import MemoryStore
 from ptb_s3._storage.s3 import S3Store
@@ -41,7 +42,7 @@ class Looks(MemoryStore):
     def alike(self, **_: object) -> Any:
         return self
 
-    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
+    async def put(self, name: str, body: bytes | Body, *, if_match: str | None) -> Written:
         race = name, if_match
         await asyncio.sleep(0)
         current = self._current.get(name)
@@ -50,7 +51,7 @@ class Looks(MemoryStore):
             self._open[race] = self._lucky - 1 if racy else 0
         elif self._open.get(race, 0):
             self._open[race] -= 1
-            return self.replace(name, bytes(body))
+            return self.replace(name, joined(body))
         return await super().put(name, body, if_match=if_match)
 
 
@@ -98,7 +99,7 @@ class _Mute:
     def __init__(self, store: Looks, instead: Exception) -> None:
         self._store, self._instead = store, instead
 
-    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
+    async def put(self, name: str, body: bytes | Body, *, if_match: str | None) -> Written:
         await self._store.put(name, body, if_match=if_match)
         raise self._instead
 

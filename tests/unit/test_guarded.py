@@ -11,6 +11,7 @@ from tests.support import BOT_ID, KEY, StoreAround, make_persistence, state_of, 
 from ptb_s3._format.head import Conditions, Head
 from ptb_s3._format.reader import Reader
 from ptb_s3._keys.keyring import Keyring
+from ptb_s3._storage.body import Body
 from ptb_s3._storage.contract import PreconditionFailed, Written
 from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.errors import NoConditionalPutError, StorageUnavailableError
@@ -19,7 +20,7 @@ from ptb_s3.errors import NoConditionalPutError, StorageUnavailableError
 class Heedless(StoreAround):
     """Takes every write, whatever the condition, as some storages do without a word."""
 
-    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
+    async def put(self, name: str, body: bytes | Body, *, if_match: str | None) -> Written:
         del if_match
         return await self.store.overwrite(name, body)
 
@@ -27,7 +28,7 @@ class Heedless(StoreAround):
 class Incapable(StoreAround):
     """Answers a condition with "not implemented"."""
 
-    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
+    async def put(self, name: str, body: bytes | Body, *, if_match: str | None) -> Written:
         del name, body, if_match
         raise NoConditionalPutError("501")
 
@@ -42,7 +43,7 @@ class Elsewhere(StoreAround):
 class Spaces(StoreAround):
     """Refuses a right ETag in quotation marks, as it takes the one without."""
 
-    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
+    async def put(self, name: str, body: bytes | Body, *, if_match: str | None) -> Written:
         if if_match is not None:
             if if_match.startswith('"'):
                 raise PreconditionFailed(name)
@@ -55,7 +56,7 @@ class Suspended(StoreAround):
 
     over = False
 
-    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
+    async def put(self, name: str, body: bytes | Body, *, if_match: str | None) -> Written:
         if self.over:
             return await self.store.put(name, body, if_match=if_match)
         if if_match is not None:
@@ -68,7 +69,7 @@ class Careless(StoreAround):
 
     refused = 0
 
-    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
+    async def put(self, name: str, body: bytes | Body, *, if_match: str | None) -> Written:
         if if_match is not None and not if_match.startswith('"'):
             return await self.store.overwrite(name, body)
         self.refused += if_match is not None
@@ -78,7 +79,7 @@ class Careless(StoreAround):
 class Beneath(StoreAround):
     """Creates nothing: it looks at what lies beneath a delete marker, as versitygw does."""
 
-    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
+    async def put(self, name: str, body: bytes | Body, *, if_match: str | None) -> Written:
         if if_match is None and name == "head":
             raise PreconditionFailed(name)
         return await self.store.put(name, body, if_match=if_match)
@@ -87,7 +88,7 @@ class Beneath(StoreAround):
 class Creating(StoreAround):
     """Creates what is there already, as Ceph 16.2 does in a bucket with versions."""
 
-    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
+    async def put(self, name: str, body: bytes | Body, *, if_match: str | None) -> Written:
         if if_match is None:
             return await self.store.overwrite(name, body)
         return await self.store.put(name, body, if_match=if_match)
@@ -250,7 +251,7 @@ async def test_what_was_not_tried_to_its_end_is_not_trusted(how: str) -> None:
                 await update(other, {"user_data": {2: {"n": 1}}})
             return await super().get(name, **options)
 
-        async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
+        async def put(self, name: str, body: bytes | Body, *, if_match: str | None) -> Written:
             if if_match and not if_match.startswith('"') and how == "no answer" and not self.tried:
                 self.tried = True
                 raise StorageUnavailableError("no answer")
@@ -321,7 +322,7 @@ async def test_a_head_deleted_at_once_accuses_nobody() -> None:
     class Deleted(StoreAround):
         created = 0
 
-        async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
+        async def put(self, name: str, body: bytes | Body, *, if_match: str | None) -> Written:
             written = await self.store.put(name, body, if_match=if_match)
             self.created += name == "head"
             if self.created == 1 and name == "head":
@@ -343,7 +344,7 @@ async def test_a_refusal_by_the_way_is_weather(refusals: int) -> None:
     class Moody(StoreAround):
         left = 0
 
-        async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
+        async def put(self, name: str, body: bytes | Body, *, if_match: str | None) -> Written:
             if name == "head" and self.left:
                 self.left -= 1
                 raise PreconditionFailed(name)

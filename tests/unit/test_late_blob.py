@@ -7,6 +7,7 @@ import asyncio
 from tests.support import StoreAround, make_persistence, settled
 
 from ptb_s3._format.entities import Kind
+from ptb_s3._storage.body import Body
 from ptb_s3._storage.contract import Written
 from ptb_s3._storage.memory import MemoryStore
 
@@ -19,7 +20,7 @@ class LateAnswers(StoreAround):
         self.taken = asyncio.Event()
         self.gate = asyncio.Event()
 
-    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
+    async def put(self, name: str, body: bytes | Body, *, if_match: str | None) -> Written:
         written = await super().put(name, body, if_match=if_match)
         if name == Kind.USER_DATA:
             self.taken.set()

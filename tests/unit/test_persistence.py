@@ -15,6 +15,7 @@ from tests.support import make_persistence, settled, state_of, update
 from ptb_s3 import Key, Keyring, S3Persistence
 from ptb_s3._format.entities import Kind
 from ptb_s3._ptb import background_compaction
+from ptb_s3._storage.body import Body
 from ptb_s3._storage.faults import Call, Fault
 from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.errors import (
@@ -229,7 +230,7 @@ async def test_flush_gives_up_in_time_and_keeps_what_it_has() -> None:
     persistence._commits.repository.stage(Kind.USER_DATA, 1, b"x")  # type: ignore[union-attr]  # loaded
     put, answer = store.put, asyncio.Event()
 
-    async def hang(name: str, body: bytes, *, if_match: str | None) -> Any:
+    async def hang(name: str, body: bytes | Body, *, if_match: str | None) -> Any:
         await answer.wait()
         return await put(name, body, if_match=if_match)
 

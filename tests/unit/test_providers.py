@@ -15,6 +15,7 @@ from tests.servers import PROJECT
 from tests.support.persistence import Persistence, make_persistence, state_of
 
 from ptb_s3._storage.around import StoreAround
+from ptb_s3._storage.body import Body
 from ptb_s3._storage.contract import Store, Written
 from ptb_s3._storage.memory import MemoryStore
 
@@ -24,11 +25,11 @@ MARKS = 2 * WRITERS * (ROUNDS + 1)
 class Careless(StoreAround):
     """Storage that takes every write, whatever its condition, and lets others go first."""
 
-    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
+    async def put(self, name: str, body: bytes | Body, *, if_match: str | None) -> Written:
         del if_match
         return await self.overwrite(name, body)
 
-    async def overwrite(self, name: str, body: bytes) -> Written:
+    async def overwrite(self, name: str, body: bytes | Body) -> Written:
         await asyncio.sleep(0.01)
         return await self.store.overwrite(name, body)
 
@@ -45,7 +46,7 @@ class Cached(StoreAround):
         self.durable = MemoryStore()
         self._room = 10
 
-    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
+    async def put(self, name: str, body: bytes | Body, *, if_match: str | None) -> Written:
         written = await self.store.put(name, body, if_match=if_match)
         self._room -= 1
         if self._room >= 0:

@@ -19,6 +19,7 @@ from ptb_s3._format.head import COMPACTION_SLACK
 from ptb_s3._format.reader import Reader
 from ptb_s3._format.restore_point import RestorePoint
 from ptb_s3._keys.keyring import Keyring
+from ptb_s3._storage.body import Body, joined
 from ptb_s3._storage.contract import PreconditionFailed
 from ptb_s3._storage.faults import Call, Fault
 from ptb_s3._storage.memory import MemoryStore
@@ -135,7 +136,7 @@ async def test_a_denial_after_a_lost_reply_is_settled() -> None:
     repository = await opened(store)
     put = store.put
 
-    async def denied(name: str, body: bytes, *, if_match: str | None) -> Any:
+    async def denied(name: str, body: bytes | Body, *, if_match: str | None) -> Any:
         await put(name, body, if_match=if_match)
         raise AccessDeniedError("expired in between")
 
@@ -160,11 +161,11 @@ async def test_an_attempt_that_arrives_late_is_the_new_base() -> None:
 
     put = store.put
 
-    async def catch(name: str, body: bytes, *, if_match: str | None) -> Any:
+    async def catch(name: str, body: bytes | Body, *, if_match: str | None) -> Any:
         try:
             return await put(name, body, if_match=if_match)
         except StorageUnavailableError:
-            sent.append(body)
+            sent.append(joined(body))
             raise
 
     store.faults, store.put = lose, catch  # type: ignore[method-assign]  # a slow network
@@ -505,7 +506,7 @@ async def test_a_blob_refused_for_no_reason_is_not_taken_for_written() -> None:
     await committed(repository, u1=b"2")
     put = store.put
 
-    async def refuse(name: str, body: bytes, *, if_match: str | None) -> Any:
+    async def refuse(name: str, body: bytes | Body, *, if_match: str | None) -> Any:
         if name == USER:
             raise PreconditionFailed(name)
         return await put(name, body, if_match=if_match)

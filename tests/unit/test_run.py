@@ -16,6 +16,7 @@ from ptb_s3._engine.repository import Repository
 from ptb_s3._engine.run import Run
 from ptb_s3._format.entities import Kind, Resolution, Resolve
 from ptb_s3._keys.keyring import Keyring
+from ptb_s3._storage.body import Body
 from ptb_s3._storage.contract import Written
 from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.errors import StorageUnavailableError
@@ -71,7 +72,7 @@ class LosesReplies(StoreAround):
 
     meanwhile: Any = None
 
-    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
+    async def put(self, name: str, body: bytes | Body, *, if_match: str | None) -> Written:
         written = await super().put(name, body, if_match=if_match)
         if self.meanwhile is not None:
             act, self.meanwhile = self.meanwhile, None

@@ -21,6 +21,7 @@ from ptb_s3 import PersistentApplication
 from ptb_s3._ptb.internals import Internals
 from ptb_s3._ptb.shutdown_sequence import BROKEN_OFF, ShutdownSequence
 from ptb_s3._ptb.unsaved_changes import describe_unsaved
+from ptb_s3._storage.body import Body
 from ptb_s3._storage.contract import Written
 from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.application import _logging_unsaved
@@ -31,7 +32,7 @@ from ptb_s3.serverless import deliver
 class Silent(StoreAround):
     """A store that takes what is sent, and does not answer."""
 
-    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
+    async def put(self, name: str, body: bytes | Body, *, if_match: str | None) -> Written:
         await asyncio.Event().wait()
         return await self.store.put(name, body, if_match=if_match)
 

@@ -24,6 +24,7 @@ from tests.support.deliveries import application, count, message, press, users
 
 from ptb_s3._format.entities import Kind
 from ptb_s3._ptb import time_limit
+from ptb_s3._storage.body import Body, joined
 from ptb_s3._storage.contract import Written
 from ptb_s3._storage.faults import Fault
 from ptb_s3._storage.memory import MemoryStore
@@ -317,9 +318,9 @@ class Late(StoreAround):
         self.withhold = False
         self._kept: list[tuple[str, bytes, str | None]] = []
 
-    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
+    async def put(self, name: str, body: bytes | Body, *, if_match: str | None) -> Written:
         if self.withhold:
-            self._kept.append((name, bytes(body), if_match))
+            self._kept.append((name, joined(body), if_match))
             raise StorageUnavailableError("No answer.")
         return await self.store.put(name, body, if_match=if_match)
 
@@ -431,7 +432,7 @@ class Hanging(StoreAround):
         self.hangs = False
         self.carries_out = False
 
-    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
+    async def put(self, name: str, body: bytes | Body, *, if_match: str | None) -> Written:
         if not self.hangs:
             return await self.store.put(name, body, if_match=if_match)
         if self.carries_out:
@@ -505,7 +506,7 @@ class Slow(StoreAround):
         self.may_go_on = asyncio.Event()
         self.may_go_on.set()
 
-    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
+    async def put(self, name: str, body: bytes | Body, *, if_match: str | None) -> Written:
         if not self.may_go_on.is_set():
             self.reached.set()
         await self.may_go_on.wait()

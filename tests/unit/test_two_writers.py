@@ -30,6 +30,7 @@ from ptb_s3._format.entities import Kind
 from ptb_s3._format.head import Head
 from ptb_s3._ptb import poller
 from ptb_s3._ptb.poller import AUTO_INTERVAL, Poller
+from ptb_s3._storage.body import Body
 from ptb_s3._storage.faults import Fault
 from ptb_s3._storage.memory import MemoryStore
 from ptb_s3._values.merge import Merger
@@ -297,7 +298,7 @@ async def test_forty_writers_at_once_all_commit() -> None:
     """As many as Telegram delivers to at a time: each gets through, within its tries."""
 
     class Slow(StoreAround):
-        async def put(self, name: str, body: bytes, *, if_match: str | None) -> Any:
+        async def put(self, name: str, body: bytes | Body, *, if_match: str | None) -> Any:
             await asyncio.sleep(0.001)
             return await super().put(name, body, if_match=if_match)
 

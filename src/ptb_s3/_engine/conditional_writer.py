@@ -34,7 +34,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from typing import Generic, Protocol, TypeVar
 
-from ptb_s3._storage.body import Body, joined
+from ptb_s3._storage.body import Body
 from ptb_s3._storage.conditional import ConditionalStore
 from ptb_s3._storage.contract import PreconditionFailed, Written
 from ptb_s3.errors import StorageUnavailableError
@@ -159,7 +159,7 @@ class ConditionalWriter:
         """
         failure: StorageUnavailableError | None = None
         try:
-            return await self._store.put(name, joined(body), if_match=if_match)
+            return await self._store.put(name, body, if_match=if_match)
         except PreconditionFailed:
             pass
         except StorageUnavailableError as lost:

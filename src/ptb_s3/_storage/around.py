@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
+from ptb_s3._storage.body import Body
 from ptb_s3._storage.contract import (
     Fetched,
     Received,
@@ -54,11 +55,17 @@ class StoreAround:
         """See `Store.stream`. It reads as `get` does, which most decorators override."""
         return hand_over(await self.get(name, if_none_match=if_none_match), into)
 
-    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
+    async def get_range(
+        self, name: str, start: int, length: int, *, etag: str, version_id: str | None = None
+    ) -> bytes | None:
+        """See `Store.get_range`."""
+        return await self.store.get_range(name, start, length, etag=etag, version_id=version_id)
+
+    async def put(self, name: str, body: bytes | Body, *, if_match: str | None) -> Written:
         """See `Store.put`."""
         return await self.store.put(name, body, if_match=if_match)
 
-    async def overwrite(self, name: str, body: bytes) -> Written:
+    async def overwrite(self, name: str, body: bytes | Body) -> Written:
         """See `Store.overwrite`."""
         return await self.store.overwrite(name, body)
 

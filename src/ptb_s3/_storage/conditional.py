@@ -20,6 +20,7 @@ it may be the refusal of a second try whose first one took effect: see `_engine.
 
 from __future__ import annotations
 
+from ptb_s3._storage.body import Body
 from ptb_s3._storage.contract import NotModified, PreconditionFailed, Store, Written
 from ptb_s3.errors import NoConditionalPutError
 
@@ -49,7 +50,7 @@ class ConditionalStore:
         self.unquoted = False
         self._store = store
 
-    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
+    async def put(self, name: str, body: bytes | Body, *, if_match: str | None) -> Written:
         """See `Store.put`."""
         if self.conditional:
             condition = None if if_match is None else form_of(if_match, self.unquoted)

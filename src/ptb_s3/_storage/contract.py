@@ -21,6 +21,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol, TypeAlias
 
+from ptb_s3._storage.body import Body
+
 SLOWEST = 2**16
 """Bytes a second of the slowest line for which transfers are given time (64 KiB/s, our choice)."""
 
@@ -206,12 +208,30 @@ class Store(Protocol):
         """
         ...
 
-    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
+    async def get_range(
+        self, name: str, start: int, length: int, *, etag: str, version_id: str | None = None
+    ) -> bytes | None:
+        """Read the bytes ``body[start : start + length]`` of exactly one version of an object.
+
+        Args:
+            name: Name of the object.
+            start: Number of the first byte, counted from 0.
+            length: Number of bytes. There are fewer, or none, where the object ends before.
+            etag: ETag of the version.
+            version_id: Its id; None, in a bucket without versioning: it has to be the current one.
+
+        Returns:
+            The bytes. None where the version surely is not there any more: it was replaced, deleted
+            or expired. A storage that answers with a version of another ETag has not got this one.
+        """
+        ...
+
+    async def put(self, name: str, body: bytes | Body, *, if_match: str | None) -> Written:
         """Write an object on the condition that its current version has this ETag.
 
         Args:
             name: Name of the object.
-            body: All of its bytes.
+            body: All of its bytes, or where to read them while the call lasts.
             if_match: ETag of the version to replace; None: the object must not exist.
 
         Raises:
@@ -221,7 +241,7 @@ class Store(Protocol):
         """
         ...
 
-    async def overwrite(self, name: str, body: bytes) -> Written:
+    async def overwrite(self, name: str, body: bytes | Body) -> Written:
         """Write an object without a condition: only for storage that knows no conditions."""
         ...
 

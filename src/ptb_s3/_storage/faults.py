@@ -13,7 +13,7 @@ class Call(NamedTuple):
 
     Attributes:
         number: Number of the call, counted from 1 over all operations.
-        operation: ``get``, ``put``, ``versions``, ``remains`` or ``delete``.
+        operation: ``get``, ``get_range``, ``put``, ``versions``, ``remains`` or ``delete``.
         name: Name of the object.
     """
 

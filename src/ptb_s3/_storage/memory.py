@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+from ptb_s3._storage.body import Body, joined
 from ptb_s3._storage.contract import (
     Fetched,
     Lock,
@@ -75,7 +76,7 @@ class MemoryStore:
     ) -> Fetched | None:
         """See `Store.get`."""
         fault = self._begin("get", name)
-        found = self._current.get(name) if version_id is None else self._version(name, version_id)
+        found = self._found(name, version_id)
         self._end(fault)
         if found is None:
             return None
@@ -89,21 +90,32 @@ class MemoryStore:
         """See `Store.stream`. It counts as a call of ``get``, and hands over one piece."""
         return hand_over(await self.get(name, if_none_match=if_none_match), into)
 
-    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
+    async def get_range(
+        self, name: str, start: int, length: int, *, etag: str, version_id: str | None = None
+    ) -> bytes | None:
+        """See `Store.get_range`."""
+        fault = self._begin("get_range", name)
+        found = self._found(name, version_id)
+        self._end(fault)
+        if found is None or found.written.etag != etag:
+            return None
+        return found.body[start : start + length]
+
+    async def put(self, name: str, body: bytes | Body, *, if_match: str | None) -> Written:
         """See `Store.put`."""
         fault = self._begin("put", name)
         current = self._current.get(name)
         if if_match != (current and current.written.etag):
             self._end(fault)
             raise PreconditionFailed(name)
-        written = self.replace(name, bytes(body))
+        written = self.replace(name, joined(body))
         self._end(fault)
         return written
 
-    async def overwrite(self, name: str, body: bytes) -> Written:
+    async def overwrite(self, name: str, body: bytes | Body) -> Written:
         """See `Store.overwrite`."""
         fault = self._begin("put", name)
-        written = self.replace(name, bytes(body))
+        written = self.replace(name, joined(body))
         self._end(fault)
         return written
 
@@ -187,7 +199,9 @@ class MemoryStore:
         """Return the current version of every object, by name."""
         return {name: stored.body for name, stored in self._current.items()}
 
-    def _version(self, name: str, version_id: str) -> _Stored | None:
+    def _found(self, name: str, version_id: str | None) -> _Stored | None:
+        if version_id is None:
+            return self._current.get(name)
         history = self._history.get(name, [])
         return next((s for s in history if (s.written.version_id or "null") == version_id), None)
 

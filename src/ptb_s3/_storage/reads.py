@@ -1,4 +1,4 @@
-"""Reads of objects: attempts, versions, first bytes, and what counts as absent.
+"""Reads of objects: attempts, versions, ranges, and what counts as absent.
 
 botocore repeats a request that gets no answer; it does not see that a body breaks off. So each
 attempt here is one request and its whole body, and the sink is begun anew with each.
@@ -14,6 +14,7 @@ from ptb_s3._storage.answers import PLAIN_OK, Answer, Question, means_absent, to
 from ptb_s3._storage.client import Untyped
 from ptb_s3._storage.conditional_get import ConditionalGet
 from ptb_s3._storage.contract import NotModified, Received, Sink
+from ptb_s3._storage.ranges import Span
 from ptb_s3._storage.requester import UNVERSIONED, Requester
 from ptb_s3._storage.retries import ATTEMPTS, jitter
 from ptb_s3._storage.streams import Transfer
@@ -23,6 +24,7 @@ _LOGGER = logging.getLogger("ptb_s3")
 
 RANGE_NOT_SATISFIABLE = 416
 """HTTP status of an object that has no byte in the range asked for: an empty one has none."""
+_PRECONDITION_FAILED = 412
 
 
 class Selection(NamedTuple):
@@ -30,22 +32,38 @@ class Selection(NamedTuple):
 
     Attributes:
         version_id: Id of a version; None: the current one.
-        first_bytes: Number of bytes from the start; None: all.
+        span: Range of its bytes; None: all.
         if_none_match: ETag of an object that need not be read again; None: read it in any case.
+        etag: ETag that the version has to have, or else counts as absent; None: whatever it has.
     """
 
     version_id: str | None = None
-    first_bytes: int | None = None
+    span: Span | None = None
     if_none_match: str | None = None
+    etag: str | None = None
 
     def request(self, key: str) -> dict[str, Any]:
-        """Return the arguments of GetObject. At least one byte is asked for: ranges have one."""
+        """Return the arguments of GetObject. An id is as good as a condition, and needs none."""
         request: dict[str, Any] = {"Key": key}
         if self.version_id is not None:
             request["VersionId"] = self.version_id
-        if self.first_bytes is not None:
-            request["Range"] = f"bytes=0-{max(self.first_bytes, 1) - 1}"
+        elif self.etag is not None:
+            request["IfMatch"] = self.etag
+        if self.span is not None:
+            request["Range"] = self.span.header()
         return request
+
+    def means(self, response: dict[str, Any]) -> bool:
+        """Tell whether a reply is of the version that was asked for.
+
+        SeaweedFS 4.48 ignores the version in a bucket without versioning, and gives the current
+        object. GCS ignores the condition. Where an ETag is wanted, it alone decides; a reply
+        without one is no answer of S3's, and an error later (`etag_of`).
+        """
+        if self.etag is not None:
+            return (response.get("ETag") or self.etag) == self.etag
+        wanted = None if self.version_id == UNVERSIONED else self.version_id
+        return self.version_id is None or version_of(response) == wanted
 
 
 class Reads:
@@ -74,7 +92,7 @@ class Reads:
             self._requester.opened(question) as client,
             self._requester.in_time(question) as deadline,
         ):
-            transfer = Transfer(question, deadline, selection.first_bytes, into)
+            transfer = Transfer(question, deadline, selection.span, into)
             if selection.if_none_match is not None and selection.version_id is None:
                 found = await self._if_modified(client, question.key, selection, transfer)
                 if found is not None:
@@ -99,7 +117,7 @@ class Reads:
                 if means_absent(question, response):
                     return None
                 raise to_error(question, response)
-            if not _is_version(response, selection.version_id):
+            if not selection.means(response):
                 response["Body"].close()
                 return None
             try:
@@ -146,20 +164,13 @@ def _reduced(request: dict[str, Any], answer: Answer) -> dict[str, Any] | None:
 
     * The id ``null`` is left out. versitygw 1.8.0, where it was given no folder for versions,
       lists objects by that id and does not read them by it (InvalidArgument).
-    * The range is left out where it holds no byte: the object is empty, but has an ETag.
+    * The range is left out where it holds no byte: the object is shorter, but has an ETag.
+    * The condition is left out where it does not hold, so that the ETag of what is there decides:
+      some storages refuse a right one for its quotation marks (see `conditional`).
     """
     if request.get("VersionId") == UNVERSIONED and answer.status in {400, 404, 405, 501}:
         return {name: value for name, value in request.items() if name != "VersionId"}
-    if answer.status == RANGE_NOT_SATISFIABLE and "Range" in request:
-        return {name: value for name, value in request.items() if name != "Range"}
+    unmet = {RANGE_NOT_SATISFIABLE: "Range", _PRECONDITION_FAILED: "IfMatch"}.get(answer.status)
+    if unmet in request:
+        return {name: value for name, value in request.items() if name != unmet}
     return None
-
-
-def _is_version(response: dict[str, Any], wanted: str | None) -> bool:
-    """Tell whether a reply is of the version that was asked for.
-
-    SeaweedFS 4.48 ignores the version in a bucket without versioning, and gives the current object.
-    """
-    if wanted is None:
-        return True
-    return version_of(response) == (wanted if wanted != UNVERSIONED else None)

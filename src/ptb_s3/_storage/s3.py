@@ -1,7 +1,7 @@
 """`Store` on S3-compatible storage: which requests an operation takes, and what their replies say.
 
-How a request is sent stands in `requester`, how an object is read in `reads`, and what a refusal
-means is decided by the tables of `answers`.
+How a request is sent stands in `requester`, how an object is read in `reads`, how one is written in
+`writes`, and what a refusal means is decided by the tables of `answers`.
 """
 
 from __future__ import annotations
@@ -22,12 +22,11 @@ from ptb_s3._storage.answers import (
     means_absent,
     moment_of,
     to_error,
-    version_of,
 )
+from ptb_s3._storage.body import Body
 from ptb_s3._storage.client import Untyped
 from ptb_s3._storage.conditional_get import ConditionalGet
 from ptb_s3._storage.contract import (
-    SLOWEST,
     Fetched,
     Lock,
     Received,
@@ -39,11 +38,13 @@ from ptb_s3._storage.contract import (
 from ptb_s3._storage.deletion import Deletion
 from ptb_s3._storage.listing import Page, Progress, remaining
 from ptb_s3._storage.place import check_endpoint, check_prefix
-from ptb_s3._storage.reads import RANGE_NOT_SATISFIABLE, Reads, Selection, etag_of
+from ptb_s3._storage.ranges import Span
+from ptb_s3._storage.reads import RANGE_NOT_SATISFIABLE, Reads, Selection
 from ptb_s3._storage.requester import Requester
 from ptb_s3._storage.retries import ATTEMPTS
-from ptb_s3._storage.streams import Whole, readied
+from ptb_s3._storage.streams import Whole
 from ptb_s3._storage.target import Target
+from ptb_s3._storage.writes import Writes
 from ptb_s3.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ class S3Store:
         self._requester = Requester(self._target)
         self._conditional_get = ConditionalGet(bucket, self.expected_owner, self._requester.clock)
         self._reads = Reads(self._requester, self._conditional_get)
+        self._writes = Writes(self._requester)
         self._deletion = Deletion(self._requester.ask)
 
     def __repr__(self) -> str:
@@ -167,7 +169,8 @@ class S3Store:
         whole = Whole()
         versioned = version_id is not None
         question = Question("read", self.bucket, self.prefix + name, version=versioned)
-        selection = Selection(version_id, first_bytes, if_none_match)
+        span = None if first_bytes is None else Span(0, first_bytes)
+        selection = Selection(version_id, span, if_none_match)
         received = await self._reads.receive(question, whole.begin, selection)
         return received and Fetched(whole.body(), *received)
 
@@ -183,8 +186,18 @@ class S3Store:
         selection = Selection(if_none_match=if_none_match)
         return await self._reads.receive(question, into, selection)
 
-    async def put(self, name: str, body: bytes, *, if_match: str | None) -> Written:
-        """See `Store.put`.
+    async def get_range(
+        self, name: str, start: int, length: int, *, etag: str, version_id: str | None = None
+    ) -> bytes | None:
+        """See `Store.get_range`. Where the version is not there any more, it may ask twice."""
+        whole, versioned = Whole(), version_id is not None
+        question = Question("read", self.bucket, self.prefix + name, version=versioned)
+        selection = Selection(version_id, Span(start, length), etag=etag)
+        received = await self._reads.receive(question, whole.begin, selection)
+        return None if received is None else whole.body()
+
+    async def put(self, name: str, body: bytes | Body, *, if_match: str | None) -> Written:
+        """See `Store.put`. A `Body` is read twice: for its MD5, and to be sent.
 
         An attempt whose reply was lost is made again, and that one may be refused because the first
         one succeeded: after `PreconditionFailed`, read the object to know whose it is.
@@ -192,7 +205,7 @@ class S3Store:
         condition = {"IfNoneMatch": "*"} if if_match is None else {"IfMatch": if_match}
         return await self._put(name, body, condition)
 
-    async def overwrite(self, name: str, body: bytes) -> Written:
+    async def overwrite(self, name: str, body: bytes | Body) -> Written:
         """See `Store.overwrite`."""
         return await self._put(name, body, {})
 
@@ -201,27 +214,12 @@ class S3Store:
         async with self._requester.opened(Question("look at", self.bucket, "")) as client:
             return f"{client.meta.endpoint_url}/{self.bucket}"
 
-    async def _put(self, name: str, body: bytes, condition: dict[str, str]) -> Written:
+    async def _put(self, name: str, body: bytes | Body, condition: dict[str, str]) -> Written:
         key, if_match = self.prefix + name, "IfMatch" in condition
         question = Question(
             "write", self.bucket, key, if_match=if_match, unconditional=not condition
         )
-        stream, digest = await self._requester.worker(name)(readied, body)
-        response = await self._requester.ask(
-            question,
-            "put_object",
-            # aiohttp bounds the wait for a reply, but not the sending before it.
-            within=self._requester.patience + len(body) / SLOWEST,
-            Key=question.key,
-            Body=stream,
-            ContentLength=len(body),
-            ContentMD5=digest,
-            ContentType="application/octet-stream",
-            **condition,
-        )
-        if isinstance(response, Answer):
-            raise to_error(question, response)
-        return Written(etag_of(question, response), version_of(response))
+        return await self._writes.send(question, body, self._requester.worker(name), condition)
 
     async def versions(self, name: str) -> AsyncIterator[Version]:
         """See `Store.versions`. Without versioning there is one, with the id ``null``."""

@@ -8,6 +8,7 @@ Everything here may block, and is for a thread.
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from threading import Lock
@@ -132,7 +133,7 @@ class _Spooled:
                 file.seek(at)
                 piece = file.read(size)
         except OSError as exc:
-            raise _unreadable(type(exc).__name__) from exc
+            raise _unreadable(_why(exc)) from None
         if not piece:
             raise _unreadable("it ends too early")
         return piece
@@ -160,8 +161,13 @@ def _tell(exc: OSError) -> None:
         "No temporary file could be written (%s): objects that are written anew are held in memory "
         "as a whole until they are saved. Nothing is lost. Where memory is short, set TMPDIR to a "
         "folder with room for them; it gets ciphertext alone.",
-        exc.strerror or type(exc).__name__,
+        _why(exc),
     )
+
+
+def _why(exc: OSError) -> str:
+    """Return the system's words for an error, without the names of files that Python adds."""
+    return os.strerror(exc.errno) if exc.errno else type(exc).__name__
 
 
 def _unreadable(why: str) -> StorageError:

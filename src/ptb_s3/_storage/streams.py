@@ -19,6 +19,7 @@ from typing import Any, Self
 from ptb_s3._storage.answers import Question, to_failure
 from ptb_s3._storage.buffers import empty_stream
 from ptb_s3._storage.contract import SLOWEST, Sink
+from ptb_s3._storage.ranges import Span
 from ptb_s3.errors import StorageError
 
 MAX_OBJECT = 5 * 2**30
@@ -102,7 +103,7 @@ class Transfer:
     Args:
         question: Description of the request, for an error's text.
         deadline: Time limit of the read, extended once the size is known.
-        first_bytes: Number of bytes wanted, from the start; None: all.
+        span: Range of the bytes that are wanted; None: all.
         into: Sink for them.
 
     Attributes:
@@ -111,11 +112,11 @@ class Transfer:
     """
 
     def __init__(
-        self, question: Question, deadline: Deadline, first_bytes: int | None, into: Sink
+        self, question: Question, deadline: Deadline, span: Span | None, into: Sink
     ) -> None:
         self._question = question
         self._deadline = deadline
-        self._first_bytes = first_bytes
+        self._span = span
         self._into = into
         self.refusal: BaseException | None = None
 
@@ -123,41 +124,54 @@ class Transfer:
         """Read the body of a reply into the sink.
 
         No more is read than is wanted: what is left of the reply is dropped with its connection.
+        What lies before it, where a server gives the whole object for a range, is not kept.
 
         Raises:
-            StorageError: It is over 5 GiB, and so nothing of ours.
+            StorageError: It is over 5 GiB, and so nothing of ours; or it is another range.
             StorageUnavailableError: It broke off.
         """
-        expected, wanted = response.get("ContentLength", 0), self._first_bytes
-        if wanted is not None:
-            expected = min(expected, wanted)
+        expected, span = response.get("ContentLength", 0), self._span
         stream = response["Body"]
         async with stream:
-            if expected > MAX_OBJECT:
+            before = 0 if span is None else span.place(response)
+            if before is None:
+                raise self._another_range()
+            left = max(expected - before, 0)
+            wanted = left if span is None else min(left, span.length)
+            if wanted > MAX_OBJECT:
                 raise self._too_large()
-            self._deadline.allow_for(expected)
+            self._deadline.allow_for(wanted)
             if expected:
-                await self._pieces(stream, wanted, self._taken(expected))
+                take = self._taken(wanted)
+                if wanted:
+                    await self._pieces(stream, before, span, take)
                 return
             # The sink has to be told the size first, so an object of unknown size is kept until
             # it is complete.
             whole = Whole()
-            await self._pieces(stream, wanted, whole.begin(0))
+            await self._pieces(stream, before, span, whole.begin(0))
         body = whole.body()
         self._taken(len(body))(body)
 
-    async def _pieces(self, stream: Any, wanted: int | None, take: Callable[[bytes], None]) -> None:  # noqa: ANN401 - aioboto3's
-        size = 0
-        while wanted is None or size < wanted:
-            most = _PIECE if wanted is None else min(_PIECE, wanted - size)
-            piece = await self._next(stream, most)
+    async def _pieces(
+        self,
+        stream: Any,  # noqa: ANN401 - aioboto3's
+        before: int,
+        span: Span | None,
+        take: Callable[[bytes], None],
+    ) -> None:
+        size, end = 0, None if span is None else before + span.length
+        while end is None or size < end:
+            piece = await self._next(stream, _PIECE if end is None else min(_PIECE, end - size))
             if not piece:
                 return
+            skipped = max(before - size, 0)
             size += len(piece)
             if size > MAX_OBJECT:
                 raise self._too_large()
             self._deadline.allow_for(size)
-            take(piece)
+            if size > before:
+                take(piece[skipped:])
 
     async def _next(self, stream: Any, most: int) -> bytes:  # noqa: ANN401 - aioboto3's
         try:
@@ -187,6 +201,13 @@ class Transfer:
         except BaseException as refusal:
             self.refusal = refusal
             raise
+
+    def _another_range(self) -> StorageError:
+        return StorageError(
+            f"Could not {self._question}: the storage answered another range of its bytes than the "
+            "one asked for. Look for a proxy or cache on the way that changes Range, or use "
+            "another storage; docs/providers.md lists some."
+        )
 
     def _too_large(self) -> StorageError:
         return StorageError(

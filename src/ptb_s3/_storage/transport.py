@@ -1,4 +1,4 @@
-"""HTTP transport of the S3 client, which closes four gaps of aiobotocore's and aiohttp's.
+"""HTTP transport of the S3 client, which closes five gaps of aiobotocore's and aiohttp's.
 
 aiobotocore 2.25.1 verifies no certificate where ``AWS_CA_BUNDLE`` or ``REQUESTS_CA_BUNDLE`` is set
 and empty, nor behind a proxy. A file of certificates that cannot be read is found with the first
@@ -8,18 +8,24 @@ an HTTP proxy on a host of the name ``socks5``.
 aiohttp sends a PUT again by itself where the connection closes before the answer, also a fresh
 one: an attempt of ours would be two at the server, of which the second is refused because the first
 has taken effect. `If-None-Match: *` would be told 412 for its own success, and nobody could count.
+And it reads a file to send in asyncio's default executor, which is the bot's: see `upload`.
 """
 
 from __future__ import annotations
 
 import ssl
+from contextlib import aclosing
+from copy import copy
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 from aiobotocore.config import AioConfig
 from aiobotocore.httpsession import AIOHTTPSession
-from aiohttp import ClientSession, TCPConnector
+from aiohttp import ClientSession, Payload, TCPConnector
+from aiohttp.abc import AbstractStreamWriter
 from botocore.httpsession import get_cert_path
+
+from ptb_s3._storage.upload import Upload
 
 _Untyped: TypeAlias = Any  # what aiobotocore hands out: it ships no types
 
@@ -67,6 +73,9 @@ class Transport(AIOHTTPSession):  # type: ignore[misc] # aiobotocore ships no ty
         proxy = self._given.get(urlsplit(request.url).scheme, "")
         if "://" in proxy and urlsplit(proxy).scheme.lower() not in _PROXIES:
             raise ProxyKindError
+        if isinstance(request.body, Upload):
+            request = copy(request)  # botocore seeks in the body of its own
+            request.body = _Outgoing(request.body)
         return await super().send(request)
 
     async def _get_session(self, proxy_url: str | None) -> ClientSession:
@@ -95,6 +104,23 @@ class Transport(AIOHTTPSession):  # type: ignore[misc] # aiobotocore ships no ty
         except OSError as exc:  # ssl.SSLError among them
             raise CertificatesError from exc
         return context
+
+
+class _Outgoing(Payload):
+    """Payload of aiohttp's for an upload, which is read anew for each request and redirect."""
+
+    _autoclose = True  # there is nothing to close: whoever made the body does
+    _value: Upload
+
+    def decode(self, *_: str) -> str:
+        """Refuse to put all of it into memory."""
+        raise TypeError
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Send all of it."""
+        async with aclosing(self._value.pieces()) as pieces:
+            async for piece in pieces:
+                await writer.write(piece)
 
 
 class Config(AioConfig):  # type: ignore[misc] # aiobotocore ships no types
