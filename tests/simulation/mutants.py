@@ -17,7 +17,8 @@ from ptb_s3._engine.run import Run
 from ptb_s3._engine.settling import Settler
 from ptb_s3._engine.staging import Staged
 from ptb_s3._format import head, head_pages
-from ptb_s3._format.committed import Base, Blob, Stored, ref_of
+from ptb_s3._format.blobs import Blob
+from ptb_s3._format.committed import Base, Stored, ref_of
 from ptb_s3._format.container import HEAD, Header
 from ptb_s3._format.delivered import Delivered, Range
 from ptb_s3._format.entities import Kind, Resolution

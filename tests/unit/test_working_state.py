@@ -9,7 +9,8 @@ from tests.support import BOT_ID
 
 from ptb_s3._engine.staging import Staged
 from ptb_s3._engine.vocabulary import Vocabulary
-from ptb_s3._format.committed import Base, Blob, Identity
+from ptb_s3._format.blobs import Blob
+from ptb_s3._format.committed import Base, Identity
 from ptb_s3._format.entities import Kind
 from ptb_s3._format.head import Head, Ref
 

@@ -10,7 +10,8 @@ import msgspec
 from ptb_s3._engine.conditional_writer import Undecided
 from ptb_s3._engine.context import EngineContext
 from ptb_s3._format import container
-from ptb_s3._format.committed import Base, Blob, ref_of
+from ptb_s3._format.blobs import Blob
+from ptb_s3._format.committed import Base, ref_of
 from ptb_s3._format.container import HEAD, MAX_PREAMBLE
 from ptb_s3._format.entities import Kind
 from ptb_s3._storage.conditional import current_etag

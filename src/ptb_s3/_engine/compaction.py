@@ -29,7 +29,8 @@ from ptb_s3._engine.conditional_writer import ConditionalWriter, Undecided
 from ptb_s3._engine.context import EngineContext
 from ptb_s3._engine.loop_locks import LoopLock
 from ptb_s3._format import head as _head
-from ptb_s3._format.committed import Base, Blob
+from ptb_s3._format.blobs import Blob
+from ptb_s3._format.committed import Base
 from ptb_s3._format.entities import Kind
 from ptb_s3._format.sealer import Mark, SealedBlob
 from ptb_s3._format.segments import Ages

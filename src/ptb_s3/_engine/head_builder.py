@@ -10,7 +10,7 @@ from ptb_s3._engine.context import EngineContext
 from ptb_s3._engine.run import Run
 from ptb_s3._engine.staging import Staged
 from ptb_s3._format import head as _head
-from ptb_s3._format.entities import Changes
+from ptb_s3._format.entities import Changes, Kind
 from ptb_s3._format.erasure import SECRET_BYTES, Erasures
 from ptb_s3._format.head import Conditions
 
@@ -78,6 +78,7 @@ class HeadBuilder:
             begins_line=self._run.begins_line,
             own=self._attempts.own,
             refs={kind: blob.ref for kind, blob in base.blobs.items()},
+            counts={kind: base.count_after(kind, changes.get(kind, {})) for kind in Kind},
             restored=operation.restored,
             erasures=self._erasures_with(operation.erased),
             conditions=conditions,

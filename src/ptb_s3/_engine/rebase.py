@@ -27,7 +27,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from ptb_s3._format import entities as _state
-from ptb_s3._format.committed import Base, Blob
+from ptb_s3._format.blobs import Blob
+from ptb_s3._format.committed import Base
 from ptb_s3._format.entities import Changes, Entities, EntityKey, Kind, Resolution, Resolve
 from ptb_s3._format.head import Head, Part
 from ptb_s3.errors import ConflictError

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from ptb_s3._format.committed import Base, Blob, Identity, Stored, ref_of
+from ptb_s3._format.blobs import Blob
+from ptb_s3._format.committed import Base, Identity, Stored, ref_of
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Kind
 from ptb_s3._format.head import MAX_LINES, Head, Line, Ref

@@ -28,11 +28,12 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from ptb_s3._format import entities as _state
+from ptb_s3._format.blobs import Blob, BlobSource, PartialKind, UnknownEntityError
 from ptb_s3._format.container import Header
 from ptb_s3._format.entities import Entities, EntityKey, Kind
 from ptb_s3._format.frozen import FrozenEntities
 from ptb_s3._format.head import Head, Part, Ref
-from ptb_s3._format.segments import Index
+from ptb_s3.errors import DamagedObjectError
 
 
 class Identity(NamedTuple):
@@ -59,21 +60,6 @@ class Stored(NamedTuple):
     size: int
 
 
-class Blob(NamedTuple):
-    """Newest blob of a kind that this process knows of.
-
-    Attributes:
-        etag: ETag to replace it by; None where another writer made it, and its object has not been
-            looked at since.
-        ref: Reference that the next head is to have to it.
-        segments: Its index, if it has been read or written here.
-    """
-
-    etag: str | None
-    ref: Ref
-    segments: Index | None = None
-
-
 class Base:
     """Snapshot of the last commit that this process has seen.
 
@@ -91,7 +77,7 @@ class Base:
 
     __slots__ = (
         *("_blobs", "_entities", "_etag", "_frozen", "_head", "_identity", "_misplaced"),
-        *("_objects", "_view"),
+        *("_objects", "_partial", "_view"),
     )
 
     def __init__(
@@ -113,6 +99,7 @@ class Base:
         self._view = MappingProxyType(self._entities)  # made once: it is asked for per entity
         self._misplaced: set[Kind] = set()
         self._frozen: dict[Kind, FrozenEntities] = {}
+        self._partial: dict[Kind, PartialKind] = {}
 
     @property
     def identity(self) -> Identity:
@@ -154,6 +141,63 @@ class Base:
         """Return whether a blob was written that `head` does not refer to yet."""
         return any(blob.ref != self._head.parts[kind].ref for kind, blob in self._blobs.items())
 
+    # Kinds that are read on demand --------------------------------------------------------------
+
+    @property
+    def partial(self) -> Mapping[Kind, PartialKind]:
+        """Return the kinds of which entities are read when they are asked for."""
+        return MappingProxyType(self._partial)
+
+    def knows(self, kind: Kind, key: EntityKey) -> bool:
+        """Tell whether it is known if there is an entity, and what its bytes are."""
+        partial = self._partial.get(kind)
+        return partial is None or key in self._entities[kind] or partial.has_not(key)
+
+    def get(self, kind: Kind, key: EntityKey) -> bytes | None:
+        """Return the bytes of an entity, or None if there is none.
+
+        Raises:
+            UnknownEntityError: It has to be read first.
+        """
+        value = self._entities[kind].get(key)
+        if value is None and not self.knows(kind, key):
+            raise UnknownEntityError(kind.value)
+        return value
+
+    def count_after(self, kind: Kind, changes: Mapping[EntityKey, bytes | None]) -> int:
+        """Return how many entities of a kind there are once changes are made, none of them new.
+
+        Raises:
+            UnknownEntityError: One of them has to be read first.
+        """
+        entities = self._entities[kind]
+        before = self._head.parts[kind].entities if kind in self._partial else len(entities)
+        gone = sum(self.get(kind, key) is not None for key in changes)
+        return before - gone + sum(value is not None for value in changes.values())
+
+    def lay_partial(self, kind: Kind, source: BlobSource | None) -> None:
+        """Begin a kind whose entities are read when they are asked for.
+
+        Args:
+            kind: The kind.
+            source: Blob that the head takes; None: there is none, and nothing to read.
+        """
+        self._partial[kind] = PartialKind(source)
+        if source is not None:
+            self._objects[kind] = Stored(source.header, source.size)
+            ref = ref_of(source.header, source.version_id, source.size)
+            self._blobs[kind] = Blob(source.etag, ref, source.index)
+        self.learn(kind, {k: e.value for k, e in self._head.parts[kind].differential.items()})
+
+    def learn(self, kind: Kind, found: Mapping[EntityKey, bytes | None]) -> None:
+        """Note entities of a partial kind that were read: None is one that there is not."""
+        _state.apply(self._entities[kind], found)
+        self._partial[kind].note(found)
+
+    def read_from(self, kind: Kind, source: BlobSource) -> None:
+        """Note where a partial kind is read from, from now on: a blob that the head takes."""
+        self._partial[kind].source = source
+
     # Reading ------------------------------------------------------------------------------------
 
     def lay_blob(self, kind: Kind, entities: Entities, stored: Stored, blob: Blob) -> None:
@@ -170,8 +214,18 @@ class Base:
         self._blobs[kind] = blob
 
     def lay_differential(self, kind: Kind) -> None:
-        """Lay the head's differential of a kind over its entities."""
-        overlay(self._entities[kind], self._head.parts[kind])
+        """Lay the head's differential of a kind over its entities.
+
+        Raises:
+            DamagedObjectError: There are more or fewer then than the head counts.
+        """
+        part, entities = self._head.parts[kind], self._entities[kind]
+        overlay(entities, part)
+        if len(entities) != part.entities:
+            reason = (
+                f"with head there are {len(entities)} entities, and head counts {part.entities}"
+            )
+            raise DamagedObjectError(kind, reason)
 
     def misplace(self, kinds: Collection[Kind]) -> None:
         """Note that the current objects of kinds are not the blobs that were read.
@@ -193,6 +247,8 @@ class Base:
         if (frozen := self._frozen.get(kind)) is not None:
             frozen.note(changes)
         _state.apply(self._entities[kind], changes)
+        if (partial := self._partial.get(kind)) is not None:
+            partial.note(changes)
 
     def advance(self, head: Head, etag: str | None) -> None:
         """Go on to the head that a commit of this process has made.

@@ -30,6 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 import msgspec
@@ -163,6 +164,7 @@ class Part:
             written. The changes of a commit itself do not count: they have to be sent either way.
         recent: Newest entries, which are in no full page yet.
         full: Full pages, which come before.
+        entities: Number of the kind's entities in the state of this head.
         size: Bytes that the whole differential takes in this head, if this process has made it.
     """
 
@@ -170,6 +172,7 @@ class Part:
     cost: int = 0
     recent: Mapping[EntityKey, Entry] = field(default_factory=dict)
     full: tuple[Page, ...] = ()
+    entities: int = 0
     size: int = field(default=0, compare=False)
 
     @property
@@ -324,6 +327,7 @@ def follow(
     commit: str,
     writer: str,
     refs: Mapping[Kind, Ref],
+    counts: Mapping[Kind, int] = MappingProxyType({}),
     begins_line: bool = False,
     own: str | None = None,
     restored: str | None = None,
@@ -340,6 +344,7 @@ def follow(
         commit: Id of this attempt.
         writer: Id of this run of this process.
         refs: Newest blob of each kind that has one: the base's, or one written since.
+        counts: Number of entities of each kind once the changes are made, where it is another.
         begins_line: Whether this is the writer's first commit after a load.
         own: Id of the last commit that is known to be this writer's: only that one may be dropped
             from the list for the new one. One of the same writer id that is not ours is of a clone
@@ -367,7 +372,10 @@ def follow(
         updates=base.updates.adding(updates),
         words=tuple(dict.fromkeys((*base.words, *words)))[:MAX_WORDS],
         parts={
-            kind: _follow_part(part, changes.get(kind, {}), revision, refs.get(kind))
+            kind: replace(
+                _follow_part(part, changes.get(kind, {}), revision, refs.get(kind)),
+                entities=counts.get(kind, part.entities),
+            )
             for kind, part in base.parts.items()
         },
     )

@@ -61,6 +61,7 @@ class _PartRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ref: Ref | None
     cost: _Count
+    entities: _Count
 
 
 class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -122,7 +123,9 @@ def encode(head: Head, compress: Callable[[bytes], bytes], key_id: str) -> tuple
         conditions=head.conditions,
         updates=list(head.updates),
         words=list(head.words),
-        kinds={kind: _PartRecord(part.ref, part.cost) for kind, part in parts.items()},
+        kinds={
+            kind: _PartRecord(part.ref, part.cost, part.entities) for kind, part in parts.items()
+        },
     )
     return head, [compress(_encode(record)), *frames]
 
@@ -159,8 +162,8 @@ def decode(head_pages: Iterator[bytes], *, revision: int, commit: str, count: in
         updates=Delivered(Range(*one) for one in record.updates),
         words=tuple(record.words),
         parts={
-            kind: Part(record.kinds[kind].ref, record.kinds[kind].cost, differentials[kind])
-            for kind in Kind
+            kind: Part(one.ref, one.cost, differentials[kind], entities=one.entities)
+            for kind, one in ((kind, record.kinds[kind]) for kind in Kind)
         },
     )
     if count not in (None, entries):
@@ -207,7 +210,9 @@ def _pack(
             full[-MERGED:] = [page(dict(changes))]
     carried = sum(_carried(one, revision) for one in [*full, *last])
     frames = [one.frame for one in [*full, *last]]
-    return Part(part.ref, part.cost + carried, recent, tuple(full), sum(map(len, frames))), frames
+    packed, cost = tuple(full), part.cost + carried
+    size = sum(map(len, frames))
+    return replace(part, cost=cost, recent=recent, full=packed, size=size), frames
 
 
 def _carried(page: Page, revision: int) -> int:

@@ -35,7 +35,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from ptb_s3._format import head_pages
-from ptb_s3._format.committed import Base, Blob, Identity, Stored, ref_of
+from ptb_s3._format.blobs import Blob
+from ptb_s3._format.committed import Base, Identity, Stored, ref_of
 from ptb_s3._format.container import HEAD, Header
 from ptb_s3._format.entities import Entities, Entries, Kind
 from ptb_s3._format.head import Head, Part, Ref
