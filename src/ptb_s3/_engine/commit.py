@@ -19,6 +19,7 @@ from ptb_s3._engine.active_writers import ActiveWriters
 from ptb_s3._engine.attempts import Attempt, Attempts
 from ptb_s3._engine.conditional_writer import ConditionalWriter
 from ptb_s3._engine.context import EngineContext
+from ptb_s3._engine.fetching import Fetcher
 from ptb_s3._engine.head_builder import HeadBuilder, Operation
 from ptb_s3._engine.head_loss import HeadLoss
 from ptb_s3._engine.loop_locks import LoopLock
@@ -57,6 +58,7 @@ class Committer:
         context: Store, clock, randomness and counters.
         staged: The base, and what is to follow it.
         run: This writer.
+        fetcher: Reads what others have changed of kinds that are read on demand.
 
     Attributes:
         staged: The same.
@@ -65,7 +67,7 @@ class Committer:
         others: Knows whether other writers are about.
     """
 
-    def __init__(self, context: EngineContext, staged: Staged, run: Run) -> None:
+    def __init__(self, context: EngineContext, staged: Staged, run: Run, fetcher: Fetcher) -> None:
         loaded = staged.base.objects.get(HEAD)
         loss = HeadLoss(staged)
         self.staged = staged
@@ -75,7 +77,14 @@ class Committer:
         self._attempts = Attempts()
         self.merger = Merger(context, staged, self._attempts)
         takeover = Takeover(
-            context, staged, run, self._attempts, merger=self.merger, others=self.others, loss=loss
+            context,
+            staged,
+            run,
+            self._attempts,
+            merger=self.merger,
+            others=self.others,
+            loss=loss,
+            fetcher=fetcher,
         )
         self._settler = Settler(
             context, staged, run, self._attempts, merger=self.merger, takeover=takeover, loss=loss

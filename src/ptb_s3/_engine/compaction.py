@@ -21,18 +21,20 @@ nothing, or none that will do    replaced, if head is still ours: all of it is i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import partial
+from collections.abc import Iterable, Iterator, Mapping
 
 from ptb_s3._engine.blob_places import BlobPlaces, PlacedObject
 from ptb_s3._engine.conditional_writer import ConditionalWriter, Undecided
 from ptb_s3._engine.context import EngineContext
+from ptb_s3._engine.fetching import Fetcher
 from ptb_s3._engine.loop_locks import LoopLock
+from ptb_s3._engine.sorted_changes import SortedChanges
 from ptb_s3._format import head as _head
-from ptb_s3._format.blobs import Blob
+from ptb_s3._format.blobs import Blob, BlobSource
 from ptb_s3._format.committed import Base
-from ptb_s3._format.entities import Kind
-from ptb_s3._format.sealer import Mark, SealedBlob
+from ptb_s3._format.entities import EntityKey, Kind
+from ptb_s3._format.head import Entry
+from ptb_s3._format.sealer import BlobInProgress, Mark, SealedBlob
 from ptb_s3._format.segments import Ages
 from ptb_s3._storage.spool import Spool
 from ptb_s3._storage.threads import Offload
@@ -40,6 +42,8 @@ from ptb_s3.errors import StorageUnavailableError
 
 # Tries at a blob: each but the first follows a change of the object, or of head, behind our back.
 TRIES = 3
+# Bytes of sealed segments that are fetched in one request, and held, where a blob is merged.
+BATCH = 2 * 1024 * 1024
 # Upper bound of the compression ratio of bots' values: bytes unpacked for one byte in a blob.
 _RATIO = 4
 
@@ -83,9 +87,11 @@ class Compactor:
     Args:
         context: Store, reader and sealer.
         offload: Seals blobs outside the event loop, which that would hold up.
+        fetcher: Reads the blobs of kinds that are read on demand.
     """
 
-    def __init__(self, context: EngineContext, offload: Offload) -> None:
+    def __init__(self, context: EngineContext, offload: Offload, fetcher: Fetcher) -> None:
+        self._fetcher = fetcher
         self._sealer = context.sealer
         self._offload = offload
         self._undecided = Undecided[Blob]()
@@ -116,27 +122,68 @@ class Compactor:
                     break  # nothing was ever committed, so there is nothing to write
                 with Spool() as spool:
                     sealed, mark = await self._seal(base, kind, spool)
+                    if sealed is None:
+                        await self._fetcher.renew(base, kind)
+                        continue
                     self._undecided.remember(mark.commit, Blob(None, sealed.ref, sealed.segments))
                     blob = await self._put(base, kind, sealed)
                 sent += sealed.ref.size
                 if base.head.has(mark.revision, mark.line, mark.writer):
                     base.note_blob(kind, blob)
+                    _read_from(base, kind, sealed, blob)
                     break
                 # The store was rolled back meanwhile, and what was just written is of a branch that
                 # was given up.
+            else:
+                raise StorageUnavailableError(
+                    f"Object {kind.value!r} changes faster than it can be written anew."
+                )
             return sent
 
-    async def _seal(self, base: Base, kind: Kind, spool: Spool) -> tuple[SealedBlob, Mark]:
-        """Seal the entities of a kind as they are now, in a thread."""
+    async def _seal(self, base: Base, kind: Kind, spool: Spool) -> tuple[SealedBlob | None, Mark]:
+        """Seal the entities of a kind as they are now, in a thread.
+
+        Returns:
+            The blob, and its mark. None for the blob: the one that it is made from is gone.
+        """
+        is_partial = kind in base.partial
+        source = await self._fetcher.source_of(base, kind) if is_partial else None
         head, known = base.head, base.blobs.get(kind)
         assert head.line is not None  # noqa: S101 - for mypy: the caller has looked
         mark = Mark(head.revision, head.line, head.writers[-1].writer, self._sealer.new_commit())
-        ages = Ages(known and known.segments, head.parts[kind], head.revision)
-        with base.frozen(kind) as frozen:
-            entities = frozen.in_order()
-            seal = partial(self._sealer.blob, base.identity, kind, mark, entities)
-            sealed = await self._offload(partial(seal, ages=ages, spool=spool))
-        return sealed, mark
+        blob = self._sealer.blob(base.identity, kind, mark, spool)
+        index = known and known.segments
+        if is_partial:
+            index = None if source is None else source.index
+            if not await self._merge(source, head.parts[kind].differential, blob):
+                return None, mark
+        else:
+            with base.frozen(kind) as frozen:
+                await self._offload(blob.add, frozen.in_order())
+        ages = Ages(index, head.parts[kind], head.revision)
+        return await self._offload(blob.finish, ages), mark
+
+    async def _merge(
+        self,
+        source: BlobSource | None,
+        differential: Mapping[EntityKey, Entry],
+        blob: BlobInProgress,
+    ) -> bool:
+        """Seal the segments of the blob that a kind is read from, with a differential merged in.
+
+        Returns:
+            Whether its version was there to the end.
+        """
+        changes = SortedChanges(differential)
+        for first, last in () if source is None else source.batches(BATCH):
+            assert source is not None  # noqa: S101 - for mypy
+            messages = await self._fetcher.ranges(source, first, last)
+            if messages is None:
+                return False
+            merged = _merged(self._fetcher, source, first, messages, changes)
+            await self._offload(blob.add, merged)
+        await self._offload(blob.add, changes.up_to(None))
+        return True
 
     async def _put(self, base: Base, kind: Kind, sealed: SealedBlob) -> Blob:
         """Replace a blob unless there is a newer one, and return the one that is there then."""
@@ -198,3 +245,26 @@ class _BlobTarget:
 
     def interrupted(self) -> None:
         """Leave it undecided: a later look finds it by its commit id."""
+
+
+def _merged(
+    fetcher: Fetcher,
+    source: BlobSource,
+    first: int,
+    messages: list[bytes],
+    changes: SortedChanges,
+) -> Iterator[tuple[EntityKey, bytes]]:
+    """Iterate over the entities of some segments, with the changes up to there merged in."""
+    for number, message in enumerate(messages, first):
+        for key, value in fetcher.open(source, number, message):
+            yield from changes.up_to(key)
+            if key not in changes:
+                yield key, value
+
+
+def _read_from(base: Base, kind: Kind, sealed: SealedBlob, blob: Blob) -> None:
+    """Have a kind that is read on demand read from the blob that was just written."""
+    if kind in base.partial and blob.etag is not None and blob.ref.commit == sealed.ref.commit:
+        size, version_id = sealed.ref.size, blob.ref.version_id
+        source = BlobSource(blob.etag, version_id, sealed.header, size, sealed.segments, sealed.key)
+        base.read_from(kind, source)

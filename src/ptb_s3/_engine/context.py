@@ -11,9 +11,10 @@ from datetime import datetime
 
 from ptb_s3._engine.stats import Stats
 from ptb_s3._format.container import HEAD
-from ptb_s3._format.entities import Resolve
+from ptb_s3._format.entities import Kind, Resolve
 from ptb_s3._format.reader import Reader
 from ptb_s3._format.sealer import Sealer
+from ptb_s3._storage.blocking import Blocking
 from ptb_s3._storage.conditional import ConditionalStore
 from ptb_s3._storage.contract import Store
 from ptb_s3._storage.threads import Offload
@@ -39,6 +40,8 @@ class EngineContext:
         single_writer: Whether the user vouches that there is no other writer.
         begin_anew: Version id of the deleted head, or of its delete marker, above which a new store
             may be begun; None: nothing that was deleted may be replaced.
+        on_demand: Kinds of which single entities are read when they are asked for.
+        blocking: Asks the store for code that cannot await; None: there is no such code.
         rewrites_lost: Whether memory may be written in place of a current state that is lost
             (``PTB_S3_ON_LOSS=rewrite``).
     """
@@ -56,6 +59,8 @@ class EngineContext:
     single_writer: bool
     begin_anew: str | None = None
     rewrites_lost: bool = False
+    on_demand: frozenset[Kind] = frozenset()
+    blocking: Blocking | None = None
 
     async def require_new(self) -> None:
         """Refuse to begin a new store where one was deleted.

@@ -11,9 +11,10 @@ import logging
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ptb_s3._engine.context import EngineContext
+from ptb_s3._engine.fetching import INDEX_BYTES, Fetcher
 from ptb_s3._engine.reading import LOAD_PAUSE, LOAD_TRIES, build_base, fetch_head
 from ptb_s3._engine.streamed_load import Preloader, StreamedLoad
 from ptb_s3._format.committed import Base
@@ -26,7 +27,7 @@ from ptb_s3._history.current import Current, read_current
 from ptb_s3._history.order import put_back
 from ptb_s3._history.recovery import Found, find_newest
 from ptb_s3._storage.contract import Fetched, Received
-from ptb_s3.errors import NothingThereError
+from ptb_s3.errors import MissingObjectError, NothingThereError
 
 _LOGGER = logging.getLogger("ptb_s3")
 
@@ -70,10 +71,12 @@ class Loader:
 
     Args:
         context: Store, reader and threads.
+        fetcher: Reads the indexes of kinds that are read on demand.
     """
 
-    def __init__(self, context: EngineContext) -> None:
+    def __init__(self, context: EngineContext, fetcher: Fetcher) -> None:
         self._context = context
+        self._fetcher = fetcher
 
     async def load(self, preloader: Preloader | None) -> Base:
         """Read the committed state from the current objects.
@@ -89,11 +92,12 @@ class Loader:
         context = self._context
         for number in range(1, LOAD_TRIES + 1):
             streamed = StreamedLoad(context.reader, context.offload, preloader)
-            objects = await self._fetch_all(streamed)
+            objects, beginnings = await self._fetch_all(streamed)
             opened = await streamed.opened()
             try:
                 build, last = partial(self._assemble, opened), number == LOAD_TRIES
                 base = await build_base(context, objects, build, last=last)
+                await self._lay_partial(base, beginnings)
                 break
             except NothingThereError:
                 await context.require_new()
@@ -140,10 +144,35 @@ class Loader:
         given = Streamed(opened.head, blobs)
         return self._context.reader.assemble(objects, self._context.randomness, given)
 
-    async def _fetch_all(self, streamed: StreamedLoad) -> dict[str, Received | None]:
-        """Fetch head and all blobs at once, and open each while it arrives."""
-        names, stream = [HEAD, *Kind], self._context.store.stream
-        blobs = (stream(kind, streamed.into(kind)) for kind in Kind)
+    async def _lay_partial(self, base: Base, beginnings: Mapping[Kind, Fetched | None]) -> None:
+        """Begin the kinds that are read on demand.
+
+        Raises:
+            TornReadError: A blob is not what head builds on.
+        """
+        for kind, beginning in beginnings.items():
+            try:
+                source = await self._fetcher.source_at_start(base, kind, beginning)
+            except MissingObjectError as fault:
+                raise TornReadError(fault) from None
+            base.lay_partial(kind, source)
+
+    async def _fetch_all(
+        self, streamed: StreamedLoad
+    ) -> tuple[dict[str, Fetched | Received | None], dict[Kind, Fetched | None]]:
+        """Fetch head and blobs at once, and open each while it arrives.
+
+        Returns:
+            The objects, and the beginnings of those that are read on demand, which are among the
+            objects only where there is no head.
+        """
+        store, on_demand = self._context.store, self._context.on_demand
+        whole = [kind for kind in Kind if kind not in on_demand]
+        names, stream = [HEAD, *whole, *on_demand], store.stream
+        blobs = [
+            *(stream(kind, streamed.into(kind)) for kind in whole),
+            *(store.get(kind, first_bytes=INDEX_BYTES) for kind in on_demand),
+        ]
 
         async def stream_head() -> Received | None:
             fetched = await fetch_head(self._context)
@@ -154,15 +183,17 @@ class Loader:
             return received
 
         answers = await asyncio.gather(stream_head(), *blobs, return_exceptions=True)
-        found: dict[str, Received | None] = {}
+        found: dict[str, Any] = {}
         for name, answer in zip(names, answers, strict=True):
             if isinstance(answer, BaseException):
                 raise answer
             found[name] = answer
-        return found
+        if found[HEAD] is None:
+            return found, dict.fromkeys(on_demand)
+        return found, {kind: found.pop(kind) for kind in on_demand}
 
 
-def _warn_of_put_back(base: Base, objects: Mapping[str, Received | None]) -> None:
+def _warn_of_put_back(base: Base, objects: Mapping[str, Fetched | Received | None]) -> None:
     """Log at a start that objects are older than their place: it costs no request to know."""
     names = [
         str(name)

@@ -90,9 +90,11 @@ def changes_since(base: Base, theirs: Base, whole: list[Kind]) -> Changes:
         whole: The kinds of which `theirs` has all entities.
     """
     return {
-        kind: _state.difference(base.entities[kind], theirs.entities[kind])
-        if kind in whole
-        else _newer(base.entities[kind], part, base.head.revision)
+        kind: _newer(base, kind, part)
+        if kind not in whole
+        else _different(base, theirs, kind)
+        if kind in theirs.partial
+        else _state.difference(base.entities[kind], theirs.entities[kind])
         for kind, part in theirs.head.parts.items()
     }
 
@@ -187,9 +189,24 @@ def blobs_after(base: Base, theirs: Base) -> dict[Kind, Blob]:
     return {**blobs, **theirs.blobs}
 
 
-def _newer(entities: Entities, part: Part, revision: int) -> dict[EntityKey, bytes | None]:
+def _newer(base: Base, kind: Kind, part: Part) -> dict[EntityKey, bytes | None]:
+    """Return the changes of a kind after a base, from their differential."""
+    entities, revision = base.entities[kind], base.head.revision
     return {
         key: entry.value
         for key, entry in part.differential.items()
-        if entry.revision > revision and entry.value != entities.get(key)
+        if entry.revision > revision
+        and (entry.value != entities.get(key) or not base.knows(kind, key))
+    }
+
+
+def _different(base: Base, theirs: Base, kind: Kind) -> dict[EntityKey, bytes | None]:
+    """Return what is known of a kind there, and is another here or is not known."""
+    found: dict[EntityKey, bytes | None] = dict.fromkeys(theirs.partial[kind].absent)
+    found.update(theirs.entities[kind])
+    entities = base.entities[kind]
+    return {
+        key: value
+        for key, value in found.items()
+        if value != entities.get(key) or not base.knows(kind, key)
     }

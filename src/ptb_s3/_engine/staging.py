@@ -41,6 +41,7 @@ from ptb_s3._engine.rebase import Rebased, resolved
 from ptb_s3._engine.unmerged import UnmergedChange, UnmergedChanges
 from ptb_s3._engine.vocabulary import Vocabulary
 from ptb_s3._format import entities as _state
+from ptb_s3._format.blobs import UnknownEntityError
 from ptb_s3._format.committed import Base
 from ptb_s3._format.entities import Changes, Entities, EntityKey, Kind, Resolution, Resolve
 from ptb_s3._format.words import spell_out_all
@@ -101,10 +102,30 @@ class Staged:
     def get(self, kind: Kind, key: EntityKey) -> bytes | None:
         """Return one entity as it is staged, or None where there is none."""
         dirty = self._dirty[kind]
-        return dirty[key] if key in dirty else self.base.entities[kind].get(key)
+        return dirty[key] if key in dirty else self.base.get(kind, key)
+
+    def knows(self, kind: Kind, key: EntityKey) -> bool:
+        """Tell whether it is known what an entity is: it was read, or staged."""
+        return key in self._dirty[kind] or self.base.knows(kind, key)
+
+    def known(self, kind: Kind) -> list[EntityKey]:
+        """Return the keys of the entities that are known, as they are staged."""
+        dirty = self._dirty[kind]
+        gone = {key for key, value in dirty.items() if value is None}
+        return list((self.base.entities[kind].keys() | dirty.keys()) - gone)
+
+    def count(self, kind: Kind) -> int:
+        """Return how many entities of a kind there are, as they are staged."""
+        return self.base.count_after(kind, self._dirty[kind])
 
     def entities(self, kind: Kind) -> Entities:
-        """Return a kind's entities as they are staged, in a dict of the caller's own."""
+        """Return a kind's entities as they are staged, in a dict of the caller's own.
+
+        Raises:
+            UnknownEntityError: It is a kind of which not all are known.
+        """
+        if kind in self.base.partial:
+            raise UnknownEntityError(kind.value)
         entities = dict(self.base.entities[kind])
         _state.apply(entities, self._dirty[kind])
         return entities
@@ -338,7 +359,8 @@ class Staged:
             for kind, entities in part.items()
             for key in entities
         }
-        before = {entity: self.get(*entity) for entity in touched}
+        # Nobody holds an object of an entity that is not known.
+        before = {entity: self.get(*entity) for entity in touched if self.knows(*entity)}
         for kind, entities in changes.items():
             self.base.apply(kind, entities)
         self._dirty = dirty

@@ -21,6 +21,7 @@ from ptb_s3._engine import rebase as _rebase
 from ptb_s3._engine.active_writers import ActiveWriters
 from ptb_s3._engine.attempts import Attempts
 from ptb_s3._engine.context import EngineContext
+from ptb_s3._engine.fetching import Fetcher
 from ptb_s3._engine.head_loss import HeadLoss
 from ptb_s3._engine.merging import Merger
 from ptb_s3._engine.reading import build_base
@@ -30,10 +31,11 @@ from ptb_s3._format.committed import Base
 from ptb_s3._format.entities import Changes, Kind
 from ptb_s3._format.head import Head
 from ptb_s3._format.openers import OpenedHead
+from ptb_s3._format.reader import TornReadError
 from ptb_s3._history.order import put_back
 from ptb_s3._storage.conditional import two_winners
 from ptb_s3._storage.contract import Fetched, Received
-from ptb_s3.errors import ConflictError
+from ptb_s3.errors import ConflictError, MissingObjectError
 
 _LOGGER = logging.getLogger("ptb_s3")
 
@@ -49,6 +51,7 @@ class Takeover:
         merger: Puts what is staged on top.
         others: Told of each takeover.
         loss: Knows whether head was lost.
+        fetcher: Reads kinds on demand.
     """
 
     def __init__(
@@ -61,7 +64,9 @@ class Takeover:
         merger: Merger,
         others: ActiveWriters,
         loss: HeadLoss,
+        fetcher: Fetcher,
     ) -> None:
+        self._fetcher = fetcher
         self._context = context
         self._staged = staged
         self._run = run
@@ -101,6 +106,7 @@ class Takeover:
             )
         whole = _rebase.compacted(base, head) if descends else list(Kind)
         theirs = await self._read(opened, fetched.etag, whole, last=last)
+        await self._read_partial(theirs, whole, descends=descends)
         if descends:
             changes = await self._context.offload(_rebase.changes_since, base, theirs, whole)
         else:
@@ -149,12 +155,37 @@ class Takeover:
     async def _read(self, opened: OpenedHead, etag: str, whole: list[Kind], *, last: bool) -> Base:
         """Read the blobs of some kinds, and return the base of their head with these alone."""
         blobs: dict[str, Fetched | None] = {
-            kind: await self._context.store.get(kind) for kind in whole
+            kind: await self._context.store.get(kind)
+            for kind in whole
+            if kind not in self._context.on_demand
         }
         build = self._context.reader.build
         return await build_base(
             self._context, blobs, lambda given, _: build(opened, etag, given), last=last
         )
+
+    async def _read_partial(self, theirs: Base, whole: list[Kind], *, descends: bool) -> None:
+        """Read what is known here of kinds that are read on demand, as it is in their blobs.
+
+        Of those, what has not changed since our revision is left out.
+
+        Raises:
+            TornReadError: Their blob is gone, or not what their head builds on.
+        """
+        base = self._staged.base
+        newer = base.head.revision if descends else None
+        for kind in self._context.on_demand.intersection(whole):
+            known = base.entities[kind].keys() | base.partial[kind].absent
+            try:
+                source = await self._fetcher.source_for(theirs.head, kind, theirs.identity.store)
+                found = await self._fetcher.known_of(source, known, newer)
+            except MissingObjectError as fault:
+                if theirs.head.parts[kind].ref is not None:
+                    raise TornReadError(fault) from None
+                source, found = None, dict.fromkeys(known)
+            theirs.lay_partial(kind, source)
+            left = {key: value for key, value in found.items() if not theirs.knows(kind, key)}
+            theirs.learn(kind, left)
 
     def _leave_branch(self, head: Head) -> None:
         """Go over to a branch on which others have gone on from an older head."""

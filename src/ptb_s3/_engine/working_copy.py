@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
 from ptb_s3._engine import compaction
@@ -12,6 +12,7 @@ from ptb_s3._engine.commit import Committer
 from ptb_s3._engine.compaction import Compactor
 from ptb_s3._engine.context import EngineContext
 from ptb_s3._engine.failure_notes import noting_rotation, noting_unsaved
+from ptb_s3._engine.fetching import Fetcher
 from ptb_s3._engine.head_builder import Operation
 from ptb_s3._engine.loading import Loader, preparing
 from ptb_s3._engine.rewriting import prepare_rewrite
@@ -25,6 +26,7 @@ from ptb_s3._format.key_source import KeySource
 from ptb_s3._format.reader import Reader
 from ptb_s3._format.sealer import Sealer
 from ptb_s3._keys.unwrapping import unwrapping
+from ptb_s3._storage.blocking import Blocking
 from ptb_s3._storage.conditional import ConditionalStore
 from ptb_s3._storage.contract import Store
 from ptb_s3._storage.threads import Offload
@@ -54,6 +56,8 @@ class WorkingCopy:
             could not tell.
         begin_anew: See `EngineContext`.
         rewrites_lost: See `EngineContext`.
+        on_demand: See `EngineContext`.
+        blocking: See `EngineContext`.
 
     Attributes:
         counters: Stats of this process.
@@ -77,6 +81,8 @@ class WorkingCopy:
         single_writer: bool = False,
         begin_anew: str | None = None,
         rewrites_lost: bool = False,
+        on_demand: Iterable[Kind] = (),
+        blocking: Blocking | None = None,
     ) -> None:
         self.counters = counters or Stats()
         store = unwrapping(store, keys)
@@ -96,9 +102,12 @@ class WorkingCopy:
             single_writer,
             begin_anew,
             rewrites_lost,
+            frozenset(on_demand),
+            blocking,
         )
-        self._loader = Loader(self._context)
-        self._compactor = Compactor(self._context, offload_blobs or offload)
+        self._fetcher = Fetcher(self._context, lambda: self.base, self.sync)
+        self._loader = Loader(self._context, self._fetcher)
+        self._compactor = Compactor(self._context, offload_blobs or offload, self._fetcher)
         self._run = Run(sealer.new_writer)
         self._committer: Committer | None = None
 
@@ -217,7 +226,7 @@ class WorkingCopy:
         await self._begun.probe.recall()
 
     def _begin(self, base: Base) -> None:
-        self._committer = Committer(self._context, Staged(base), self._run)
+        self._committer = Committer(self._context, Staged(base), self._run, self._fetcher)
 
     async def close(self) -> None:
         """Release the store's connections."""
@@ -260,6 +269,23 @@ class WorkingCopy:
             NoConditionalPutError: It is one, and nobody vouches for a single writer.
         """
         self._begun.probe.require()
+
+    # Reading on demand --------------------------------------------------------------------------
+
+    async def fetch(self, wanted: Mapping[Kind, Collection[EntityKey]]) -> None:
+        """Read entities that are not known yet (see `ptb_s3._engine.fetching.Fetcher.fetch`)."""
+        await self._fetcher.fetch(wanted)
+
+    def fetch_now(self, kind: Kind, keys: Collection[EntityKey]) -> None:
+        """Read entities that are not known yet, and block until they are known."""
+        self._fetcher.fetch_now(kind, keys)
+
+    def keys_now(self, kind: Kind) -> Iterator[EntityKey]:
+        """Iterate over the keys of all entities of a kind, as they are staged."""
+        staged = self.staged
+        if kind in self.base.partial:
+            yield from self._fetcher.keys_now(kind)
+        yield from staged.known(kind)
 
     # Compacting ---------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -47,6 +47,21 @@ class BlobSource:
     index: Index
     key: bytes = field(repr=False)
 
+    def batches(self, size: int) -> Iterator[tuple[int, int]]:
+        """Yield runs of neighbouring segments, by the numbers of the first and the last one.
+
+        Args:
+            size: Bytes of the segments of one run, about; one segment at least.
+        """
+        first, held = 0, 0
+        for number, segment in enumerate(self.index.segments):
+            held += segment.size
+            if held >= size:
+                yield first, number
+                first, held = number + 1, 0
+        if held:
+            yield first, len(self.index.segments) - 1
+
     def span(self, number: int) -> tuple[int, int]:
         """Return the first byte of a segment in the object, and its number of bytes.
 
@@ -76,7 +91,7 @@ class PartialKind:
 
     def has_not(self, key: EntityKey) -> bool:
         """Tell whether there surely is no entity of a key, unless the base has it."""
-        return self.source is None or key in self._absent
+        return key in self._absent
 
     @property
     def absent(self) -> frozenset[EntityKey]:

@@ -222,9 +222,7 @@ class Base:
         part, entities = self._head.parts[kind], self._entities[kind]
         overlay(entities, part)
         if len(entities) != part.entities:
-            reason = (
-                f"with head there are {len(entities)} entities, and head counts {part.entities}"
-            )
+            reason = f"it and head make {len(entities)} entities, and head counts {part.entities}"
             raise DamagedObjectError(kind, reason)
 
     def misplace(self, kinds: Collection[Kind]) -> None:
@@ -271,6 +269,8 @@ class Base:
         self._identity, self._head, self._etag = theirs.identity, theirs.head, theirs.etag
         self._blobs = dict(blobs)
         self._misplaced |= theirs.misplaced
+        for kind, partial in theirs.partial.items():
+            self._partial[kind].source = partial.source
 
     def take_copy(self, etag: str) -> None:
         """Go on from the same head where it is another object by now, such as a copy."""

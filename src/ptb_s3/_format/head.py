@@ -164,16 +164,16 @@ class Part:
             written. The changes of a commit itself do not count: they have to be sent either way.
         recent: Newest entries, which are in no full page yet.
         full: Full pages, which come before.
-        entities: Number of the kind's entities in the state of this head.
         size: Bytes that the whole differential takes in this head, if this process has made it.
+        entities: Number of the kind's entities in the state of this head.
     """
 
     ref: Ref | None = None
     cost: int = 0
     recent: Mapping[EntityKey, Entry] = field(default_factory=dict)
     full: tuple[Page, ...] = ()
-    entities: int = 0
     size: int = field(default=0, compare=False)
+    entities: int = 0
 
     @property
     def differential(self) -> Mapping[EntityKey, Entry]:

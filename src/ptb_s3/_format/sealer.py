@@ -48,11 +48,18 @@ class SealedBlob(NamedTuple):
         ref: Reference for a head, without the version id that only the storage knows.
         segments: Its index.
         body: The object's bytes.
+        header: Its header.
+        key: Key that opens it.
     """
 
     ref: Ref
     segments: Index
     body: Body
+    header: Header
+    key: bytes
+
+    def __repr__(self) -> str:
+        return f"SealedBlob({self.ref})"  # without the key
 
 
 class Sealer:
@@ -137,39 +144,20 @@ class Sealer:
             self._check_head(body, frames, carried)
         return head, body
 
-    def blob(
-        self,
-        identity: Identity,
-        kind: Kind,
-        mark: Mark,
-        entities: Iterable[tuple[EntityKey, bytes]],
-        *,
-        ages: Ages,
-        spool: Spool,
-    ) -> SealedBlob:
-        """Seal a blob, a segment at a time.
+    def blob(self, identity: Identity, kind: Kind, mark: Mark, spool: Spool) -> BlobInProgress:
+        """Begin to seal a blob.
 
         Args:
             identity: Identity of the store.
             kind: Kind of its entities.
             mark: Identity of the object.
-            entities: Its entities, in the order of their keys.
-            ages: Newest revisions of its segments.
             spool: Takes what is sealed. To be closed when the blob is written.
-
-        Raises:
-            UnreadableError: No reader would take the object.
         """
         key = sealing_key(self._keys)
         self.key_id = key.key_id
         header = self._header(kind, identity, mark, 0)
         sealer = BlobSealer(header, key, level=self._level, write=spool.write)
-        beginning, index = sealer.seal(entities, ages)
-        body = spool.body(beginning)
-        with _must_be_readable(kind):
-            self._check_blob(body, kind)
-        ref = Ref(mark.revision, None, len(body), index.entities, key.key_id, mark.commit)
-        return SealedBlob(ref, index, body)
+        return BlobInProgress(kind, mark, sealer, spool, self._keys)
 
     # Reading it again ---------------------------------------------------------------------------
 
@@ -185,13 +173,6 @@ class Sealer:
         head_pages.decode(pages, revision=header.revision, commit=header.commit, count=None)
         for frame in new:
             head_pages.check_page(container.decompress(HEAD, frame))
-
-    def _check_blob(self, body: Body, kind: Kind) -> None:
-        """Open a blob that was just sealed, a segment at a time, from where it is sent."""
-        unsealer = BlobUnsealer(kind, len(body), self._keys)
-        for piece in body.pieces():
-            unsealer.feed(piece)
-        unsealer.finish()
 
     # Parts --------------------------------------------------------------------------------------
 
@@ -225,6 +206,55 @@ class Sealer:
             changed=changed,
             size=0,
         )
+
+
+class BlobInProgress:
+    """Blob that is being sealed, a segment at a time.
+
+    Args:
+        kind: Kind of its entities.
+        mark: Identity of the object.
+        sealer: Seals its segments.
+        spool: Has what is sealed.
+        keys: Open it again.
+    """
+
+    def __init__(
+        self, kind: Kind, mark: Mark, sealer: BlobSealer, spool: Spool, keys: KeySource
+    ) -> None:
+        self._kind = kind
+        self._mark = mark
+        self._sealer = sealer
+        self._spool = spool
+        self._keys = keys
+
+    def add(self, entities: Iterable[tuple[EntityKey, bytes]]) -> None:
+        """Seal further entities, in the order of their keys."""
+        self._sealer.add(entities)
+
+    def finish(self, ages: Ages) -> SealedBlob:
+        """Seal the rest, and return the blob.
+
+        Args:
+            ages: Newest revisions of its segments.
+
+        Raises:
+            UnreadableError: No reader would take the object.
+        """
+        beginning, index = self._sealer.finish(ages)
+        body = self._spool.body(beginning)
+        with _must_be_readable(self._kind):
+            header, key = self._opened_again(body)
+        revision, _, _, commit = self._mark
+        ref = Ref(revision, None, len(body), index.entities, header.key, commit)
+        return SealedBlob(ref, index, body, header, key)
+
+    def _opened_again(self, body: Body) -> tuple[Header, bytes]:
+        """Open the blob, a segment at a time, from where it is sent; return header and key."""
+        unsealer = BlobUnsealer(self._kind, len(body), self._keys)
+        for piece in body.pieces():
+            unsealer.feed(piece)
+        return unsealer.finish(), unsealer.key
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Annotated, NamedTuple
 
 import msgspec
@@ -33,6 +33,7 @@ from ptb_s3._format.entities import (
     Place,
     decode_segment,
     encode_segment,
+    is_full,
     order,
     page_of,
     pages,
@@ -162,19 +163,29 @@ class BlobSealer:
         self._level = level
         self._write = write
         self._made: list[Segment] = []
+        self._left: Entries = []  # that do not fill a segment yet
 
-    def seal(self, entities: Iterable[tuple[EntityKey, bytes]], ages: Ages) -> tuple[bytes, Index]:
-        """Seal all entities of the kind.
+    def add(self, entities: Iterable[tuple[EntityKey, bytes]]) -> None:
+        """Seal further entities of the kind, in the order of their keys."""
+        segments = pages(chain(self._left, entities), SEGMENT_SIZE)
+        self._left = []
+        for entries in segments:
+            if not is_full(entries, SEGMENT_SIZE):
+                self._left = entries  # the last one
+                break
+            self._add(entries)
+
+    def finish(self, ages: Ages) -> tuple[bytes, Index]:
+        """Seal what is left, and the index.
 
         Args:
-            entities: Entities in the order of their keys.
             ages: Newest revisions, for the index.
 
         Returns:
             The beginning of the object, which comes before all that was written; and the index.
         """
-        for entries in pages(entities, SEGMENT_SIZE):
-            self._add(entries)
+        if self._left:
+            self._add(self._left)
         index = Index(tuple(self._aged(ages)))
         return self._beginning(index), index
 
@@ -222,12 +233,16 @@ class BlobUnsealer:
         self._waiting = bytearray()
         self._sizes: list[int] = []  # of all messages after the first one
         self._number = 0  # of the message that was opened last
-        self._last: Place | None = None  # place of the last key that came out
 
     @property
     def header(self) -> Header | None:
         """Return the header, once it has arrived. To be believed once there is an index."""
         return self._first.header
+
+    @property
+    def key(self) -> bytes:
+        """Return the key that opens its segments, once there is an index."""
+        return self._first.key
 
     def feed(self, data: bytes | memoryview) -> list[Entries]:
         """Take further bytes, and return the entries of each segment that is complete by now.
@@ -289,21 +304,38 @@ class BlobUnsealer:
     def _opened(self, message: bytes) -> list[Entries]:
         """Return the entries of the next message, if it is a segment."""
         assert self.header is not None and self.index is not None  # noqa: PT018, S101 - for mypy
+        header, number, key = self.header, self._number, self._first.key
         self._number += 1
-        plaintext = container.open_part(self.header, self._number, message, self._first.key)
-        if self._number == len(self._sizes):
-            if any(plaintext):
-                raise DamagedObjectError(self._kind, "its padding is not as the format says")
-            return []
-        segment = self.index.segments[self._number - 1]
-        entries = decode_segment(self._kind, container.decompress(self._kind, plaintext))
-        if (entries[0][0], len(entries)) != (segment.first, segment.entities):
-            raise DamagedObjectError(self._kind, "a segment is not what its index says")
-        place = order(entries[0][0])
-        if self._last is not None and place <= self._last:
-            raise DamagedObjectError(self._kind, "the keys of its segments do not ascend")
-        self._last = order(entries[-1][0])
-        return [entries]
+        if number < len(self.index.segments):
+            return [open_segment(header, self.index, number, message, key)]
+        if any(container.open_part(header, number + 1, message, key)):
+            raise DamagedObjectError(self._kind, "its padding is not as the format says")
+        return []
+
+
+def open_segment(header: Header, index: Index, number: int, message: bytes, key: bytes) -> Entries:
+    """Open one segment of a blob.
+
+    Args:
+        header: Header of the blob, authenticated.
+        index: Its index.
+        number: Number of the segment, counted from 0.
+        message: Its sealed bytes.
+        key: Key that opens it.
+
+    Raises:
+        DamagedObjectError: It is not what was written there.
+    """
+    kind = Kind(header.object)
+    frame = container.open_part(header, number + 1, message, key)
+    entries = decode_segment(kind, container.decompress(kind, frame))
+    segment = index.segments[number]
+    if (entries[0][0], len(entries)) != (segment.first, segment.entities):
+        raise DamagedObjectError(kind, "a segment is not what its index says")
+    after = index.segments[number + 1 : number + 2]
+    if after and order(entries[-1][0]) >= order(after[0].first):
+        raise DamagedObjectError(kind, "the keys of its segments do not ascend")
+    return entries
 
 
 def _decoded_index(kind: Kind, page: bytes) -> list[tuple[EntityKey, int, int, int]]:

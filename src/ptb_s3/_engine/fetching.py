@@ -1,0 +1,344 @@
+"""Fetches: single entities of kinds that are read on demand, from the segments of their blobs.
+
+An entity is *known* if its bytes are here, or it is certain that there is none. Any other one has
+not changed since the blob was written, so that it stands there as it is, if at all (`PartialKind`).
+
+=====================================  ==========================================================
+the blob's version, when it is asked   what follows
+=====================================  ==========================================================
+is there                               its segment is opened, and the entities asked for are known
+is gone, and the object that lies      that one is read from now on: another writer has compacted,
+there is a blob that head takes        or a lifecycle rule has expired the version
+is gone, and what lies there is newer  awaiting code takes over the head that goes with it, which
+than head                              may still be on its way; synchronous code raises
+=====================================  ==========================================================
+
+What a fetch has brought counts only if head still takes the blob that it is from when it is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from functools import partial
+
+from ptb_s3._engine.context import EngineContext
+from ptb_s3._format.blobs import BlobSource
+from ptb_s3._format.committed import Base
+from ptb_s3._format.container import MAX_PREAMBLE, read_header, sealed_size
+from ptb_s3._format.entities import EntityKey, Entries, Kind
+from ptb_s3._format.head import Head
+from ptb_s3._format.segments import BlobUnsealer, open_segment
+from ptb_s3._storage.blocking import Blocking
+from ptb_s3._storage.contract import Fetched, Store
+from ptb_s3.errors import (
+    DamagedObjectError,
+    ForeignStoreError,
+    MissingObjectError,
+    StorageUnavailableError,
+)
+
+INDEX_BYTES = MAX_PREAMBLE
+"""Bytes of a blob that are asked for first: header and index of some hundred thousand users."""
+PATIENCE = 30.0
+"""Seconds for which a fetch is tried again (DESIGN, section 14)."""
+PAUSE = 0.5
+"""Seconds between two tries."""
+
+
+class Fetcher:
+    """Reader of single entities of a base's partial kinds.
+
+    Args:
+        context: Store, reader and threads.
+        base: Gives the base.
+        sync: Takes over what other writers have committed.
+    """
+
+    def __init__(
+        self,
+        context: EngineContext,
+        base: Callable[[], Base],
+        sync: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._context = context
+        self._base = base
+        self._sync = sync
+
+    async def fetch(self, wanted: Mapping[Kind, Collection[EntityKey]]) -> None:
+        """Read entities that are not known yet.
+
+        Args:
+            wanted: Keys of the entities, by kind.
+
+        Raises:
+            StorageUnavailableError: They cannot be read, for `PATIENCE` seconds.
+            PersistenceError: What lies there cannot be opened.
+        """
+        clock = asyncio.get_running_loop().time
+        until = clock() + PATIENCE
+        while True:
+            try:
+                await asyncio.gather(*(self._fetch(*one) for one in wanted.items()))
+            except (StorageUnavailableError, MissingObjectError):
+                if clock() >= until:
+                    raise
+            else:
+                return
+            await self._context.pause(PAUSE)
+
+    def fetch_now(self, kind: Kind, keys: Collection[EntityKey]) -> None:
+        """Read entities that are not known yet, and block until they are.
+
+        It takes no lock, and leaves the head as it is: the event loop that it blocks may be in the
+        middle of a commit.
+
+        Raises:
+            StorageUnavailableError: They cannot be read, or not without another writer's head.
+            PersistenceError: What lies there cannot be opened.
+        """
+        base, blocking = self._base(), self._blocking
+        while unknown := self._unknown(base, kind, keys):
+            source = self._usable(base, kind)
+            if source is None:
+                source = blocking(partial(self._source, base.head, kind, base.identity.store))
+                base.read_from(kind, source)
+            found = blocking(partial(self._segments, source, unknown))
+            if found is None:
+                source = blocking(partial(self._source, base.head, kind, base.identity.store))
+                base.read_from(kind, source)
+            else:
+                _learn(base, kind, unknown, found)
+
+    def keys_now(self, kind: Kind) -> Iterator[EntityKey]:
+        """Iterate over the keys of all entities of a partial kind that are not known.
+
+        One segment after the other is read, and none is held.
+
+        Raises:
+            PersistenceError: As for `fetch_now`.
+        """
+        base, blocking = self._base(), self._blocking
+        if base.partial[kind].source is None and base.head.parts[kind].ref is None:
+            return
+        source = self._usable(base, kind)
+        if source is None:
+            source = blocking(partial(self._source, base.head, kind, base.identity.store))
+            base.read_from(kind, source)
+        for segment in source.index.segments:
+            found = blocking(partial(self._segments, source, [segment.first]))
+            if found is None:
+                raise _gone(kind)
+            yield from (key for key, _ in found if not base.knows(kind, key))
+
+    async def source_for(self, head: Head, kind: Kind, store_id: str) -> BlobSource:
+        """Read the index of a blob that a head takes: the one that lies there, or the one it names.
+
+        Raises:
+            MissingObjectError: There is none.
+            PersistenceError: It cannot be opened.
+        """
+        return await self._source(head, kind, store_id, self._context.store)
+
+    async def source_at_start(
+        self, base: Base, kind: Kind, beginning: Fetched | None
+    ) -> BlobSource | None:
+        """Return the blob that a kind is read from after a load, or None where there is none.
+
+        Args:
+            base: The base, with its head.
+            kind: The kind.
+            beginning: First `INDEX_BYTES` of the object that lies there, if there is one.
+
+        Raises:
+            MissingObjectError: There is none that head takes, and head names one.
+            PersistenceError: It cannot be opened.
+        """
+        if base.head.parts[kind].ref is None and beginning is None:
+            return None
+        store_id = base.identity.store
+        if beginning is not None:
+            source = await self._opened(kind, beginning, store_id, self._context.store)
+            if source is not None and base.head.takes(kind, source.header):
+                return source
+        if base.head.parts[kind].ref is None:
+            return None  # what lies there is of another branch, or not committed
+        return await self.source_for(base.head, kind, store_id)
+
+    async def source_of(self, base: Base, kind: Kind) -> BlobSource | None:
+        """Return the blob that a partial kind is read from, or None where there is nothing to read.
+
+        Raises:
+            MissingObjectError: It is gone.
+        """
+        if base.partial[kind].source is None and base.head.parts[kind].ref is None:
+            return None
+        return self._usable(base, kind) or await self._renewed(base, kind)
+
+    async def renew(self, base: Base, kind: Kind) -> None:
+        """Read a kind from the blob that lies there now, from now on.
+
+        Raises:
+            MissingObjectError: There is none that head takes.
+        """
+        await self._renewed(base, kind)
+
+    async def ranges(self, source: BlobSource, first: int, last: int) -> list[bytes] | None:
+        """Read some neighbouring segments, sealed; None if the version is gone.
+
+        Args:
+            source: The blob.
+            first: Number of the first segment.
+            last: Number of the last one.
+        """
+        return await _messages(source, first, last, self._context.store)
+
+    def open(self, source: BlobSource, number: int, message: bytes) -> Entries:
+        """Open one segment."""
+        return open_segment(source.header, source.index, number, message, source.key)
+
+    async def known_of(
+        self, source: BlobSource, keys: Collection[EntityKey], newer: int | None
+    ) -> dict[EntityKey, bytes | None]:
+        """Read entities of a blob, as they are there.
+
+        Args:
+            source: The blob.
+            keys: Keys of the entities.
+            newer: Revision: those whose segments have not changed since are left out; None: none.
+
+        Raises:
+            MissingObjectError: Its version is gone.
+        """
+        index = source.index
+        asked = [
+            key
+            for key in keys
+            if newer is None
+            or (number := index.number_of(key)) < 0
+            or index.segments[number].newest > newer
+        ]
+        found = await self._segments(source, asked, self._context.store)
+        if found is None:
+            raise _gone(Kind(source.header.object))
+        values = dict(found)
+        return {key: values.get(key) for key in asked}
+
+    # --------------------------------------------------------------------------------------------
+
+    @property
+    def _blocking(self) -> Blocking:
+        assert self._context.blocking is not None  # noqa: S101 - for mypy: where code may ask so
+        return self._context.blocking
+
+    async def _fetch(self, kind: Kind, keys: Collection[EntityKey]) -> None:
+        base = self._base()
+        while unknown := self._unknown(base, kind, keys):
+            source = self._usable(base, kind) or await self._renewed(base, kind)
+            found = await self._segments(source, unknown, self._context.store)
+            if found is None:
+                await self._renewed(base, kind)
+            elif base.head.takes(kind, source.header):  # others may have compacted since
+                _learn(base, kind, unknown, found)
+
+    def _unknown(self, base: Base, kind: Kind, keys: Collection[EntityKey]) -> list[EntityKey]:
+        """Return those keys that have to be read. Where there is no blob yet, no others are."""
+        unknown = [key for key in keys if not base.knows(kind, key)]
+        if unknown and base.partial[kind].source is None and base.head.parts[kind].ref is None:
+            base.learn(kind, dict.fromkeys(unknown))
+            return []
+        return unknown
+
+    async def _renewed(self, base: Base, kind: Kind) -> BlobSource:
+        """Read from another blob from now on, and return it."""
+        try:
+            source = await self.source_for(base.head, kind, base.identity.store)
+        except MissingObjectError:
+            await self._sync()  # and look what there is then
+            raise
+        base.read_from(kind, source)
+        return source
+
+    def _usable(self, base: Base, kind: Kind) -> BlobSource | None:
+        source = base.partial[kind].source
+        return source if source is not None and base.head.takes(kind, source.header) else None
+
+    async def _source(self, head: Head, kind: Kind, store_id: str, store: Store) -> BlobSource:
+        ref = head.parts[kind].ref
+        versions = [None] if ref is None or ref.version_id is None else [None, ref.version_id]
+        for version_id in versions:
+            found = await store.get(kind, version_id=version_id, first_bytes=INDEX_BYTES)
+            source = None if found is None else await self._opened(kind, found, store_id, store)
+            if source is not None and head.takes(kind, source.header):
+                return source
+        raise _gone(kind)
+
+    async def _opened(
+        self, kind: Kind, found: Fetched, store_id: str, store: Store
+    ) -> BlobSource | None:
+        """Open the index of a blob, or return None if its version is gone by now."""
+        header, start = read_header(kind, found.body)
+        if header.store != store_id:
+            raise ForeignStoreError(
+                f"Object {kind.value!r} belongs to store {header.store}, and head to {store_id}. "
+                "Nothing was changed. ptb-s3 repair says what can be brought back, and does it."
+            )
+        end = start + sealed_size(header.size)
+        body, more = found.body, end - len(found.body)
+        if more > 0:
+            rest = await store.get_range(
+                kind, len(body), more, etag=found.etag, version_id=found.version_id
+            )
+            if rest is None:
+                return None
+            body += rest
+        unsealer = BlobUnsealer(kind, end + (header.rest or 0), self._context.reader.keys)
+        unsealer.feed(memoryview(body)[:end])
+        if unsealer.index is None or unsealer.header is None:
+            raise DamagedObjectError(kind, "it was cut short")
+        size = end + (header.rest or 0)
+        return BlobSource(
+            found.etag, found.version_id, unsealer.header, size, unsealer.index, unsealer.key
+        )
+
+    async def _segments(
+        self, source: BlobSource, keys: Collection[EntityKey], store: Store
+    ) -> Entries | None:
+        """Read and open the segments that hold keys; None if the version is gone."""
+        numbers = sorted({source.index.number_of(key) for key in keys} - {-1})
+        read = [_messages(source, number, number, store) for number in numbers]
+        entries: Entries = []
+        for number, messages in zip(numbers, await asyncio.gather(*read), strict=True):
+            if messages is None:
+                return None
+            entries += self.open(source, number, messages[0])
+        return entries
+
+
+async def _messages(source: BlobSource, first: int, last: int, store: Store) -> list[bytes] | None:
+    """Read neighbouring segments, sealed, in one request; None if the version is gone."""
+    kind = Kind(source.header.object)
+    start, _ = source.span(first)
+    sizes = [sealed_size(segment.size) for segment in source.index.segments[first : last + 1]]
+    body = await store.get_range(
+        kind, start, sum(sizes), etag=source.etag, version_id=source.version_id
+    )
+    if body is None:
+        return None
+    if len(body) != sum(sizes):
+        raise DamagedObjectError(kind, "it was cut short")
+    messages, at = [], 0
+    for size in sizes:
+        messages.append(body[at : at + size])
+        at += size
+    return messages
+
+
+def _learn(base: Base, kind: Kind, unknown: Collection[EntityKey], found: Entries) -> None:
+    """Note entities that were read, unless they have become known by another way meanwhile."""
+    values = dict(found)
+    base.learn(kind, {key: values.get(key) for key in unknown if not base.knows(kind, key)})
+
+
+def _gone(kind: Kind) -> MissingObjectError:
+    return MissingObjectError(kind, "it is gone, or is no blob that head takes")

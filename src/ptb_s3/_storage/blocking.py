@@ -1,0 +1,96 @@
+"""Requests for code that cannot await: it blocks until a thread of their own has the answer.
+
+The thread has an event loop and a client of its own, and takes no lock of the caller's: the event
+loop that is blocked may be in the middle of a commit, whose client waits for that very loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
+
+from ptb_s3._storage.contract import Store
+from ptb_s3.errors import StorageUnavailableError
+
+PATIENCE = 30.0
+"""Seconds that code is blocked for at most (DESIGN, section 14)."""
+
+_T = TypeVar("_T")
+
+
+class Blocking(Protocol):
+    """Runner of requests for code that cannot await."""
+
+    def __call__(self, ask: Callable[[Store], Awaitable[_T]]) -> _T:
+        """Call a function with a store of the same place, and return what it gives.
+
+        Raises:
+            StorageUnavailableError: There was no answer in time.
+            PersistenceError: As the store raises it.
+        """
+        ...
+
+
+class BlockingStore:
+    """Store behind a thread of its own, which is begun with the first request.
+
+    Args:
+        twin: Makes a store of the same place for that thread.
+    """
+
+    def __init__(self, twin: Callable[[], Store]) -> None:
+        self._twin = twin
+        self._store: Store | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._process: int | None = None
+
+    def __call__(self, ask: Callable[[Store], Awaitable[_T]]) -> _T:
+        """See `Blocking`."""
+        loop, store = self._begun()
+
+        async def answer() -> _T:
+            return await ask(store)
+
+        asked = asyncio.run_coroutine_threadsafe(answer(), loop)
+        try:
+            return asked.result(PATIENCE)
+        except TimeoutError:
+            asked.cancel()
+            raise StorageUnavailableError(
+                f"The storage did not answer for {PATIENCE:.0f} s, in which the event loop was "
+                "blocked: data was asked for that is not loaded. Prefetch it: `await "
+                "application.prefetch(users=..., chats=...)`."
+            ) from None
+
+    def close(self) -> None:
+        """Release connections and the thread. A later request begins another one."""
+        loop, store = self._loop, self._store
+        self._loop = self._store = None
+        if loop is None or store is None or self._process != os.getpid():
+            return
+
+        async def end() -> None:
+            await store.close()
+            loop.call_soon(loop.stop)
+
+        asyncio.run_coroutine_threadsafe(end(), loop)
+
+    def _begun(self) -> tuple[asyncio.AbstractEventLoop, Store]:
+        if self._loop is None or self._store is None or self._process != os.getpid():
+            self._loop, self._store = asyncio.new_event_loop(), self._twin()
+            self._process = os.getpid()  # a thread does not survive a fork
+            threading.Thread(
+                target=_run, args=(self._loop,), name="ptb-s3-blocking", daemon=True
+            ).start()
+        return self._loop, self._store
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()

@@ -1,0 +1,117 @@
+"""The engine with kinds that are read on demand: what it gives is what one gives that reads all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from random import Random
+from typing import Any
+from unittest import mock
+
+import pytest
+from tests.support import opened
+
+from ptb_s3._engine.repository import Repository
+from ptb_s3._format import segments
+from ptb_s3._format.blobs import UnknownEntityError
+from ptb_s3._format.entities import Kind, Resolution
+from ptb_s3._storage.blocking import BlockingStore
+from ptb_s3._storage.memory import MemoryStore
+
+USER = Kind.USER_DATA
+DEMANDED = (Kind.USER_DATA, Kind.CHAT_DATA)
+
+
+@pytest.fixture(autouse=True)
+def small_segments() -> Iterator[None]:
+    with mock.patch.object(segments, "SEGMENT_SIZE", 300):
+        yield
+
+
+def ours(
+    _: Any, __: Any, base: bytes | None, own: bytes | None, theirs: bytes | None
+) -> Resolution:
+    return Resolution(own)
+
+
+async def committed(repository: Repository, **users: bytes | None) -> None:
+    for name, value in users.items():
+        repository.stage(USER, int(name[1:]), value)
+    await repository.commit()
+
+
+async def lazily(store: Any, **options: Any) -> Repository:
+    """Open a repository that reads users and chats on demand."""
+    blocking = BlockingStore(lambda: store)
+    return await opened(store, on_demand=DEMANDED, blocking=blocking, **options)
+
+
+async def get(repository: Repository, key: int) -> bytes | None:
+    await repository.fetch({USER: [key]})
+    return repository.staged.get(USER, key)
+
+
+async def filled(store: MemoryStore, count: int = 200) -> Repository:
+    repository = await opened(store)
+    await committed(repository, **{f"u{number}": b"%d" % number for number in range(count)})
+    await repository.compact(USER)
+    await repository.commit(publish=True)
+    return repository
+
+
+async def test_an_entity_is_read_when_it_is_asked_for() -> None:
+    store = MemoryStore()
+    await filled(store)
+    repository = await lazily(store)
+    assert not repository.base.entities[USER]
+    with pytest.raises(UnknownEntityError):
+        repository.staged.get(USER, 7)
+    assert await get(repository, 7) == b"7"
+    assert await get(repository, 1007) is None
+    assert repository.base.entities[USER] == {7: b"7"}
+    assert repository.staged.count(USER) == 200
+    assert sorted(await asyncio.to_thread(list, repository.keys_now(USER))) == list(range(200))
+
+
+async def test_code_that_cannot_await_blocks() -> None:
+    store = MemoryStore()
+    await filled(store)
+    repository = await lazily(store)
+    repository.fetch_now(USER, [9, 999])
+    assert repository.base.entities[USER] == {9: b"9"}
+
+
+@pytest.mark.parametrize("seed", range(40))
+async def test_it_is_the_same_as_one_that_reads_all(seed: int) -> None:
+    """Two writers, compactions of both, and commits on top of each other's."""
+    rng, store = Random(seed), MemoryStore(versioned=bool(seed % 3))
+    model = {number: b"%d" % number for number in range(100)}
+    await filled(store, 100)
+    lazy: list[Repository] = [await lazily(store, resolve=ours) for _ in range(2)]
+    whole = await opened(store, resolve=ours)
+    for step in range(60):
+        repository = rng.choice([*lazy, whole])
+        key = rng.randrange(130)
+        action = rng.choice(["set", "set", "drop", "compact", "read", "sync"])
+        await repository.sync()
+        if action in ("set", "drop"):
+            await repository.fetch({USER: [key]}) if repository is not whole else None
+            value = b"%d of %d" % (step, key) if action == "set" else None
+            repository.stage(USER, key, value)
+            await repository.commit()
+            model.pop(key, None)
+            if value is not None:
+                model[key] = value
+        elif action == "compact":
+            await repository.compact(USER)
+            if rng.random() < 0.7:
+                await repository.commit(publish=True)
+        elif repository is not whole:
+            assert await get(repository, key) == model.get(key)
+        assert repository.base.head.parts[USER].entities == len(model) or repository.dirty
+    assert (await opened(store)).base.entities[USER] == model
+    for repository in lazy:
+        await repository.sync()
+        await repository.fetch({USER: range(130)})
+        assert repository.base.entities[USER] == model
+        assert repository.staged.count(USER) == len(model)
