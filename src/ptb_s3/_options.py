@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
-from ptb_s3._format.entities import Kind
+from ptb_s3._format.entities import MANY_ALIKE, Kind
 from ptb_s3._format.key_source import KeySource
 from ptb_s3._format.restore_point import RestorePoint, recording_fault
 from ptb_s3.errors import SettingsError
@@ -37,6 +37,9 @@ AddressingStyle: TypeAlias = Literal["auto", "path", "virtual"]
 OnLoss: TypeAlias = Literal["wait", "rewrite"]
 """What a running bot does whose state was deleted or damaged."""
 
+Load: TypeAlias = Literal["all", "on_demand"]
+"""What is read at a start: all, or of users and chats only those that are asked for."""
+
 # Levels of zstd that need no extra memory; 20 to 22 are its "ultra" levels.
 LEVELS: Final = range(1, 20)
 
@@ -50,6 +53,7 @@ WANTED: Final = {
     "compression_level": "is not a whole number from 1 to 19. Give one, such as 3.",
     "addressing_style": "is neither `auto`, nor `path`, nor `virtual`. Give one of them.",
     "on_loss": "is neither `wait` nor `rewrite`. Give one of them.",
+    "load": "is neither `all` nor `on_demand`. Give one of them.",
     "single_writer": "is neither `true` nor `false`. Give one of them.",
     "flush_timeout": "is not a number of seconds above 0. Give one, such as 8.",
     "sync": 'is not understood. Give "auto", a number of seconds, or "none" (in code: None).',
@@ -89,6 +93,7 @@ class Options:
     restore: str | None = None
     begin_anew: str | None = None
     on_loss: OnLoss = "wait"
+    load: Load = "all"
     expected_bucket_owner: str | None = None
 
     def __post_init__(self) -> None:
@@ -97,6 +102,21 @@ class Options:
             if fault is not None:
                 raise SettingsError(f"{name}= {fault}")
         self._check_unsaved()
+        if self.load == "on_demand" and self.on_loss == "rewrite":
+            raise SettingsError(
+                'on_loss="rewrite" writes a lost state anew from memory, and with '
+                'load="on_demand" memory has only a part of it. Leave one of them out.'
+            )
+
+    @property
+    def on_demand(self) -> frozenset[Kind]:
+        """Return the kinds of which single entities are read when they are asked for."""
+        stored = self.store_data
+        return frozenset(
+            kind
+            for kind in MANY_ALIKE
+            if self.load == "on_demand" and (stored is None or getattr(stored, kind))
+        )
 
     @property
     def renamed_classes(self) -> dict[str, type]:
@@ -208,6 +228,7 @@ _FAULTS: Final[Mapping[str, Callable[[Any], str | None]]] = {
     "flush_timeout": _unless("flush_timeout", _is_positive),
     "sync": _unless("sync", _is_sync),
     "on_loss": _unless("on_loss", get_args(OnLoss).__contains__),
+    "load": _unless("load", get_args(Load).__contains__),
     "restore": _restore_fault,
     "serializer": _serializer_fault,
 }

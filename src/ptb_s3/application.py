@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import update_wrapper
 from typing import Any, Concatenate, ParamSpec, cast
 
-from telegram import Message
+from telegram import Message, Update
 from telegram.ext import Application, ConversationHandler
 
 from ptb_s3._engine.loop_locks import LoopLock
@@ -24,10 +24,13 @@ from ptb_s3._ptb.conversation_states import settled_states
 from ptb_s3._ptb.copies import Copies, CopyFailures
 from ptb_s3._ptb.group_commit import GroupCommit
 from ptb_s3._ptb.internals import Internals, Marks
+from ptb_s3._ptb.on_demand import OnDemandData, ensure, prefetch
+from ptb_s3._ptb.rollback import subjects_of
 from ptb_s3._ptb.shutdown_sequence import ShutdownSequence
 from ptb_s3._ptb.staged_drops import StagedDrops
 from ptb_s3._ptb.state_loader import loader_of
 from ptb_s3._ptb.takeover import bring_in
+from ptb_s3._ptb.transaction import work_of
 from ptb_s3._ptb.unsaved_changes import describe_unsaved
 from ptb_s3._values.equality import alike
 from ptb_s3.errors import PersistenceError
@@ -118,6 +121,35 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         self._drops = StagedDrops()
         # Copies of the save that is under way, which are the only ones until they are handed over.
         self._copied: dict[Kind, dict[EntityKey, Any]] = {}
+        self._read_on_demand()
+
+    def _read_on_demand(self) -> None:
+        """Have users and chats read when they are asked for, if the persistence is to."""
+        if isinstance(self.persistence, S3Persistence):
+            loader, types = loader_of(self.persistence), self.context_types
+            loader.reads_on_demand = True
+            for kind in loader.options.on_demand:
+                new = types.user_data if kind is Kind.USER_DATA else types.chat_data
+                data = OnDemandData(kind, new, lambda: loader.commits)
+                self._internals.read_on_demand(kind, data)
+
+    async def prefetch(self, users: Iterable[int] = (), chats: Iterable[int] = ()) -> None:
+        """Read the data of users and chats ahead, before code asks for it that cannot await.
+
+        With ``load="on_demand"``, an update's own user and chat are read before its handlers run.
+        Any other one that a handler asks for, as by ``application.user_data[id]``, is read then and
+        there, and the event loop waits: name them here before. With ``load="all"`` there is nothing
+        to do.
+
+        Args:
+            users (Iterable[:obj:`int`], optional): Ids of users.
+            chats (Iterable[:obj:`int`], optional): Ids of chats.
+
+        Raises:
+            PersistenceError: They cannot be read, after 30 s of trying.
+        """
+        if self._commits is not None:
+            await prefetch(self._commits, subjects_of(users, chats))
 
     @property
     def _commits(self) -> GroupCommit | None:
@@ -197,6 +229,8 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         commits = self._commits
         if commits is not None:
             await commits.peers.look()
+            if not await self._has_read(update, commits):
+                return
             if self.persistence and self.persistence.store_data.bot_data:
                 pristine = self.context_types.bot_data
                 commits.peers.refresh(Kind.BOT_DATA, BOT_DATA_KEY, self.bot_data, pristine)
@@ -204,6 +238,23 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
             commits.bring_in()
         with self._jobs_of_update():
             await super().process_update(update)
+
+    async def _has_read(self, update: object, commits: GroupCommit) -> bool:
+        """Read the data that an update is about, and tell whether that was possible.
+
+        If not, the error goes to the error handlers or, in `deliver`, to whoever has sent the
+        update, and sends it again.
+        """
+        if not isinstance(update, Update):
+            return True
+        try:
+            await prefetch(commits, work_of(update).subjects)
+        except PersistenceError as failure:
+            if commits.report.faults is not None:
+                raise
+            await self.process_error(update=update, error=failure)
+            return False
+        return True
 
     def _jobs_of_update(self) -> AbstractContextManager[object]:
         """Hold the jobs that an update makes until it ends, to go with its data."""
@@ -244,6 +295,8 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         else:
             moves = message is None and isinstance(old, int) and isinstance(new, int)
         if not moves or (old != new and self._has_chat_data(cast("int", old))):
+            if moves and self._commits is not None:
+                ensure(self._commits, Kind.CHAT_DATA, cast("int", new))
             super().migrate_chat_data(message, old_chat_id, new_chat_id)
         elif old != new and old in self.chat_data:
             self.drop_chat_data(cast("int", old))  # empty, as PTB makes one for each chat it sees
@@ -272,6 +325,7 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         if commits is not None and _overrides(self.persistence, f"drop_{kind.value}"):
             return  # that method is called with the next save, and may do something else
         if commits is not None and self.persistence and getattr(self.persistence.store_data, kind):
+            ensure(commits, kind, key)
             self._copied.get(kind, {}).pop(key, None)  # or a save under way would bring it back
             self._drops.stage(commits, kind, key)
 

@@ -31,7 +31,7 @@ from ptb_s3._format.entities import BOT_DATA_KEY, EntityKey, Kind
 from ptb_s3._format.key_source import KeySource
 from ptb_s3._jobs.conflicts import merge_jobs
 from ptb_s3._jobs.going_back import JobsOfPast
-from ptb_s3._options import AddressingStyle, OnLoss, Options, Sync
+from ptb_s3._options import AddressingStyle, Load, OnLoss, Options, Sync
 from ptb_s3._ptb.application_state import bot_id, saving_application
 from ptb_s3._ptb.commit_group import IN_APPLICATION_SAVE
 from ptb_s3._ptb.context_type_checks import check_types, unfit_type
@@ -180,6 +180,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         restore: str | None = None,
         begin_anew: str | None = None,
         on_loss: OnLoss = "wait",
+        load: Load = "all",
         expected_bucket_owner: str | None = None,
     ) -> None: ...
 
@@ -209,6 +210,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         restore: str | None = None,
         begin_anew: str | None = None,
         on_loss: OnLoss = "wait",
+        load: Load = "all",
         expected_bucket_owner: str | None = None,
     ) -> None: ...
 

@@ -32,6 +32,7 @@ from ptb_s3._ptb.due_call import carry_out
 from ptb_s3._ptb.due_runs import DueRuns
 from ptb_s3._ptb.flush import CLOSE_RESERVE
 from ptb_s3._ptb.host import Host, prepare
+from ptb_s3._ptb.on_demand import prefetch
 from ptb_s3._ptb.rollback import subjects_of
 from ptb_s3._ptb.state_loader import loader_of
 from ptb_s3._ptb.time_limit import TimeLimit
@@ -248,6 +249,7 @@ async def committed(
     async with asyncio.timeout(timeout) as limit, _turn_of(application, persistence) as host:
         commits = await prepare(application, loader_of(persistence), host, time := TimeLimit(limit))
         time.allow(math.inf)
+        await prefetch(commits, subjects)
         block = kind(application, commits, host, subjects, jobs, time)
         async with block.run() as state:
             yield state

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Any, NamedTuple, cast
 
 from telegram.ext import ExtBot
@@ -31,6 +32,7 @@ def make_persistence(
 ) -> Persistence:
     """Make a persistence on a given store, in the place of S3."""
     options.setdefault("keyring", Keyring(KEY))
+    options.setdefault("load", os.environ.get("PTB_S3_TEST_LOAD", "all"))
     persistence = S3Persistence("bucket", **options)
     persistence._loader.store = store
     persistence.bot = cast("ExtBot[None]", _Bot(bot))

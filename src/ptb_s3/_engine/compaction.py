@@ -26,7 +26,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from ptb_s3._engine.blob_places import BlobPlaces, PlacedObject
 from ptb_s3._engine.conditional_writer import ConditionalWriter, Undecided
 from ptb_s3._engine.context import EngineContext
-from ptb_s3._engine.fetching import Fetcher
+from ptb_s3._engine.fetching import BATCH, Fetcher
 from ptb_s3._engine.loop_locks import LoopLock
 from ptb_s3._engine.sorted_changes import SortedChanges
 from ptb_s3._format import head as _head
@@ -42,8 +42,6 @@ from ptb_s3.errors import StorageUnavailableError
 
 # Tries at a blob: each but the first follows a change of the object, or of head, behind our back.
 TRIES = 3
-# Bytes of sealed segments that are fetched in one request, and held, where a blob is merged.
-BATCH = 2 * 1024 * 1024
 # Upper bound of the compression ratio of bots' values: bytes unpacked for one byte in a blob.
 _RATIO = 4
 

@@ -40,6 +40,8 @@ from ptb_s3.errors import (
 
 INDEX_BYTES = MAX_PREAMBLE
 """Bytes of a blob that are asked for first: header and index of some hundred thousand users."""
+BATCH = 2 * 1024 * 1024
+"""Bytes of sealed segments that are fetched in one request, where all of a blob is read."""
 PATIENCE = 30.0
 """Seconds for which a fetch is tried again (DESIGN, section 14)."""
 PAUSE = 0.5
@@ -130,6 +132,26 @@ class Fetcher:
             if found is None:
                 raise _gone(kind)
             yield from (key for key, _ in found if not base.knows(kind, key))
+
+    async def all_of(self, kind: Kind) -> dict[EntityKey, bytes]:
+        """Read all entities of a partial kind, without keeping them, as they are committed.
+
+        Raises:
+            PersistenceError: They cannot be read.
+        """
+        base = self._base()
+        source = await self.source_of(base, kind)
+        found: dict[EntityKey, bytes] = {}
+        for first, last in () if source is None else source.batches(BATCH):
+            assert source is not None  # noqa: S101 - for mypy
+            messages = await self.ranges(source, first, last)
+            if messages is None:
+                raise _gone(kind)
+            for number, message in enumerate(messages, first):
+                found.update(self.open(source, number, message))
+        for key in base.partial[kind].absent:
+            found.pop(key, None)
+        return {**found, **base.entities[kind]}
 
     async def source_for(self, head: Head, kind: Kind, store_id: str) -> BlobSource:
         """Read the index of a blob that a head takes: the one that lies there, or the one it names.

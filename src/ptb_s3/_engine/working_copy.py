@@ -20,8 +20,9 @@ from ptb_s3._engine.run import Run, notice_resumes
 from ptb_s3._engine.staging import Staged
 from ptb_s3._engine.stats import Stats
 from ptb_s3._engine.streamed_load import Preloader
+from ptb_s3._format import entities as _state
 from ptb_s3._format.committed import Base
-from ptb_s3._format.entities import EntityKey, Kind, Resolve
+from ptb_s3._format.entities import Entities, EntityKey, Kind, Resolve
 from ptb_s3._format.key_source import KeySource
 from ptb_s3._format.reader import Reader
 from ptb_s3._format.sealer import Sealer
@@ -279,6 +280,18 @@ class WorkingCopy:
     def fetch_now(self, kind: Kind, keys: Collection[EntityKey]) -> None:
         """Read entities that are not known yet, and block until they are known."""
         self._fetcher.fetch_now(kind, keys)
+
+    async def fetch_all(self, kind: Kind) -> Entities:
+        """Return all entities of a kind, as they are staged; of those read, none is kept.
+
+        Raises:
+            PersistenceError: They cannot be read.
+        """
+        if kind not in self.base.partial:
+            return self.staged.entities(kind)
+        entities = await self._fetcher.all_of(kind)
+        _state.apply(entities, self.staged.dirty[kind])
+        return entities
 
     def keys_now(self, kind: Kind) -> Iterator[EntityKey]:
         """Iterate over the keys of all entities of a kind, as they are staged."""

@@ -18,7 +18,7 @@ from copy import deepcopy
 from typing import TypeAlias
 
 from ptb_s3._engine.repository import Repository
-from ptb_s3._format.entities import EntityKey, Kind
+from ptb_s3._format.entities import EntityKey, Kind, is_key
 from ptb_s3._ptb.commit_group import Submission
 from ptb_s3._values.equality import alike
 from ptb_s3._values.partial_saves import DIVISIBLE, Forms, Refusal, Unsaved
@@ -103,6 +103,7 @@ class ChangeCapture:
         kind, values = submission.kind, submission.values
         for key in self._gone(kind, values) if submission.whole else submission.dropped:
             try:
+                self._know(kind, key)
                 self._repository.staged.drop(kind, key)
                 self.forget(kind, key)
             except Exception as error:  # noqa: BLE001 - a key's own code may raise anything
@@ -120,7 +121,13 @@ class ChangeCapture:
         self._reported.pop((kind, key), None)
         self._forms.forget(kind, key)
 
+    def _know(self, kind: Kind, key: EntityKey) -> None:
+        """Read an entity that is about to be changed by somebody who has never asked for it."""
+        if not self._repository.staged.knows(kind, key) and is_key(kind, key):
+            self._repository.fetch_now(kind, [key])
+
     def _stage_value(self, submission: Submission, key: EntityKey, value: object) -> None:
+        self._know(submission.kind, key)
         kind, form = submission.kind, self._forms.of(submission.kind, key, value)
         if form.refusals or self._reported:
             submission.faults.extend(self._unreported(kind, key, form.refusals))

@@ -16,6 +16,7 @@ from telegram import Update
 from ptb_s3._ptb.application_state import App
 from ptb_s3._ptb.group_commit import GroupCommit
 from ptb_s3._ptb.host import Host, bring_up_to_date, prepare
+from ptb_s3._ptb.on_demand import prefetch
 from ptb_s3._ptb.state_loader import StateLoader
 from ptb_s3._ptb.time_limit import TimeLimit
 from ptb_s3._ptb.transaction import OnConflict, Transaction, work_of
@@ -101,6 +102,7 @@ class Delivery:
     async def _try(self, host: Host, commits: GroupCommit) -> list[PersistenceError]:
         """Process the update once and commit it, or take it back and raise."""
         update = self._parse()
+        await prefetch(commits, work_of(update).subjects)
         transaction = Transaction(self._application, commits, work_of(update), self._on_conflict)
         host.open = transaction
         try:

@@ -9,6 +9,7 @@ than found out when data is at stake.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, MutableMapping
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from ptb_s3._format.entities import EntityKey, Kind
@@ -20,6 +21,7 @@ from ptb_s3._ptb.conversation_states import (
     set_state,
     settle,
 )
+from ptb_s3._ptb.on_demand import OnDemandData
 from ptb_s3._values import callback_data
 from ptb_s3._values.callback_data import CallbackData
 from ptb_s3.errors import SettingsError
@@ -109,7 +111,16 @@ class Internals:
     def data(self, kind: Kind) -> MutableMapping[int, Any]:
         """Return the live objects of all users, or of all chats, by id."""
         live: MutableMapping[int, Any] = getattr(self.application, _DATA[kind])
-        return live
+        return live.live if isinstance(live, OnDemandData) else live
+
+    def read_on_demand(self, kind: Kind, data: OnDemandData) -> None:
+        """Have the data of users, or of chats, be a mapping that reads what it lacks."""
+        setattr(self.application, _DATA[kind], data)
+        setattr(self.application, kind.value, MappingProxyType(data))
+
+    def is_on_demand(self, kind: Kind) -> bool:
+        """Tell whether the data of users, or of chats, is read when it is asked for."""
+        return isinstance(getattr(self.application, _DATA[kind]), OnDemandData)
 
     @property
     def conversations(self) -> dict[str, Conversation]:

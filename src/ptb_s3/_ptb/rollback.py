@@ -99,6 +99,9 @@ class Rollback:
         return cast("set[int]", own.union(*marked, self._objects.overtaken(kind)))
 
     def _reset_data(self, kind: Kind, key: int) -> None:
+        if self._internals.is_on_demand(kind) and key not in self._internals.data(kind):
+            self._objects.skip(kind, key)  # nobody holds an object of it
+            return
         value, data = self._fetch(kind, key), self._internals.data(kind)
         if value is None:
             data.pop(key, None)

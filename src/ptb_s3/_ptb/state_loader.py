@@ -7,7 +7,7 @@ iteration of the event loop, so that the updates among them stay one group.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import nullcontext
 from typing import Protocol
 
@@ -18,7 +18,8 @@ from ptb_s3._engine.past_jobs import JudgePastJob
 from ptb_s3._engine.repository import Repository
 from ptb_s3._engine.stats import Stats
 from ptb_s3._format.container import HEAD
-from ptb_s3._format.entities import MANY_ALIKE, counted
+from ptb_s3._format.entities import MANY_ALIKE, Kind, counted
+from ptb_s3._format.restore_point import RestorePoint
 from ptb_s3._keys.unwrapping import unwrapping
 from ptb_s3._options import Options
 from ptb_s3._ptb.due_runs import DueSource
@@ -28,6 +29,7 @@ from ptb_s3._ptb.preload import Preload, preloading
 from ptb_s3._ptb.save_watchdog import SaveWatchdog
 from ptb_s3._ptb.shutdown_deadline import ShutdownDeadline
 from ptb_s3._ptb.start_cycle import StartCycle
+from ptb_s3._storage.blocking import BlockingStore
 from ptb_s3._storage.contract import Store
 from ptb_s3._storage.threads import Worker
 from ptb_s3._values.merge import Merger, OwnMerges
@@ -77,6 +79,7 @@ class StateLoader:
         stats: Statistics over all loads.
         workers: Threads that commits and blobs are prepared in.
         participants: What is saved besides PTB's maps.
+        reads_on_demand: Whether the application reads what it lacks.
         due_sources: What has something to run at certain moments.
         options: As above.
         serializer: As above.
@@ -102,6 +105,7 @@ class StateLoader:
         self.workers = Worker("ptb-s3-commit"), Worker("ptb-s3-blob")
         self.participants: list[Participant] = []
         self.due_sources: list[DueSource] = []
+        self.reads_on_demand = False
         self.options = self._options = options
         self.serializer = self._serializer = serializer
         self._bot_id = bot_id
@@ -111,6 +115,7 @@ class StateLoader:
         self._resolve = Merger(serializer, options.merge, options.born, merges)
         self._past_jobs = past_jobs
         self._loading = SingleFlight[GroupCommit]()
+        self._blocking = BlockingStore(lambda: unwrapping(self.store.twin(), options.keyring))
 
     @property
     def under_way(self) -> bool:
@@ -148,6 +153,7 @@ class StateLoader:
 
     async def close(self) -> None:
         """Close connections, to the storage and to a key service. Both are opened again."""
+        self._blocking.close()
         await unwrapping(self.store, self._options.keyring).close()
 
     async def load(self, *, start: bool = True) -> GroupCommit:
@@ -166,6 +172,7 @@ class StateLoader:
             self.repository = repository
             repository.require_conditions()
             if point := self._options.restore_point:
+                repository = await self._whole_to_restore(repository, point)
                 await repository.restore(point, self._past_jobs())
         except BaseException:
             self.repository = before
@@ -177,6 +184,17 @@ class StateLoader:
         if not self._loading.waiting:
             await repository.close()  # whoever asked for it has given up
         return self.commits
+
+    async def _whole_to_restore(self, repository: Repository, point: RestorePoint) -> Repository:
+        """Return a repository that has all of the state, if it is to go back and this one has not.
+
+        It goes on so, for as long as the bot runs: a restore compares two states as a whole.
+        """
+        if not repository.base.partial or point.text in repository.base.head.restored:
+            return repository
+        self.repository = whole = self._new_repository(on_demand=())
+        await whole.load()
+        return whole
 
     async def _begin(self, repository: Repository) -> GroupCommit:
         """Return the group commit of a loaded repository, once all participants have begun with it.
@@ -225,7 +243,9 @@ class StateLoader:
     async def _log_loaded(self, repository: Repository) -> None:
         place = f"s3://{self._options.bucket}/{self._options.prefix}"
         if repository.revision:
-            held = counted(repository.base.entities) or "nothing"
+            parts = repository.base.head.parts
+            held = counted({kind: range(part.entities) for kind, part in parts.items()})
+            held = held or "nothing"
             _LOGGER.info("Loaded revision %d at %s: %s.", repository.revision, place, held)
         else:
             await self._log_new(place)
@@ -250,7 +270,12 @@ class StateLoader:
             else "",
         )
 
-    def _new_repository(self) -> Repository:
+    def _new_repository(self, on_demand: Collection[Kind] | None = None) -> Repository:
+        """Return a repository that is not loaded.
+
+        Args:
+            on_demand: Kinds that are read on demand; None: those of the options.
+        """
         options, (commits, blobs) = self._options, self.workers
         return Repository(
             self.store,
@@ -263,6 +288,8 @@ class StateLoader:
             single_writer=options.single_writer,
             begin_anew=options.begin_anew,
             rewrites_lost=options.on_loss == "rewrite",
+            on_demand=options.on_demand if on_demand is None else on_demand,
+            blocking=self._blocking,
             offload=commits,
             offload_blobs=blobs,
         )

@@ -6,6 +6,7 @@ returns as seen, and any other changes nothing of what is known of the live obje
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -15,6 +16,9 @@ from ptb_s3._ptb.start_cycle import StartCycle
 from ptb_s3._ptb.state_loader import StateLoader
 from ptb_s3._values.loading import load_all
 from ptb_s3._values.serializer import Serializer
+from ptb_s3.errors import SettingsError
+
+_LOGGER = logging.getLogger("ptb_s3")
 
 
 class StateReader:
@@ -53,6 +57,8 @@ class StateReader:
         start = self._cycle.is_start(kind, name)
         try:
             commits = await self._loader.open(start=start)
+            if kind in self._loader.options.on_demand:
+                return await self._on_demand(commits, kind, start=start)
             entities = commits.repository.staged.entities(kind)
             if name is not None:
                 own = cast("Any", entities).items()
@@ -65,6 +71,32 @@ class StateReader:
         if start:
             self._begin_with(commits, kind, name, values)
         return values
+
+    async def _on_demand(
+        self, commits: GroupCommit, kind: Kind, *, start: bool
+    ) -> dict[EntityKey, Any]:
+        """Return the values of a kind that is read on demand: none at a start, else all.
+
+        Raises:
+            SettingsError: The application at whose start it is cannot read on demand.
+            PersistenceError: They cannot be read.
+        """
+        if not start:
+            _LOGGER.warning(
+                'All of %s was asked for, and is read: with load="on_demand", ask '
+                "application.%s for those that you need.",
+                kind.value,
+                kind.value,
+            )
+            return self._made(kind, await commits.repository.fetch_all(kind), lasting=False)
+        if not self._loader.reads_on_demand:
+            raise SettingsError(
+                'load="on_demand" needs an application that reads on demand. Build it with '
+                "ApplicationBuilder().application_class(PersistentApplication), or leave "
+                "load= (PTB_S3_LOAD) out."
+            )
+        self._cycle.note_answered(kind, None)
+        return {}
 
     def _made(self, kind: Kind, entities: Entities, *, lasting: bool) -> dict[EntityKey, Any]:
         """Load values, but for those that were preloaded.

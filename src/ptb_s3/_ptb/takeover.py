@@ -64,6 +64,9 @@ def _bring_in_data(
         return
     data = internals.data(kind)
     for key in objects.overtaken(kind):
+        if internals.is_on_demand(kind) and key not in data:
+            objects.skip(kind, key)  # nobody holds an object of it, and the next one is made anew
+            continue
         _bring_in_one(data, objects, kind, key, pristine())
 
 

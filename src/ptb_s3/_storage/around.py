@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from copy import copy
 from datetime import timedelta
+from typing import Self
 
 from ptb_s3._storage.body import Body
 from ptb_s3._storage.contract import (
@@ -80,6 +82,12 @@ class StoreAround:
     async def neighbours(self, name: str) -> list[str]:
         """See `Store.neighbours`."""
         return await self.store.neighbours(name)
+
+    def twin(self) -> Self:
+        """See `Store.twin`."""
+        twin = copy(self)
+        twin.store = self.store.twin()
+        return twin
 
     async def place(self) -> str:
         """See `Store.place`."""

@@ -269,6 +269,13 @@ class Store(Protocol):
         """
         ...
 
+    def twin(self) -> Store:
+        """Return another store of the same place, for an event loop in a thread of its own.
+
+        One that keeps nothing of an event loop may return itself. Close it as well.
+        """
+        ...
+
     async def place(self) -> str:
         """Return an identifier of this bucket of this storage, to record its abilities under."""
         ...

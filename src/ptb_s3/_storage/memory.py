@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from ptb_s3._storage.body import Body, joined
 from ptb_s3._storage.contract import (
@@ -153,6 +153,10 @@ class MemoryStore:
     async def neighbours(self, name: str) -> list[str]:  # noqa: ARG002 - there are none
         """See `Store.neighbours`."""
         return []
+
+    def twin(self) -> Self:
+        """See `Store.twin`. Its methods never wait, so that it serves any thread."""
+        return self
 
     async def place(self) -> str:
         """See `Store.place`."""

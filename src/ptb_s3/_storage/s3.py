@@ -360,6 +360,10 @@ class S3Store:
             **timeouts,
         )
 
+    def twin(self) -> Self:
+        """See `Store.twin`."""
+        return self.alike()
+
     async def close(self) -> None:
         """See `Store.close`. Requests under way are waited for, later ones open another client."""
         self._conditional_get.forget()

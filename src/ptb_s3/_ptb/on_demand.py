@@ -1,0 +1,204 @@
+"""Users' and chats' data that is read when it is asked for, in the place of PTB's own mappings.
+
+PTB keeps all of it in two dictionaries which make what they lack. In these two, what is lacking is
+looked for in the state first: **an object is handed out only of data that is loaded**. An empty one
+in the place of data that is not would be saved over it.
+
+======================================  =========================================================
+PTB, or the bot's code                  what it gets
+======================================  =========================================================
+``data[key]``                           the live object, made from bytes that were prefetched or,
+                                        failing that, are fetched then and there
+``key in data``, ``len(data)``          the truth, of live and saved data alike
+``for key in data``                     all keys, read segment by segment, none of which is kept
+``.values()``, ``.items()``             likewise, and each object stays in memory
+======================================  =========================================================
+
+What PTB's own bookkeeping, and ours, is about are the live objects alone: `LiveData`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from typing import Any
+
+from ptb_s3._format.entities import EntityKey, Kind, is_key
+from ptb_s3._ptb.group_commit import GroupCommit
+
+_LOGGER = logging.getLogger("ptb_s3")
+
+_ABSENT = object()
+
+
+class OnDemandData(defaultdict[int, Any]):
+    """Mapping of users or chats whose data is read when it is asked for.
+
+    Args:
+        kind: Users or chats.
+        new: Makes the data of one that has none.
+        commits: Gives the group commit of the loaded state, or None before it is loaded.
+    """
+
+    def __init__(
+        self, kind: Kind, new: Callable[[], Any], commits: Callable[[], GroupCommit | None]
+    ) -> None:
+        super().__init__(new)
+        self._kind = kind
+        self._commits = commits
+        self._told = False
+        self.live = LiveData(self)
+
+    def __missing__(self, key: int) -> Any:  # noqa: ANN401 - of whatever type the bot uses
+        """Return the data of a user or chat that is not live yet.
+
+        Raises:
+            PersistenceError: It cannot be read.
+        """
+        commits = self._commits()
+        if commits is not None and self._exists(commits, key):
+            value = self[key] = commits.objects.fetch(self._kind, key)
+            return value
+        return super().__missing__(key)
+
+    def __contains__(self, key: object) -> bool:
+        if super().__contains__(key):
+            return True
+        commits = self._commits()
+        return commits is not None and self._exists(commits, key)
+
+    def __len__(self) -> int:
+        commits = self._commits()
+        if commits is None:
+            return super().__len__()
+        return commits.repository.staged.count(self._kind) + sum(1 for _ in self._new(commits))
+
+    def __iter__(self) -> Iterator[int]:
+        live = list(super().__iter__())
+        yield from live
+        commits = self._commits()
+        if commits is not None:
+            seen = set(live)
+            saved: Any = commits.repository.keys_now(self._kind)
+            yield from (key for key in saved if key not in seen)
+
+    def __bool__(self) -> bool:
+        return len(self) > 0
+
+    def __repr__(self) -> str:
+        """Return a text without ids and values, and without reading any."""
+        return f"<{type(self).__name__} of {self._kind.value}>"
+
+    __hash__ = None  # type: ignore[assignment]  # as a dict's
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Mapping) and dict(self.items()) == dict(other)
+
+    def get(self, key: int, default: Any = None) -> Any:  # noqa: ANN401 - as a dict's
+        return self[key] if key in self else default  # noqa: SIM401 - this is `get`
+
+    def keys(self) -> Any:  # noqa: ANN401 - a view, as a dict's
+        return Mapping.keys(self)
+
+    def values(self) -> Any:  # noqa: ANN401 - a view, as a dict's
+        return Mapping.values(self)
+
+    def items(self) -> Any:  # noqa: ANN401 - a view, as a dict's
+        return Mapping.items(self)
+
+    def copy(self) -> Any:  # noqa: ANN401 - as a dict's
+        return dict(self.items())
+
+    def _new(self, commits: GroupCommit) -> Iterator[int]:
+        """Iterate over the keys of live objects of which nothing is saved."""
+        staged = commits.repository.staged
+        for key in super().__iter__():
+            if staged.knows(self._kind, key) and staged.get(self._kind, key) is None:
+                yield key
+
+    def _exists(self, commits: GroupCommit, key: object) -> bool:
+        """Tell whether there is data of a user or chat that is not live, and have it known."""
+        if not is_key(self._kind, key):
+            return False
+        repository, entity_key = commits.repository, _key(key)
+        if not repository.staged.knows(self._kind, entity_key):
+            self._tell()
+            repository.fetch_now(self._kind, [entity_key])
+        return repository.staged.get(self._kind, entity_key) is not None
+
+    def _tell(self) -> None:
+        """Log, once, that the event loop is blocked, and how to avoid it."""
+        if not self._told:
+            self._told = True
+            _LOGGER.warning(
+                "Data of %s was asked for that is neither of the update's user and chat nor "
+                "prefetched: the event loop waits for the storage. Await "
+                "application.prefetch(users=..., chats=...) before.",
+                self._kind.value,
+            )
+
+
+class LiveData(MutableMapping[int, Any]):
+    """View of the live objects of a mapping that reads on demand: it never reads but by a key.
+
+    Args:
+        data: The mapping.
+    """
+
+    def __init__(self, data: OnDemandData) -> None:
+        self._data = data
+
+    def __getitem__(self, key: int) -> Any:  # noqa: ANN401 - of whatever type the bot uses
+        return self._data[key]
+
+    def __setitem__(self, key: int, value: object) -> None:
+        self._data[key] = value
+
+    def __delitem__(self, key: int) -> None:
+        del self._data[key]
+
+    def __contains__(self, key: object) -> bool:
+        return dict.__contains__(self._data, key)
+
+    def __iter__(self) -> Iterator[int]:
+        return dict.__iter__(self._data)
+
+    def __len__(self) -> int:
+        return dict.__len__(self._data)
+
+    def get(self, key: int, default: Any = None) -> Any:  # noqa: ANN401 - as a dict's
+        return dict.get(self._data, key, default)
+
+    def pop(self, key: int, *default: Any) -> Any:  # noqa: ANN401 - as a dict's
+        return dict.pop(self._data, key, *default)
+
+
+async def prefetch(commits: GroupCommit, subjects: Iterable[tuple[Kind, EntityKey]]) -> None:
+    """Read the data of users and chats that is not known yet, where it is read on demand.
+
+    Raises:
+        PersistenceError: It cannot be read, for 30 s.
+    """
+    staged = commits.repository.staged
+    wanted: dict[Kind, list[EntityKey]] = {}
+    for kind, key in subjects:
+        if not staged.knows(kind, key):
+            wanted.setdefault(kind, []).append(key)
+    if wanted:
+        await commits.repository.fetch(wanted)
+
+
+def ensure(commits: GroupCommit, kind: Kind, key: EntityKey) -> None:
+    """Have it known whether there is an entity, and block until it is.
+
+    Raises:
+        PersistenceError: It cannot be read.
+    """
+    if is_key(kind, key) and not commits.repository.staged.knows(kind, key):
+        commits.repository.fetch_now(kind, [key])
+
+
+def _key(key: Any) -> EntityKey:  # noqa: ANN401 - one that `is_key` takes
+    entity_key: EntityKey = key
+    return entity_key
