@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from telegram.ext import ApplicationBuilder, MessageHandler, filters
-from tests.support import make_persistence
+from tests.support import TESTED_LOAD, make_persistence
 from tests.support.bots import TOKEN, App, Handler, OfflineTelegram
 
 from ptb_s3 import PersistentApplication
@@ -26,6 +26,8 @@ async def count(update: Any, context: Any) -> None:
 def application(
     store: Store, *handlers: Handler, plain: bool = False, buttons: bool = False, **options: Any
 ) -> App:
+    if not plain:
+        options.setdefault("load", TESTED_LOAD)
     persistence = make_persistence(store, **options)
     builder: Any = ApplicationBuilder().token(TOKEN).request(OfflineTelegram(TOKEN))
     if context_types := options.get("context_types"):

@@ -18,6 +18,10 @@ BOT_ID = 4711
 Persistence = S3Persistence[Any, Any, Any]
 
 
+TESTED_LOAD = os.environ.get("TESTED_LOAD", "all")
+"""What tests' `PersistentApplication`s read at a start: `sh infra/test.sh` tries both."""
+
+
 class _Bot(NamedTuple):
     """As much of a bot as a persistence asks for before it has met Telegram."""
 
@@ -32,7 +36,6 @@ def make_persistence(
 ) -> Persistence:
     """Make a persistence on a given store, in the place of S3."""
     options.setdefault("keyring", Keyring(KEY))
-    options.setdefault("load", os.environ.get("PTB_S3_TEST_LOAD", "all"))
     persistence = S3Persistence("bucket", **options)
     persistence._loader.store = store
     persistence.bot = cast("ExtBot[None]", _Bot(bot))

@@ -19,7 +19,7 @@ from telegram.ext import (
     PersistenceInput,
     filters,
 )
-from tests.support import KEY, make_persistence, state_of
+from tests.support import KEY, TESTED_LOAD, make_persistence, state_of
 from tests.support.bots import (
     TOKEN,
     App,
@@ -54,6 +54,8 @@ def application(
     if not plain:
         builder = builder.application_class(PersistentApplication)
     if persistence is None and store is not None:
+        if not plain:
+            options.setdefault("load", TESTED_LOAD)
         persistence = make_persistence(store, **options)
     if context_types := options.get("context_types"):
         builder = builder.context_types(context_types)
