@@ -222,7 +222,6 @@ class BlobUnsealer:
         self._waiting = bytearray()
         self._sizes: list[int] = []  # of all messages after the first one
         self._number = 0  # of the message that was opened last
-        self._last: Place | None = None  # place of the last key that came out
 
     @property
     def header(self) -> Header | None:
@@ -299,10 +298,8 @@ class BlobUnsealer:
         entries = decode_segment(self._kind, container.decompress(self._kind, plaintext))
         if (entries[0][0], len(entries)) != (segment.first, segment.entities):
             raise DamagedObjectError(self._kind, "a segment is not what its index says")
-        place = order(entries[0][0])
-        if self._last is not None and place <= self._last:
+        if self.index.number_of(entries[-1][0]) != self._number - 1:
             raise DamagedObjectError(self._kind, "the keys of its segments do not ascend")
-        self._last = order(entries[-1][0])
         return [entries]
 
 
