@@ -126,7 +126,7 @@ class Unsealer:
         return self.header
 
     def pages(self) -> Iterator[bytes]:
-        """Yield the pages of a message that `finish` has authenticated; then check its padding.
+        """Yield the pages of a message that `finish` has authenticated, then check its padding.
 
         Raises:
             DamagedObjectError: They are not as the format says.
