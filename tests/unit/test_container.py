@@ -98,7 +98,7 @@ def test_a_chunk_that_was_changed_is_refused_when_it_is_there() -> None:
         changed[at] ^= 1
         unsealer = Unsealer("head", len(data), KEYS)
         with pytest.raises(DamagedObjectError, match="fails authentication"):
-            unsealer.feed(changed[: at + 2 * CHUNK])
+            unsealer.feed(bytes(changed[: at + 2 * CHUNK]))
 
 
 def test_what_comes_after_the_message_is_given_back() -> None:

@@ -30,7 +30,7 @@ def in_order(entities: dict[EntityKey, bytes]) -> list[tuple[EntityKey, bytes]]:
     return sorted(entities.items(), key=lambda entry: order(entry[0]))
 
 
-KEYS = {
+KEYS: dict[Kind, st.SearchStrategy[Any]] = {
     Kind.USER_DATA: st.integers(-9, 9),
     Kind.CONVERSATIONS: st.tuples(st.sampled_from("ab"), st.tuples(st.integers(-3, 3))),
 }

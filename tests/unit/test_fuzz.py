@@ -41,6 +41,7 @@ from tests.fuzzing.targets import (
 from tests.vectors import reference
 
 from ptb_s3._format.container import HEAD, MAX_PAGE
+from ptb_s3._format.entities import Entries
 from ptb_s3._format.entities import encode_segment as encode
 from ptb_s3._values.loading import load_all
 from ptb_s3._values.pickling.markers import TheBot
@@ -95,12 +96,15 @@ def test_cuts_are_chosen(name: str) -> None:
 def test_seeds_of_segments_get_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of intact blobs open, so that fuzzing starts behind all checks."""
     ends = []
-    monkeypatch.setattr(
-        targets, "encode_segment", lambda found: ends.append(found) or encode(found)
-    )
+
+    def noted(found: Entries) -> bytes:
+        ends.append(len(found))
+        return encode(found)
+
+    monkeypatch.setattr(targets, "encode_segment", noted)
     for seed in seeds("sealed_segments"):
         sealed_segments(seed)
-    assert max(map(len, ends)) == 6
+    assert max(ends) == 6
     assert len(ends) >= 10
 
 

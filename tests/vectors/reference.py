@@ -173,7 +173,7 @@ def joined(fields: Header, index: bytes, parts: list[bytes], magic: bytes = MAGI
 
 
 def of_pieces(
-    pieces: list[Piece], kind: str = "user_data", index: bytes | None = None, **changes: object
+    pieces: list[Piece], kind: str = "user_data", index: bytes | None = None, **changes: Any
 ) -> bytes:
     """A blob of these segments, and of an index that says so or that is given as it is."""
     fields = header(kind, **{"entities": sum(one.entry[2] for one in pieces), **changes})
@@ -181,7 +181,7 @@ def of_pieces(
     return joined(fields, text, parts_of(fields, pieces, text))
 
 
-def blob(kind: str, entities: list[Entity], /, **changes: object) -> bytes:
+def blob(kind: str, entities: list[Entity], /, **changes: Any) -> bytes:
     """A blob as it should be, in one segment."""
     pieces = [piece(sorted(entities, key=place))] if entities else []
     return of_pieces(pieces, kind, **changes)
@@ -225,7 +225,7 @@ def _costly(cost: int) -> dict[str, Any]:
     return rec
 
 
-def raw(text: bytes, **changes: object) -> bytes:
+def raw(text: bytes, **changes: Any) -> bytes:
     """A blob whose first message has a plaintext that is given as it is."""
     return of_pieces([piece(ONE)], index=text, **changes)
 
