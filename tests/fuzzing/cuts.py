@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import pickletools
 import random
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
+
+from tests.vectors import reference
 
 # Bytes of a chunk of a sealed message, with its tag, and of nonce and commitment before the first:
 # see FORMAT.md.
@@ -40,11 +43,16 @@ def boundaries(target: str, data: bytes) -> Iterator[int]:
 
 
 def _of_object(data: bytes) -> Iterator[int]:
-    """After the two lines of the header, after what begins the message, and after each chunk."""
+    """After the two lines of the header, after what begins the message, and after each chunk.
+
+    In a blob, after its first message, too.
+    """
     magic = data.index(b"\n") + 1
     header = data.index(b"\n", magic) + 1
     yield from (magic, header)
     yield from range(header + _START, len(data), _CHUNK)
+    size = json.loads(data[magic:header])["size"]
+    yield header + reference.sealed(size)
 
 
 def _of_plaintext(data: bytes) -> Iterator[int]:
@@ -75,6 +83,7 @@ _BOUNDARIES: Final[Mapping[str, Callable[[bytes], Iterator[int]]]] = {
     "any_object": _of_object,
     "sealed_plaintext": _of_plaintext,
     "sealed_pages": _of_pages,
+    "sealed_segments": _of_pages,
     "any_pickle": _of_pickle,
     "mutated_pickle": lambda data: itertools.islice(range(len(data)), 2, None, 4),
 }

@@ -10,10 +10,12 @@ import pickle
 import subprocess
 from collections.abc import Iterator
 
+import msgspec
 from tests.fuzzing.targets import OBJECTS, READER, SAMPLES, joined
 from tests.vectors import reference
 
 from ptb_s3._format import container
+from ptb_s3._format.entities import Kind
 from ptb_s3._format.unsealer import Unsealer, open_sealed
 from ptb_s3.errors import PersistenceError
 
@@ -46,7 +48,7 @@ def seeds(target: str) -> list[bytes]:
     vectors = {name: data for name, data in vectors.items() if len(data) < container.MAX_HEADER}
     if target in {"any_header", "any_object"}:
         return list(vectors.values())
-    as_input = _as_pages if target == "sealed_pages" else _as_plaintext
+    as_input = _AS_INPUT[target]
     return [
         made
         for stem, data in vectors.items()
@@ -67,6 +69,30 @@ def _as_pages(name: str, data: bytes) -> Iterator[bytes]:
         pages = list(opened)
         if all(len(page) < _LONG for page in pages):
             yield _start(name, header) + joined(pages)
+
+
+def _as_segments(name: str, data: bytes) -> Iterator[bytes]:
+    if name == container.HEAD:
+        return
+    with contextlib.suppress(PersistenceError, msgspec.DecodeError, IndexError):
+        unsealer = Unsealer(name, len(data), READER.keys)
+        rest = bytes(unsealer.feed(data))
+        header = unsealer.finish()
+        entries = [entry for page in unsealer.pages() for entry in msgspec.msgpack.decode(page)]
+        parts = [reference.pack(entries)]
+        for number, entry in enumerate(entries, 1):
+            size = reference.sealed(entry[1])
+            parts.append(container.open_part(header, number, rest[:size], unsealer.key))
+            rest = rest[size:]
+        if all(len(part) < _LONG for part in parts):
+            yield bytes([[*Kind].index(Kind(name)), header.entities % 256]) + joined(parts)
+
+
+_AS_INPUT = {
+    "sealed_plaintext": _as_plaintext,
+    "sealed_pages": _as_pages,
+    "sealed_segments": _as_segments,
+}
 
 
 def _start(name: str, header: container.Header) -> bytes:

@@ -27,7 +27,7 @@ from tests.fuzzing.effects import none_allowed
 from tests.vectors import reference
 
 from ptb_s3._format.container import HEAD, MAGIC, read_header
-from ptb_s3._format.entities import Kind, decode_blob, encode_blob
+from ptb_s3._format.entities import Kind, decode_segment, encode_segment
 from ptb_s3._format.head import Head
 from ptb_s3._format.reader import Reader
 from ptb_s3._format.words import is_bare
@@ -61,6 +61,8 @@ _LARGE_MEMO = re.compile(rb"(?s)r..(?:[^\0].|.[^\0])|p\d{6}")
 # One change to bytes, as `changed` takes it.
 _CHANGE = struct.Struct("<HBB")
 _LENGTH = struct.Struct("<H")
+# First bytes of a frame.
+_ZSTD = bytes.fromhex("28b52ffd")
 
 
 @dataclass
@@ -129,16 +131,32 @@ def any_object(data: bytes) -> None:
 
 
 def sealed_plaintext(data: bytes) -> None:
-    """Any bytes, correctly sealed: the object's number, how many entities, the plaintext."""
+    """Any bytes, correctly sealed: the object's number, how many entities, the plaintext.
+
+    Of a blob, this is the index. It has no segments, so that none is right but an empty one.
+    """
     if len(data) > 1:
-        _open_sealed(data[0], data[1], data[2:])
+        _open_sealed(OBJECTS[data[0] % len(OBJECTS)], data[1], data[2:])
 
 
 def sealed_pages(data: bytes) -> None:
     """Any bytes as pages, correctly compressed and sealed: as above, then pages by `joined`."""
     if len(data) > 1:
         pages = map(reference.page, _parted(data[2:]))
-        _open_sealed(data[0], data[1], reference.plaintext(*pages))
+        _open_sealed(OBJECTS[data[0] % len(OBJECTS)], data[1], reference.plaintext(*pages))
+
+
+def sealed_segments(data: bytes) -> None:
+    """Any bytes as segments, correctly sealed: the kind's number, how many entities; by `joined`.
+
+    What comes first is the index. It gets the right sizes, as far as it is one, so that it does not
+    hide what comes behind it. Of that, what is no frame is compressed.
+    """
+    if len(data) > 1:
+        index, *segments = _parted(data[2:]) or [b""]
+        frames = [part if part.startswith(_ZSTD) else reference.frame(part) for part in segments]
+        text = reference.plaintext(reference.page(with_sizes(index, frames)))
+        _open_sealed([*Kind][data[0] % len(Kind)].value, data[1], text, frames)
 
 
 def any_pickle(data: bytes) -> None:
@@ -162,6 +180,7 @@ TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
         any_object,
         sealed_plaintext,
         sealed_pages,
+        sealed_segments,
         any_pickle,
         mutated_pickle,
     )
@@ -171,6 +190,17 @@ TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
 def joined(pages: list[bytes]) -> bytes:
     """Write pages one behind the other, each after its length in two bytes."""
     return b"".join(_LENGTH.pack(len(page)) + page for page in pages)
+
+
+def with_sizes(index: bytes, frames: list[bytes]) -> bytes:
+    """Write the sizes of frames into the entries of an index, as far as it has any."""
+    try:
+        entries = msgspec.msgpack.decode(index, type=list[list[object]])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return index
+    for entry, frame in zip(entries, frames, strict=False):
+        entry[1:2] = [len(frame)]
+    return reference.pack(entries)
 
 
 def changed(sample: bytes, changes: bytes) -> bytes:
@@ -218,15 +248,19 @@ def _parted(data: bytes) -> list[bytes]:
     return pages
 
 
-def _open_sealed(number: int, count: int, text: bytes) -> None:
-    name = OBJECTS[number % len(OBJECTS)]
-    if name == HEAD:
-        fields = reference.head_header(entities=count)
-    else:
-        fields = reference.header(name, entities=count)
+def _open_sealed(name: str, count: int, text: bytes, frames: list[bytes] | None = None) -> None:
     with contextlib.suppress(PersistenceError):
-        _, opened = READER.open(name, reference.build(fields, text))
-        if isinstance(opened, Head):
-            assert opened.entries <= count  # an entity may stand in several pages
-        else:  # and can be written again
-            assert decode_blob(Kind(name), encode_blob(opened.items()), count) == opened
+        if name == HEAD:
+            _, head = READER.open(
+                name, reference.build(reference.head_header(entities=count), text)
+            )
+            assert isinstance(head, Head)
+            assert head.entries <= count  # an entity may stand in several pages
+            return
+        pieces = [reference.Piece([0, 0, 0, 0], frame) for frame in frames or []]
+        blob = reference.of_pieces(pieces, name, text, entities=count)
+        _, opened = READER.open(name, blob)
+        assert isinstance(opened, dict)
+        assert len(opened) == count
+        if entities := [*opened.items()]:  # and they can be written again, as they come
+            assert decode_segment(Kind(name), encode_segment(entities)) == entities

@@ -12,14 +12,17 @@ from unittest import mock
 
 import msgspec
 
-from ptb_s3._format import entities, head_pages
+from ptb_s3._format import entities, head_pages, segments
 
-# Like the real ones among each other: four pages of the differential are one of a blob, and each
-# entry counts for at least 32 bytes there.
+# Like the real ones among each other, as far as that goes: each entry counts for at least 32 bytes,
+# and a segment is to have a few. So few changes are many that some schedules have more of them.
 PAGES = {
     "PAGE": 320,
     "PAGE_SIZE": 1280,
     "MAX_ENTRIES": 40,
+    "SEGMENT_SIZE": 200,
+    "MANY_CHANGES": 25,
+    "SORTED_AT_ONCE": 7,
 }
 LISTS = {"MAX_WRITERS": 10, "MAX_LINES": 12, "MAX_RANGES": 9, "MAX_RESTORED": 4, "MAX_WORDS": 12}
 HUGE = {"MAX_ENTITY": 80, "MAX_PAGE": 80 + 2 * 1280}
@@ -57,7 +60,10 @@ def _scale_decoders(stack: ExitStack, limits: Mapping[str, int]) -> None:
     decoder: Any = msgspec.msgpack.Decoder
     blobs = {kind: decoder(entities.page_of(key, bytes)) for kind, key in kinds}
     pages = {kind: decoder(entities.page_of(key, int, bytes | None)) for kind, key in kinds}
+    of_segment = (segments._Positive,) * 3
+    indexes = {kind: decoder(entities.page_of(key, *of_segment)) for kind, key in kinds}
     stack.enter_context(mock.patch.object(entities, "_blob_decoders", blobs))
+    stack.enter_context(mock.patch.object(segments, "_decoders", indexes))
     stack.enter_context(mock.patch.object(head_pages, "_entry_decoders", pages))
     hints = typing.get_type_hints(head_pages._Record, include_extras=True)
     for name, limit in (

@@ -408,7 +408,7 @@ def holding(place: str, kind: Kind, entities: dict[Any, bytes]) -> MemoryStore:
     store, record = MemoryStore(), reference.record()
     if place == "blob":
         record["kinds"][kind.value] = {"ref": reference.REF, "cost": 0}
-        store.replace(kind, reference.blob(kind.value, list(entities.items())))
+        store.replace(kind, reference.blob(kind.value, [*map(list, entities.items())]))
         store.replace("head", reference.head(record))
     else:
         entries = [(key, 7, data) for key, data in entities.items()]

@@ -36,10 +36,13 @@ from tests.fuzzing.targets import (
     is_within_limits,
     joined,
     sealed_pages,
+    sealed_segments,
 )
 from tests.vectors import reference
 
 from ptb_s3._format.container import HEAD, MAX_PAGE
+from ptb_s3._format.entities import Entries
+from ptb_s3._format.entities import encode_segment as encode
 from ptb_s3._values.loading import load_all
 from ptb_s3._values.pickling.markers import TheBot
 from ptb_s3._values.pickling.unpickler import Reading
@@ -90,6 +93,21 @@ def test_cuts_are_chosen(name: str) -> None:
     )
 
 
+def test_seeds_of_segments_get_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of intact blobs open, so that fuzzing starts behind all checks."""
+    ends = []
+
+    def noted(found: Entries) -> bytes:
+        ends.append(len(found))
+        return encode(found)
+
+    monkeypatch.setattr(targets, "encode_segment", noted)
+    for seed in seeds("sealed_segments"):
+        sealed_segments(seed)
+    assert max(ends) == 6
+    assert len(ends) >= 10
+
+
 def message_pack() -> st.SearchStrategy[bytes]:
     """Anything that MessagePack can say, as the pages of an object are more likely to."""
     objects: st.SearchStrategy[object] = st.recursive(
@@ -119,6 +137,7 @@ def message_pack() -> st.SearchStrategy[bytes]:
 def test_any_messagepack(number: int, count: int, first: bytes, pages: list[bytes]) -> None:
     """Pages of something else than entities, in a sealed object, find nothing."""
     sealed_pages(bytes([number, count]) + joined([first, *pages] if first else pages))
+    sealed_segments(bytes([number, count]) + joined([reference.pack([[1, 1, 1, 1]]), *pages]))
 
 
 DEEP = b"\x91" * 100_000 + b"\xc0"
@@ -127,26 +146,38 @@ ODD_PAGES = {
     "head: deep": (HEAD, b"\x92\xa9user_data" + DEEP),
     "callback_data: no UTF-8 in a key": ("callback_data", b"\x91\x92\x92\xa1\xff\xa1a\xc4\0"),
     "conversations: no UTF-8 in a key": ("conversations", b"\x91\x92\x92\xa1\xff\x90\xc4\0"),
+    "jobs: no UTF-8 in a key of an index": ("jobs", b"\x91\x94\x92\xa1\xff\x90\1\1\1"),
     "conversations: deep": ("conversations", b"\x91\x92\x92\xa1a" + DEEP),
     "user_data: deep": ("user_data", DEEP),
 }
 
 
-def holding(name: str, *pages: bytes) -> bytes:
-    """Return an object of so many pages, correctly sealed; a head's record comes before them."""
+FIRST = {"callback_data": ["k", "1"], "conversations": ["order", [1]], "jobs": ["1", [1]]}
+
+
+def holding(name: str, frame: bytes) -> list[bytes]:
+    """Return objects with a frame, correctly sealed: in a head, it comes behind the record.
+
+    In a blob, it is once in the place of the index, and once in that of a segment.
+    """
     if name == HEAD:
         record = reference.page(reference.pack(reference.record()))
-        return reference.build(
-            reference.head_header(entities=1), reference.plaintext(record, *pages)
-        )
-    return reference.build(reference.header(name, entities=1), reference.plaintext(*pages))
+        text = reference.plaintext(record, reference.sized(frame))
+        return [reference.build(reference.head_header(entities=1), text)]
+    first = FIRST.get(name, 1)
+    one = reference.piece([[first, b""]])
+    return [
+        reference.of_pieces([one], name, reference.plaintext(reference.sized(frame))),
+        reference.of_pieces([reference.Piece([first, len(frame), 1, 7], frame)], name),
+    ]
 
 
 @pytest.mark.parametrize(("name", "page"), ODD_PAGES.values(), ids=ODD_PAGES.keys())
 def test_odd_pages(name: str, page: bytes) -> None:
     """What the library that reads MessagePack reports in its own way is damage as well."""
-    with pytest.raises(DamagedObjectError, match="a page is not as the format says"):
-        READER.open(name, holding(name, reference.page(page)))
+    for data in holding(name, reference.frame(page)):
+        with pytest.raises(DamagedObjectError, match="is not as the format says"):
+            READER.open(name, data)
 
 
 def test_record_that_is_no_text() -> None:
@@ -170,25 +201,25 @@ def at_most(limit: int) -> Iterator[None]:
 
 
 def declaring(size: int) -> bytes:
-    """Return a page whose frame declares so many bytes, and has none."""
+    """Return a frame that declares so many bytes, and has none."""
     # A single segment with eight bytes of content size, and an empty block that is the last.
-    return reference.sized(bytes.fromhex("28b52ffde0") + struct.pack("<Q", size) + b"\1\0\0")
+    return bytes.fromhex("28b52ffde0") + struct.pack("<Q", size) + b"\1\0\0"
 
 
 @given(size=st.integers(MAX_PAGE + 1, 2**64 - 1))
 @quickly
 def test_a_page_takes_no_more_than_it_may(size: int) -> None:
     """A frame that declares more than the limit is refused before any of it is allocated."""
-    data = holding("user_data", declaring(size))
-    with at_most(LITTLE), pytest.raises(DamagedObjectError):
-        READER.open("user_data", data)
+    for data in holding("user_data", declaring(size)):
+        with at_most(LITTLE), pytest.raises(DamagedObjectError):
+            READER.open("user_data", data)
 
 
 def test_a_page_that_lies_takes_what_it_may() -> None:
     """One that declares as much as the limit, and has less, takes that much and no more."""
-    data = holding("user_data", declaring(MAX_PAGE))
-    with at_most(MAX_PAGE + LITTLE), pytest.raises(DamagedObjectError):
-        READER.open("user_data", data)
+    for data in holding("user_data", declaring(MAX_PAGE)):
+        with at_most(MAX_PAGE + LITTLE), pytest.raises(DamagedObjectError):
+            READER.open("user_data", data)
 
 
 # MessagePack's strings, arrays and maps of 2**32 - 1 bytes, elements or pairs.
@@ -198,9 +229,11 @@ HUGE = [bytes([kind]) + b"\xff" * 4 for kind in (0xC6, 0xC9, 0xDB, 0xDD, 0xDF)]
 @pytest.mark.parametrize("name", OBJECTS)
 def test_what_is_declared_inside_a_page(name: str) -> None:
     """A length is not believed before there are as many bytes, wherever in a page it stands."""
-    places = (b"", b"\x91", b"\x91\x92", b"\x91\x92\1", b"\x91\x92\x92", b"\x92\xa9user_data")
-    pages = [reference.page(place + huge) for huge in HUGE for place in places]
-    objects = [holding(name, page) for page in pages]
+    pairs = (b"\x91\x92", b"\x91\x92\1", b"\x91\x92\x92")
+    entries = (b"\x91\x94", b"\x91\x94\1", b"\x91\x94\x92")
+    places = (b"", b"\x91", *pairs, *entries, b"\x92\xa9user_data")
+    frames = [reference.frame(place + huge) for huge in HUGE for place in places]
+    objects = [data for frame in frames for data in holding(name, frame)]
     with at_most(LITTLE):
         for data in objects:
             with pytest.raises(DamagedObjectError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,8 +11,8 @@ from hypothesis import strategies as st
 from tests.support import BOT_ID, KEY
 
 from ptb_s3._engine.repository import Repository
-from ptb_s3._format import entities, head_pages
-from ptb_s3._format.entities import MAX_ENTRIES, Kind, Resolution, fault_of
+from ptb_s3._format import entities, head_pages, segments
+from ptb_s3._format.entities import MAX_ENTRIES, Kind, Resolution, encode_segment, fault_of
 from ptb_s3._format.head import Head, follow
 from ptb_s3._format.head_pages import decode, encode
 from ptb_s3._format.key_source import SealingKey
@@ -150,22 +151,28 @@ async def test_a_page_that_no_reader_takes_is_not_sent(monkeypatch: pytest.Monke
     assert (await opened(store)).staged.entities(USER) == {0: b"0"}
 
 
-async def test_a_blob_that_no_reader_takes_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("segment", "reason"),
+    [
+        (lambda _: b"\xc1", "a segment is not as the format says"),
+        (lambda entries: encode_segment(entries[::-1]), "the keys of a segment do not ascend"),
+        (lambda entries: encode_segment(entries[:1]), "a segment is not what its index says"),
+    ],
+)
+async def test_a_blob_that_no_reader_takes_is_not_sent(
+    monkeypatch: pytest.MonkeyPatch, segment: Callable[[Any], bytes], reason: str
+) -> None:
     """The differential holds all that the blob would have, so that nothing is lost."""
-
-    def twice(entries: Any) -> Any:
-        pages = list(encode_blob(entries))
-        return [*pages, b"\xc1"]
-
-    encode_blob = entities.encode_blob
     store = MemoryStore()
     repository = await opened(store)
     repository.stage(USER, 1, b"1")
+    repository.stage(USER, 2, b"2")
     await repository.commit()
-    monkeypatch.setattr(entities, "encode_blob", twice)
-    with pytest.raises(UnreadableError, match="user_data"):
+    monkeypatch.setattr(segments, "encode_segment", segment)
+    with pytest.raises(UnreadableError, match=f"user_data.*{reason}"):
         await repository.compact(USER)
     assert USER not in store.current()
+    assert (await opened(store)).staged.entities(USER) == {1: b"1", 2: b"2"}
 
 
 async def test_frames_that_are_carried_along_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,35 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support import changes
 
-from ptb_s3._format.container import PAGE_SIZE
 from ptb_s3._format.entities import (
     Changes,
     Entities,
     Kind,
     apply,
-    decode_blob,
     difference,
-    encode_blob,
     is_key,
     merge,
 )
 
 ENTITIES = st.dictionaries(st.integers(-(2**63), 2**63 - 1), st.binary(max_size=50))
 CHANGES = st.dictionaries(st.integers(0, 9), st.none() | st.binary(max_size=3))
-
-
-@given(ENTITIES)
-def test_a_blob_holds_what_it_was_given(entities: Entities) -> None:
-    """Entities come back from pages as they were."""
-    assert decode_blob(Kind.USER_DATA, encode_blob(entities.items()), len(entities)) == entities
-
-
-def test_a_large_blob_is_cut_into_pages() -> None:
-    """A page holds about a megabyte, and an entity of any size is whole."""
-    entities: Entities = {**dict.fromkeys(range(35), bytes(100_000)), 99: bytes(3 * PAGE_SIZE)}
-    pages = list(encode_blob(entities.items()))
-    assert [len(page) // PAGE_SIZE for page in pages] == [1, 1, 1, 3]
-    assert decode_blob(Kind.USER_DATA, pages, 36) == entities
 
 
 @given(ENTITIES, ENTITIES)

@@ -5,10 +5,13 @@ Sizes are checked before anything is allocated, and nothing is decompressed that
 No clock, network, environment or randomness: whoever needs one of them gets it as an argument.
 
 Begin with `entities`, what a state is made of; then `container`, how an object is sealed; then
-`head`, how a commit refers to blobs and carries a differential. In layers::
+`segments`, how a blob is cut; then `head`, how a commit refers to blobs and carries a differential.
+In layers::
 
     committed             Reader: all objects to one state     sealer    Sealer: the way back
+    openers               objects while they arrive            restore_point: which state
+    segments              a blob's index, and its segments     frozen: what a blob is made of
     head  head_pages      the commit point, and its pages      erasure, delivered: parts of it
-    entities  words       keys, values, pages of a blob
-    container  unsealer   readable header, sealed pages        key_source: where keys come from
+    entities  words       keys, values, entries of a segment
+    container  unsealer   readable header, sealed messages     key_source: where keys come from
 """

@@ -332,8 +332,7 @@ def open_segment(header: Header, index: Index, number: int, message: bytes, key:
     segment = index.segments[number]
     if (entries[0][0], len(entries)) != (segment.first, segment.entities):
         raise DamagedObjectError(kind, "a segment is not what its index says")
-    after = index.segments[number + 1 : number + 2]
-    if after and order(entries[-1][0]) >= order(after[0].first):
+    if index.number_of(entries[-1][0]) != number:
         raise DamagedObjectError(kind, "the keys of its segments do not ascend")
     return entries
 
