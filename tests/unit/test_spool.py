@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,6 +43,7 @@ class _Disk(io.FileIO):
 
     room = 10**9
     fails_to_read = False
+    meanwhile: Callable[[], object] = staticmethod(lambda: None)  # between seek and read
 
     def write(self, data: Any) -> int:
         taken = min(len(data), 100_000, self.room)
@@ -53,6 +55,7 @@ class _Disk(io.FileIO):
     def read(self, size: int | None = -1) -> bytes:
         if self.fails_to_read:
             raise OSError(errno.EIO, os.strerror(errno.EIO), "/secret/place")
+        self.meanwhile()
         return super().read(size)
 
 
@@ -96,6 +99,23 @@ def test_two_who_read_do_not_get_in_each_others_way(spool: Spool) -> None:
         pieces.append(piece)
         next(ahead, None)
     assert b"".join(pieces) == data
+
+
+def test_two_threads_that_read_do_not_move_each_others_place(spool: Spool, disk: _Disk) -> None:
+    """A thread that comes between another's look for its place and its read has to wait."""
+    data = filled(spool, 2 * LIMIT)
+    body, others = spool.body(b""), spool.body(b"x").pieces()
+    next(others)
+    thread = threading.Thread(target=lambda: next(others))
+
+    def meanwhile() -> None:
+        disk.meanwhile = lambda: None
+        thread.start()
+        thread.join(0.2)  # which it does not get to, as long as the place is ours
+
+    disk.meanwhile = meanwhile
+    assert joined(body) == data
+    thread.join()
 
 
 def test_a_little_needs_no_file(monkeypatch: pytest.MonkeyPatch, spool: Spool) -> None:
@@ -200,6 +220,15 @@ def test_a_full_disk_loses_nothing(
     assert [record.message.split("(")[1][:23] for record in caplog.records] == [
         "No space left on device"
     ]
+
+
+def test_a_disk_that_has_room_again_is_left_alone(spool: Spool, disk: _Disk) -> None:
+    """What it took half of lies there, and what follows does not come behind it."""
+    disk.room = LIMIT + 150_000
+    first = filled(spool, 3 * LIMIT)
+    disk.room = 100 * LIMIT
+    spool.write(first)
+    assert joined(spool.body(b"")) == first * 2
 
 
 def test_no_temporary_folder_at_all(

@@ -41,6 +41,7 @@ class Spool:
         self._holding = 0
         self._full = False
         self._sealed = False
+        self._lock = Lock()
 
     def __len__(self) -> int:
         return self._filed + self._holding
@@ -71,7 +72,7 @@ class Spool:
             beginning: Bytes that come first, such as a header that states what follows.
         """
         self._sealed = True
-        return _Spooled(beginning, self._file, self._filed, self._held)
+        return _Spooled(beginning, self._file, self._filed, self._held, self._lock)
 
     def close(self) -> None:
         """Free the file and the memory. Bodies cannot be read any more."""
@@ -79,7 +80,8 @@ class Spool:
         self._held.clear()
         self._filed = self._holding = 0
         if self._file is not None:
-            self._file.close()
+            with self._lock:  # or a thread reads from whatever gets its number next
+                self._file.close()
 
     def _spill(self) -> None:
         """Append what is in memory to the file, or keep it where that is not possible."""
@@ -98,14 +100,27 @@ class Spool:
 
 
 class _Spooled:
-    """`Body` of a spool: a beginning, then a file's first bytes, then what is held in memory."""
+    """`Body` of a spool: a beginning, then a file's first bytes, then what is held in memory.
+
+    Args:
+        beginning: Bytes that come first.
+        file: The file, if there is one.
+        filed: Number of its bytes that count.
+        held: Pieces that come last.
+        lock: Held while the file is read or closed: all who read it share one position.
+    """
 
     def __init__(
-        self, beginning: bytes, file: IO[bytes] | None, filed: int, held: Sequence[bytes]
+        self,
+        beginning: bytes,
+        file: IO[bytes] | None,
+        filed: int,
+        held: Sequence[bytes],
+        lock: Lock,
     ) -> None:
         self._beginning, self._file, self._filed, self._held = beginning, file, filed, held
         self._size = len(beginning) + filed + sum(map(len, held))
-        self._lock = Lock()
+        self._lock = lock
 
     def __len__(self) -> int:
         return self._size
@@ -129,7 +144,7 @@ class _Spooled:
             StorageError: They are not to be had any more: the disk is broken.
         """
         try:
-            with self._lock:  # its position is that of all iterators
+            with self._lock:
                 file.seek(at)
                 piece = file.read(size)
         except OSError as exc:
