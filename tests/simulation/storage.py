@@ -154,6 +154,9 @@ class Line:
     async def place(self) -> str:
         return await self._storage.place()
 
+    def twin(self) -> Line:
+        return self
+
     async def close(self) -> None: ...
 
     async def _request(

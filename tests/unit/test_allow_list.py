@@ -407,11 +407,13 @@ def holding(place: str, kind: Kind, entities: dict[Any, bytes]) -> MemoryStore:
     """Return a store that has entities, correctly sealed, in a blob or in head's differential."""
     store, record = MemoryStore(), reference.record()
     if place == "blob":
-        record["kinds"][kind.value] = {"ref": reference.REF, "cost": 0}
+        count = len(entities)
+        record["kinds"][kind.value] = {"ref": reference.REF, "cost": 0, "entities": count}
         store.replace(kind, reference.blob(kind.value, [*map(list, entities.items())]))
         store.replace("head", reference.head(record))
     else:
         entries = [(key, 7, data) for key, data in entities.items()]
+        record["kinds"][kind.value]["entities"] = len(entities)
         store.replace("head", reference.head(record, [kind.value, entries]))
     return store
 

@@ -100,6 +100,7 @@ def forge(store: MemoryStore) -> None:
         commit=sealer.new_commit(),
         writer=sealer.new_writer(),
         refs={},
+        counts={Kind.BOT_DATA: 1},
     )
     store.replace("head", sealer.head(Identity(header.store, header.serializer), head)[1])
 

@@ -72,7 +72,8 @@ def blob_of(
     sealer = BlobSealer(header, KEYS.sealing_key(), level=3, write=written.append)
     ages = Ages(known, part or Part(), revision)
     entries = sorted(entities.items(), key=lambda entry: order(entry[0]))
-    beginning, index = sealer.seal(entries, ages)
+    sealer.add(entries)
+    beginning, index = sealer.finish(ages)
     return beginning + b"".join(written), index
 
 

@@ -198,7 +198,7 @@ def record(**changes: object) -> dict[str, Any]:
         "conditions": None,
         "updates": [],
         "words": [],
-        "kinds": {kind: {"ref": None, "cost": 0} for kind in KINDS},
+        "kinds": {kind: {"ref": None, "cost": 0, "entities": 0} for kind in KINDS},
         **changes,
     }
 
@@ -221,7 +221,7 @@ def head_of(*pages: bytes) -> bytes:
 
 def _costly(cost: int) -> dict[str, Any]:
     rec = record()
-    rec["kinds"]["user_data"] = {"ref": None, "cost": cost}
+    rec["kinds"]["user_data"] = {"ref": None, "cost": cost, "entities": 0}
     return rec
 
 
@@ -258,7 +258,7 @@ def with_ref(**changes: object) -> dict[str, Any]:
 
 def _with_ref(ref: dict[str, Any]) -> dict[str, Any]:
     rec = record()
-    rec["kinds"]["user_data"] = {"ref": ref, "cost": 12}
+    rec["kinds"]["user_data"] = {"ref": ref, "cost": 12, "entities": 3}
     return rec
 
 
@@ -602,7 +602,7 @@ def _with_other_padding(fields: Header, index: bytes, parts: list[bytes]) -> dic
 
 def damaged_heads() -> dict[str, bytes]:
     unknown = record()
-    unknown["kinds"]["secrets"] = {"ref": None, "cost": 0}
+    unknown["kinds"]["secrets"] = {"ref": None, "cost": 0, "entities": 0}
     missing = record()
     del missing["kinds"]["bot_data"]
     return {

@@ -206,7 +206,7 @@ class Fetcher:
         await self._renewed(base, kind)
 
     async def ranges(self, source: BlobSource, first: int, last: int) -> list[bytes] | None:
-        """Read some neighbouring segments, sealed; None if the version is gone.
+        """Read some neighbouring segments, sealed, or return None if the version is gone.
 
         Args:
             source: The blob.
@@ -326,7 +326,7 @@ class Fetcher:
     async def _segments(
         self, source: BlobSource, keys: Collection[EntityKey], store: Store
     ) -> Entries | None:
-        """Read and open the segments that hold keys; None if the version is gone."""
+        """Open the segments that hold keys, or return None if the version is gone."""
         numbers = sorted({source.index.number_of(key) for key in keys} - {-1})
         read = [_messages(source, number, number, store) for number in numbers]
         entries: Entries = []
@@ -338,7 +338,7 @@ class Fetcher:
 
 
 async def _messages(source: BlobSource, first: int, last: int, store: Store) -> list[bytes] | None:
-    """Read neighbouring segments, sealed, in one request; None if the version is gone."""
+    """Read neighbouring segments in one request, or return None if the version is gone."""
     kind = Kind(source.header.object)
     start, _ = source.span(first)
     sizes = [sealed_size(segment.size) for segment in source.index.segments[first : last + 1]]

@@ -24,9 +24,12 @@ class SortedChanges:
         return key in self._entries
 
     def up_to(self, key: EntityKey | None) -> Iterator[tuple[EntityKey, bytes]]:
-        """Yield the changed entities that come next, up to a key and with it; None: all of them.
+        """Yield the changed entities that come next, up to a key and with it.
 
         Those that were deleted are left out.
+
+        Args:
+            key: The key; None: to the end.
         """
         while self._at < len(self._keys):
             changed = self._keys[self._at]

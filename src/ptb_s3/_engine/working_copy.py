@@ -282,7 +282,7 @@ class WorkingCopy:
         self._fetcher.fetch_now(kind, keys)
 
     async def fetch_all(self, kind: Kind) -> Entities:
-        """Return all entities of a kind, as they are staged; of those read, none is kept.
+        """Return all entities of a kind, as they are staged. Of those read, none is kept.
 
         Raises:
             PersistenceError: They cannot be read.

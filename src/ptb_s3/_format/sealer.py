@@ -250,7 +250,7 @@ class BlobInProgress:
         return SealedBlob(ref, index, body, header, key)
 
     def _opened_again(self, body: Body) -> tuple[Header, bytes]:
-        """Open the blob, a segment at a time, from where it is sent; return header and key."""
+        """Open the blob, a segment at a time, from where it is sent. Return header and key."""
         unsealer = BlobUnsealer(self._kind, len(body), self._keys)
         for piece in body.pieces():
             unsealer.feed(piece)
