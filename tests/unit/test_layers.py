@@ -48,7 +48,7 @@ DOORS = {
     "aiohttp": {"hosts.webhook", "_storage.resolver", "_storage.transport"},
     "botocore": {
         *("_storage.addressing", "_storage.client", "_storage.conditional_get"),
-        *("_storage.requester", "_storage.transport"),
+        *("_storage.models", "_storage.requester", "_storage.transport"),
     },
     "pickle": {
         *("_format.words", "_values.loading", "_values.shared_strings", "_values.transcoder"),
