@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import ssl
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from botocore.loaders import Loader
@@ -13,6 +15,7 @@ from tests.support import KEY
 
 from ptb_s3._storage import client, models
 from ptb_s3._storage.client import options, prepared
+from ptb_s3._storage.transport import Transport
 
 PROJECT = Path(__file__).parents[2]
 ENVIRONMENT = {
@@ -73,6 +76,24 @@ def test_models_are_those_that_botocore_reads() -> None:
             )
     for data in ("endpoints", "partitions", "sdk-default-configuration", "_retry"):
         assert ours.load_data(data) == theirs.load_data(data)
+
+
+async def test_certificates_are_read_once_a_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the check of the settings and for all connections by no proxy."""
+    read: list[object] = []
+    load = ssl.SSLContext.load_verify_locations
+
+    def noted(context: ssl.SSLContext, *where: Any) -> None:
+        read.append(where)
+        load(context, *where)
+
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", noted)
+    transport = Transport()
+    direct = transport._create_connector(None)._ssl
+    assert len(read) == 1
+    assert direct is transport._create_connector(None)._ssl
+    assert isinstance(direct, ssl.SSLContext)
+    assert (direct.verify_mode, direct.check_hostname) == (ssl.CERT_REQUIRED, True)
 
 
 def test_models_are_read_once_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
