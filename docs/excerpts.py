@@ -206,7 +206,7 @@ def _reference(module: str) -> str:
             continue
         name = f"{module}.{entry.name}"
         if module == "ptb_s3.settings" and entry.directive == "autoclass":
-            name += "()"  # pydantic's arguments and fields are of no use to a reader
+            name += "()"  # its arguments and fields are of no use to a reader
             lines += [f".. autoclass:: {name}", "   :no-members:"]
         else:
             lines.append(f".. {entry.directive}:: {name}")

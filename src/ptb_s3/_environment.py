@@ -55,8 +55,8 @@ def read_file(env_file: str | Path | None) -> dict[str, str]:
     raise SettingsError(f"{env_file}: cannot be read: {reason}.")
 
 
-def only_in_file(in_file: Mapping[str, str]) -> dict[str, str]:
-    """Return our variables of a file that the environment, which wins, does not have.
+def our_variables(in_file: Mapping[str, str]) -> dict[str, str]:
+    """Return our variables, of the environment, which wins, and of a file.
 
     Args:
         in_file: Variables of the file.
@@ -64,11 +64,9 @@ def only_in_file(in_file: Mapping[str, str]) -> dict[str, str]:
     Returns:
         Values by name, without the prefix and in lower case, as the settings are named.
     """
-    return {
-        name[len(ENV_PREFIX) :].lower(): value
-        for name, value in in_file.items()
-        if name.upper().startswith(ENV_PREFIX) and name not in os.environ
-    }
+    there = {**in_file, **os.environ}
+    ours = [name for name in there if name.startswith(ENV_PREFIX)]
+    return {name.removeprefix(ENV_PREFIX).lower(): there[name] for name in ours}
 
 
 def refuse_unknown(in_file: Iterable[str], known: Collection[str]) -> None:

@@ -331,8 +331,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             SettingsError: A variable is missing, unknown or unusable. The text names all of them,
                 and shows no value.
         """
-        # pydantic costs a third of a second to import, which `import ptb_s3` must not.
-        from ptb_s3.settings import load_settings  # noqa: PLC0415 - see above
+        from ptb_s3.settings import load_settings  # noqa: PLC0415 - in code, none of it is needed
 
         settings = load_settings(env_file)
         for file in settings.exposed_files():

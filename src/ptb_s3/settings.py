@@ -11,31 +11,39 @@ are put into the environment, where that chain looks for them.
 from __future__ import annotations
 
 import traceback
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 from urllib.parse import urlsplit
-
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings
 
 from ptb_s3._environment import (
     ENV_FILE,
     aws_variables,
-    only_in_file,
+    our_variables,
     prepare_for_aws,
     read_file,
     refuse_unknown,
     variable_of,
     without_variables,
 )
-from ptb_s3._key_settings import KeySettings
-from ptb_s3._options import WANTED, AddressingStyle, OnLoss, Options, Sync, option_fault
+from ptb_s3._key_settings import KeySettings, with_keys_of_files
+from ptb_s3._options import AddressingStyle, OnLoss, Options, Sync
+from ptb_s3._setting_fields import (
+    FaultsError,
+    made,
+    number,
+    one_of,
+    setting,
+    sync,
+    text,
+    whole_number,
+    yes_or_no,
+)
 from ptb_s3._storage.place import prefix_fault
 from ptb_s3.errors import SettingsError
 
 if TYPE_CHECKING:
     import aioboto3
-    from pydantic_core import ErrorDetails
 
 __all__ = [
     "KeySettings",
@@ -46,112 +54,103 @@ __all__ = [
     "load_settings_of",
 ]
 
-_Settings = TypeVar("_Settings", bound=BaseSettings)
+_Settings = TypeVar("_Settings", bound=KeySettings)
 
 
+def _bucket(given: str, _name: str) -> str:
+    """Refuse a URL or ARN in place of a name, which botocore's own error would not tell."""
+    if given.startswith("arn:") and ":::" not in given:
+        return given  # an access point: its name may hold a slash
+    if ":" in given or "/" in given:
+        raise ValueError(
+            "is not a bucket's name. Give the name alone, without s3://, URL or ARN; "
+            "what follows it belongs in PTB_S3_PREFIX."
+        )
+    return given
+
+
+def _prefix(given: str, _name: str) -> str:
+    """Refuse a prefix under which objects would not be found again everywhere."""
+    if fault := prefix_fault(given):
+        raise ValueError(fault)
+    return given
+
+
+def _url(given: str, _name: str) -> str:
+    """Refuse what is no URL of a service, and one with credentials in it."""
+    if _is_http_url(given):
+        return given
+    raise ValueError(
+        "is not the URL of a service. Give http:// or https:// with a host, such as "
+        "http://localhost:9000; credentials belong in AWS_ACCESS_KEY_ID and "
+        "AWS_SECRET_ACCESS_KEY."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings(KeySettings):
     """Settings that `S3Persistence.from_env` takes from variables, made by `load_settings`."""
 
-    bucket: str = Field(description="Bucket that the state lies in: its name alone.")
-    prefix: str = Field(
+    bucket: str = setting(_bucket, "Bucket that the state lies in: its name alone.")
+    prefix: str = setting(
+        _prefix,
+        "What the names of all objects begin with, to the letter; best ends in `/`.",
         default="",
-        description="What the names of all objects begin with, to the letter; best ends in `/`.",
     )
-    endpoint_url: str | None = Field(
-        default=None, description="URL of the S3-compatible service, where it is not AWS."
+    endpoint_url: str | None = setting(
+        _url, "URL of the S3-compatible service, where it is not AWS.", default=None
     )
-    region: str | None = Field(
-        default=None, description="Region of the bucket, where the AWS chain does not give it."
+    region: str | None = setting(
+        text, "Region of the bucket, where the AWS chain does not give it.", default=None
     )
-    addressing_style: AddressingStyle = Field(
+    addressing_style: AddressingStyle = setting(
+        one_of(*get_args(AddressingStyle)),
+        "Bucket in the `path` or in front of the host (`virtual`); `auto` finds out.",
         default=Options.addressing_style,
-        description="Bucket in the `path` or in front of the host (`virtual`); `auto` finds out.",
     )
-    update_interval: float = Field(
+    update_interval: float = setting(
+        number,
+        "Seconds between commits, more than 0: what a crash may cost at most.",
         default=Options.update_interval,
-        allow_inf_nan=False,
-        description="Seconds between commits, more than 0: what a crash may cost at most.",
     )
-    compression_level: int = Field(
+    compression_level: int = setting(
+        whole_number,
+        "Level of zstd compression, from 1 to 19.",
         default=Options.compression_level,
-        description="Level of zstd compression, from 1 to 19.",
     )
-    sync: Sync = Field(
+    sync: Sync = setting(
+        sync,
+        "Seconds between looks for other instances' commits; `auto`: 1, if any.",
         default=Options.sync,
-        description="Seconds between looks for other instances' commits; `auto`: 1, if any.",
     )
-    single_writer: bool = Field(
+    single_writer: bool = setting(
+        yes_or_no,
+        "`true` vouches for a single instance: for storage without conditional PUT.",
         default=Options.single_writer,
-        description="`true` vouches for a single instance: for storage without conditional PUT.",
     )
-    flush_timeout: float = Field(
+    flush_timeout: float = setting(
+        number,
+        "Seconds that a stop may take, all told; hosts kill 5 to 30 s after SIGTERM.",
         default=Options.flush_timeout,
-        allow_inf_nan=False,
-        description="Seconds that a stop may take, all told; hosts kill 5 to 30 s after SIGTERM.",
     )
-    restore: str | None = Field(
+    restore: str | None = setting(
+        text,
+        "Revision, time or version id to go back to at the next start, once.",
         default=None,
-        description="Revision, time or version id to go back to at the next start, once.",
     )
-    on_loss: OnLoss = Field(
+    on_loss: OnLoss = setting(
+        one_of(*get_args(OnLoss)),
+        "`rewrite`: a running bot writes its memory in place of what was deleted.",
         default=Options.on_loss,
-        description="`rewrite`: a running bot writes its memory in place of what was deleted.",
     )
-    begin_anew: str | None = Field(
+    begin_anew: str | None = setting(
+        text,
+        "Id of a deleted head, as the error gives it: begin a new state above it.",
         default=None,
-        description="Id of a deleted head, as the error gives it: begin a new state above it.",
     )
-    expected_bucket_owner: str | None = Field(
-        default=None, description="Id of the AWS account that must own the bucket."
+    expected_bucket_owner: str | None = setting(
+        text, "Id of the AWS account that must own the bucket.", default=None
     )
-
-    @field_validator("bucket")
-    @classmethod
-    def _check_bucket(cls, bucket: str) -> str:
-        """Refuse a URL or ARN in place of a name, which botocore's own error would not tell."""
-        if bucket.startswith("arn:") and ":::" not in bucket:
-            return bucket  # an access point: its name may hold a slash
-        if ":" in bucket or "/" in bucket:
-            raise ValueError(
-                "is not a bucket's name. Give the name alone, without s3://, URL or ARN; "
-                "what follows it belongs in PTB_S3_PREFIX."
-            )
-        return bucket
-
-    @field_validator("prefix")
-    @classmethod
-    def _check_prefix(cls, prefix: str) -> str:
-        """Refuse a prefix under which objects would not be found again everywhere."""
-        if fault := prefix_fault(prefix):
-            raise ValueError(fault)
-        return prefix
-
-    @field_validator("update_interval", "compression_level", "sync", "flush_timeout", "restore")
-    @classmethod
-    def _check_option(cls, value: object, info: ValidationInfo) -> object:
-        """Refuse what `Options` would refuse, in the name of the variable."""
-        if fault := option_fault(info.field_name or "", value):
-            raise ValueError(fault)
-        return value
-
-    @field_validator("endpoint_url")
-    @classmethod
-    def _check_endpoint_url(cls, url: str | None) -> str | None:
-        """Refuse what is no URL of a service, and one with credentials in it."""
-        if url is None or _is_http_url(url):
-            return url
-        raise ValueError(
-            "is not the URL of a service. Give http:// or https:// with a host, such as "
-            "http://localhost:9000; credentials belong in AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY."
-        )
-
-    @field_validator("sync", mode="before")
-    @classmethod
-    def _parse_sync(cls, sync: object) -> object:
-        """Take "none", or nothing, for None."""
-        text = sync.strip().lower() if isinstance(sync, str) else sync
-        return None if text in ("", "none") else text
 
     @property
     def _kms_region(self) -> str | None:
@@ -164,7 +163,7 @@ class Settings(KeySettings):
         Args:
             session: An `aioboto3.Session` to ask AWS KMS with, where it keeps a key.
         """
-        own = set(type(self).model_fields) - set(KeySettings.model_fields)
+        own = {one.name for one in fields(self)} - {one.name for one in fields(KeySettings)}
         given = {name: getattr(self, name) for name in own}
         given["region_name"] = given.pop("region")
         return {"keyring": self.keyring(session), **given}
@@ -223,11 +222,11 @@ def describe() -> list[tuple[str, str, str]]:
     """
     return [
         (
-            variable_of(name),
-            "required" if field.is_required() else _written(field.default),
-            field.description or "",
+            variable_of(one.name),
+            "required" if one.default is MISSING else _written(one.default),
+            one.metadata["description"],
         )
-        for name, field in Settings.model_fields.items()
+        for one in fields(Settings)
     ]
 
 
@@ -245,32 +244,29 @@ def _load(model: type[_Settings], env_file: str | Path | None) -> _Settings:
 
 def _validated(model: type[_Settings], env_file: str | Path | None) -> _Settings:
     """Validate the variables, and pass on those of the AWS chain only if they are all good."""
-    # Read once, and not by pydantic: a pipe, such as a decrypting program's, can be read but once.
+    # Read once: a pipe, such as a decrypting program's, can be read but once.
     in_file = read_file(env_file)
     refuse_unknown(in_file, {name for name, _, _ in describe()})
-    given: dict[str, Any] = {**only_in_file(in_file)}
+    given = with_keys_of_files(our_variables(in_file))
     try:
-        settings = model(**given)
-    except ValidationError as error:
-        faults = error.errors(include_input=False, include_url=False)
-    else:
+        settings = made(model, given, _MISSING)
+        faults = _together(settings)
+    except FaultsError as error:
+        faults = error.lines
+    if not faults:
         prepare_for_aws(in_file)
         return settings
-    # Out here, the new error has no context: the old one holds the values.
-    raise SettingsError("\n".join(dict.fromkeys(_line(fault) for fault in faults)))
+    # Out here, the new error has no context: the old one has frames that hold the values.
+    raise SettingsError("\n".join(dict.fromkeys(faults)))
 
 
-def _line(fault: ErrorDetails) -> str:
-    """Return the line of an error that names a variable, and says what to do about its value."""
-    if not fault["loc"]:  # of all keys together
-        return f"{variable_of('history_keys')}: {fault['ctx']['error']}"
-    name = str(fault["loc"][0])
-    if fault["type"] == "missing":
-        return f"{variable_of(name)} {_MISSING[name]}"
-    if fault["type"] == "value_error":  # one of our own validators
-        error = fault["ctx"]["error"]
-        return str(error) if isinstance(error, SettingsError) else f"{variable_of(name)} {error}"
-    return f"{variable_of(name)} {WANTED.get(name, 'cannot be used as it is.')}"
+def _together(settings: KeySettings) -> list[str]:
+    """Refuse keys that contradict each other, such as a sealing key among the history keys."""
+    try:
+        settings.keyring()
+    except SettingsError as error:
+        return [f"{variable_of('history_keys')}: {error}"]
+    return []
 
 
 def _written(default: object) -> str:

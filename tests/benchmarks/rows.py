@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from functools import partial
 
+from tests.benchmarks.cold import cold_rows
 from tests.benchmarks.contestants import NAIVE, OURS
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.interval_rows import cpu, money, requests, sent, stall
@@ -34,7 +35,7 @@ _OF_ONE_KIND = {"requests", "money"}
 """Whatever the data is like, these are the same or, like money, follow from others."""
 NAMES = [
     *("stall", "cpu", "requests", "bytes", "start", "memory", "flush", "import", "money"),
-    *("writers", "recovery", "jobs"),
+    *("writers", "recovery", "jobs", "cold"),
 ]
 """All rows, in the order that they are printed in."""
 
@@ -65,6 +66,8 @@ def collect(
         figures += recoveries(bench, settings[0])
     if "jobs" in only:
         figures += job_rows(bench, settings[0])
+    if "cold" in only:
+        figures += cold_rows(bench, settings[0])
     return sorted(figures, key=lambda figure: NAMES.index(figure.row))
 
 

@@ -48,13 +48,17 @@ def message(text: str = "hello", user: int = USER, number: int | None = None) ->
 class BotApi:
     """As much of the Bot API as the bot needs, on a port of this machine.
 
+    Args:
+        token: The bot's.
+
     Attributes:
         url: What goes into TELEGRAM_API_URL.
         sent: Texts of the messages that the bot has sent.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, token: str = TOKEN) -> None:
         self.url = ""
+        self._token = token
         self.sent: list[str] = []
         self._updates: dict[int, Json] = {}
         self._reached = asyncio.Event()
@@ -107,11 +111,11 @@ class BotApi:
         return list(self._updates.values())
 
     async def _answer(self, request: web.Request) -> web.Response:
-        if request.match_info["token"] != TOKEN:
+        if request.match_info["token"] != self._token:
             refusal = {"ok": False, "error_code": 401, "description": "Unauthorized"}
             return web.json_response(refusal, status=401)
         if request.match_info["method"] == "getMe":
-            me = {"id": int(TOKEN.partition(":")[0]), "is_bot": True, "first_name": "Bot"}
+            me = {"id": int(self._token.partition(":")[0]), "is_bot": True, "first_name": "Bot"}
             return web.json_response({"ok": True, "result": {**me, "username": "a_bot"}})
         form = await request.post()
         if request.match_info["method"] == "getUpdates":

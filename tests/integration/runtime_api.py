@@ -31,12 +31,17 @@ class RuntimeApi:
         address: What goes into AWS_LAMBDA_RUNTIME_API.
         answers: How often which status was answered.
         errors: What runtimes have posted as errors.
+        asked: Set when a runtime has asked for an event: its start phase is over.
+        snapshot: Set when a runtime may be made a snapshot of, and waits to be resumed.
     """
 
     def __init__(self, event: Callable[[str], Json], seconds: float = 30.0) -> None:
         self.address = ""
         self.answers: Counter[int] = Counter()
         self.errors: list[Json] = []
+        self.asked = asyncio.Event()
+        self.snapshot = asyncio.Event()
+        self._resumed = asyncio.Event()
         self._event = event
         self._seconds = seconds
         self._waiting: asyncio.Queue[str] = asyncio.Queue()
@@ -51,6 +56,8 @@ class RuntimeApi:
         application.router.add_post(f"{path}/{{id}}/response", self._respond)
         application.router.add_post(f"{path}/{{id}}/error", self._fail)
         application.router.add_post("/2018-06-01/runtime/init/error", self._fail)
+        application.router.add_post("/2018-06-01/runtime/restore/error", self._fail)
+        application.router.add_get("/2018-06-01/runtime/restore/next", self._restore)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -66,6 +73,10 @@ class RuntimeApi:
             self._waiting.put_nowait(update)
         await self._waiting.join()
 
+    def resume(self) -> None:
+        """Resume runtimes from the snapshot."""
+        self._resumed.set()
+
     def lose(self) -> None:
         """Have what was handed out and not answered sent again: its runtime has ended."""
         for update in self._invoked.values():
@@ -73,7 +84,13 @@ class RuntimeApi:
             self._waiting.task_done()
         self._invoked.clear()
 
+    async def _restore(self, _: web.Request) -> web.Response:
+        self.snapshot.set()
+        await self._resumed.wait()
+        return web.Response()
+
     async def _next(self, _: web.Request) -> web.Response:
+        self.asked.set()
         update, request = await self._waiting.get(), f"request-{next(self._ids)}"
         self._invoked[request] = update
         headers = {

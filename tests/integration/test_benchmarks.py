@@ -16,7 +16,7 @@ PROJECT = Path(__file__).parents[2]
 SMALL = ["--samples=2", "--intervals=3", "--rounds=1", "--versions=30", "--jobs=100"]
 ROWS = {
     *("stall", "cpu", "requests", "bytes", "start", "memory", "flush", "import", "money"),
-    *("writers", "recovery", "jobs"),
+    *("writers", "recovery", "jobs", "cold"),
 }
 BOUNDED = {
     "longest stall in an interval, median",
@@ -39,6 +39,7 @@ BOUNDED = {
     "event loop held to make a job, beyond PTB's own",
     "requests to make jobs, before the interval's save",
     "requests of three intervals in which jobs wait",
+    "cold invocation on Lambda, by that without persistence",
 }
 WITH_SQLALCHEMY = {name for name in BOUNDED if "SQLAlchemyJobStore" in name}
 if find_spec("sqlalchemy") is None:  # the tables need no more than the extra test
@@ -71,6 +72,8 @@ SOME = {
     "event loop held to make a job, beyond PTB's own": {"ptb-s3"},
     "requests to make jobs, before the interval's save": {"ptb-s3"},
     "requests of three intervals in which jobs wait": {"ptb-s3"},
+    "cold invocation on Lambda": {"ptb-s3"},
+    "cold invocation on Lambda, by that without persistence": {"ptb-s3"},
     **{name: {"ptb-s3"} if find_spec("sqlalchemy") else set() for name in WITH_SQLALCHEMY},
 }
 

@@ -209,7 +209,7 @@ def test_help_loads_neither_storage_nor_settings() -> None:
         "sys.argv[1:] = ['keys', '--help']\n"
         "try: main()\n"
         "except SystemExit as end: assert not end.code\n"
-        "print(*{'aioboto3', 'botocore', 'pydantic_settings'} & set(sys.modules))"
+        "print(*{'aioboto3', 'botocore', 'ptb_s3.settings'} & set(sys.modules))"
     )
     result = python("-c", code)
     assert (result.returncode, result.stderr) == (0, "")

@@ -136,7 +136,7 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if (sys.platform, platform.machine()) != ("linux", "x86_64"):
         pytest.skip("optional check: the package is for Linux on x86_64")
     compiled = {f"cpython-{sys.version_info.major}{sys.version_info.minor}"}
-    versions = set(re.findall(r"pydantic_core\.(cpython-\d+)-", "\n".join(opened.namelist())))
+    versions = set(re.findall(r"backend_c\.(cpython-\d+)-", "\n".join(opened.namelist())))
     if versions != compiled:
         pytest.skip(f"optional check: the package is for {versions}")
     opened.extractall(folder)

@@ -102,7 +102,7 @@ def test_the_file_is_a_bots_settings(name: str, monkeypatch: pytest.MonkeyPatch)
     assert re.fullmatch(r"shop-bot-[0-9a-f]{8}", settings.bucket)
     assert settings.single_writer == (not PROVIDERS[name].conditional)
     assert settings.key is not None
-    key = settings.key.get_secret_value()
+    key = settings.key.reveal()
     assert key[9:20] not in result.stdout + result.stderr
     assert Key.parse(key).id in result.stderr
     assert "second copy" in result.stderr

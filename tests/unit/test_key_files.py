@@ -93,12 +93,6 @@ def test_the_env_file_may_name_files() -> None:
     assert load_settings_of(".env")[0].keyring().ids == (KEY.id,)
 
 
-def test_settings_made_by_hand_read_files_as_well() -> None:
-    """`Settings` needs no `load_settings` for that."""
-    os.environ["PTB_S3_KEY_FILE"] = file_of(KEY.reveal())
-    assert Settings(bucket="b").keyring().ids == (KEY.id,)  # type: ignore[call-arg] # see above
-
-
 def test_a_file_may_be_a_pipe() -> None:
     """As of a password manager: it is read once, and never lies on a disk."""
     reading, writing = os.pipe()

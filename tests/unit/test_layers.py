@@ -26,6 +26,7 @@ ROOMS = (
         "_environment",
         "_key_files",
         "_key_settings",
+        "_setting_fields",
     ),
     ("_doctor",),
     ("_jobs",),
@@ -47,7 +48,7 @@ DOORS = {
     "aiohttp": {"hosts.webhook", "_storage.resolver", "_storage.transport"},
     "botocore": {
         *("_storage.addressing", "_storage.client", "_storage.conditional_get"),
-        *("_storage.requester", "_storage.transport"),
+        *("_storage.models", "_storage.requester", "_storage.transport"),
     },
     "pickle": {
         *("_format.words", "_values.loading", "_values.shared_strings", "_values.transcoder"),
@@ -56,7 +57,6 @@ DOORS = {
         *("_values.pickling.pickler", "_values.pickling.reader", "_values.pickling.reductions"),
         *("_values.pickling.sets", "_values.pickling.unpickler"),
     },
-    "pydantic_settings": {"_key_settings", "settings"},
     "dotenv": {"_environment"},
     "cryptography": {"_format.container", "_format.unsealer", "_keys.keyring"},
     "zstandard": {"_format.container"},
@@ -192,8 +192,8 @@ def test_one_module_reads_the_environment() -> None:
 
 
 def test_importing_the_library_loads_no_heavy_one() -> None:
-    """aioboto3 and pydantic wait until they are needed, and telegram until a bot is made."""
-    heavy = ("aioboto3", "botocore", "pydantic", "typer", "rich")
+    """aioboto3 waits until it is needed, and telegram until a bot is made."""
+    heavy = ("aioboto3", "botocore", "dotenv", "typer", "rich")
     code = (
         "import sys, ptb_s3; assert 'telegram' not in sys.modules;"
         "import telegram.ext; theirs = set(sys.modules);"  # httpx takes rich where it finds click

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 import traceback
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest import mock
 
 import pytest
-from pydantic import ValidationError
 from tests.support import locals_of_ours
 
 from ptb_s3._keys.keyring import Key
@@ -101,7 +101,8 @@ def test_every_setting_is_read() -> None:
     assert settings.keyring().history_ids == (LEAKED.id,)
     keys = {"key", "retired_keys", "history_keys"}
     others = {"kms_key_id", "retired_kms_key_ids"}
-    assert settings.model_dump(exclude=keys | others | {f"{name}_file" for name in keys}) == {
+    left_out = keys | others | {f"{name}_file" for name in keys}
+    assert {k: v for k, v in vars(settings).items() if k not in left_out} == {
         "bucket": "my-bucket",
         "prefix": "shop-bot/",
         "endpoint_url": "http://minio.internal:9000",
@@ -359,19 +360,11 @@ def test_no_local_of_ours_holds_a_key_that_was_put_in(
 
 
 def test_settings_show_no_key() -> None:
-    """Neither repr, str, dump nor JSON of the settings shows a key."""
-    settings = load(RETIRED_KEYS=OLD.reveal())
-    shown = [repr(settings), str(settings), str(settings.model_dump()), settings.model_dump_json()]
-    for key in (KEY, OLD):
+    """Neither repr nor str of the settings shows a key, nor that of a value of theirs."""
+    settings = load(RETIRED_KEYS=OLD.reveal(), HISTORY_KEYS=LEAKED.reveal())
+    shown = [repr(settings), str(settings), str(vars(settings))]
+    for key in (KEY, OLD, LEAKED):
         assert [part for part in slices(key.reveal()[8:]) if part in "".join(shown)] == []
-
-
-def test_direct_construction_hides_values_too() -> None:
-    """Who makes `Settings` without `load_settings` gets pydantic's error, but no value in it."""
-    os.environ["PTB_S3_KEY"] = KEY.reveal() + "x"
-    with pytest.raises(ValidationError) as caught:
-        Settings(bucket="b")  # type: ignore[call-arg] # the key comes from the environment
-    assert KEY.reveal()[8:14] not in str(caught.value)
 
 
 def test_keys_are_read_without_a_bucket() -> None:
@@ -448,7 +441,9 @@ def test_faulty_settings_change_no_environment() -> None:
 def test_describe_has_a_row_for_every_setting() -> None:
     """Each setting has variable, default and one sentence, for the README and .env.example."""
     rows = describe()
-    assert [name for name, _, _ in rows] == [f"PTB_S3_{f.upper()}" for f in Settings.model_fields]
+    assert [name for name, _, _ in rows] == [
+        f"PTB_S3_{one.name.upper()}" for one in fields(Settings)
+    ]
     assert all(text.endswith(".") and "\n" not in text for _, _, text in rows)
     defaults = {name.removeprefix("PTB_S3_"): default for name, default, _ in rows}
     assert [name for name, default in defaults.items() if default == "required"] == [

@@ -1,4 +1,4 @@
-"""Setup of S3 clients: the only importer of aioboto3, which it imports when it is first needed.
+"""Setup of S3 clients: the importer of aiobotocore, which it imports when it is first needed.
 
 A client is made of a session, where credentials and settings of AWS come from, and of a
 configuration, which is ours. What happens to it then is the business of `link` and `retries`.
@@ -13,21 +13,26 @@ from typing import Any, TypeAlias
 from ptb_s3._storage.answers import NotSentError, Question, to_failure
 
 Untyped: TypeAlias = Any
-"""Anything that aioboto3 hands out: it ships no types."""
+"""Anything that aioboto3 and aiobotocore hand out: they ship no types."""
 
 _POOL = 32
 """Connections. A cold start reads seven objects at once; `doctor` lets 32 writers race."""
 
 
 def preload() -> None:
-    """Import aioboto3 ahead of the first client, for hosts that lend CPU to a start."""
-    import aioboto3  # noqa: F401, PLC0415 - takes longer to import than all else together
+    """Import aiobotocore ahead of the first client, and read the models: a start has the CPU.
+
+    Opens nothing, and looks for no credentials: a snapshot of the process may be taken afterwards.
+    """
+    from ptb_s3._storage.models import read_ahead  # noqa: PLC0415 - imports botocore
+
+    read_ahead(_new_session().get_component("data_loader"), "s3")
 
 
 def prepared(
     session: Untyped, options: dict[str, Any], *, signed: bool, service: str = "s3"
 ) -> tuple[Untyped, Untyped]:
-    """Import aioboto3, make a session and read the service model: a second of work, for a thread.
+    """Import aiobotocore, make a session and read the service model: slow work, for a thread.
 
     Args:
         session: An `aioboto3.Session` to use; None makes one.
@@ -38,23 +43,17 @@ def prepared(
     Returns:
         The session, and the configuration for its clients.
     """
-    import aioboto3  # noqa: PLC0415 - takes longer to import than all else together
-    from aiobotocore.session import get_session  # noqa: PLC0415 - as above
-    from botocore import UNSIGNED  # noqa: PLC0415 - as above
+    from botocore import UNSIGNED  # noqa: PLC0415 - takes longer to import than all else together
 
+    from ptb_s3._storage.models import read_ahead  # noqa: PLC0415 - as above
     from ptb_s3._storage.resolver import Resolver  # noqa: PLC0415 - it imports aiohttp
+    from ptb_s3._storage.session import OwnSession  # noqa: PLC0415 - not before there is one
     from ptb_s3._storage.transport import Config  # noqa: PLC0415 - as above
 
     if session is None:
-        core = get_session()
-        _take_empty_for_unset(core)  # first: all else looks at the profile
-        core.set_default_client_config(Config())
-        loader = core.get_component("data_loader")  # keeps what it has read
-        for model in ("service-2", "endpoint-rule-set-1"):
-            loader.load_service_model(service, model)
-        for data in ("endpoints", "partitions", "sdk-default-configuration", "_retry"):
-            loader.load_data(data)
-        session = aioboto3.Session(botocore_session=core)
+        core = _new_session()
+        read_ahead(core.get_component("data_loader"), service)
+        session = OwnSession(core)
     else:
         _take_empty_for_unset(session._session)  # noqa: SLF001 - aioboto3 has no public way to it
     names = {"resolver": Resolver()}
@@ -63,6 +62,21 @@ def prepared(
     # Said, so that it goes for signed addresses, too: botocore's default for those is version 2.
     versions = {"signature_version": "s3v4"} if service == "s3" else {}
     return session, Config(names, **options, **versions)
+
+
+def _new_session() -> Untyped:
+    """Return a session of aiobotocore's that shares its models with all others of the process."""
+    from aiobotocore.session import get_session  # noqa: PLC0415 - not before the first call
+
+    from ptb_s3._storage.models import models  # noqa: PLC0415 - as above
+    from ptb_s3._storage.transport import Config  # noqa: PLC0415 - as above
+
+    core = get_session()
+    _take_empty_for_unset(core)  # first: all else looks at the profile
+    core.set_default_client_config(Config())
+    search_path = core.get_component("data_loader").search_paths
+    core.register_component("data_loader", models(*search_path))
+    return core
 
 
 def _take_empty_for_unset(core: Untyped) -> None:

@@ -62,7 +62,8 @@ class Transport(AIOHTTPSession):  # type: ignore[misc] # aiobotocore ships no ty
         super().__init__(verify=given or True, proxies=proxies, **others)
         self._given = dict(proxies or {})
         self._trusted: str = get_cert_path(self._verify)
-        self._context(None)
+        # For all connections by no proxy: to read the certificates takes as long as an import.
+        self._direct = self._context(None)
 
     async def send(self, request: _Untyped) -> _Untyped:
         """Send a request.
@@ -88,7 +89,7 @@ class Transport(AIOHTTPSession):  # type: ignore[misc] # aiobotocore ships no ty
     def _create_connector(self, proxy_url: str | None) -> TCPConnector:
         return TCPConnector(
             limit=self._max_pool_connections,
-            ssl=self._context(proxy_url),
+            ssl=self._context(proxy_url) if proxy_url else self._direct,
             **self._connector_args,
         )
 

@@ -243,7 +243,7 @@ def run(work: Callable[[Place], Coroutine[Any, Any, _R]], *, warns: bool = True)
     Raises:
         SettingsError: The settings are not complete.
     """
-    from ptb_s3.settings import load_settings  # noqa: PLC0415 - pydantic would slow down --help
+    from ptb_s3.settings import load_settings  # noqa: PLC0415 - --help needs none
 
     settings = load_settings(env_file.get())
     if warns:

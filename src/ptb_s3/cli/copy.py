@@ -112,7 +112,7 @@ async def _other(place: Place, target: str | None, to_env: str | None) -> AsyncI
         async with elsewhere(place, *split_url(target)) as other:
             yield other
         return
-    from ptb_s3.settings import load_settings_of  # noqa: PLC0415 - pydantic slows down --help
+    from ptb_s3.settings import load_settings_of  # noqa: PLC0415 - --help needs none
 
     settings, aws = load_settings_of(to_env or "")
     warn_of_files(settings)

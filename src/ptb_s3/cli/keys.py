@@ -37,7 +37,7 @@ def new(*, json: Json = False) -> None:
 @app.command("list")
 def list_(*, json: Json = False) -> None:
     """List the ids of the configured keys, never the keys: sealing, retired, and for history."""
-    from ptb_s3.settings import load_key_settings  # noqa: PLC0415 - pydantic would slow down --help
+    from ptb_s3.settings import load_key_settings  # noqa: PLC0415 - --help needs none
 
     settings = load_key_settings(env_file.get())
     warn_of_files(settings)

@@ -7,6 +7,7 @@ webhook was set with, and ``RUN_DUE_SECRET``, which a schedule over HTTP shows.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 import logging
@@ -64,12 +65,15 @@ class Endpoint:
         refusals: Log of what is not answered 200.
 
     Attributes:
+        header: Name of the header in which Telegram sends the secret.
         ready: Whether the state is loaded and requests are welcome.
 
     Raises:
         SettingsError: A variable is missing or cannot be used, where the text shows no value; or
             the function is not there, or makes no application with an `S3Persistence`.
     """
+
+    header: Final = HEADER
 
     def __init__(
         self,
@@ -162,6 +166,21 @@ class Endpoint:
         """
         await begin(self._application)
         self.ready = True
+
+    async def begin_ahead(self, within: float) -> None:
+        """Load the state before there is an update, or leave that to the first one.
+
+        Args:
+            within: Seconds that it may take.
+        """
+        try:
+            async with asyncio.timeout(within):
+                await self.begin()
+        except Exception as error:  # noqa: BLE001 - the first update tries again, and is answered
+            _LOGGER.warning(
+                "The state could not be read ahead, and the next update tries again: %s",
+                describe(error),
+            )
 
     async def take(self, update: str | bytes, within: float | None = None) -> HTTPStatus:
         """Process an update, and return what to answer when its effects are durable.

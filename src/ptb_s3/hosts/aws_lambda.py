@@ -6,8 +6,9 @@
 
     handler = handler_for("shop.bot:build")
 
-Everything is imported and built with the module, before the first event, when Lambda lends a whole
-core. Between two events the process is frozen or gone, and nothing is unsaved.
+Everything is imported and built with the module, and the state is read, before the first event,
+when Lambda lends a whole core (`_start_phase`). Between two events the process is frozen or gone,
+and nothing is unsaved.
 
 A schedule of EventBridge's has it run the jobs that are due. Who may send such an event is IAM's
 matter. A request to the function URL cannot be one: what it sends is in the event's ``body``.
@@ -20,11 +21,14 @@ import base64
 import binascii
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
-from ptb_s3._ptb.transaction import OnConflict
-from ptb_s3.hosts._endpoint import HEADER, Endpoint
-from ptb_s3.hosts._entry_point import Build
+from ptb_s3.hosts._start_phase import LIMIT, begin_ahead, collector_paused
+
+if TYPE_CHECKING:
+    from ptb_s3._ptb.transaction import OnConflict
+    from ptb_s3.hosts._endpoint import Endpoint
+    from ptb_s3.hosts._entry_point import Build
 
 __all__ = ["Context", "handler_for"]
 
@@ -66,10 +70,14 @@ def handler_for(build: Build | str, *, on_conflict: OnConflict = "retry") -> Han
         SettingsError: A variable is missing or cannot be used, or ``build`` makes no application
             with an :class:`ptb_s3.S3Persistence`.
     """
-    endpoint = Endpoint(build, on_conflict)
     # One loop for all invocations: a new one, and with it new connections, would cost each of them
     # ten times the CPU. Connections that did not outlive a freeze are opened anew.
     runner = asyncio.Runner()
+    with collector_paused():
+        from ptb_s3.hosts._endpoint import Endpoint  # noqa: PLC0415 - PTB is imported here, too
+
+        endpoint = Endpoint(build, on_conflict)
+        begin_ahead(lambda: runner.run(endpoint.begin_ahead(LIMIT)))
 
     def handler(event: dict[str, Any], context: Context) -> dict[str, Any]:
         return {"statusCode": int(runner.run(_status(endpoint, event, context)))}
@@ -80,7 +88,7 @@ def handler_for(build: Build | str, *, on_conflict: OnConflict = "retry") -> Han
 async def _status(endpoint: Endpoint, event: dict[str, Any], context: Context) -> HTTPStatus:
     if _is_schedule(event):
         return await endpoint.run_due(_within(context))
-    if not endpoint.admits(_header(event, HEADER)):
+    if not endpoint.admits(_header(event, endpoint.header)):
         return endpoint.refuse(HTTPStatus.UNAUTHORIZED)
     return await endpoint.take(_body(event), _within(context))
 
