@@ -22,10 +22,10 @@ from pathlib import Path
 from rich.console import Console
 from tests.benchmarks import chart, data
 from tests.benchmarks.figures import Figure
-from tests.benchmarks.measure import Bench, processes, status
+from tests.benchmarks.measure import Bench, Lines, processes, status
 from tests.benchmarks.rows import NAMES, collect
 from tests.benchmarks.setting import Setting
-from tests.benchmarks.slow_line import slow_line
+from tests.benchmarks.slow_line import ROUND_TRIP, slow_line
 from tests.benchmarks.table import as_json, as_table
 
 from ptb_s3.cli._seaweedfs import embedded_seaweedfs
@@ -69,6 +69,7 @@ def _bench(options: argparse.Namespace) -> Iterator[Bench]:
         tempfile.TemporaryDirectory(prefix="ptb-s3-benchmark-") as folder,
         embedded_seaweedfs() as server,
         slow_line(server.endpoint_url) as line,
+        slow_line(server.endpoint_url, ROUND_TRIP) as long_line,
         processes() as pool,
         status() as shown,
     ):
@@ -83,7 +84,8 @@ def _bench(options: argparse.Namespace) -> Iterator[Bench]:
             endpoint_url=server.endpoint_url,
             environment=server.environment,
         )
-        yield Bench(setting, options.rounds, line, pool, shown, alternatives=options.alternatives)
+        lines = Lines(line, long_line)
+        yield Bench(setting, options.rounds, lines, pool, shown, alternatives=options.alternatives)
 
 
 def _settings(setting: Setting, sizes: Sequence[int], kind: str) -> list[Setting]:

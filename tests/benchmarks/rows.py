@@ -11,6 +11,7 @@ from tests.benchmarks.interval_rows import cpu, money, requests, sent, stall
 from tests.benchmarks.job_rows import job_rows
 from tests.benchmarks.measure import Bench
 from tests.benchmarks.recovery import recovery
+from tests.benchmarks.rival_rows import rivals
 from tests.benchmarks.setting import Setting
 from tests.benchmarks.start_rows import flushes, imports, memories, starts
 from tests.benchmarks.writers import COMMITS, SLOW, writers
@@ -28,13 +29,14 @@ OF_EACH = {
     "requests": requests,
     "bytes": sent,
     "money": money,
+    "rival": rivals,
 }
 """Rows of each size and kind of data, in an order that lets those that change it come last."""
-_OF_ONE_KIND = {"requests", "money"}
+_OF_ONE_KIND = {"requests", "money", "rival"}
 """Whatever the data is like, these are the same or, like money, follow from others."""
 NAMES = [
     *("stall", "cpu", "requests", "bytes", "start", "memory", "flush", "import", "money"),
-    *("writers", "recovery", "jobs"),
+    *("writers", "recovery", "jobs", "rival"),
 ]
 """All rows, in the order that they are printed in."""
 

@@ -16,7 +16,7 @@ PROJECT = Path(__file__).parents[2]
 SMALL = ["--samples=2", "--intervals=3", "--rounds=1", "--versions=30", "--jobs=100"]
 ROWS = {
     *("stall", "cpu", "requests", "bytes", "start", "memory", "flush", "import", "money"),
-    *("writers", "recovery", "jobs"),
+    *("writers", "recovery", "jobs", "rival"),
 }
 BOUNDED = {
     "longest stall in an interval, median",
@@ -39,10 +39,17 @@ BOUNDED = {
     "event loop held to make a job, beyond PTB's own",
     "requests to make jobs, before the interval's save",
     "requests of three intervals in which jobs wait",
+    "loading, by that of DjangoPersistence on SQLite",
+    "saving 1 %, by that of DjangoPersistence on SQLite",
 }
 WITH_SQLALCHEMY = {name for name in BOUNDED if "SQLAlchemyJobStore" in name}
 if find_spec("sqlalchemy") is None:  # the tables need no more than the extra test
     BOUNDED -= WITH_SQLALCHEMY - {"the same, by that of SQLAlchemyJobStore on SQLite"}
+WITH_DJANGO = {name for name in BOUNDED if "DjangoPersistence" in name}
+DJANGO = find_spec("python_telegram_bot_django_persistence")
+if DJANGO is not None and Path("/dev/shm").is_dir():  # noqa: S108 - Linux's
+    WITH_DJANGO |= {"the same with SQLite's file in memory"}
+    BOUNDED |= WITH_DJANGO
 PICKLES = {"Pickle", "Pickle, on_flush"}
 ALL = {"ptb-s3", "naive S3", *PICKLES}
 # Those that not everybody takes part in: a file sends nothing, and is not asked over a network.
@@ -72,6 +79,7 @@ SOME = {
     "requests to make jobs, before the interval's save": {"ptb-s3"},
     "requests of three intervals in which jobs wait": {"ptb-s3"},
     **{name: {"ptb-s3"} if find_spec("sqlalchemy") else set() for name in WITH_SQLALCHEMY},
+    **{name: {"ptb-s3"} if DJANGO else set() for name in WITH_DJANGO},
 }
 
 
