@@ -13,7 +13,7 @@ from tests.benchmarks.contestants import OnNaiveS3, OnPickleFlush, OnS3
 from tests.benchmarks.setting import BUCKET, Setting
 
 # No bot gets all its users in one interval; what these have in common, later ones do not repeat.
-_EARLY = 500
+EARLY = 500
 
 
 async def make_bucket(setting: Setting) -> None:
@@ -30,7 +30,7 @@ async def fill(setting: Setting) -> None:
     """Write all users by `S3Persistence`."""
     bot = OnS3(setting)
     await bot.app.bot.initialize()
-    for first in (_EARLY, None):
+    for first in (EARLY, None):
         await bot.persistence.get_user_data()
         await _write(bot.persistence, setting, first)
 

@@ -152,6 +152,20 @@ def test_sizes_and_data_of_choice_as_a_table_and_in_a_file(tmp_path: Path) -> No
     assert {row["data"] for row in found} == {"incompressible"}
 
 
+def test_state_on_demand_has_its_rows_and_none_counts_as_met_that_was_not_measured() -> None:
+    """A build without the mode says so, in as many rows as one with it has figures."""
+    found = figures(run("--only=on_demand", "--users=1200", "--one-kind", *SMALL, "--json"))
+    assert {row["row"] for row in found} == {"on_demand"}
+    assert {row["users"] for row in found} == {1000, 1200}
+    assert sum(row["bound"] is not None for row in found) == 8
+    for row in found:
+        measured = row["values"]["ptb-s3"] is not None
+        assert measured != row["note"].startswith("not measured"), row["name"]
+        assert measured or row["met"] is None, row["name"]
+    squeezed = [row for row in found if "256 MiB" in row["name"]]
+    assert squeezed[0]["values"] == {"ptb-s3": 0}, squeezed[0]["note"]
+
+
 def test_a_chart_without_its_library_is_one_line_and_a_usage_error(tmp_path: Path) -> None:
     program = tmp_path / "without.py"
     program.write_text(
