@@ -109,7 +109,17 @@ async def _interval(app: App, count: int, rng: random.Random) -> float:
     app.mark_data_for_update_persistence(user_ids=visitors)
     begun = time.perf_counter()
     await app.update_persistence()
-    return time.perf_counter() - begun
+    taken = time.perf_counter() - begun
+    await _settle(app.persistence)
+    return taken
+
+
+async def _settle(persistence: object) -> None:
+    """Wait for a blob that is written in the background: intervals are a minute apart."""
+    if isinstance(persistence, S3Persistence) and persistence._commits is not None:
+        task = persistence._commits.compaction.task
+        if task is not None:
+            await task
 
 
 @asynccontextmanager
