@@ -4,8 +4,9 @@ A program that prints a table, and no test: what it prints depends on the machin
 runs there. Everything is measured in one run and on the same data, so the ratios hold.
 
 The default takes about six minutes on two cores. The full run takes about an hour, and 8 GB of
-memory: ``--sizes 1000,10000,100000,1000000``. What else runs on the machine counts as a stall of
-the event loop: use a quiet one, or ``nice -n -15``.
+memory: ``--sizes 1000,10000,100000,1000000``. State on demand, of a million users, is measured only
+with ``--only on_demand``. What else runs on the machine counts as a stall of the event loop: use a
+quiet one, or ``nice -n -15``.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from pathlib import Path
 from rich.console import Console
 from tests.benchmarks import chart, data
 from tests.benchmarks.figures import Figure
-from tests.benchmarks.measure import Bench, processes, status
-from tests.benchmarks.rows import NAMES, collect
+from tests.benchmarks.measure import Bench, Lines, processes, status
+from tests.benchmarks.rows import NAMES, USUAL, collect
 from tests.benchmarks.setting import Setting
-from tests.benchmarks.slow_line import slow_line
+from tests.benchmarks.slow_line import ROUND_TRIP, slow_line
 from tests.benchmarks.table import as_json, as_table
 
 from ptb_s3.cli._seaweedfs import embedded_seaweedfs
@@ -46,7 +47,7 @@ def main() -> None:
     with _bench(options) as bench:
         kinds = [options.data, *(kind for kind in data.KINDS if kind != options.data)]
         settings, others = (_settings(bench.setting, options.sizes, kind) for kind in kinds)
-        figures = collect(bench, settings, others[: options.compare], options.only)
+        figures = collect(bench, settings, others[: options.compare], options.only, options.users)
     _print(figures, options.json)
     if options.chart is not None:
         print(chart.draw(figures, options.chart), file=sys.stderr)  # noqa: T201 - as above
@@ -69,6 +70,7 @@ def _bench(options: argparse.Namespace) -> Iterator[Bench]:
         tempfile.TemporaryDirectory(prefix="ptb-s3-benchmark-") as folder,
         embedded_seaweedfs() as server,
         slow_line(server.endpoint_url) as line,
+        slow_line(server.endpoint_url, ROUND_TRIP) as long_line,
         processes() as pool,
         status() as shown,
     ):
@@ -83,7 +85,8 @@ def _bench(options: argparse.Namespace) -> Iterator[Bench]:
             endpoint_url=server.endpoint_url,
             environment=server.environment,
         )
-        yield Bench(setting, options.rounds, line, pool, shown, alternatives=options.alternatives)
+        lines = Lines(line, long_line)
+        yield Bench(setting, options.rounds, lines, pool, shown, alternatives=options.alternatives)
 
 
 def _settings(setting: Setting, sizes: Sequence[int], kind: str) -> list[Setting]:
@@ -98,7 +101,7 @@ def _options() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--sizes", type=_numbers, default=[10_000, 100_000], help="users, separated by commas")
-    add("--only", type=_rows, default=NAMES, metavar="ROWS", help=f"some of {','.join(NAMES)}")
+    add("--only", type=_rows, default=USUAL, metavar="ROWS", help=f"some of {','.join(NAMES)}")
     add("--data", choices=data.KINDS, default=data.REALISTIC, help="what the users' data is like")
     add("--chart", type=Path, metavar="FOLDER", help=f"draw {chart.FILE} there")
     add(
@@ -111,6 +114,7 @@ def _options() -> argparse.Namespace:
     )
     add("--samples", type=_positive, default=20, help="intervals watched for stalls")
     add("--intervals", type=_positive, default=1_000, help="intervals averaged for bytes")
+    add("--users", type=_positive, default=1_000_000, help="of the large bot loaded on demand")
     add("--versions", type=_positive, default=2_000, help="of a head that was deleted")
     add("--jobs", type=_positive, default=10_000, help="that wait where jobs are measured")
     add("--rounds", type=_positive, default=3, help="starts and imports measured")

@@ -48,6 +48,18 @@ def make_chats(users: int) -> dict[int, dict[str, Any]]:
     return {-FIRST_ID - 53 * n: {"step": "menu", "count": n} for n in range(users // 100 + 1)}
 
 
+def as_json(user: User) -> User:
+    """Return a user as JSON can hold it: times are words."""
+    return {
+        key: [as_json(item) for item in value]
+        if isinstance(value, list)
+        else value.isoformat()
+        if isinstance(value, datetime)
+        else value
+        for key, value in user.items()
+    }
+
+
 def active(ids: list[int], count: int, rng: random.Random) -> list[int]:
     """Choose the users of one interval: most of them are among the same few per cent."""
     chosen: dict[int, None] = {}
@@ -62,7 +74,8 @@ def touch(user: User, rng: random.Random) -> None:
         user["noise"] = rng.randbytes(len(user["noise"]))
         return
     user["visits"] += 1
-    user["seen"] = _time(rng)
+    seen = _time(rng)
+    user["seen"] = seen.isoformat() if isinstance(user["seen"], str) else seen
     user["step"] = rng.choice(_STEPS)
     user["cart"].append(_item(rng))
     del user["cart"][:-5]

@@ -12,13 +12,14 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from rich.console import Console
 from rich.status import Status
 from tests.benchmarks import fresh, prepare, start
 from tests.benchmarks.contestants import CONTESTANTS, OURS
 from tests.benchmarks.setting import Setting
+from tests.benchmarks.slow_line import SlowLine
 from tests.benchmarks.start import Start
 
 _Result = TypeVar("_Result")
@@ -29,13 +30,25 @@ _Plain = Callable[[Setting], Coroutine[Any, Any, _Result]]
 _PRELOADED = ["aioboto3", __name__]
 
 
+class Lines(NamedTuple):
+    """Slow lines to the S3 server, at the same rate.
+
+    Attributes:
+        short: One without round trips worth mentioning.
+        long: One with round trips.
+    """
+
+    short: SlowLine
+    long: SlowLine
+
+
 class Bench:
     """Where rows get what was measured.
 
     Args:
         setting: Size and data do not matter: each row has its own.
         rounds: How often starts and imports are measured.
-        line: URL that leads to the S3 server over a slow line.
+        lines: Slow lines to the S3 server.
         alternatives: Whether any but ours is measured.
         processes: Runs the measurements.
         status: Where it says what it does.
@@ -45,7 +58,7 @@ class Bench:
         self,
         setting: Setting,
         rounds: int,
-        line: str,
+        lines: Lines,
         processes: ProcessPoolExecutor,
         status: Status,
         *,
@@ -54,7 +67,7 @@ class Bench:
         self.setting = setting
         self.rounds = rounds
         self.contestants = list(CONTESTANTS) if alternatives else [OURS]
-        self._line = line
+        self.lines = lines
         self._processes = processes
         self._status = status
         self._filled: set[Setting] = set()
@@ -71,6 +84,12 @@ class Bench:
         """Measure what no contestant has a part in."""
         self._fill(setting)
         return self._run(probe, setting)
+
+    def bare(
+        self, work: Callable[..., Coroutine[Any, Any, _Result]], setting: Setting, *name: str
+    ) -> _Result:
+        """Measure what has a state of its own, and so takes none that the others share."""
+        return self._run(work, setting, *name)
 
     def imports(self, module: str) -> list[fresh.Imports]:
         """Import a module in as many fresh interpreters as there are rounds."""
@@ -89,7 +108,7 @@ class Bench:
     def _starts(self, setting: Setting, name: str, *, slow: bool = False) -> list[Start]:
         """Start a bot as often as there are rounds, over the slow line or without it."""
         self._fill(setting)
-        place = replace(setting, endpoint_url=self._line) if slow else setting
+        place = replace(setting, endpoint_url=self.lines.short.url) if slow else setting
         return [self._run(start.start, place, name) for _ in range(self.rounds)]
 
     def _yardstick(self, setting: Setting) -> float:

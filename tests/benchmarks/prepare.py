@@ -13,7 +13,7 @@ from tests.benchmarks.contestants import OnNaiveS3, OnPickleFlush, OnS3
 from tests.benchmarks.setting import BUCKET, Setting
 
 # No bot gets all its users in one interval; what these have in common, later ones do not repeat.
-_EARLY = 500
+EARLY = 500
 
 
 async def make_bucket(setting: Setting) -> None:
@@ -30,7 +30,7 @@ async def fill(setting: Setting) -> None:
     """Write all users by `S3Persistence`."""
     bot = OnS3(setting)
     await bot.app.bot.initialize()
-    for first in (_EARLY, None):
+    for first in (EARLY, None):
         await bot.persistence.get_user_data()
         await _write(bot.persistence, setting, first)
 
@@ -54,11 +54,17 @@ async def fill_yardstick(setting: Setting) -> None:
 
 
 async def _write(persistence: Any, setting: Setting, first: int | None = None) -> None:
-    gc.disable()  # a million calls at once: its passes would take longer than all else
     users = dict(islice(data.make_users(setting.users, setting.data).items(), first))
-    chats = data.make_chats(setting.users)
+    await write(persistence, users, data.make_chats(setting.users), data.make_bot_data())
+
+
+async def write(
+    persistence: Any, users: dict[int, Any], chats: dict[int, Any], bot_data: dict[str, Any]
+) -> None:
+    """Save all of this in one interval, and flush."""
+    gc.disable()  # a million calls at once: its passes would take longer than all else
     await asyncio.gather(
-        persistence.update_bot_data(data.make_bot_data()),
+        persistence.update_bot_data(bot_data),
         *(persistence.update_user_data(user_id, user) for user_id, user in users.items()),
         *(persistence.update_chat_data(chat_id, chat) for chat_id, chat in chats.items()),
     )

@@ -11,7 +11,9 @@ from tests.benchmarks.figures import Figure
 from tests.benchmarks.interval_rows import cpu, money, requests, sent, stall
 from tests.benchmarks.job_rows import job_rows
 from tests.benchmarks.measure import Bench
+from tests.benchmarks.on_demand_rows import on_demand_rows
 from tests.benchmarks.recovery import recovery
+from tests.benchmarks.rival_rows import rivals
 from tests.benchmarks.setting import Setting
 from tests.benchmarks.start_rows import flushes, imports, memories, starts
 from tests.benchmarks.writers import COMMITS, SLOW, writers
@@ -29,19 +31,26 @@ OF_EACH = {
     "requests": requests,
     "bytes": sent,
     "money": money,
+    "rival": rivals,
 }
 """Rows of each size and kind of data, in an order that lets those that change it come last."""
-_OF_ONE_KIND = {"requests", "money"}
+_OF_ONE_KIND = {"requests", "money", "rival"}
 """Whatever the data is like, these are the same or, like money, follow from others."""
 NAMES = [
     *("stall", "cpu", "requests", "bytes", "start", "memory", "flush", "import", "money"),
-    *("writers", "recovery", "jobs", "cold"),
+    *("writers", "recovery", "jobs", "cold", "rival", "on_demand"),
 ]
 """All rows, in the order that they are printed in."""
+USUAL = [name for name in NAMES if name != "on_demand"]
+"""Those that take no million users."""
 
 
 def collect(
-    bench: Bench, settings: Sequence[Setting], others: Sequence[Setting], only: Collection[str]
+    bench: Bench,
+    settings: Sequence[Setting],
+    others: Sequence[Setting],
+    only: Collection[str],
+    users: int,
 ) -> list[Figure]:
     """Return all figures that are asked for, in the order that they are printed in.
 
@@ -50,6 +59,7 @@ def collect(
         settings: Those of all sizes, the smallest first.
         others: Those of other data, for comparison.
         only: Names of rows.
+        users: Of the large bot whose state is loaded on demand.
     """
     figures: list[Figure] = []
     for setting in (*settings, *others):
@@ -68,6 +78,8 @@ def collect(
         figures += job_rows(bench, settings[0])
     if "cold" in only:
         figures += cold_rows(bench, settings[0])
+    if "on_demand" in only:
+        figures += on_demand_rows(bench, settings[0], users)
     return sorted(figures, key=lambda figure: NAMES.index(figure.row))
 
 

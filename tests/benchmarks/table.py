@@ -41,7 +41,9 @@ def as_table(figures: Sequence[Figure]) -> Group:
     ]
     met = [figure.met for figure in figures if figure.met is not None]
     parts += [Text(note, style="dim") for note in notes]
-    return Group(*parts, Text(f"{sum(met)} of {len(met)} bounds are met."))
+    bounds = sum(figure.bound is not None for figure in figures)
+    total = f"{sum(met)} of {bounds} bounds are met, {bounds - len(met)} were not measured."
+    return Group(*parts, Text(total))
 
 
 def _part(name: str, figures: Iterable[Figure], notes: list[str]) -> Table:

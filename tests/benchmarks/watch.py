@@ -6,10 +6,12 @@ import asyncio
 import copy
 import gc
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Self
 from unittest import mock
+
+from ptb_s3._values.plain_copies import deep_copy
 
 _PERIOD = 0.001
 _OLDEST = 2  # generation: a pass over it is a full one
@@ -18,8 +20,9 @@ _OLDEST = 2  # generation: a pass over it is a full one
 class Others:
     """Times what holds up the loop in an interval, whatever the persistence.
 
-    These are PTB's deep copies, and full passes of Python's collector: it makes one for every so
-    many new objects, of which the copies are most, and walks through all users' data.
+    These are deep copies, by PTB or a `PersistentApplication`, and full passes of Python's
+    collector: it makes one for every so many new objects, of which the copies are most, and walks
+    through all users' data.
 
     Attributes:
         copies: Seconds of deep copies so far, with the collector's passes during these.
@@ -46,22 +49,25 @@ class Others:
         gc.callbacks.append(self._collect)
         try:
             with (
-                mock.patch("telegram.ext._application.deepcopy", self._copy),
-                mock.patch("ptb_s3._ptb.copies.deepcopy", self._copy),
+                mock.patch("telegram.ext._application.deepcopy", self._timed(copy.deepcopy)),
+                mock.patch("ptb_s3._ptb.copies.deep_copy", self._timed(deep_copy)),
             ):
                 yield
         finally:
             gc.callbacks.remove(self._collect)
 
-    def _copy(self, value: object) -> object:
-        begun, cpu = time.perf_counter(), time.thread_time()
-        self._copying = True
-        try:
-            return copy.deepcopy(value)
-        finally:
-            self._copying = False
-            self.cpu += time.thread_time() - cpu  # takes a while, and is none of the loop's doing
-            self.copies += time.perf_counter() - begun
+    def _timed(self, copy_deeply: Callable[[object], object]) -> Callable[[object], object]:
+        def copied(value: object) -> object:
+            begun, cpu = time.perf_counter(), time.thread_time()
+            self._copying = True
+            try:
+                return copy_deeply(value)
+            finally:
+                self._copying = False
+                self.cpu += time.thread_time() - cpu  # takes a while, and is none of the loop's
+                self.copies += time.perf_counter() - begun
+
+        return copied
 
     def _collect(self, phase: str, details: dict[str, int]) -> None:
         if details["generation"] < _OLDEST:

@@ -16,7 +16,7 @@ PROJECT = Path(__file__).parents[2]
 SMALL = ["--samples=2", "--intervals=3", "--rounds=1", "--versions=30", "--jobs=100"]
 ROWS = {
     *("stall", "cpu", "requests", "bytes", "start", "memory", "flush", "import", "money"),
-    *("writers", "recovery", "jobs", "cold"),
+    *("writers", "recovery", "jobs", "cold", "rival"),
 }
 BOUNDED = {
     "longest stall in an interval, median",
@@ -40,10 +40,17 @@ BOUNDED = {
     "requests to make jobs, before the interval's save",
     "requests of three intervals in which jobs wait",
     "cold invocation on Lambda, by that without persistence",
+    "loading, by that of DjangoPersistence on SQLite",
+    "saving 1 %, by that of DjangoPersistence on SQLite",
 }
 WITH_SQLALCHEMY = {name for name in BOUNDED if "SQLAlchemyJobStore" in name}
 if find_spec("sqlalchemy") is None:  # the tables need no more than the extra test
     BOUNDED -= WITH_SQLALCHEMY - {"the same, by that of SQLAlchemyJobStore on SQLite"}
+WITH_DJANGO = {name for name in BOUNDED if "DjangoPersistence" in name}
+DJANGO = find_spec("python_telegram_bot_django_persistence")
+if DJANGO is not None and Path("/dev/shm").is_dir():  # noqa: S108 - Linux's
+    WITH_DJANGO |= {"the same with SQLite's file in memory"}
+    BOUNDED |= WITH_DJANGO
 PICKLES = {"Pickle", "Pickle, on_flush"}
 ALL = {"ptb-s3", "naive S3", *PICKLES}
 # Those that not everybody takes part in: a file sends nothing, and is not asked over a network.
@@ -75,6 +82,7 @@ SOME = {
     "cold invocation on Lambda": {"ptb-s3"},
     "cold invocation on Lambda, by that without persistence": {"ptb-s3"},
     **{name: {"ptb-s3"} if find_spec("sqlalchemy") else set() for name in WITH_SQLALCHEMY},
+    **{name: {"ptb-s3"} if DJANGO else set() for name in WITH_DJANGO},
 }
 
 
@@ -145,6 +153,20 @@ def test_sizes_and_data_of_choice_as_a_table_and_in_a_file(tmp_path: Path) -> No
     found = json.loads(file.read_text())["figures"]
     assert [row["users"] for row in found] == [20, 20, 60, 60]
     assert {row["data"] for row in found} == {"incompressible"}
+
+
+def test_state_on_demand_has_its_rows_and_none_counts_as_met_that_was_not_measured() -> None:
+    """A build without the mode says so, in as many rows as one with it has figures."""
+    found = figures(run("--only=on_demand", "--users=1200", "--one-kind", *SMALL, "--json"))
+    assert {row["row"] for row in found} == {"on_demand"}
+    assert {row["users"] for row in found} == {1000, 1200}
+    assert sum(row["bound"] is not None for row in found) == 8
+    for row in found:
+        measured = row["values"]["ptb-s3"] is not None
+        assert measured != row["note"].startswith("not measured"), row["name"]
+        assert measured or row["met"] is None, row["name"]
+    squeezed = [row for row in found if "256 MiB" in row["name"]]
+    assert squeezed[0]["values"] == {"ptb-s3": 0}, squeezed[0]["note"]
 
 
 def test_a_chart_without_its_library_is_one_line_and_a_usage_error(tmp_path: Path) -> None:

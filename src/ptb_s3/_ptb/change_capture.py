@@ -19,6 +19,7 @@ from typing import TypeAlias
 
 from ptb_s3._engine.repository import Repository
 from ptb_s3._format.entities import EntityKey, Kind, is_key
+from ptb_s3._format.words import is_bare
 from ptb_s3._ptb.commit_group import Submission
 from ptb_s3._values.equality import alike
 from ptb_s3._values.partial_saves import DIVISIBLE, Forms, Refusal, Unsaved
@@ -164,7 +165,9 @@ class ChangeCapture:
         seen = self._repository.staged.seen(kind, key)
         if seen is None or data == seen or len(data) != len(seen):
             return False
-        if type(self._serializer) is not PickleSerializer or not may_make_sets(data):
+        if type(self._serializer) is not PickleSerializer:
+            return False
+        if is_bare(data) or not may_make_sets(data):  # no value with sets has a bare form
             return False
         try:
             return alike(value, self._serializer.loads(seen))

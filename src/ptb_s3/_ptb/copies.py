@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
-from copy import deepcopy
 from typing import Any, NamedTuple, TypeAlias, cast
 
 from ptb_s3._format.entities import EntityKey, Kind
@@ -19,6 +18,7 @@ from ptb_s3._ptb.internals import Marks
 from ptb_s3._values.callback_data import CallbackData
 from ptb_s3._values.copies import Uncopied, rebuilt, rest_of, unsaved_in
 from ptb_s3._values.partial_saves import DIVISIBLE, Unsaved
+from ptb_s3._values.plain_copies import deep_copy
 from ptb_s3.errors import SerializationError
 
 
@@ -79,7 +79,7 @@ class Copies:
         for key, value in items:
             if at_once:  # as nearly always, and there may be thousands
                 try:
-                    copies[key] = deepcopy(value)
+                    copies[key] = deep_copy(value)
                 except Exception:  # noqa: BLE001, S110 - objects' own code may raise anything
                     pass
                 else:
@@ -119,7 +119,7 @@ class Copies:
             before = self._failed_before.get((kind, key), CopyFailure()).keys
             copy, keys = _parts(rest_of(value, unsaved_in(unsaved, value)), before)
         else:
-            return deepcopy(value)
+            return deep_copy(value)
         if keys:
             self.failed[kind, key] = CopyFailure(keys=keys)
         return copy
@@ -147,7 +147,7 @@ def _buttons(data: CallbackData) -> tuple[CallbackData, frozenset[Any]]:
         copied.append((uuid, time, copy))
         if keys:
             failed.add(uuid)
-    return (copied, deepcopy(queries)), frozenset(failed)
+    return (copied, deep_copy(queries)), frozenset(failed)
 
 
 def _parts(
@@ -177,13 +177,13 @@ def _copied_but(
     bad = {key: mark for key in tried if (mark := _placeholder(value, key)) is not None}
     if bad:
         value = rebuilt(value, [(key, bad.get(key, one)) for key, one in dict.items(value)])
-    return deepcopy(value), frozenset(bad)
+    return deep_copy(value), frozenset(bad)
 
 
 def _placeholder(value: dict[Any, Any], key: Any) -> Uncopied | None:  # noqa: ANN401 - a dictionary's
     """Return a placeholder for a value that cannot be copied, or None."""
     try:
-        deepcopy(dict.get(value, key))
+        deep_copy(dict.get(value, key))
     except Exception as error:  # noqa: BLE001 - objects' own code may raise anything
         return Uncopied(type(error).__name__)
     return None

@@ -59,8 +59,29 @@ class ValueReader:
         Raises:
             Exception: One does not load. `load` of each tells which.
         """
-        bare = iter(self._load_bare([one for one in data if is_bare(one)]))
-        return [next(bare) if is_bare(one) else self.load_pickle(one) for one in data]
+        bare = [one for one in data if is_bare(one)]
+        if not bare:
+            return self._load_pickles(data)
+        values = iter(self._load_bare(bare))
+        if len(bare) == len(data):
+            return list(values)
+        return [next(values) if is_bare(one) else self.load_pickle(one) for one in data]
+
+    def _load_pickles(self, data: Sequence[bytes]) -> list[object]:
+        """Return the values of pickles that are whole, with as little as possible around each."""
+        unpickler, values = self._unpickler, list[object]()
+        try:
+            for one in data:
+                file = io.BytesIO(one)
+                reader = unpickler(file)
+                values.append(reader.load())
+                if reader.unknown or file.tell() != len(one):
+                    break
+            else:
+                return values
+        except HoldsBotError:
+            pass
+        return [self.load_pickle(one) for one in data]
 
     def load_pickle(self, data: bytes) -> object:
         """Return the value of a pickle that is whole, as `load` does of any bytes."""

@@ -28,6 +28,7 @@ from ptb_s3._values.pickling.pickler import NumberingPickler, Pickler, SlowPickl
 from ptb_s3._values.pickling.reader import ValueReader
 from ptb_s3._values.pickling.reductions import BUILT_IN, PROTOCOL
 from ptb_s3._values.pickling.uninterned import UninternedNames
+from ptb_s3._values.plain_copies import with_words
 from ptb_s3._values.shared_strings import Memo, Words, has_bare_form, strip
 
 
@@ -121,6 +122,9 @@ class ValueWriter:
         A value has such strings if it was saved before its store had words, or if they come from
         elsewhere.
         """
+        plain = with_words(value, self._words.own)
+        if plain is not None:
+            return plain
         file = io.BytesIO()
         with contextlib.suppress(Exception):  # what cannot be copied that way can yet be saved
             self._numbering(file, PROTOCOL).dump(value)
