@@ -317,8 +317,8 @@ async def compact(
         if not limit.expired():
             raise
     raise TimeoutError(
-        f"The blobs that are due were not all written within {timeout} s. Nothing is lost. Give it "
-        "more time, or run ptb-s3 compact where there is more."
+        f"The blobs that are due were not all written within {timeout:.3g} s. Nothing is lost. "
+        "Give it more time, or run ptb-s3 compact where there is more."
     )
 
 

@@ -244,7 +244,9 @@ async def test_a_call_for_it_writes_all_that_is_due_however_long_it_takes() -> N
 
 
 @pytest.mark.usefixtures("slow")
-async def test_a_call_for_it_that_has_too_little_time_says_so() -> None:
+async def test_a_call_for_it_that_has_too_little_time_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """It is no success, and the state is as it was."""
     app = growing(store := MemoryStore())
     await deliver(app, message())
@@ -253,7 +255,7 @@ async def test_a_call_for_it_that_has_too_little_time_says_so() -> None:
     async def never(_: Kind) -> None:
         await asyncio.Event().wait()
 
-    commits_of(app).repository.compact = never  # type: ignore[method-assign]
+    monkeypatch.setattr(commits_of(app).repository, "compact", never)
     with pytest.raises(TimeoutError, match=r"within 0\.05 s\. Nothing is lost"):
         await compact(app, timeout=0.05)
     assert await make_persistence(store).get_user_data() == before
