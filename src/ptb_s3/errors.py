@@ -7,7 +7,8 @@ they end up in logs.
 ==== ===================== =====================================================================
 code meaning               errors
 ==== ===================== =====================================================================
-1    failed                `PersistenceError`, `SerializationError`, `UnreadableError`
+1    failed                `PersistenceError`, `SerializationError`, `UnreadableError`,
+                           `HeadTooLargeError`
 2    usage                 `SettingsError`, `KeyFormatError`, `UpdateFormatError`
 3    nothing there         `NothingThereError`, `DeletedStateError`, `BucketNotFoundError`,
                            `RestorePointError`
@@ -41,6 +42,7 @@ __all__ = [
     "DeletedStateError",
     "ForeignStoreError",
     "HeadLostError",
+    "HeadTooLargeError",
     "JobError",
     "KeyFormatError",
     "KeyServiceError",
@@ -376,6 +378,29 @@ class UnreadableError(PersistenceError):
             f"Object {self.object_name!r} was not sent, since no start could read it: {reason}. "
             "What changed is kept in memory. If neither the key source nor the serializer is your "
             "own, this is a fault of ptb-s3: please report it."
+        )
+
+
+class HeadTooLargeError(PersistenceError):
+    """Commit whose head would be larger than any start should have to read. Exit code 1.
+
+    Raised by a save, before anything is sent: the state is as it was. Where a bot runs by itself,
+    what changed is kept in memory, and the compaction that makes head small again is begun at once.
+    Where a host gives it too little time, run ``ptb-s3 compact``.
+
+    Attributes:
+        size: Bytes that head would have.
+        limit: Bytes that it may have.
+    """
+
+    def __init__(self, size: int, limit: int) -> None:
+        self.size = size
+        self.limit = limit
+        super().__init__(
+            f"Object 'head' was not sent: it would have {size} bytes, and at most {limit} are "
+            "written, since each start reads all of it. What changed is kept in memory; the state "
+            "is as it was. Run ptb-s3 compact, which makes head small again. If that does not "
+            "help, one commit changes too much: make it in parts."
         )
 
 

@@ -350,7 +350,7 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
         commits, now = self._loader.commits, datetime.now(UTC)
         revision = commits.repository.revision if commits else 0
         counted = [one for one in self._loader.participants if isinstance(one, Counted)]
-        figures: dict[str, Any] = {}
+        figures: dict[str, Any] = commits.compaction.figures() if commits else {}
         for participant in counted:
             figures |= participant.figures(now)
         return replace(self._loader.stats.snapshot(revision, now), **figures)

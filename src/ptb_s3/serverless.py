@@ -42,7 +42,7 @@ from ptb_s3.errors import SettingsError, StorageUnavailableError, UpdateFormatEr
 from ptb_s3.job_queue import PersistentJobQueue
 from ptb_s3.persistence import S3Persistence
 
-__all__ = ["CommittedState", "begin", "close", "committed", "deliver", "run_due"]
+__all__ = ["CommittedState", "begin", "close", "committed", "compact", "deliver", "run_due"]
 
 # Seconds between two looks whether another thread, which has an event loop of its own, is done. An
 # event of asyncio belongs to one loop, so there is none to wait for.
@@ -271,6 +271,57 @@ def _ids(ids: Iterable[int], argument: str) -> set[int]:
         if all(type(one) is int for one in given):
             return set(given)
     raise SettingsError(f"{argument} of a block are ids: give a list of whole numbers.")
+
+
+async def compact(
+    application: App,
+    *,
+    timeout: float | None = None,  # noqa: ASYNC109 - what is not written by then stays as it was
+) -> list[str]:
+    """Write the blobs anew that are due, and return their kinds.
+
+    `deliver` and `run_due` do so where a few seconds will do. Where they do not, as for a large
+    state on a slow line, each commit carries more along from day to day: then have a schedule call
+    this once a day, or run ``ptb-s3 compact``.
+
+    Updates that this process is to deliver wait meanwhile.
+
+    Example:
+        .. code:: python
+
+            def handler(event, context):
+                if event == {"ptb_s3": "compact"}:
+                    asyncio.run(compact(application, timeout=25))
+
+    Args:
+        application: Application with an :class:`ptb_s3.S3Persistence`.
+        timeout: Seconds that the call may take, waiting for its turn included. The smallest blobs
+            come first. None: any time.
+
+    Returns:
+        Kinds whose blobs were written; an empty list where nothing was due, and nothing sent.
+
+    Raises:
+        PersistenceError: The state cannot be read, or a blob is not written. The state is as safe
+            as before.
+        TimeoutError: The time was up before all was written. Give more, or run ``ptb-s3 compact``
+            where there is more of it.
+        SettingsError: The application has no `S3Persistence`.
+        RuntimeError: A handler has called it in an update of `deliver`'s, or a job.
+    """
+    persistence = _persistence_of(application)
+    limit = asyncio.timeout(timeout)
+    try:
+        async with limit, _turn_of(application, persistence) as host:
+            commits = await prepare(application, loader_of(persistence), host)
+            return [kind.value for kind in await commits.compaction.write_due()]
+    except TimeoutError:
+        if not limit.expired():
+            raise
+    raise TimeoutError(
+        f"The blobs that are due were not all written within {timeout:.3g} s. Nothing is lost. "
+        "Give it more time, or run ptb-s3 compact where there is more."
+    )
 
 
 async def begin(application: App) -> None:

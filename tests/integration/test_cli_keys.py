@@ -129,7 +129,9 @@ def test_malformed_key_is_exit_code_2_and_is_not_shown(arguments: list[str]) -> 
     )
 
 
-@pytest.mark.parametrize("command", [["keys", "list"], ["status"], ["rotate"], ["verify"]])
+@pytest.mark.parametrize(
+    "command", [["keys", "list"], ["status"], ["rotate"], ["compact"], ["verify"]]
+)
 def test_a_mistyped_letter_is_told_by_every_command(command: list[str]) -> None:
     """Before anything is read or written, and without the key."""
     text = KEY.reveal()

@@ -23,7 +23,7 @@ from tests.support.bucket_templates import TEMPLATE as BUCKET_TEMPLATE
 from tests.support.bucket_templates import _tag_loader as tag_loader
 from tests.support.page_commands import run
 
-from ptb_s3.hosts.aws_lambda import RESERVE, RUN_DUE
+from ptb_s3.hosts.aws_lambda import COMPACT, RESERVE, RUN_DUE
 from ptb_s3.hosts.webhook import GRACE, READY
 from ptb_s3.settings import describe
 
@@ -229,15 +229,33 @@ def test_a_schedule_is_off_unless_asked_for() -> None:
     (target,) = rule["Properties"]["Targets"]
     assert json.loads(target["Input"]) == RUN_DUE
     assert rule["Properties"]["ScheduleExpression"] == "rate(1 minute)"
-    (permission,) = [it for it in permissions() if it["Principal"] != "*"]
-    assert permission == {
+    assert permission_of("EachMinute") in permissions()
+    conditions = {it.get("Condition") for it in template()["Resources"].values()}
+    assert conditions == {None, "RunsDue", "Compacts"}
+
+
+def permission_of(rule: str) -> Json:
+    """Return what lets a rule invoke the function."""
+    return {
         "FunctionName": {"!Ref": "Function"},
         "Principal": "events.amazonaws.com",
         "Action": "lambda:InvokeFunction",
-        "SourceArn": {"!GetAtt": "EachMinute.Arn"},
+        "SourceArn": {"!GetAtt": f"{rule}.Arn"},
     }
-    conditions = {it.get("Condition") for it in template()["Resources"].values()}
-    assert conditions == {None, "RunsDue"}
+
+
+def test_a_daily_compaction_is_off_unless_asked_for() -> None:
+    """It sends the event that the handler takes; the two rules alone may invoke the function."""
+    asked = {"!Equals": [{"!Ref": "Compact"}, "yes"]}
+    assert template()["Conditions"]["Compacts"] == asked
+    assert template()["Parameters"]["Compact"]["Default"] == "no"
+    rule = template()["Resources"]["EachDay"]
+    assert rule["Condition"] == template()["Resources"]["MayCompact"]["Condition"] == "Compacts"
+    (target,) = rule["Properties"]["Targets"]
+    assert json.loads(target["Input"]) == COMPACT
+    assert rule["Properties"]["ScheduleExpression"] == "rate(1 day)"
+    others = [it for it in permissions() if it["Principal"] != "*"]
+    assert others == [permission_of("EachMinute"), permission_of("EachDay")]
 
 
 def test_the_url_is_open_to_telegram() -> None:

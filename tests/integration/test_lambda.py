@@ -204,6 +204,21 @@ async def test_a_schedule_runs_what_is_due(function: Lambda) -> None:
     assert await function.host.lists() == {USER: ["tea"]}
 
 
+async def test_a_schedule_compacts(function: Lambda) -> None:
+    """Nobody else can ask for it: by the URL it is an update that is none, or is refused."""
+    instance = await function.cold()
+    schedule = {"ptb_s3": "compact"}
+    assert await instance.answer(schedule) == OK
+    assert await instance.invoke(message("tea")) == OK
+    assert await instance.answer(event(json.dumps(schedule))) == HTTPStatus.BAD_REQUEST
+    assert await instance.answer({**event(None, None), **schedule}) == HTTPStatus.UNAUTHORIZED
+    assert await instance.answer(schedule) == OK
+    assert await function.host.lists() == {USER: ["tea"]}
+    assert await instance.answer(schedule, 2.0) == HTTPStatus.INTERNAL_SERVER_ERROR
+    assert "To compact: The blobs that are due were not all" in function.host.log(instance.process)
+    assert await instance.invoke(message("milk")) == OK
+
+
 async def test_a_job_that_is_killed_runs_again(function: Lambda) -> None:
     """When its claim has lapsed, and no sooner: somebody may be running it."""
     reminding = "tests.integration.reminding_bot.handler"

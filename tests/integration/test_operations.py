@@ -33,6 +33,8 @@ ON_A_STORE: list[tuple[str, ...]] = [
     ("verify", "--history"),
     ("restore", "1"),
     ("rotate",),
+    ("compact",),
+    ("compact", "--all"),
     ("prune", *POLICY, "--yes"),
     ("forget", str(ALICE), "--yes"),
     ("forget", str(GROUP), "--purge", "--yes"),

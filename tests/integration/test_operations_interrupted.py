@@ -84,6 +84,7 @@ class Interrupt(NamedTuple):
 
 
 PRUNE = ("prune", "--keep-last", 5, "--yes")  # the oldest two need older blobs
+COMPACT = ("compact", "--all")
 FORGET = ("forget", ALICE, "--purge", "--yes")
 # Through a turnstile, the storage has another address, and the first head sent there must be
 # refused: the commit is the second one.
@@ -97,6 +98,13 @@ INTERRUPTS = {
     "prune, among the blobs": Interrupt(PRUNE, At(DELETIONS, 2), "prune again", NOW, NOW),
     "rotate, among the blobs": Interrupt(
         ROTATE, At(r"PUT \S+/bot_data ", after=True), "rotate again", NOW, NOW, ROTATED
+    ),
+    "compact, among the blobs": Interrupt(
+        COMPACT, At(r"PUT \S+/bot_data ", after=True), "compact again", NOW, NOW
+    ),
+    "compact, before the head": Interrupt(COMPACT, COMMIT, "compact again", NOW, NOW),
+    "compact, once committed": Interrupt(
+        COMPACT, COMMIT._replace(after=True), "compact again", NOW, NOW
     ),
     "forget, once it is erased": Interrupt(FORGET, COMMIT._replace(after=True), AGAIN, GONE, GONE),
     "forget, in the purge": Interrupt(FORGET, At(DELETIONS, 1), AGAIN, GONE, GONE),
@@ -304,6 +312,21 @@ async def test_a_bot_commits_in_the_middle_of_rotate(operator: Operator) -> None
     assert await operator.state(OTHER_KEY, KEY) == expected
     await operator.done(*ROTATE, **ROTATED)
     assert await operator.state(OTHER_KEY) == expected
+
+
+async def test_a_bot_commits_in_the_middle_of_compact(operator: Operator) -> None:
+    """That is no failure: it goes on from there, and the bot goes on from its head."""
+    async with operator.bot() as bot:
+        async with Turnstile(operator.server.endpoint_url, HEADS, skip=1) as turnstile:
+            running = asyncio.create_task(operator.run(*COMPACT, **turnstile.settings))
+            await turnstile.hold(running)
+            await commit(bot)
+            turnstile.released.set()
+            outcome = await running
+        assert outcome.exit_code == 0, outcome
+        await update(bot, {"bot_data": {"orders": 100}})
+    assert await operator.state() == {**NOW, "bot_data": {"orders": 100}}
+    await all_is_well(operator)
 
 
 async def test_purge_deletes_nothing_that_is_current(operator: Operator) -> None:

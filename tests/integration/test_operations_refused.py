@@ -170,10 +170,11 @@ class _Filling:
     [
         (("forget", ALICE, "--yes"), {}, 2, "what is done stays done"),
         (ROTATE, ROTATED, 2, "run ptb-s3 rotate again"),
+        (("compact", "--all"), {}, 1, "run ptb-s3 compact again"),
         (("repair", "--yes"), {}, 1, "run ptb-s3 repair again"),
         (("restore", 3), {}, 0, "ptb-s3 history says"),
     ],
-    ids=["forget", "rotate", "repair", "restore"],
+    ids=["forget", "rotate", "compact", "repair", "restore"],
 )
 async def test_no_room_half_way(
     operator: Operator,

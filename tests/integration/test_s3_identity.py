@@ -116,6 +116,7 @@ async def test_an_agent_that_answers_nonsense(
         ["verify"],
         ["restore", "1"],
         ["rotate"],
+        ["compact"],
         ["prune", "--keep-last", "1", "--yes"],
         ["repair"],
         ["doctor"],

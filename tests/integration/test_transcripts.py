@@ -21,6 +21,7 @@ COMMANDS = {
     "report",
     "restore",
     "rotate",
+    "compact",
     "prune",
     "forget",
     "import",

@@ -27,7 +27,7 @@ LINES = 16
 COUNTERS = {
     *("bytes_sent", "commits", "compactions", "conflicts", "failures", "merged", "overridden"),
 }
-GAUGES = {"revision", "age", "longest_stall", "jobs", "jobs_due", "jobs_late"}
+GAUGES = {"revision", "age", "longest_stall", "jobs", "jobs_due", "jobs_late", "overdue_carried"}
 SECONDS = {"age", "longest_stall", "jobs_late"}
 
 
@@ -76,8 +76,9 @@ def test_every_figure_is_described_as_in_the_code() -> None:
 
 
 def test_every_figure_is_handed_on() -> None:
-    """All but the time of the commit, which `age` tells."""
-    assert {field.name for field in fields(Stats)} == COUNTERS | GAUGES | {"committed_at"}
+    """All but the time of the commit, which `age` tells, and two more that are not for a graph."""
+    others = {"committed_at", "overdue", "overdue_sends"}
+    assert {field.name for field in fields(Stats)} == COUNTERS | GAUGES | others
 
 
 @pytest.mark.parametrize("heading", ["Prometheus", "OpenTelemetry"])

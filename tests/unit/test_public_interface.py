@@ -32,7 +32,7 @@ PUBLIC = {
     "ptb_s3.job_queue": ["PersistentJobQueue"],
     "ptb_s3.persistence": ["ConversationKey", "S3Persistence"],
     "ptb_s3.serverless": [
-        *("CommittedState", "begin", "close", "committed", "deliver", "run_due"),
+        *("CommittedState", "begin", "close", "committed", "compact", "deliver", "run_due"),
     ],
     "ptb_s3.settings": [
         *("KeySettings", "Settings", "describe", "load_key_settings", "load_settings"),

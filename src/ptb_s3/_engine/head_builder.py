@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from ptb_s3._engine.attempts import Attempt, Attempts
 from ptb_s3._engine.context import EngineContext
+from ptb_s3._engine.head_bound import HeadBound
 from ptb_s3._engine.run import Run
 from ptb_s3._engine.staging import Staged
 from ptb_s3._format import head as _head
@@ -47,6 +48,7 @@ class HeadBuilder:
         self._staged = staged
         self._run = run
         self._attempts = attempts
+        self._bound = HeadBound(context.clock)
 
     async def seal(
         self, changes: Changes, operation: Operation | None, conditions: Conditions | None
@@ -66,6 +68,7 @@ class HeadBuilder:
 
         Raises:
             UnreadableError: No reader would take it.
+            HeadTooLargeError: It is too large to be read at each start.
         """
         base, updates = self._staged.base, self._staged.updates
         operation = operation or Operation()
@@ -88,6 +91,7 @@ class HeadBuilder:
         identity, sealer = base.identity, self._context.sealer
         await sealer.prepare()
         head, body = await self._context.offload(lambda: sealer.head(identity, follow()))
+        self._bound.check(len(body))
         attempt = Attempt(head, changes, updates)
         self._attempts.remember(attempt)
         return attempt, body

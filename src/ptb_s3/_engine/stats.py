@@ -44,6 +44,11 @@ class Stats:
             instance.
         jobs_late: Seconds since that one of them was due that waits the longest, also where it runs
             now. 0.0 where none is due.
+        overdue: Kinds whose blobs are due to be written anew, and were left out because a
+            serverless host gives too little time for it: run `ptb-s3 compact`. Empty on others.
+        overdue_carried: Bytes that each commit carries along for these kinds. 0 where there are
+            none.
+        overdue_sends: Bytes, about, that a compaction of these kinds would send, once.
     """
 
     revision: int = 0
@@ -60,6 +65,9 @@ class Stats:
     jobs: int = 0
     jobs_due: int = 0
     jobs_late: float = 0.0
+    overdue: tuple[str, ...] = ()
+    overdue_carried: int = 0
+    overdue_sends: int = 0
 
     def snapshot(self, revision: int, now: datetime) -> Stats:
         """Return a copy that later commits do not change.

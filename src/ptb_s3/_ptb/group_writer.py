@@ -17,7 +17,12 @@ from ptb_s3._ptb.commit_group import CommitGroup
 from ptb_s3._ptb.commit_report import CommitReport
 from ptb_s3._ptb.shutdown_deadline import ShutdownDeadline
 from ptb_s3._ptb.stall_meter import StallMeter
-from ptb_s3.errors import ConflictError, OvertakenError, StorageUnavailableError
+from ptb_s3.errors import (
+    ConflictError,
+    HeadTooLargeError,
+    OvertakenError,
+    StorageUnavailableError,
+)
 
 # Seconds for which the event loop is held at a time while values are serialised.
 SLICE = 0.002
@@ -77,8 +82,7 @@ class GroupWriter:
         try:
             await self._stage_all(group, close)
             if self._repository.dirty:
-                async with self._shutdown.bound():
-                    await self._repository.commit()
+                await self._commit()
                 committed = True
         except BaseException as failure:  # noqa: BLE001 - raised by the group's calls
             group.failure = self._explained(failure)
@@ -87,8 +91,18 @@ class GroupWriter:
             self._report.tell(left_out)
             self._report.unheard = group.share_out([*self._report.unheard, *left_out])
             await self._release(group)
-        if committed:  # calls are resumed first: a blob's thread would hold them up
+        # Calls are resumed first: a blob's thread would hold them up. A head that is too large gets
+        # small by nothing else.
+        if committed or isinstance(group.failure, HeadTooLargeError):
             self._compaction.start()
+
+    async def _commit(self) -> None:
+        """Commit what is staged, and note how fast that was."""
+        clock, counters = asyncio.get_running_loop().time, self._repository.counters
+        begun, sent = clock(), counters.bytes_sent
+        async with self._shutdown.bound():
+            await self._repository.commit()
+        self._compaction.pace.note_commit(counters.bytes_sent - sent, clock() - begun)
 
     def salvage(self, group: CommitGroup) -> None:
         """Stage the submissions of a group whose commit will not happen, and resume its calls."""

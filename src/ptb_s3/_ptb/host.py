@@ -102,6 +102,7 @@ async def prepare(
         await _begin(application, loader, host)
     await host.take_back()
     commits = await loader.opened()
+    commits.compaction.in_call = not application.running
     if fresh:
         await _save_others(application, commits, host)
     else:

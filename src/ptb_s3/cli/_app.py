@@ -15,6 +15,7 @@ from ptb_s3.cli import (
     _opened,
     _output,
     begin_anew,
+    compact,
     copy,
     demo,
     diff,
@@ -120,6 +121,7 @@ app.command()(repair.repair)
 app.command("begin-anew")(begin_anew.begin_anew)
 app.command()(restore.restore)
 app.command()(rotate.rotate)
+app.command()(compact.compact)
 app.command()(prune.prune)
 # An id may be negative, and must not be taken for an option.
 app.command(context_settings={"ignore_unknown_options": True})(forget.forget)

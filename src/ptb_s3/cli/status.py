@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ptb_s3._engine.overdue import price
 from ptb_s3._format.committed import Base
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Kind
@@ -56,14 +57,19 @@ def status(
         return place, opened, put_back, past, jobs
 
     place, opened, put_back, past, jobs = run(work)
-    base = opened.repository.base
+    base, due = opened.repository.base, _due(opened)
     keys = key_needs(base, place.keys, past.oldest if past else None)
     if json:
         shown = _status_json(place.name, base, past, keys)
-        others = {"jobs": _jobs_json(jobs), "put_back": put_back_json(put_back)}
+        others = {
+            "jobs": _jobs_json(jobs),
+            "put_back": put_back_json(put_back),
+            "compaction": _compaction_json(base, due),
+        }
         _output.result_json(shown | others)
     else:
-        _show_status(place.name, base, past, keys, _jobs_text(jobs))
+        more = {"jobs": _jobs_text(jobs), "compaction": _compaction_text(base, due)}
+        _show_status(place.name, base, past, keys, **more)
         tell_put_back(put_back)
     if opened.fault is not None:
         raise typer.Exit(opened.fault.exit_code)
@@ -105,10 +111,36 @@ def _jobs_json(found: FoundJobs) -> dict[str, Any]:
     }
 
 
+def _due(opened: Opened) -> list[Kind]:
+    """Return the kinds whose blobs are due: overdue, unless a bot is about to write them."""
+    return [] if opened.fault else opened.repository.due()
+
+
+def _compaction_text(base: Base, due: list[Kind]) -> str:
+    """Say which blobs are due and what it costs to leave them, if any are."""
+    if not due:
+        return ""
+    carried, sends = price(base, due)
+    return (
+        f"due for {', '.join(due)}; each commit carries {size(carried)} for it, and "
+        f"ptb-s3 compact sends some {size(sends)}"
+    )
+
+
+def _compaction_json(base: Base, due: list[Kind]) -> dict[str, Any]:
+    """Return the kinds whose blobs are due as JSON, and what they cost, in bytes."""
+    carried, sends = price(base, due)
+    return {"due": [kind.value for kind in due], "carried": carried, "sends": sends}
+
+
 def _show_status(
-    name: str, base: Base, past: Extent | None, keys: dict[str, Need], jobs: str
+    name: str,
+    base: Base,
+    past: Extent | None,
+    keys: dict[str, Need],
+    **more: str,
 ) -> None:
-    """Print the three tables."""
+    """Print the three tables, and in the first what else there is to say, if anything."""
     header, bytes_ = base.objects[HEAD]
     rows = [
         ["revision", f"{header.revision}, {ago(header.created)} ({when(header.created)})"],
@@ -122,8 +154,7 @@ def _show_status(
     for other in past.others if past is not None else ():
         newest = f"up to revision {other.revision} ({when(other.created)})"
         rows.append(["earlier store", f"{other.store}, {newest}"])
-    if jobs:
-        rows.append(["jobs", jobs])
+    rows += [[name, text] for name, text in more.items() if text]
     table(["state", name], rows)
     _output.result("")
     table(

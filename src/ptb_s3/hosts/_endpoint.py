@@ -27,7 +27,7 @@ from ptb_s3.errors import (
 )
 from ptb_s3.hosts._entry_point import Build, application_of
 from ptb_s3.hosts._refusals import Refusals
-from ptb_s3.serverless import begin, close, deliver, run_due
+from ptb_s3.serverless import begin, close, compact, deliver, run_due
 
 HEADER: Final = "X-Telegram-Bot-Api-Secret-Token"
 """The header in which Telegram sends the secret. Bot API, setWebhook."""
@@ -155,6 +155,26 @@ class Endpoint:
             )
             self._refusals.add(status, text, reason=f"run_due {type(error).__name__}")
             return status
+        return HTTPStatus.OK
+
+    async def compact(self, within: float | None = None) -> HTTPStatus:
+        """Write the blobs that are due, and return what to answer.
+
+        Args:
+            within: Seconds that it may take, as `compact` takes it.
+
+        Returns:
+            200, or 500 where they are not all written. Nothing is lost by that.
+        """
+        try:
+            written = await compact(self._application, timeout=within)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the schedule calls again
+            text = str(error) if isinstance(error, TimeoutError) else describe(error)
+            status = HTTPStatus.INTERNAL_SERVER_ERROR
+            reason = f"compact {type(error).__name__}"
+            self._refusals.add(status, f"To compact: {text}", reason=reason)
+            return status
+        _LOGGER.info("Compacted: %s.", ", ".join(written) or "nothing was due")
         return HTTPStatus.OK
 
     async def begin(self) -> None:

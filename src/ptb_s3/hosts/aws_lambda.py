@@ -35,6 +35,9 @@ __all__ = ["Context", "handler_for"]
 RUN_DUE: Final = {"ptb_s3": "run_due"}
 """Event of a schedule that is given an input of its own, as in infra/lambda/template.yaml."""
 
+COMPACT: Final = {"ptb_s3": "compact"}
+"""Event of a schedule that has the blobs written that are due."""
+
 RESERVE: Final = 2.0
 """Seconds before Lambda's time is up at which we give up: a process that Lambda ends starts cold
 with the next update, and one that gives up goes on from where it was."""
@@ -54,7 +57,8 @@ def handler_for(build: Build | str, *, on_conflict: OnConflict = "retry") -> Han
     """Return a handler for the events of a function URL (payload format 2.0), and of a schedule.
 
     A schedule is a rule of EventBridge's, or any that sends the event ``{"ptb_s3": "run_due"}``: it
-    runs the jobs that are due, as :func:`ptb_s3.serverless.run_due`.
+    runs the jobs that are due, as :func:`ptb_s3.serverless.run_due`. The event
+    ``{"ptb_s3": "compact"}`` has blobs written that are due, as :func:`ptb_s3.serverless.compact`.
 
     Args:
         build: Makes the application: a function without arguments, or its name, as in
@@ -86,6 +90,8 @@ def handler_for(build: Build | str, *, on_conflict: OnConflict = "retry") -> Han
 
 
 async def _status(endpoint: Endpoint, event: dict[str, Any], context: Context) -> HTTPStatus:
+    if event == COMPACT:  # nothing that comes by the URL: that has a context
+        return await endpoint.compact(_within(context))
     if _is_schedule(event):
         return await endpoint.run_due(_within(context))
     if not endpoint.admits(_header(event, endpoint.header)):
