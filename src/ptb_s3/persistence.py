@@ -143,6 +143,11 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
             ``"wait"`` (the default), which keeps everything in memory until it is repaired; or
             ``"rewrite"``, which writes what is in memory in its place, unless anything newer is
             left. Where no version is left to tell, that takes `single_writer` as well.
+        load (:obj:`str`, optional): What is read at a start: ``"all"`` (the default), or
+            ``"on_demand"``, with which a user's or chat's data is read before a handler sees it.
+            That takes a :class:`ptb_s3.PersistentApplication`, and goes neither with a `restore`
+            that is still to be carried out, at whose start all is read, nor with
+            ``on_loss="rewrite"``.
         expected_bucket_owner (:obj:`str`, optional): Id of the AWS account that owns the bucket.
 
     Attributes:

@@ -27,7 +27,7 @@ from ptb_s3._environment import (
     without_variables,
 )
 from ptb_s3._key_settings import KeySettings, with_keys_of_files
-from ptb_s3._options import AddressingStyle, OnLoss, Options, Sync
+from ptb_s3._options import AddressingStyle, Load, OnLoss, Options, Sync
 from ptb_s3._setting_fields import (
     FaultsError,
     made,
@@ -142,6 +142,11 @@ class Settings(KeySettings):
         one_of(*get_args(OnLoss)),
         "`rewrite`: a running bot writes its memory in place of what was deleted.",
         default=Options.on_loss,
+    )
+    load: Load = setting(
+        one_of(*get_args(Load)),
+        "`on_demand`: users and chats are read when they are asked for, not at the start.",
+        default=Options.load,
     )
     begin_anew: str | None = setting(
         text,

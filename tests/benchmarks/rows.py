@@ -66,20 +66,17 @@ def collect(
         for name, row in OF_EACH.items():
             if name in only and not (setting in others and name in _OF_ONE_KIND):
                 figures += row(bench, setting)
-    if "cpu" in only:
-        figures += cpu(bench, settings)
-    if "import" in only:
-        figures += imports(bench)
-    if "writers" in only:
-        figures += two_writers(bench, settings[-1])
-    if "recovery" in only:
-        figures += recoveries(bench, settings[0])
-    if "jobs" in only:
-        figures += job_rows(bench, settings[0])
-    if "cold" in only:
-        figures += cold_rows(bench, settings[0])
-    if "on_demand" in only:
-        figures += on_demand_rows(bench, settings[0], users)
+    once = {
+        "cpu": lambda: cpu(bench, settings),
+        "import": lambda: imports(bench),
+        "writers": lambda: two_writers(bench, settings[-1]),
+        "recovery": lambda: recoveries(bench, settings[0]),
+        "jobs": lambda: job_rows(bench, settings[0]),
+        "cold": lambda: cold_rows(bench, settings[0]),
+        "on_demand": lambda: on_demand_rows(bench, settings[0], users),
+    }
+    for name in once.keys() & set(only):
+        figures += once[name]()
     return sorted(figures, key=lambda figure: NAMES.index(figure.row))
 
 
