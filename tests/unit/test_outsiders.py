@@ -242,8 +242,8 @@ async def test_a_late_blob_of_ours_does_not_replace_the_one_that_their_head_name
 
     async def slowly(work: Any, *args: Any) -> Any:
         made = work(*args)
-        for act in meanwhile:
-            await act
+        while meanwhile:
+            await meanwhile.pop()
         return made
 
     one, late = await opened(store), await opened(store, offload_blobs=slowly)

@@ -45,7 +45,7 @@ OWN: dict[type, set[str]] = {
         *("catch_up", "close", "commit", "from_env", "stats"),
         *("context_types", "flush_timeout", "unsaved"),
     },
-    PersistentApplication: set(),
+    PersistentApplication: {"prefetch"},
     PersistentJobQueue: {"scheduler"},
     MemoryPersistence: {"restarted"},
 }

@@ -92,6 +92,7 @@ def test_every_setting_is_read() -> None:
         FLUSH_TIMEOUT="4",
         RESTORE="2026-01-31T12:00:00Z",
         ON_LOSS="rewrite",
+        LOAD="on_demand",
         BEGIN_ANEW="3sL4kqtJlcpXroDTDmJ.rmSpXd3dIbrHY",
         EXPECTED_BUCKET_OWNER="012345678901",
     )
@@ -115,6 +116,7 @@ def test_every_setting_is_read() -> None:
         "flush_timeout": 4.0,
         "restore": "2026-01-31T12:00:00Z",
         "on_loss": "rewrite",
+        "load": "on_demand",
         "begin_anew": "3sL4kqtJlcpXroDTDmJ.rmSpXd3dIbrHY",
         "expected_bucket_owner": "012345678901",
     }
@@ -460,6 +462,7 @@ def test_describe_has_a_row_for_every_setting() -> None:
         "SINGLE_WRITER": "false",
         "FLUSH_TIMEOUT": "8",
         "ON_LOSS": "wait",
+        "LOAD": "all",
     }
 
 
