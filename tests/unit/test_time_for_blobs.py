@@ -158,7 +158,7 @@ def test_however_fast_the_line_a_core_has_to_seal() -> None:
     """A commit seals little of what it sends: its frames are there already."""
     seen = Pace()
     seen.note_commit(1 * MB, 0.0)
-    assert seen.seconds(320 * 2**20) == 10
+    assert seen.seconds(160 * 2**20) == 10
 
 
 def test_a_blob_tells_more_than_commits() -> None:

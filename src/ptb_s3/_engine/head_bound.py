@@ -7,8 +7,8 @@ what else bounds a head             how
                                     until that has cost its blob's size, and hardly passes twice it
 `_format.container.MAX_PAGE`        one page, decompressed; not the number of pages
 `_storage.streams.MAX_OBJECT`       any object: 5 GiB, the most that one PUT takes
-memory of who reads it              body, pages and entries are there at the same time: some six
-                                    times its size
+memory of who reads it              body, pages and entries are there at the same time, some five
+                                    bytes in pages and entries for one of the body
 ==================================  ================================================================
 """
 
@@ -23,10 +23,10 @@ from ptb_s3.errors import HeadTooLargeError
 MAX_HEAD = 1024**3
 """Bytes of a head at most.
 
-A head is read whole at each start and sent whole with each commit. One GiB takes 86 s on a line of
-100 Mbit/s and some 6 GB of memory to read. It is twelve times the first commit of a million users,
-which carries everything (some 80 MB), so that no import or restore that a machine has the memory
-for is refused.
+A head is read whole at each start and sent whole with each commit: one GiB takes 86 s on a line of
+100 Mbit/s. Less would refuse what is to work: the first commit of a million users carries
+everything, and has 80 MB of the benchmark's realistic data, 328 MB of what does not compress; a
+mass change adds as much to a differential that nearly was due.
 """
 LARGE = 4
 """Share of the bound, as a divisor, from which on a head is warned of."""

@@ -8,11 +8,13 @@ import math
 # before it was seen at work. Low on purpose: a blob that is begun and not finished has only cost
 # time.
 UNSEEN = 2 * 1024 * 1024
-# Bytes a second that a slow core compresses, encrypts and opens again, however fast the line.
-SEALING = 32 * 1024 * 1024
+# Bytes a second that a slow core compresses, encrypts and opens again, however fast the line. A
+# core of a server does three times as much.
+SEALING = 16 * 1024 * 1024
 # Bytes of one commit from which on its time tells of the line, rather than of round trips.
 TELLING = 64 * 1024
-# Lower bound of the compression ratio of bots' values, for what a commit's bytes tell of a blob's.
+# Bytes that are packed for one that is sent, between those of what does not compress (1) and of
+# realistic values (4).
 _RATIO = 2
 
 
