@@ -30,7 +30,8 @@ from telegram.ext import MessageHandler, filters
 from tests.support import KEY, Persistence
 from tests.support.bots import PREFIX, App, Context, Json, make_application, say
 
-from ptb_s3 import Keyring, S3Persistence, Sync, merge_values
+from ptb_s3 import Keyring, PersistentApplication, S3Persistence, Sync, merge_values
+from ptb_s3._format import segments
 from ptb_s3.errors import ConflictError, StorageUnavailableError
 
 SUM, RUNS = "sum", "runs"
@@ -95,7 +96,10 @@ class CountingBot:
         self._seen: Counter[int] = Counter()
         self._failed = False
         self.stopping = asyncio.Event()
-        self._app: App = make_application(persistence, [MessageHandler(filters.TEXT, self._count)])
+        handlers = [MessageHandler(filters.TEXT, self._count)]
+        self._app: App = make_application(
+            persistence, handlers, application_class=PersistentApplication
+        )
         self._app.add_error_handler(self._note_error)
 
     async def live(self, users: list[int], random: Random) -> None:
@@ -173,7 +177,9 @@ def run_bot(settings: Namespace, number: int, report: Report) -> int:
         endpoint_url=settings.endpoint,
         merge=add_up,
         sync=settings.sync,
+        load=settings.load,
     )
+    segments.SEGMENT_SIZE = 256  # one user, so that on demand there are some to be read
     run = f"{settings.name}-{number}"
     bot = CountingBot(settings.name, run, lambda line: report({"run": run, **line}), persistence)
     random = Random(f"{settings.seed} {run}")  # noqa: S311 - to be the same again
@@ -230,6 +236,7 @@ def _settings(arguments: list[str]) -> Namespace:
     parser.add_argument("endpoint")
     parser.add_argument("--users", type=int, nargs="+", required=True)
     parser.add_argument("--sync", type=_sync, default="auto")
+    parser.add_argument("--load", required=True)
     parser.add_argument("--seed", required=True)
     return parser.parse_args(arguments)
 

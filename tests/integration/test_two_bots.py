@@ -181,14 +181,16 @@ class Bot:
 
 
 @asynccontextmanager
-async def running(name: str, server: S3Server, bucket: str, seed: str) -> AsyncIterator[Bot]:
+async def running(
+    name: str, server: S3Server, bucket: str, seed: str, load: str
+) -> AsyncIterator[Bot]:
     """Run a bot behind a proxy of its own; end whatever is left of it."""
     plan, weather = BOTS[name], Weather(f"{seed} weather {name}")
     async with LossyProxy(server.endpoint_url, weather) as proxy:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "tests.integration.increments_bot"),
             *(name, bucket, proxy.endpoint_url, "--seed", seed, "--sync", plan.sync),
-            *("--users", *map(str, plan.users)),
+            *("--users", *map(str, plan.users), "--load", load),
             cwd=PROJECT,
             env={**server.environment, "PYTHONPATH": str(PROJECT)},
             stdout=asyncio.subprocess.PIPE,
@@ -202,8 +204,9 @@ async def running(name: str, server: S3Server, bucket: str, seed: str) -> AsyncI
                 await process.wait()
 
 
+@pytest.mark.parametrize("loads", [("all", "all"), ("on_demand", "all")], ids="-".join)
 async def test_two_bots_count_right(
-    s3_server: S3Server, bots: Bots, pytestconfig: pytest.Config
+    s3_server: S3Server, bots: Bots, pytestconfig: pytest.Config, loads: tuple[str, str]
 ) -> None:
     """The sum is right to the last acknowledged increment, however the bots are killed.
 
@@ -228,8 +231,8 @@ async def test_two_bots_count_right(
     seed = pytestconfig.getoption("--seed")
     seconds = LONG if pytestconfig.getoption("--long") else SHORT
     async with (
-        running("a", s3_server, bots.bucket, seed) as a,
-        running("b", s3_server, bots.bucket, seed) as b,
+        running("a", s3_server, bots.bucket, seed, loads[0]) as a,
+        running("b", s3_server, bots.bucket, seed, loads[1]) as b,
     ):
         named = {"a": a, "b": b}
         await count(named, seconds, seed)
