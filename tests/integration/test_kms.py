@@ -239,6 +239,7 @@ async def test_alias_seals_and_its_key_opens(custody: Custody, moto: MotoServer)
         ("repair",),
         ("restore", "2"),
         ("rotate",),
+        ("compact", "--all"),
         ("prune", "--keep-last", "2", "--yes"),
         ("forget", str(ALICE), "--yes"),
         ("forget", str(GROUP), "--purge", "--yes"),

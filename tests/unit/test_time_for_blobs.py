@@ -23,7 +23,7 @@ from ptb_s3._ptb.pace import Pace
 from ptb_s3._storage.faults import Call, Fault
 from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.errors import HeadTooLargeError
-from ptb_s3.serverless import begin, compact, deliver
+from ptb_s3.serverless import begin, committed, compact, deliver
 
 BLOBS = {kind.value for kind in Kind}
 MB = 1_000_000
@@ -100,6 +100,28 @@ async def test_the_smallest_is_written_and_the_largest_left(
     assert "bot_data" in store.current()
     assert "user_data" not in store.current()
     assert commits_of(app).compaction.overdue == [Kind.USER_DATA]
+
+
+@pytest.mark.usefixtures("slow")
+async def test_nor_is_it_begun_by_a_block_of_committed() -> None:
+    """That is a call of a host's, too; on a bot that runs, it is not."""
+    store = MemoryStore()
+    async with committed(growing(store), users=[1]) as state:
+        state.user_data[1]["paid"] = True
+    assert blobs(store) == [kind.value for kind in Kind]  # read by the start, as ever
+    assert set(store.current()) == {"head"}
+
+
+async def test_commits_tell_how_fast_the_line_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the bytes of head, and the time that they took."""
+    noted: list[tuple[int, float]] = []
+    monkeypatch.setattr(Pace, "note_commit", lambda _, *given: noted.append(given))
+    store = MemoryStore()
+    app = growing(store)
+    await deliver(app, message())
+    ((sent, seconds),) = noted
+    assert sent > 50_000
+    assert 0 < seconds < 60
 
 
 @pytest.mark.usefixtures("slow")
