@@ -9,10 +9,11 @@ import msgspec
 
 from ptb_s3._engine.conditional_writer import Undecided
 from ptb_s3._engine.context import EngineContext
+from ptb_s3._engine.fetching import Fetcher
 from ptb_s3._format import container
 from ptb_s3._format.blobs import Blob
 from ptb_s3._format.committed import Base, ref_of
-from ptb_s3._format.container import HEAD, MAX_PREAMBLE
+from ptb_s3._format.container import HEAD, MAX_PREAMBLE, Header
 from ptb_s3._format.entities import Kind
 from ptb_s3._storage.conditional import current_etag
 from ptb_s3._storage.contract import Written
@@ -41,11 +42,17 @@ class BlobPlaces:
         context: Store and reader.
         offload: Opens them outside the event loop.
         undecided: Blobs that were sent, by commit id.
+        fetcher: Opens the indexes of kinds that are read on demand.
     """
 
     def __init__(
-        self, context: EngineContext, offload: Offload, undecided: Undecided[Blob]
+        self,
+        context: EngineContext,
+        offload: Offload,
+        undecided: Undecided[Blob],
+        fetcher: Fetcher,
     ) -> None:
+        self._fetcher = fetcher
         self._store = context.store
         self._reader = context.reader
         self._offload = offload
@@ -71,22 +78,34 @@ class BlobPlaces:
             return PlacedObject(fetched.etag, None)
 
     async def _read(self, base: Base, kind: Kind) -> PlacedObject:
-        """Open another writer's blob: head is to refer to nothing that nobody can read."""
-        fetched = await self._store.get(kind)
-        if fetched is None:
+        """Open another writer's blob: head is to refer to nothing that nobody can read.
+
+        Of a kind that is read on demand, its index: all of it may not fit into memory.
+        """
+        if kind in base.partial:
+            found = await self._fetcher.lying(kind, base.identity.store)
+        else:
+            found = await self._read_whole(base, kind)
+        if found is None:
             return PlacedObject(None, None)
-        store = base.identity.store
-        header, _ = await self._offload(self._reader.open_blob, kind, fetched.body, store)
+        header, blob = found
         # Where head alone was put back, too, the blob that stayed is newer than head.
         if header.revision > base.head.revision and not await self._is_current(base):
             raise ConflictError(
                 f"Another writer has written object {kind.value!r} from a commit that has not been "
                 "seen here yet. Nothing was overwritten."
             )
-        if base.head.takes(kind, header):  # which may have gone on meanwhile
-            ref = ref_of(header, fetched.version_id, len(fetched.body))
-            return PlacedObject(fetched.etag, Blob(fetched.etag, ref))
-        return PlacedObject(fetched.etag, None)
+        takes = base.head.takes(kind, header)  # head may have gone on meanwhile
+        return PlacedObject(blob.etag, blob if takes else None)
+
+    async def _read_whole(self, base: Base, kind: Kind) -> tuple[Header, Blob] | None:
+        fetched = await self._store.get(kind)
+        if fetched is None:
+            return None
+        store = base.identity.store
+        header, _ = await self._offload(self._reader.open_blob, kind, fetched.body, store)
+        ref = ref_of(header, fetched.version_id, len(fetched.body))
+        return header, Blob(fetched.etag, ref)
 
     async def check_head(self, base: Base, kind: Kind) -> None:
         """Check that memory holds the current state, before it replaces an object that is no base.

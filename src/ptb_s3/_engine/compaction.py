@@ -94,7 +94,7 @@ class Compactor:
         self._offload = offload
         self._undecided = Undecided[Blob]()
         self._writer = ConditionalWriter(context.conditional_store)
-        self._places = BlobPlaces(context, offload, self._undecided)
+        self._places = BlobPlaces(context, offload, self._undecided, fetcher)
         self._one_at_a_time = LoopLock()
 
     async def compact(self, base: Base, kind: Kind) -> int:

@@ -23,9 +23,9 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from functools import partial
 
 from ptb_s3._engine.context import EngineContext
-from ptb_s3._format.blobs import BlobSource
-from ptb_s3._format.committed import Base
-from ptb_s3._format.container import MAX_PREAMBLE, read_header, sealed_size
+from ptb_s3._format.blobs import Blob, BlobSource
+from ptb_s3._format.committed import Base, ref_of
+from ptb_s3._format.container import MAX_PREAMBLE, Header, read_header, sealed_size
 from ptb_s3._format.entities import EntityKey, Entries, Kind
 from ptb_s3._format.head import Head
 from ptb_s3._format.segments import BlobUnsealer, open_segment
@@ -161,6 +161,20 @@ class Fetcher:
             PersistenceError: It cannot be opened.
         """
         return await self._source(head, kind, store_id, self._context.store)
+
+    async def lying(self, kind: Kind, store_id: str) -> tuple[Header, Blob] | None:
+        """Open the index of the blob that lies there now, or return None if there is none.
+
+        Raises:
+            PersistenceError: It cannot be opened.
+        """
+        store = self._context.store
+        found = await store.get(kind, first_bytes=INDEX_BYTES)
+        source = None if found is None else await self._opened(kind, found, store_id, store)
+        if source is None:
+            return None
+        ref = ref_of(source.header, source.version_id, source.size)
+        return source.header, Blob(source.etag, ref, source.index)
 
     async def source_at_start(
         self, base: Base, kind: Kind, beginning: Fetched | None

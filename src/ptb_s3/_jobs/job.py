@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any, Final, Protocol, runtime_checkable
 
 from telegram.ext import CallbackContext, Job
 
 from ptb_s3._jobs.callbacks import Callback
 from ptb_s3._jobs.record import JobRecord
 from ptb_s3._ptb.application_state import App
+from ptb_s3.errors import PersistenceError
 
 _LOGGER = logging.getLogger("ptb_s3")
 
 _DATA: Final[Any] = vars(Job)["data"]  # the slot that a property takes over
+
+
+@runtime_checkable
+class ReadsAhead(Protocol):
+    """Application that reads the data of users and chats before somebody asks for it."""
+
+    async def prefetch(self, users: Iterable[int], chats: Iterable[int]) -> None:
+        """Read it, as `PersistentApplication.prefetch`."""
+        ...
 
 
 class PersistentJob(Job[CallbackContext[Any, Any, Any, Any]]):
@@ -65,6 +76,9 @@ class PersistentJob(Job[CallbackContext[Any, Any, Any, Any]]):
             )
             return
         try:
+            if isinstance(application, ReadsAhead):
+                with suppress(PersistenceError):  # what the callback asks for raises it again
+                    await application.prefetch(_ids(self.user_id), _ids(self.chat_id))
             await context.refresh_data()
             await self.callback(context)
         except Exception as error:  # noqa: BLE001 - whatever a callback raises
@@ -77,6 +91,10 @@ class PersistentJob(Job[CallbackContext[Any, Any, Any, Any]]):
         await super()._run(application)
         if self._note is not None:
             self._note(str(self.id))  # the callback may have changed what the data holds
+
+
+def _ids(one: int | None) -> list[int]:
+    return [] if one is None else [one]
 
 
 def load_data(job: PersistentJob, data: object) -> None:

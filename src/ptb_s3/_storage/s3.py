@@ -336,7 +336,12 @@ class S3Store:
         return Access(client.meta.endpoint_url, client.meta.region_name, method)
 
     def alike(
-        self, *, anonymous: bool = False, any_owner: bool = False, once: bool = False
+        self,
+        *,
+        anonymous: bool = False,
+        any_owner: bool = False,
+        once: bool = False,
+        own_session: bool = False,
     ) -> Self:
         """Return another store of the same place, which asks in another way. Close it as well.
 
@@ -345,6 +350,7 @@ class S3Store:
             any_owner: Whether it leaves out the check of the bucket's owner.
             once: Whether it waits longer for an answer rather than ask again. Only a 409 makes it
                 ask again.
+            own_session: Whether it makes a session of its own, unless it was given one.
         """
         timeouts = {**self._target.timeouts, **({"read_timeout": _LONG} if once else {})}
         return type(self)(
@@ -352,7 +358,7 @@ class S3Store:
             self.prefix,
             endpoint_url=self.endpoint_url,
             region_name=self.region_name,
-            session=self._requester.session,
+            session=self._target.session if own_session else self._requester.session,
             expected_bucket_owner=None if any_owner else self.expected_owner,
             addressing_style=self._requester.style,
             anonymous=anonymous,
@@ -361,8 +367,8 @@ class S3Store:
         )
 
     def twin(self) -> Self:
-        """See `Store.twin`."""
-        return self.alike()
+        """See `Store.twin`. A session of its own: credentials are renewed under a loop's lock."""
+        return self.alike(own_session=True)
 
     async def close(self) -> None:
         """See `Store.close`. Requests under way are waited for, later ones open another client."""
