@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from ptb_s3._storage.blocking import BlockingStore
 from ptb_s3._storage.contract import Fetched, NotModified, PreconditionFailed, Store, Written
 from ptb_s3._storage.spool import Spool
 
@@ -393,3 +394,18 @@ class StoreContract:
         with pytest.raises(PreconditionFailed):
             await unversioned.put("head", b"three", if_match=first.etag)
         assert len(await _versions(unversioned, "head")) == 1
+
+    async def test_a_twin_serves_a_thread_whose_loop_is_another(self, store: Store) -> None:
+        """While this loop is blocked, in the middle of its own connections."""
+        written = await store.put("user_data", b"0123456789", if_match=None)
+        blocking = BlockingStore(store.twin)
+        try:
+            found = blocking(
+                lambda twin: twin.get_range(
+                    *("user_data", 3, 4), etag=written.etag, version_id=written.version_id
+                )
+            )
+        finally:
+            blocking.close()
+        assert found == b"3456"
+        assert await _body(store, "user_data") == b"0123456789"
