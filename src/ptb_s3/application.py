@@ -159,9 +159,12 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
 
     async def initialize(self) -> None:
         """Initialise with the present state, also a second time: as `Application.initialize`."""
-        if self._commits is not None and will_read(self):
+        reads = will_read(self)
+        if self._commits is not None and reads:
             self._internals.forget()
         await super().initialize()
+        if self._commits is not None and reads:
+            await self._internals.begin_on_demand(self._commits)
 
     run_polling = _logging_unsaved(Application.run_polling)
     run_webhook = _logging_unsaved(Application.run_webhook)
