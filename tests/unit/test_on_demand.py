@@ -57,7 +57,7 @@ async def test_an_application_that_cannot_read_on_demand_is_refused() -> None:
     store = MemoryStore()
     await filled(store)
     app = application(store, plain=True, load="on_demand")
-    with pytest.raises(SettingsError, match="application_class.PersistentApplication"):
+    with pytest.raises(SettingsError, match=r"application_class\(PersistentApplication\)"):
         await app.initialize()
     with pytest.raises(SettingsError, match="PTB_S3_LOAD"):
         await state_of(make_persistence(store, load="on_demand"))

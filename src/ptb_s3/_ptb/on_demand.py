@@ -99,7 +99,7 @@ class OnDemandData(defaultdict[int, Any]):
         return isinstance(other, Mapping) and dict(self.items()) == dict(other)
 
     def __ne__(self, other: object) -> bool:
-        return not self == other  # noqa: SIM201 - a dict's own compares what is live
+        return not self == other
 
     def __or__(self, other: Any) -> Any:  # noqa: ANN401 - as a dict's
         return dict(self.items()) | other
