@@ -94,7 +94,7 @@ async def agreed(app: App, store: Store, **options: Any) -> dict[str, dict[int, 
     for kind, data in ((Kind.USER_DATA, app.user_data), (Kind.CHAT_DATA, app.chat_data)):
         saved = state[kind.value]
         assert commits.repository.base.head.parts[kind].entities == len(saved)
-        assert len(data) == len(saved)
+        assert len(data) == len(saved), set(data) ^ set(saved)
         assert sorted(data) == sorted(saved)
         live: Any = Internals(app).data(kind)
         assert dict(live) == {key: saved[key] for key in live}
