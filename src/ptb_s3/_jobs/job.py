@@ -11,6 +11,7 @@ from telegram.ext import CallbackContext, Job
 from ptb_s3._jobs.callbacks import Callback
 from ptb_s3._jobs.record import JobRecord
 from ptb_s3._ptb.application_state import App
+from ptb_s3._ptb.rollback import Subjects, subjects_of
 
 _LOGGER = logging.getLogger("ptb_s3")
 
@@ -45,6 +46,11 @@ class PersistentJob(Job[CallbackContext[Any, Any, Any, Any]]):
         _DATA.__set__(self, data)
         if self._note is not None and before is not data:
             self._note(str(self.id))
+
+    def subjects(self, application: App) -> Subjects:  # noqa: ARG002 - as `Runnable` has it
+        """Return the user and chat that the job is about."""
+        users = [] if self.user_id is None else [self.user_id]
+        return subjects_of(users, [] if self.chat_id is None else [self.chat_id])
 
     async def call(self, application: App) -> None:
         """Call the job's function, as `Job.run` does, and cancel it when this is cancelled.
