@@ -57,6 +57,18 @@ tests_on() {
     [ "$code" -eq 0 ] || [ "$code" -eq 5 ]
 }
 
+# The tests of applications and of two writers once more, where users and chats are read on demand.
+tests_on_demand() {
+    code=0
+    TESTED_LOAD=on_demand "$venv/bin/python" -m pytest \
+        tests/unit/test_committed.py tests/unit/test_conversation_timeouts.py \
+        tests/unit/test_job_queue.py tests/unit/test_persistent_application.py \
+        tests/unit/test_run_due.py tests/unit/test_serverless.py \
+        tests/unit/test_shutdown_sequence.py tests/unit/test_steps_not_waited_for.py \
+        tests/unit/test_transactions.py tests/unit/test_two_writers.py "$@" || code=$?
+    [ "$code" -eq 0 ] || [ "$code" -eq 5 ]
+}
+
 # Both spend half of their time waiting, so they run at once; each is shown as a whole.
 shared_tests() {
     log=$(mktemp)
@@ -99,6 +111,7 @@ if ! command -v systemd-analyze >/dev/null; then
 fi
 
 step 'unit tests' "$venv/bin/python" -m pytest --long tests/unit "$@"
+step 'unit tests of applications that read on demand' tests_on_demand "$@"
 step 'other tests on SeaweedFS' tests_on seaweedfs \
     tests/simulation tests/integration tests/conformance "$@"
 servers='SeaweedFS, moto'

@@ -159,9 +159,12 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
 
     async def initialize(self) -> None:
         """Initialise with the present state, also a second time: as `Application.initialize`."""
-        if self._commits is not None and will_read(self):
+        reads = will_read(self)
+        if self._commits is not None and reads:
             self._internals.forget()
         await super().initialize()
+        if self._commits is not None and reads:
+            await self._internals.begin_on_demand(self._commits)
 
     run_polling = _logging_unsaved(Application.run_polling)
     run_webhook = _logging_unsaved(Application.run_webhook)
@@ -311,13 +314,20 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
 
     def drop_user_data(self, user_id: int) -> None:
         """Drop a user's data, here and for other instances: as `Application.drop_user_data`."""
+        self._know(Kind.USER_DATA, user_id)
         super().drop_user_data(user_id)
         self._note_drop(Kind.USER_DATA, user_id)
 
     def drop_chat_data(self, chat_id: int) -> None:
         """Drop a chat's data, here and for other instances: as `Application.drop_chat_data`."""
+        self._know(Kind.CHAT_DATA, chat_id)
         super().drop_chat_data(chat_id)
         self._note_drop(Kind.CHAT_DATA, chat_id)
+
+    def _know(self, kind: Kind, key: int) -> None:
+        """Read an entity that is about to be dropped, ahead: if that fails, nothing is changed."""
+        if self._commits is not None and self._internals.stores(kind):
+            ensure(self._commits, kind, key)
 
     def _note_drop(self, kind: Kind, key: int) -> None:
         """Stage a drop at once, for the reason that `staged_drops` gives."""
@@ -325,7 +335,6 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         if commits is not None and _overrides(self.persistence, f"drop_{kind.value}"):
             return  # that method is called with the next save, and may do something else
         if commits is not None and self.persistence and getattr(self.persistence.store_data, kind):
-            ensure(commits, kind, key)
             self._copied.get(kind, {}).pop(key, None)  # or a save under way would bring it back
             self._drops.stage(commits, kind, key)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from telegram.ext import ApplicationBuilder, PersistenceInput, TypeHandler
+from tests.support.application_memory import load_of, memory_persistence
 from tests.support.bots import TOKEN, OfflineTelegram, say
 from tests.support.deliveries import message
 
@@ -16,7 +17,7 @@ from ptb_s3._storage.faults import Fault
 from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.errors import OvertakenError, SerializationError, SettingsError, StorageError
 from ptb_s3.serverless import close, committed, deliver
-from ptb_s3.testing import MemoryPersistence, memory_persistence
+from ptb_s3.testing import MemoryPersistence
 
 App = Any
 Memory = MemoryPersistence[Any, Any, Any]
@@ -57,7 +58,7 @@ async def stored(persistence: Memory) -> dict[str, Any]:
 @pytest.mark.parametrize("plain", [False, True])
 async def test_all_of_it_is_one_commit(*, plain: bool) -> None:
     """Of users, chats, the bot and the job queue; what did not change is not written."""
-    persistence = memory_persistence()
+    persistence = memory_persistence(load=load_of(plain=plain))
     application = built(persistence, plain=plain)
     async with committed(application, users=[1, 2], chats=[-5]) as state:
         assert sorted(state.user_data) == [1, 2]
@@ -269,7 +270,7 @@ async def end(application: App) -> None:
 @pytest.mark.parametrize("plain", [False, True])
 async def test_beside_handlers_it_is_committed_at_once(*, plain: bool) -> None:
     """Its objects are those that handlers have; `post_init` is not called a second time."""
-    persistence = memory_persistence()
+    persistence = memory_persistence(load=load_of(plain=plain))
     application = await running(persistence, plain=plain)
 
     async def again(_: App) -> None:
@@ -321,7 +322,9 @@ async def test_beside_handlers_an_exception_takes_back_its_own() -> None:
 
 async def test_beside_handlers_of_ptbs_own_application_a_job_alone_is_committed() -> None:
     """Its save would make no commit of that, where the bot's data is not saved."""
-    persistence = memory_persistence(store_data=PersistenceInput(bot_data=False))
+    persistence = memory_persistence(
+        load=load_of(plain=True), store_data=PersistenceInput(bot_data=False)
+    )
     application = await running(persistence, plain=True)
     async with committed(application) as state:
         state.job_queue.run_once(remind, 3600, name="thank")

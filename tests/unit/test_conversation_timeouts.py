@@ -19,6 +19,7 @@ from telegram.ext import (
     TypeHandler,
     filters,
 )
+from tests.support.application_memory import load_of, memory_persistence
 from tests.support.bots import TOKEN, OfflineTelegram, say
 from tests.support.deliveries import message
 from tests.support.jobs import end, kill, until
@@ -29,7 +30,7 @@ from ptb_s3._jobs import claims
 from ptb_s3._ptb.state_loader import loader_of
 from ptb_s3.errors import JobError, SettingsError
 from ptb_s3.serverless import close, deliver, run_due
-from ptb_s3.testing import MemoryPersistence, memory_persistence
+from ptb_s3.testing import MemoryPersistence
 
 App = Any
 Persistence = MemoryPersistence[Any, Any, Any]
@@ -654,7 +655,7 @@ async def test_an_end_that_is_broken_off_is_done_again(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("plain", [True, False])
 async def test_other_timeouts_stay_in_memory(plain: bool) -> None:  # noqa: FBT001
     """Of PTB's `Application`, and of a handler that is not persistent: they fire, unsaved."""
-    persistence = memory_persistence(update_interval=0.05)
+    persistence = memory_persistence(load=load_of(plain=plain), update_interval=0.05)
     options = {} if plain else {"persistent": False}
     application = await begun(persistence, order(0.2, **options), plain=plain)
     await say(application, "/order")

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from telegram.ext import ApplicationBuilder, DictPersistence, Job, TypeHandler
+from tests.support.application_memory import memory_persistence
 from tests.support.bots import TOKEN, say
 from tests.support.deliveries import message
 from tests.support.jobs import begun, built, end, kill, saved, until
@@ -25,7 +26,7 @@ from ptb_s3._storage.faults import Fault
 from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.errors import JobError, SerializationError, SettingsError
 from ptb_s3.serverless import close, deliver
-from ptb_s3.testing import MemoryPersistence, memory_persistence
+from ptb_s3.testing import MemoryPersistence
 
 CODEC = PickleSerializer(trusted=())
 ran: list[tuple[str, Any]] = []

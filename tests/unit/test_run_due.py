@@ -17,6 +17,7 @@ from telegram.ext import (
     TypeHandler,
     filters,
 )
+from tests.support.application_memory import load_of, memory_persistence
 from tests.support.bots import TOKEN, OfflineTelegram
 from tests.support.deliveries import message
 
@@ -29,7 +30,7 @@ from ptb_s3._storage.faults import Fault
 from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.errors import SettingsError, StorageError
 from ptb_s3.serverless import close, deliver, run_due
-from ptb_s3.testing import MemoryPersistence, memory_persistence
+from ptb_s3.testing import MemoryPersistence
 
 App = Any
 Memory = MemoryPersistence[Any, Any, Any]
@@ -128,7 +129,7 @@ async def bot_data(persistence: Memory) -> Any:
 @pytest.mark.parametrize("plain", [False, True])
 async def test_what_is_due_runs_once_and_is_durable(*, plain: bool) -> None:
     """What it has changed is committed, and the moment of the next job is returned."""
-    persistence = memory_persistence()
+    persistence = memory_persistence(load=load_of(plain=plain))
 
     def make(queue: Any) -> None:
         queue.run_once(remind, 0, name="now", data=1, user_id=1)
@@ -142,7 +143,7 @@ async def test_what_is_due_runs_once_and_is_durable(*, plain: bool) -> None:
     assert timedelta(minutes=59) < due - datetime.now(UTC) < timedelta(minutes=61)
     assert (await saved(persistence)).keys() == {"later"}
     assert await bot_data(persistence) == {"runs": 1}
-    assert (await persistence.restarted().get_user_data())[1] == {"reminded": True}
+    assert (await persistence.restarted(load="all").get_user_data())[1] == {"reminded": True}
     assert await run_due(application) == due
     assert len(ran) == 1
     await close(application)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from telegram.ext import Application, DictPersistence, MessageHandler, filters
 from telegram.warnings import PTBUserWarning
-from tests.support import StoreAround, make_persistence
+from tests.support import TESTED_LOAD, StoreAround, make_persistence
 from tests.support.bots import App, asking, persistence_of, remembering, say
 from tests.support.deliveries import message
 from tests.unit.test_persistent_application import application, sent_a_button
@@ -148,7 +148,7 @@ async def test_a_stop_that_is_refused_saves_nothing() -> None:
 async def test_a_silent_storage_holds_up_no_shutdown_for_longer_than_it_may() -> None:
     """Also of what was never started; `flush_timeout` bounds both saves and the flush together."""
     store = Silent(MemoryStore())
-    persistence = make_persistence(store, flush_timeout=0.2)
+    persistence = make_persistence(store, flush_timeout=0.2, load=TESTED_LOAD)
     app = application(None, remembering(), persistence=persistence)
     await app.initialize()
     await say(app, "tea")
@@ -267,7 +267,9 @@ async def test_what_is_unsaved_is_counted_by_kind() -> None:
 
 async def test_what_waits_for_a_storage_is_counted() -> None:
     """Whether it is staged by then, or about to be."""
-    app = application(None, remembering(), persistence=make_persistence(Silent(MemoryStore())))
+    app = application(
+        None, remembering(), persistence=make_persistence(Silent(MemoryStore()), load=TESTED_LOAD)
+    )
     await app.initialize()
     commits = persistence_of(app)._commits
     assert commits is not None

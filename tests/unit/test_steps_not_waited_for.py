@@ -17,7 +17,7 @@ from telegram.ext import (
     MessageHandler,
     filters,
 )
-from tests.support import make_persistence
+from tests.support import TESTED_LOAD, make_persistence
 from tests.support.bots import TOKEN, App, OfflineTelegram, gather_errors
 from tests.support.deliveries import message
 
@@ -50,7 +50,8 @@ def ordering(store: MemoryStore, log: list[str], how: str, *, plain: bool = Fals
         builder = builder.defaults(Defaults(block=False))
     options: Any = {"block": False} if how == "step" else {}
     text = filters.TEXT & ~filters.COMMAND
-    persistence = make_persistence(store, sync=0)
+    load = "all" if plain else TESTED_LOAD
+    persistence = make_persistence(store, sync=0, load=load)
     app: App = builder.updater(None).job_queue(None).persistence(persistence).build()
     order = ConversationHandler(
         [CommandHandler("order", step("order", NAME), **options)],

@@ -40,6 +40,22 @@ def test_what_did_not_run_is_named() -> None:
     assert result(calls, CI="true") == f"{named}{failed}1"
 
 
+def test_whatever_knows_two_ways_to_load_is_run_in_both() -> None:
+    """The script runs each suite once more whose applications read what `TESTED_LOAD` says."""
+    folder = Path(__file__).parent
+    reading = {
+        path.name
+        for path in folder.glob("test_*.py")
+        if path != Path(__file__)
+        and re.search("TESTED_LOAD|application_memory", path.read_text(encoding="utf-8"))
+    }
+    again = SCRIPT[SCRIPT.index("TESTED_LOAD=on_demand") :].partition("code=$?")[0]
+    ran = set(re.findall(r"test_\w+\.py", again))
+    assert len(reading) > 5
+    assert reading - ran == set()
+    assert all((folder / name).exists() for name in ran)
+
+
 def test_each_optional_check_is_named_by_the_suite() -> None:
     """What tests skip as optional has a line in the script that says so."""
     for name in (

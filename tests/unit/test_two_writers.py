@@ -13,6 +13,7 @@ from telegram.ext import ContextTypes
 from tests.support import (
     BOT_ID,
     KEY,
+    TESTED_LOAD,
     Persistence,
     StoreAround,
     make_persistence,
@@ -29,8 +30,10 @@ from ptb_s3._format.committed import Base, Identity
 from ptb_s3._format.entities import Kind
 from ptb_s3._format.head import Head
 from ptb_s3._ptb import poller
+from ptb_s3._ptb.on_demand import prefetch
 from ptb_s3._ptb.poller import AUTO_INTERVAL, Poller
 from ptb_s3._storage.body import Body
+from ptb_s3._storage.contract import Store
 from ptb_s3._storage.faults import Fault
 from ptb_s3._storage.memory import MemoryStore
 from ptb_s3._values.merge import Merger
@@ -70,10 +73,32 @@ def add_up(_: str, __: Any, base: Any, ours: Any, theirs: Any) -> Any:
 
 async def two(store: MemoryStore, **options: Any) -> list[Persistence]:
     """Two instances that have started, and know nothing of each other yet."""
-    instances = [make_persistence(store, **options) for _ in range(2)]
+    instances = [instance_of(store, **options) for _ in range(2)]
     for instance in instances:
-        await state_of(instance)
+        await begun(instance)
     return instances
+
+
+def instance_of(store: Store, **options: Any) -> Persistence:
+    """An instance as an application has it, which reads users and chats as `TESTED_LOAD` says."""
+    instance = make_persistence(store, **{"load": TESTED_LOAD, **options})
+    instance._loader.reads_on_demand = True  # the place of an application's mappings is this test's
+    return instance
+
+
+async def begun(persistence: Persistence) -> dict[str, Any]:
+    """Load all that is saved, as a start does, or have it known of the users that these tests have.
+
+    An application that reads on demand has live objects of those whom its handlers have met.
+    """
+    state = await state_of(persistence)
+    commits = persistence._commits
+    if commits is not None and commits.repository.base.partial:
+        for kind in commits.repository.base.partial:
+            await prefetch(commits, [(kind, key) for key in (*range(-1, 5), 101, 102)])
+            known = commits.repository.staged.known(kind)
+            state[kind.value] = {key: commits.objects.fetch(kind, key) for key in known}
+    return state
 
 
 async def users(store: MemoryStore, **options: Any) -> dict[int, Any]:
@@ -142,10 +167,10 @@ async def test_a_drop_wins_over_what_it_did_not_see() -> None:
 async def test_a_drop_wins_over_what_cannot_be_loaded_here() -> None:
     """A newer version of the bot has saved a class of its own: no reason to keep who is dropped."""
     store = MemoryStore()
-    one, other = (make_persistence(store, trusted=(name,)) for name in (__name__, "nothing"))
-    await state_of(one)
+    one, other = (instance_of(store, trusted=(name,)) for name in (__name__, "nothing"))
+    await begun(one)
     await update(one, {"user_data": {1: {"a": 1}, 2: {"a": 1}}})
-    await state_of(other)
+    await begun(other)
     await update(one, {"user_data": {1: {"o": Shopper()}}})
     await other.drop_user_data(1)
     assert (await other._opened()).repository.unmerged_kinds == []
@@ -165,11 +190,11 @@ async def test_counters_add_up_with_merge() -> None:
 async def test_a_storage_that_is_new_to_a_writer_is_no_reason_to_overwrite() -> None:
     """The first commit by another name of the bucket probes it, and still merges."""
     store = MemoryStore()
-    one = make_persistence(store, merge=add_up)
-    await state_of(one)
+    one = instance_of(store, merge=add_up)
+    await begun(one)
     await update(one, {"user_data": {1: {"n": 1}}})
-    other = make_persistence(Elsewhere(store), merge=add_up)
-    await state_of(other)
+    other = instance_of(Elsewhere(store), merge=add_up)
+    await begun(other)
     await update(one, {"user_data": {1: {"n": 2}}})
     await update(other, {"user_data": {1: {"n": 2}}})
     assert await users(store) == {1: {"n": 3}}
@@ -304,9 +329,9 @@ async def test_forty_writers_at_once_all_commit() -> None:
 
     store = MemoryStore()
     await update((await two(store))[0], {"user_data": {0: {}}})
-    instances = [make_persistence(Slow(store), merge=add_up) for _ in range(40)]
+    instances = [instance_of(Slow(store), merge=add_up) for _ in range(40)]
     for instance in instances:
-        await state_of(instance)
+        await begun(instance)
     await asyncio.gather(
         *(update(p, {"user_data": {1: {"n": 1}, 100 + i: {}}}) for i, p in enumerate(instances))
     )
@@ -364,8 +389,8 @@ async def test_a_bot_goes_on_from_what_an_operator_has_brought_back() -> None:
         store.replace(name, body)
     with pytest.RaisesGroup(pytest.RaisesExc(ConflictError, match="revision 1 again, after")):
         await update(one, {"user_data": {3: {"n": 3}}})
-    operator = make_persistence(store)
-    await state_of(operator)
+    operator = instance_of(store)
+    await begun(operator)
     await update(operator, {"user_data": {4: {"n": 4}}})
     await update(one, {"user_data": {5: {"n": 5}}})
     assert await users(store) == {n: {"n": n if n > 2 else 1} for n in range(1, 6)}
@@ -415,12 +440,12 @@ async def test_a_keyboard_that_both_dropped_may_come_back() -> None:
 async def test_a_restore_asked_of_two_instances_is_carried_out_once() -> None:
     """A rolling deploy starts both with `PTB_S3_RESTORE`: the second finds it done."""
     store = MemoryStore()
-    first = make_persistence(store)
-    await state_of(first)
+    first = instance_of(store)
+    await begun(first)
     for number in range(1, 4):
         await update(first, {"user_data": {1: {"n": number}}})
-    instances = [make_persistence(store, restore="1") for _ in range(2)]
-    await asyncio.gather(*(state_of(instance) for instance in instances))
+    instances = [instance_of(store, restore="1") for _ in range(2)]
+    await asyncio.gather(*(begun(instance) for instance in instances))
     assert [await p.get_user_data() for p in instances] == [{1: {"n": 1}}] * 2
     assert max(p.stats.revision for p in instances) == 4
 
@@ -486,10 +511,10 @@ async def test_refresh_does_not_load_what_it_does_not_know(
 ) -> None:
     """A newer version of the bot has saved a class of its own: the live object stays."""
     store = MemoryStore()
-    one = make_persistence(store, trusted=(__name__,))
-    other = make_persistence(store, trusted=("nothing",), sync=0)
+    one = instance_of(store, trusted=(__name__,))
+    other = instance_of(store, trusted=("nothing",), sync=0)
     for instance in (one, other):
-        await state_of(instance)
+        await begun(instance)
     await update(one, {"user_data": {1: {"o": Shopper()}}})
     live: dict[str, Any] = {}
     await other.refresh_user_data(1, live)
@@ -500,8 +525,8 @@ async def test_refresh_does_not_load_what_it_does_not_know(
 async def test_nobody_looks_while_nobody_else_is_there() -> None:
     """`sync="auto"` costs a bot that is alone nothing at all."""
     store = MemoryStore()
-    persistence = make_persistence(store)
-    await state_of(persistence)
+    persistence = instance_of(store)
+    await begun(persistence)
     before = head_reads(store)
     for _ in range(5):
         await persistence.refresh_user_data(1, {})
@@ -617,8 +642,8 @@ async def test_a_look_does_not_wait_for_a_silent_storage(
 async def test_catching_up_fails_loudly() -> None:
     """Whoever asks for what is committed now gets it, or an error."""
     store = MemoryStore()
-    persistence = make_persistence(store)
-    await state_of(persistence)
+    persistence = instance_of(store)
+    await begun(persistence)
     store.faults = lambda _: Fault.FAIL_BEFORE
     with pytest.raises(StorageUnavailableError):
         await persistence.catch_up()

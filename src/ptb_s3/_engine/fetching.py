@@ -26,7 +26,7 @@ from ptb_s3._engine.context import EngineContext
 from ptb_s3._format.blobs import Blob, BlobSource
 from ptb_s3._format.committed import Base, ref_of
 from ptb_s3._format.container import MAX_PREAMBLE, Header, read_header, sealed_size
-from ptb_s3._format.entities import EntityKey, Entries, Kind
+from ptb_s3._format.entities import EntityKey, Entries, Kind, order
 from ptb_s3._format.head import Head
 from ptb_s3._format.segments import BlobUnsealer, open_segment
 from ptb_s3._storage.blocking import Blocking
@@ -99,39 +99,39 @@ class Fetcher:
             StorageUnavailableError: They cannot be read, or not without another writer's head.
             PersistenceError: What lies there cannot be opened.
         """
-        base, blocking = self._base(), self._blocking
+        base = self._base()
         while unknown := self._unknown(base, kind, keys):
-            source = self._usable(base, kind)
-            if source is None:
-                source = blocking(partial(self._source, base.head, kind, base.identity.store))
-                base.read_from(kind, source)
-            found = blocking(partial(self._segments, source, unknown))
+            source = self._source_now(base, kind)
+            found = self._blocking(partial(self._segments, source, unknown))
             if found is None:
-                source = blocking(partial(self._source, base.head, kind, base.identity.store))
-                base.read_from(kind, source)
+                self._renewed_now(base, kind)
             else:
                 _learn(base, kind, unknown, found)
 
     def keys_now(self, kind: Kind) -> Iterator[EntityKey]:
-        """Iterate over the keys of all entities of a partial kind that are not known.
+        """Iterate over the keys of all entities in the blob of a partial kind, known or not.
 
-        One segment after the other is read, and none is held.
+        One segment after the other is read, and none is held. If another blob takes the place of
+        the one that is read, the iteration goes on in that one.
 
         Raises:
             PersistenceError: As for `fetch_now`.
         """
-        base, blocking = self._base(), self._blocking
-        if base.partial[kind].source is None and base.head.parts[kind].ref is None:
-            return
-        source = self._usable(base, kind)
-        if source is None:
-            source = blocking(partial(self._source, base.head, kind, base.identity.store))
-            base.read_from(kind, source)
-        for segment in source.index.segments:
-            found = blocking(partial(self._segments, source, [segment.first]))
+        base, last = self._base(), None
+        source = None if self._has_no_blob(base, kind) else self._source_now(base, kind)
+        number = 0
+        while source is not None and number < len(source.index.segments):
+            first = source.index.segments[number].first
+            found = self._blocking(partial(self._segments, source, [first]))
             if found is None:
-                raise _gone(kind)
-            yield from (key for key, _ in found if not base.knows(kind, key))
+                source = self._renewed_now(base, kind)
+                number = 0 if last is None else max(source.index.number_of(last), 0)
+                continue
+            for key, _ in found:
+                if last is None or order(key) > order(last):
+                    last = key
+                    yield key
+            number += 1
 
     async def all_of(self, kind: Kind) -> dict[EntityKey, bytes]:
         """Read all entities of a partial kind, without keeping them, as they are committed.
@@ -207,7 +207,7 @@ class Fetcher:
         Raises:
             MissingObjectError: It is gone.
         """
-        if base.partial[kind].source is None and base.head.parts[kind].ref is None:
+        if self._has_no_blob(base, kind):
             return None
         return self._usable(base, kind) or await self._renewed(base, kind)
 
@@ -280,7 +280,7 @@ class Fetcher:
     def _unknown(self, base: Base, kind: Kind, keys: Collection[EntityKey]) -> list[EntityKey]:
         """Return those keys that have to be read. Where there is no blob yet, no others are."""
         unknown = [key for key in keys if not base.knows(kind, key)]
-        if unknown and base.partial[kind].source is None and base.head.parts[kind].ref is None:
+        if unknown and self._has_no_blob(base, kind):
             base.learn(kind, dict.fromkeys(unknown))
             return []
         return unknown
@@ -292,6 +292,28 @@ class Fetcher:
         except MissingObjectError:
             await self._sync()  # and look what there is then
             raise
+        base.read_from(kind, source)
+        return source
+
+    def _has_no_blob(self, base: Base, kind: Kind) -> bool:
+        return base.partial[kind].source is None and base.head.parts[kind].ref is None
+
+    def _source_now(self, base: Base, kind: Kind) -> BlobSource:
+        return self._usable(base, kind) or self._renewed_now(base, kind)
+
+    def _renewed_now(self, base: Base, kind: Kind) -> BlobSource:
+        """Read from another blob from now on, and return it."""
+        ask = partial(self._source, base.head, kind, base.identity.store)
+        try:
+            source = self._blocking(ask)
+        except MissingObjectError as fault:
+            raise StorageUnavailableError(
+                f"Data of {kind.value} was asked for that is not loaded, and code that cannot "
+                "await cannot get it now: another writer has just written object "
+                f"{kind.value!r} anew, and its head has not been read here yet; or the object is "
+                "gone. Nothing was changed. Prefetch it (await application.prefetch(users=..., "
+                "chats=...)), which waits for that head."
+            ) from fault
         base.read_from(kind, source)
         return source
 

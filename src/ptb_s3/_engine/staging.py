@@ -255,7 +255,7 @@ class Staged:
         self.unmerged.forget(kind, key)
         if self.get(kind, key) is not None:
             if not _state.is_key(kind, key):  # 5.0 and True find 5 and 1, and no reader takes them
-                key = next(known for known in self.entities(kind) if known == key)
+                key = next(known for known in self.known(kind) if known == key)
             self._dirty[kind][key] = None
 
     def unstage(self, kind: Kind, key: EntityKey) -> None:

@@ -294,11 +294,19 @@ class WorkingCopy:
         return entities
 
     def keys_now(self, kind: Kind) -> Iterator[EntityKey]:
-        """Iterate over the keys of all entities of a kind, as they are staged."""
-        staged = self.staged
+        """Iterate over the keys of all entities of a kind, as they are staged.
+
+        Entities may become known, come and go meanwhile: those that do not are met, and once.
+        """
+        staged, known = self.staged, self.staged.known(kind)
+        yield from known
         if kind in self.base.partial:
-            yield from self._fetcher.keys_now(kind)
-        yield from staged.known(kind)
+            met = set(known)
+            for key in self._fetcher.keys_now(kind):
+                if key not in met and not (
+                    staged.knows(kind, key) and staged.get(kind, key) is None
+                ):
+                    yield key
 
     # Compacting ---------------------------------------------------------------------------------
 

@@ -149,9 +149,14 @@ class Base:
         return MappingProxyType(self._partial)
 
     def knows(self, kind: Kind, key: EntityKey) -> bool:
-        """Tell whether it is known if there is an entity, and what its bytes are."""
+        """Tell whether it is known if there is an entity, and what its bytes are.
+
+        Of what is no key, it is: there is none.
+        """
         partial = self._partial.get(kind)
-        return partial is None or key in self._entities[kind] or partial.has_not(key)
+        if partial is None or key in self._entities[kind] or partial.has_not(key):
+            return True
+        return not _state.is_key(kind, key)
 
     def get(self, kind: Kind, key: EntityKey) -> bytes | None:
         """Return the bytes of an entity, or None if there is none.

@@ -18,7 +18,9 @@ bytes are.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from enum import StrEnum
+from numbers import Number
 from operator import lt
 from types import GenericAlias
 from typing import Annotated, Any, NamedTuple, Protocol, TypeAlias, TypeVar, cast
@@ -148,6 +150,18 @@ def is_key(kind: Kind, key: object) -> bool:
     except (msgspec.ValidationError, OverflowError, UnicodeEncodeError):
         return False
     return True
+
+
+def key_like(kind: Kind, key: object) -> EntityKey | None:
+    """Return the entity key that an object is, or equals as 5.0 equals 5, or None.
+
+    A dictionary finds the one by the other.
+    """
+    if not is_key(kind, key) and isinstance(key, Number):
+        with suppress(ArithmeticError, TypeError, ValueError):  # infinite, complex, not a number
+            whole = int(cast("Any", key))
+            key = whole if whole == key else None
+    return cast("EntityKey", key) if is_key(kind, key) else None
 
 
 def fault_of(kind: Kind, key: object, value: bytes) -> str | None:

@@ -10,6 +10,7 @@ from ptb_s3._ptb.application_state import App
 
 if TYPE_CHECKING:
     from ptb_s3._ptb.group_commit import GroupCommit
+    from ptb_s3._ptb.rollback import Subjects
 
 
 class DueRecord(Protocol):
@@ -100,6 +101,10 @@ class Runnable(Protocol):
     @property
     def id(self) -> Any:  # noqa: ANN401 - as PTB's `Job` has it
         """Return the id of its record."""
+        ...
+
+    def subjects(self, application: App) -> Subjects:
+        """Return whose data it is about, to be read before it runs."""
         ...
 
     async def call(self, application: App) -> None:

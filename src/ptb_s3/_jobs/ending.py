@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 from telegram import Update
@@ -13,7 +14,9 @@ from ptb_s3._ptb.application_state import App
 from ptb_s3._ptb.conversation_states import Wait, complete, is_under_way
 from ptb_s3._ptb.group_commit import GroupCommit
 from ptb_s3._ptb.internals import Internals
+from ptb_s3._ptb.rollback import Subjects
 from ptb_s3._ptb.takeover import bring_in
+from ptb_s3._ptb.transaction import work_of
 
 
 class Ending:
@@ -40,6 +43,13 @@ class Ending:
         self._wait = wait
         self._record = record
         self._commits = commits
+
+    def subjects(self, application: App) -> Subjects:
+        """Return the user and chat of the update in which the wait began."""
+        with suppress(Exception):  # of an update that is none any more, `call` tells
+            self._complete(application)
+        update = self._wait.details.update
+        return work_of(update).subjects if isinstance(update, Update) else ()
 
     async def call(self, application: App) -> None:
         """End the wait: call the handlers of the `TIMEOUT` state, and end the conversation.

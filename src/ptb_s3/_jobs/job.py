@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
-from contextlib import suppress
-from typing import Any, Final, Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Any, Final
 
 from telegram.ext import CallbackContext, Job
 
 from ptb_s3._jobs.callbacks import Callback
 from ptb_s3._jobs.record import JobRecord
 from ptb_s3._ptb.application_state import App
-from ptb_s3.errors import PersistenceError
+from ptb_s3._ptb.rollback import Subjects, subjects_of
 
 _LOGGER = logging.getLogger("ptb_s3")
 
 _DATA: Final[Any] = vars(Job)["data"]  # the slot that a property takes over
-
-
-@runtime_checkable
-class ReadsAhead(Protocol):
-    """Application that reads the data of users and chats before somebody asks for it."""
-
-    async def prefetch(self, users: Iterable[int], chats: Iterable[int]) -> None:
-        """Read it, as `PersistentApplication.prefetch`."""
-        ...
 
 
 class PersistentJob(Job[CallbackContext[Any, Any, Any, Any]]):
@@ -57,6 +47,11 @@ class PersistentJob(Job[CallbackContext[Any, Any, Any, Any]]):
         if self._note is not None and before is not data:
             self._note(str(self.id))
 
+    def subjects(self, application: App) -> Subjects:  # noqa: ARG002 - as `Runnable` has it
+        """Return the user and chat that the job is about."""
+        users = [] if self.user_id is None else [self.user_id]
+        return subjects_of(users, [] if self.chat_id is None else [self.chat_id])
+
     async def call(self, application: App) -> None:
         """Call the job's function, as `Job.run` does, and cancel it when this is cancelled.
 
@@ -76,9 +71,6 @@ class PersistentJob(Job[CallbackContext[Any, Any, Any, Any]]):
             )
             return
         try:
-            if isinstance(application, ReadsAhead):
-                with suppress(PersistenceError):  # what the callback asks for raises it again
-                    await application.prefetch(_ids(self.user_id), _ids(self.chat_id))
             await context.refresh_data()
             await self.callback(context)
         except Exception as error:  # noqa: BLE001 - whatever a callback raises
@@ -91,10 +83,6 @@ class PersistentJob(Job[CallbackContext[Any, Any, Any, Any]]):
         await super()._run(application)
         if self._note is not None:
             self._note(str(self.id))  # the callback may have changed what the data holds
-
-
-def _ids(one: int | None) -> list[int]:
-    return [] if one is None else [one]
 
 
 def load_data(job: PersistentJob, data: object) -> None:

@@ -18,7 +18,7 @@ from copy import deepcopy
 from typing import TypeAlias
 
 from ptb_s3._engine.repository import Repository
-from ptb_s3._format.entities import EntityKey, Kind, is_key
+from ptb_s3._format.entities import EntityKey, Kind, key_like
 from ptb_s3._format.words import is_bare
 from ptb_s3._ptb.commit_group import Submission
 from ptb_s3._values.equality import alike
@@ -124,8 +124,9 @@ class ChangeCapture:
 
     def _know(self, kind: Kind, key: EntityKey) -> None:
         """Read an entity that is about to be changed by somebody who has never asked for it."""
-        if not self._repository.staged.knows(kind, key) and is_key(kind, key):
-            self._repository.fetch_now(kind, [key])
+        own = key_like(kind, key)
+        if own is not None and not self._repository.staged.knows(kind, own):
+            self._repository.fetch_now(kind, [own])
 
     def _stage_value(self, submission: Submission, key: EntityKey, value: object) -> None:
         self._know(submission.kind, key)

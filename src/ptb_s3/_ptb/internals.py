@@ -21,7 +21,8 @@ from ptb_s3._ptb.conversation_states import (
     set_state,
     settle,
 )
-from ptb_s3._ptb.on_demand import OnDemandData
+from ptb_s3._ptb.group_commit import GroupCommit
+from ptb_s3._ptb.on_demand import OnDemandData, prefetch
 from ptb_s3._values import callback_data
 from ptb_s3._values.callback_data import CallbackData
 from ptb_s3.errors import SettingsError
@@ -117,6 +118,22 @@ class Internals:
         """Have the data of users, or of chats, be a mapping that reads what it lacks."""
         setattr(self.application, _DATA[kind], data)
         setattr(self.application, kind.value, MappingProxyType(data))
+
+    async def begin_on_demand(self, commits: GroupCommit) -> None:
+        """Drop live data that was there before a start, of users and chats that have saved data.
+
+        PTB lays what a start gives it over what it has. What is read on demand is not given, so
+        that an object made before, such as an empty one, would stay in the place of saved data.
+
+        Raises:
+            PersistenceError: It cannot be read which of them have.
+        """
+        kinds = [kind for kind in _DATA if self.stores(kind) and self.is_on_demand(kind)]
+        live = [(kind, key) for kind in kinds for key in self.data(kind)]
+        await prefetch(commits, live)
+        for kind, key in live:
+            if commits.objects.exists(kind, key):
+                self.data(kind).pop(key, None)
 
     def is_on_demand(self, kind: Kind) -> bool:
         """Tell whether the data of users, or of chats, is read when it is asked for."""

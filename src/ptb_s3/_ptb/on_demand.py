@@ -24,7 +24,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any
 
-from ptb_s3._format.entities import EntityKey, Kind, is_key
+from ptb_s3._format.entities import EntityKey, Kind, key_like
 from ptb_s3._ptb.group_commit import GroupCommit
 
 _LOGGER = logging.getLogger("ptb_s3")
@@ -56,17 +56,17 @@ class OnDemandData(defaultdict[int, Any]):
         Raises:
             PersistenceError: It cannot be read.
         """
-        commits = self._commits()
-        if commits is not None and self._exists(commits, key):
-            value = self[key] = commits.objects.fetch(self._kind, key)
+        commits, own = self._commits(), self._own(key)
+        if commits is not None and own is not None and self._exists(commits, own):
+            value = self[own] = commits.objects.fetch(self._kind, own)
             return value
         return super().__missing__(key)
 
     def __contains__(self, key: object) -> bool:
         if super().__contains__(key):
             return True
-        commits = self._commits()
-        return commits is not None and self._exists(commits, key)
+        commits, own = self._commits(), self._own(key)
+        return commits is not None and own is not None and self._exists(commits, own)
 
     def __len__(self) -> int:
         commits = self._commits()
@@ -83,6 +83,9 @@ class OnDemandData(defaultdict[int, Any]):
             saved: Any = commits.repository.keys_now(self._kind)
             yield from (key for key in saved if key not in seen)
 
+    def __reversed__(self) -> Iterator[int]:
+        return reversed(list(self))
+
     def __bool__(self) -> bool:
         return len(self) > 0
 
@@ -94,6 +97,15 @@ class OnDemandData(defaultdict[int, Any]):
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Mapping) and dict(self.items()) == dict(other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __or__(self, other: Any) -> Any:  # noqa: ANN401 - as a dict's
+        return dict(self.items()) | other
+
+    def __ror__(self, other: Any) -> Any:  # noqa: ANN401 - as a dict's
+        return other | dict(self.items())
 
     def get(self, key: int, default: Any = None) -> Any:  # noqa: ANN401 - as a dict's
         return self[key] if key in self else default  # noqa: SIM401 - this is `get`
@@ -117,15 +129,18 @@ class OnDemandData(defaultdict[int, Any]):
             if staged.knows(self._kind, key) and staged.get(self._kind, key) is None:
                 yield key
 
-    def _exists(self, commits: GroupCommit, key: object) -> bool:
+    def _own(self, key: object) -> int | None:
+        """Return the id that a key is, or equals as 5.0 equals 5, or None."""
+        own: Any = key_like(self._kind, key)
+        return own  # type: ignore[no-any-return]
+
+    def _exists(self, commits: GroupCommit, key: int) -> bool:
         """Tell whether there is data of a user or chat that is not live, and have it known."""
-        if not is_key(self._kind, key):
-            return False
-        repository, entity_key = commits.repository, _key(key)
-        if not repository.staged.knows(self._kind, entity_key):
+        repository = commits.repository
+        if not repository.staged.knows(self._kind, key):
             self._tell()
-            repository.fetch_now(self._kind, [entity_key])
-        return repository.staged.get(self._kind, entity_key) is not None
+            repository.fetch_now(self._kind, [key])
+        return repository.staged.get(self._kind, key) is not None
 
     def _tell(self) -> None:
         """Log, once, that the event loop is blocked, and how to avoid it."""
@@ -195,10 +210,6 @@ def ensure(commits: GroupCommit, kind: Kind, key: EntityKey) -> None:
     Raises:
         PersistenceError: It cannot be read.
     """
-    if is_key(kind, key) and not commits.repository.staged.knows(kind, key):
-        commits.repository.fetch_now(kind, [key])
-
-
-def _key(key: Any) -> EntityKey:  # noqa: ANN401 - one that `is_key` takes
-    entity_key: EntityKey = key
-    return entity_key
+    own = key_like(kind, key)
+    if own is not None and not commits.repository.staged.knows(kind, own):
+        commits.repository.fetch_now(kind, [own])
