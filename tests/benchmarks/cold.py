@@ -13,9 +13,10 @@ import statistics
 import sys
 import time
 from asyncio.subprocess import DEVNULL
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from tests.benchmarks.contestants import _KEY, OURS, OnS3
@@ -66,12 +67,19 @@ async def with_persistence(setting: Setting) -> Invocation:
     return await _invoke(setting, WITH)
 
 
+async def on_demand(setting: Setting) -> Invocation:
+    """Invoke infra/example, which reads its user on demand."""
+    return await _invoke(setting, WITH, {"PTB_S3_LOAD": "on_demand"})
+
+
 async def without_persistence(setting: Setting) -> Invocation:
     """Invoke the same bot on python-telegram-bot alone."""
     return await _invoke(setting, WITHOUT)
 
 
-async def _invoke(setting: Setting, handler: str) -> Invocation:
+async def _invoke(
+    setting: Setting, handler: str, variables: Mapping[str, str] = MappingProxyType({})
+) -> Invocation:
     asked: list[float] = []
 
     def noted(update: str) -> dict[str, object]:
@@ -79,7 +87,7 @@ async def _invoke(setting: Setting, handler: str) -> Invocation:
         return event(update)
 
     async with BotApi(TOKEN).run() as telegram, RuntimeApi(noted).run() as api:
-        environment = _environment(setting, telegram.url, api.address)
+        environment = {**_environment(setting, telegram.url, api.address), **variables}
         program = (sys.executable, "-m", PROGRAM, handler)
         begun = time.perf_counter()
         process = await asyncio.create_subprocess_exec(
@@ -100,7 +108,8 @@ async def _invoke(setting: Setting, handler: str) -> Invocation:
 
 
 def _environment(setting: Setting, telegram: str, runtime: str) -> dict[str, str]:
-    return os.environ | {
+    return {
+        **os.environ,
         "AWS_LAMBDA_RUNTIME_API": runtime,
         "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
         "NO_PROXY": "*",
@@ -118,10 +127,10 @@ def _environment(setting: Setting, telegram: str, runtime: str) -> dict[str, str
 def cold_rows(bench: Bench, setting: Setting) -> list[Figure]:
     """Cold invocations with and without persistence, in turn."""
     bench.plain(fill, setting)
-    probes = without_persistence, with_persistence
+    probes = without_persistence, with_persistence, on_demand
     # One of each first: it compiles modules, and warms the file cache.
     runs = [[bench.plain(probe, setting) for probe in probes] for _ in range(bench.rounds + 1)][1:]
-    plain, ours = (_median(of_one) for of_one in zip(*runs, strict=True))
+    plain, ours, demanding = (_median(of_one) for of_one in zip(*runs, strict=True))
     client = "AWS's runtime client" if PROGRAM == RIC else "a loop of ours for a runtime client"
     row = partial(Figure, "cold", users=setting.users, data=setting.data)
     return [
@@ -139,6 +148,14 @@ def cold_rows(bench: Bench, setting: Setting) -> list[Figure]:
             values={OURS: ours.answered / plain.answered},
             bound=BOUND,
             note=f"CPU time: {ours.cpu:.3f} s and {plain.cpu:.3f} s, {ours.cpu / plain.cpu:.2f} x",
+        ),
+        row(
+            name='the same with load="on_demand"',
+            unit="x",
+            values={OURS: demanding.answered / plain.answered},
+            bound=BOUND,
+            note=f"{demanding.answered:.3f} s, start phase {demanding.init:.3f} s; "
+            f"CPU time: {demanding.cpu:.3f} s, {demanding.cpu / plain.cpu:.2f} x",
         ),
     ]
 

@@ -40,6 +40,7 @@ BOUNDED = {
     "requests to make jobs, before the interval's save",
     "requests of three intervals in which jobs wait",
     "cold invocation on Lambda, by that without persistence",
+    'the same with load="on_demand"',
     "loading, by that of DjangoPersistence on SQLite",
     "saving 1 %, by that of DjangoPersistence on SQLite",
 }
@@ -81,6 +82,7 @@ SOME = {
     "requests of three intervals in which jobs wait": {"ptb-s3"},
     "cold invocation on Lambda": {"ptb-s3"},
     "cold invocation on Lambda, by that without persistence": {"ptb-s3"},
+    'the same with load="on_demand"': {"ptb-s3"},
     **{name: {"ptb-s3"} if find_spec("sqlalchemy") else set() for name in WITH_SQLALCHEMY},
     **{name: {"ptb-s3"} if DJANGO else set() for name in WITH_DJANGO},
 }
