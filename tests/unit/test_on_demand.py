@@ -221,7 +221,7 @@ async def test_no_key_is_left_out_if_some_are_read_meanwhile() -> None:
         met = []
         for key in app.user_data:
             met.append(key)
-            await app.prefetch(users=[key + 1, key + 2])
+            await app.prefetch(users=[key + 1, key + 2])  # type: ignore[attr-defined]
         assert sorted(met) == sorted(EVERYBODY)
 
 

@@ -118,7 +118,7 @@ async def test_a_job_whose_user_cannot_be_read_is_not_lost(
     await bot.shutdown()
     after = persistence.restarted(load="all")
     await state_of(after)
-    assert len(after._commits.repository.base.entities[Kind.JOBS]) == 1  # type: ignore[union-attr]
+    assert len(after._commits.repository.base.entities[Kind.JOBS]) == 1
     assert await after.get_user_data() == EVERYBODY
 
 
