@@ -28,7 +28,7 @@ from tests.support.on_demand import (
 from ptb_s3 import Keyring, S3Persistence
 from ptb_s3._ptb.background_compaction import BackgroundCompaction
 from ptb_s3._storage.memory import MemoryStore
-from ptb_s3.errors import SettingsError
+from ptb_s3.errors import MissingObjectError, SettingsError
 
 EVERYBODY = {key: own(key) for key in range(1, COUNT + 1)}
 
@@ -75,6 +75,16 @@ def test_options_that_cannot_be(options: dict[str, Any], match: str) -> None:
     """A state of which a part is in memory cannot be written anew from memory."""
     with pytest.raises(SettingsError, match=match):
         S3Persistence("bucket", keyring=Keyring(KEY), **options)
+
+
+@pytest.mark.parametrize("load", ["all", "on_demand"])
+async def test_a_blob_that_was_deleted_is_no_state_to_start_on(load: str) -> None:
+    """Its version may be there yet: the bot would run on it until a rule expires the last copy."""
+    store = MemoryStore()
+    await filled(store)
+    store.lose("user_data")
+    with pytest.raises(MissingObjectError, match="gone, while head refers to it"):
+        await on_demand(store, load=load).initialize()
 
 
 # What is read, and when ---------------------------------------------------------------------------
@@ -221,7 +231,7 @@ async def test_no_key_is_left_out_if_some_are_read_meanwhile() -> None:
         met = []
         for key in app.user_data:
             met.append(key)
-            await app.prefetch(users=[key + 1, key + 2])
+            await app.prefetch(users=[key + 1, key + 2])  # type: ignore[attr-defined]
         assert sorted(met) == sorted(EVERYBODY)
 
 

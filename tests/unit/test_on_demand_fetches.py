@@ -100,13 +100,12 @@ async def test_it_does_not_wait_for_what_the_loop_it_blocks_is_doing(held: str) 
         app.mark_data_for_update_persistence(user_ids=1)
         store.holds = {held}
         repository = repository_of(app)
-        task = asyncio.create_task(
-            {
-                "put head": app.update_persistence,
-                "put user_data": lambda: repository.compact(USER),
-                "get_range user_data": lambda: app.prefetch(users=[30]),  # type: ignore[attr-defined]
-            }[held]()
-        )
+        calls: dict[str, Any] = {
+            "put head": app.update_persistence,
+            "put user_data": lambda: repository.compact(USER),
+            "get_range user_data": lambda: app.prefetch(users=[30]),  # type: ignore[attr-defined]
+        }
+        task = asyncio.create_task(calls[held]())
         await store.held.wait()
         begun = asyncio.get_running_loop().time()
         assert app.user_data[50] == own(50)

@@ -118,7 +118,7 @@ async def test_a_job_whose_user_cannot_be_read_is_not_lost(
     await bot.shutdown()
     after = persistence.restarted(load="all")
     await state_of(after)
-    assert len(after._commits.repository.base.entities[Kind.JOBS]) == 1  # type: ignore[union-attr]
+    assert len(after._commits.repository.base.entities[Kind.JOBS]) == 1
     assert await after.get_user_data() == EVERYBODY
 
 
@@ -291,3 +291,23 @@ async def test_whoever_is_erased_beside_it_is_gone() -> None:
         assert bot.user_data[8] == {**own(8), "said": "tea"}
         state = await agreed(bot, store)
     assert len(state["user_data"]) == COUNT - 2
+
+
+async def test_a_copy_taken_beside_it_is_whole() -> None:
+    """As by `ptb-s3 export` and `verify`: whoever reads all reads the same, before and after."""
+    store = MemoryStore()
+    await filled(store)
+    async with on_demand(store, users_changing(), sync=0) as bot:
+        await say(bot, "tea", user=7)
+        await bot.update_persistence()
+        whole = await opened(store)
+        exported = {kind: dict(whole.base.entities[kind]) for kind in DEMANDED}
+        assert {kind: len(found) for kind, found in exported.items()} == dict.fromkeys(
+            DEMANDED, COUNT
+        )
+        changes: Any = {Kind.USER_DATA: {8: exported[Kind.USER_DATA][7], 9: None}}
+        await whole.commit_only(changes)  # as `ptb-s3 import` does
+        await say(bot, "milk", user=10)
+        assert bot.user_data[8] == {**own(7), "said": "tea"}
+        assert 9 not in bot.user_data
+        await agreed(bot, store)

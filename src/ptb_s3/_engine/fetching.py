@@ -199,6 +199,8 @@ class Fetcher:
                 return source
         if base.head.parts[kind].ref is None:
             return None  # what lies there is of another branch, or not committed
+        if beginning is None:  # its version may be there yet, and goes when a rule expires it
+            raise MissingObjectError(kind, "it is gone, while head refers to it")
         return await self.source_for(base.head, kind, store_id)
 
     async def source_of(self, base: Base, kind: Kind) -> BlobSource | None:

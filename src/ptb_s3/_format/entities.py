@@ -157,11 +157,12 @@ def key_like(kind: Kind, key: object) -> EntityKey | None:
 
     A dictionary finds the one by the other.
     """
-    if not is_key(kind, key) and isinstance(key, Number):
+    own: Any = key
+    if not is_key(kind, own) and isinstance(own, Number):
         with suppress(ArithmeticError, TypeError, ValueError):  # infinite, complex, not a number
-            whole = int(cast("Any", key))
-            key = whole if whole == key else None
-    return cast("EntityKey", key) if is_key(kind, key) else None
+            whole = int(cast("Any", own))
+            own = whole if whole == key else None
+    return cast("EntityKey", own) if is_key(kind, own) else None
 
 
 def fault_of(kind: Kind, key: object, value: bytes) -> str | None:
