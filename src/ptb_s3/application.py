@@ -161,6 +161,7 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         """Initialise with the present state, also a second time: as `Application.initialize`."""
         if self._commits is not None and will_read(self):
             self._internals.forget()
+            loader_of(cast("S3Persistence[Any, Any, Any]", self.persistence)).begin_start()
         await super().initialize()
 
     run_polling = _logging_unsaved(Application.run_polling)

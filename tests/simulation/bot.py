@@ -106,6 +106,8 @@ class Bot:
         if "loads" in self._features and self._rng.random() < 0.4:
             await self._give_up_a_start()
         persistence = self.persistence
+        if self._mended:
+            persistence._loader.begin_start()
         self._live["user_data"].update(await persistence.get_user_data())
         self._live["chat_data"].update(await persistence.get_chat_data())
         self._bot_data = await persistence.get_bot_data()
