@@ -42,6 +42,7 @@ class Bot:
         rng: Decides what it does.
         token: Returns a value that was never used before.
         features: What it does besides.
+        committed: Gives the state, and the words, of a commit.
         excuses: Tells which failures are none of the engine's.
         knows_plan: Whether it is of the newer version.
         drops: Whether it drops users and chats.
@@ -56,6 +57,7 @@ class Bot:
         *,
         features: Collection[str],
         excuses: Excuses,
+        committed: Callable[[Any], tuple[Any, Any]] = lambda _: ({}, ()),
         knows_plan: bool = True,
         drops: bool = True,
     ) -> None:
@@ -65,6 +67,7 @@ class Bot:
         persistence.bot = cast("Any", self._bot)
         self._model, self._rng, self._token = model, rng, token
         self._features, self._excuses = features, excuses
+        self._committed = committed
         self._knows_plan, self._drops = knows_plan, drops
         self._editor = Editor(rng, token)
         self._demanded = {kind.value for kind in persistence._loader.options.on_demand}
@@ -235,8 +238,8 @@ class Bot:
             if self._rng.random() < 0.7:
                 await self._unless_cancelled(prefetch(commits, subjects))
                 self._bring_in(commits)
-            for subject in subjects:  # what was cancelled is read now
-                ensure(commits, *subject)
+            for key in keys:
+                _ = key in self._live[kind]  # reads what was cancelled, or not asked for before
         except Exception as error:  # noqa: BLE001 - judged there
             self._excuses.judge(error)
             return False
@@ -372,10 +375,27 @@ class Bot:
             persistence.get_callback_data,
             lambda: persistence.get_conversations(CONVERSATION),
         ]
+        at = self._rng.randrange(len(getters))
         try:
-            await self._unless_cancelled(self._rng.choice(getters)())
+            found = await self._unless_cancelled(getters[at]())
         except Exception as error:  # noqa: BLE001 - judged there
             self._excuses.judge(error)
+            return
+        kind = ("user_data", "chat_data", "")[min(at, 2)]
+        if kind in self._demanded and "cancel" not in self._features:
+            self._check_got(Kind(kind), found)
+
+    def _check_got(self, kind: Kind, found: dict[Any, Any]) -> None:
+        """See that all that was read is of one revision: the one that the bot is at now."""
+        commits: Any = self.persistence._commits
+        repository = commits.repository
+        there, _ = self._committed(repository.base.head)
+        entities = {**there[kind], **repository.staged.dirty[kind]}
+        wanted = {key: data for key, data in entities.items() if data is not None}
+        serializer = values.serializer().sharing(lambda: repository.words)
+        fresh = {key: serializer.loads(data) for key, data in wanted.items()}
+        if dict(fields_of(kind, found)) != dict(fields_of(kind, fresh)):
+            raise Violation(f"all of {kind} was read, and is of several revisions")
 
     # What saves them ----------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from unittest import mock
 
 from telegram.ext import ContextTypes
 from tests.simulation import loop, values
-from tests.simulation.audit import Audit
+from tests.simulation.audit import Audit, Commit
 from tests.simulation.bot import Bot, workers
 from tests.simulation.delivery import Deliveries, Instance
 from tests.simulation.excuses import DISPUTED, NEWER, Excuses
@@ -366,6 +366,7 @@ class World:
             lambda: next(self._tokens),
             features=self.features,
             excuses=self._excuses,
+            committed=lambda head: _state_of(self._audit.commits[head.commit]),
             knows_plan=newer,
             drops=self._drops,
         )
@@ -570,6 +571,10 @@ def simulate(seed: int, features: Collection[str] | None = None) -> Counter[str]
             raise Violation("everything waits for something that nobody is going to do") from None
     world.tally.update(f"with {name}" for name in world.features & FEATURES.keys())
     return world.tally
+
+
+def _state_of(commit: Commit) -> tuple[Any, Any]:
+    return commit.state, commit.words
 
 
 def _no_words(_: Any) -> list[str]:
