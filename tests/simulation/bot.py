@@ -189,6 +189,7 @@ class Bot:
             (self.save, 25),
             (self._flush, 3),
             (self._peek, 8 if "getters" in self._features else 0),
+            (self._broadcast, 8 if self._demanded else 0),
             (self._come_and_go, 8 if "pages" in self._features else 0),
             (self._plan, 3 if "versions" in self._features and self._knows_plan else 0),
         ]
@@ -384,6 +385,16 @@ class Bot:
         kind = ("user_data", "chat_data", "")[min(at, 2)]
         if kind in self._demanded and "cancel" not in self._features:
             self._check_got(Kind(kind), found)
+
+    async def _broadcast(self) -> None:
+        """Read many ahead, while what others have committed is taken over."""
+        commits = await self.persistence._opened()
+        users = self._rng.sample([*USERS, *CROWD], 30)
+        subjects: list[Any] = [(Kind(kind), key) for kind in self._demanded for key in users]
+        work = prefetch(commits, sorted(subjects)), commits.peers.catch_up()
+        for done in await asyncio.gather(*work, return_exceptions=True):
+            if isinstance(done, BaseException):
+                self._excuses.judge(done)
 
     def _check_got(self, kind: Kind, found: dict[Any, Any]) -> None:
         """See that all that was read is of one revision: the one that the bot is at now."""
