@@ -162,6 +162,7 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         reads = will_read(self)
         if self._commits is not None and reads:
             self._internals.forget()
+            loader_of(cast("S3Persistence[Any, Any, Any]", self.persistence)).begin_start()
         await super().initialize()
         if self._commits is not None and reads:
             await self._internals.begin_on_demand(self._commits)

@@ -215,6 +215,9 @@ class Audit:
                     _set(state[kind], key, entry.value)
                     changed.add((kind, key))
         self._learn_words(head.words)
+        for kind, part in head.parts.items():
+            if part.entities != len(state[kind]):
+                raise Violation(f"{part.entities} of {kind} are counted, of {len(state[kind])}")
         self._check_refs(head, state, before)
         self._head = head
         commit = Commit(head.revision, state, self._now(), self._storage.current(), before_id)
@@ -300,8 +303,17 @@ class Audit:
         if commit is None:
             raise Violation(f"revision {base.head.revision} was loaded, which nobody committed")
         for kind, entities in base.entities.items():
-            if entities != commit.state[kind]:
+            if kind in base.partial:
+                self._check_partial(base, kind, commit)
+            elif entities != commit.state[kind]:
                 raise Violation(f"{kind} is not as revision {commit.revision} was committed")
+
+    def _check_partial(self, base: Base, kind: Kind, commit: Commit) -> None:
+        """See that what is known of a kind that is read on demand is what was committed."""
+        state = commit.state[kind]
+        known = {key: state[key] for key in state.keys() & base.entities[kind].keys()}
+        if base.entities[kind] != known or not state.keys().isdisjoint(base.partial[kind].absent):
+            raise Violation(f"{kind}, as far as known, is not as revision {commit.revision}")
 
     def fits(self, kind: Kind, body: bytes) -> bool:
         """Tell whether a blob makes, with the head that is there, what was committed."""

@@ -6,7 +6,7 @@ import asyncio
 import copy
 import random
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Collection, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any, cast
@@ -21,6 +21,7 @@ from tests.support import BOT_ID, Persistence
 
 from ptb_s3._format.entities import Kind
 from ptb_s3._ptb.internals import Internals
+from ptb_s3._ptb.on_demand import OnDemandData, ensure, prefetch
 from ptb_s3._ptb.takeover import bring_in
 from ptb_s3.errors import PersistenceError
 
@@ -41,6 +42,7 @@ class Bot:
         rng: Decides what it does.
         token: Returns a value that was never used before.
         features: What it does besides.
+        committed: Gives the state, and the words, of a commit.
         excuses: Tells which failures are none of the engine's.
         knows_plan: Whether it is of the newer version.
         drops: Whether it drops users and chats.
@@ -55,6 +57,7 @@ class Bot:
         *,
         features: Collection[str],
         excuses: Excuses,
+        committed: Callable[[Any], tuple[Any, Any]] = lambda _: ({}, ()),
         knows_plan: bool = True,
         drops: bool = True,
     ) -> None:
@@ -64,13 +67,15 @@ class Bot:
         persistence.bot = cast("Any", self._bot)
         self._model, self._rng, self._token = model, rng, token
         self._features, self._excuses = features, excuses
+        self._committed = committed
         self._knows_plan, self._drops = knows_plan, drops
         self._editor = Editor(rng, token)
-        self._mended = rng.random() < 0.5
+        self._demanded = {kind.value for kind in persistence._loader.options.on_demand}
+        self._mended = rng.random() < 0.5 or bool(self._demanded)
         types: Any = persistence.context_types
         self._live: dict[str, defaultdict[Any, Any]] = {
-            "user_data": defaultdict(types.user_data),
-            "chat_data": defaultdict(types.chat_data),
+            "user_data": self._mapping(Kind.USER_DATA, types.user_data),
+            "chat_data": self._mapping(Kind.CHAT_DATA, types.chat_data),
         }
         self._bot_data: Any = types.bot_data()
         self._states: TrackingDict[Any, Any] = TrackingDict()
@@ -83,6 +88,16 @@ class Bot:
         self._heard: list[BaseException] = []
         self._saving = asyncio.Lock()
 
+    def _mapping(self, kind: Kind, new: Callable[[], Any]) -> defaultdict[Any, Any]:
+        if kind not in self._demanded:
+            return defaultdict(new)
+        return OnDemandData(kind, new, lambda: self.persistence._commits)
+
+    def held(self, kind: str) -> Any:
+        """Return the live objects of users or of chats, of which none is read for it."""
+        data = self._live[kind]
+        return data.live if isinstance(data, OnDemandData) else data
+
     # How it starts ------------------------------------------------------------------------------
 
     async def start(self) -> Fields:
@@ -94,6 +109,8 @@ class Bot:
         if "loads" in self._features and self._rng.random() < 0.4:
             await self._give_up_a_start()
         persistence = self.persistence
+        if self._mended:
+            persistence._loader.begin_start()
         self._live["user_data"].update(await persistence.get_user_data())
         self._live["chat_data"].update(await persistence.get_chat_data())
         self._bot_data = await persistence.get_bot_data()
@@ -142,13 +159,16 @@ class Bot:
             persistence=self.persistence,
             context_types=self.persistence.context_types,
         )
-        bring_in(Internals(application), commits.objects)
+        internals = Internals(application)
+        for kind in map(Kind, sorted(self._demanded)):
+            internals.read_on_demand(kind, cast("Any", self._live[kind]))
+        bring_in(internals, commits.objects)
 
     def fields(self) -> Fields:
         """Return what its live objects hold."""
         held = [
-            *fields_of("user_data", self._live["user_data"]),
-            *fields_of("chat_data", self._live["chat_data"]),
+            *fields_of("user_data", self.held("user_data")),
+            *fields_of("chat_data", self.held("chat_data")),
             *fields_of("bot_data", {0: self._bot_data}),
             *fields_of("conversations", self._states.data),
             *fields_of("callback_data", self._keyboards),
@@ -169,6 +189,7 @@ class Bot:
             (self.save, 25),
             (self._flush, 3),
             (self._peek, 8 if "getters" in self._features else 0),
+            (self._broadcast, 8 if self._demanded else 0),
             (self._come_and_go, 8 if "pages" in self._features else 0),
             (self._plan, 3 if "versions" in self._features and self._knows_plan else 0),
         ]
@@ -182,16 +203,18 @@ class Bot:
         await self._unless_cancelled(persistence.refresh_bot_data(self._bot_data))
         if key in self._dropped[kind] and not self._mended:
             return  # PTB would lose it: what comes back within an interval is dropped alone
+        if not await self._has_read(kind, [key]):
+            return
         data = self._live[kind][key]
         refresh: Any = getattr(persistence, f"refresh_{kind}")
         await self._unless_cancelled(refresh(key, data))
-        if self._live[kind].get(key) is not data:
+        if self.held(kind).get(key) is not data:
             return  # dropped meanwhile
         name = self._rng.choice(values.names_of(self._features, data, kind))
         held = values.held_by(data, name)
         if self._rng.random() < 0.3:
             await asyncio.sleep(self._rng.random())
-            if self._live[kind].get(key) is not data:
+            if self.held(kind).get(key) is not data:
                 return
         if key in self._dropped[kind] and not self._mended:
             return
@@ -206,7 +229,26 @@ class Bot:
             name = self._rng.choice(values.names_of(self._features, self._bot_data, "bot_data"))
             self._note("bot_data", 0, self._editor.change(self._bot_data, name))
 
+    async def _has_read(self, kind: str, keys: Collection[int]) -> bool:
+        """Read what an update is about, ahead or then and there; tell whether that was possible."""
+        if kind not in self._demanded:
+            return True
+        commits = await self.persistence._opened()
+        subjects: list[Any] = [(Kind(kind), key) for key in keys]
+        try:
+            if self._rng.random() < 0.7:
+                await self._unless_cancelled(prefetch(commits, subjects))
+                self._bring_in(commits)
+            for key in keys:
+                _ = key in self._live[kind]  # reads what was cancelled, or not asked for before
+        except Exception as error:  # noqa: BLE001 - judged there
+            self._excuses.judge(error)
+            return False
+        return True
+
     async def _plan(self) -> None:
+        if not await self._has_read("user_data", [NEWER]):
+            return
         data = self._live["user_data"][NEWER]
         if NEWER in self._dropped["user_data"] and not self._mended:
             return
@@ -221,10 +263,11 @@ class Bot:
         if self._mended:
             await self.persistence._opened()
         for key in keys:
-            seen = self._live[kind].pop(key, None)
+            seen = self.held(kind).pop(key, None)
             self._touched[kind].discard(key)
-            was_there = self._is_there((kind, key, ()))
-            if self._mended:
+            known = self._knows(kind, key)
+            was_there = known and self._is_there((kind, key, ()))
+            if self._mended and known:
                 commits: Any = self.persistence._commits
                 commits.withdraw(Kind(kind), key)
                 commits.repository.staged.drop(Kind(kind), key)
@@ -235,18 +278,44 @@ class Bot:
                 self._model.begin_drop(kind, key, now)
             )
             gone = [Change(path, ABSENT, unique=False) for path, _ in values.parts_of(seen)]
+            if not known:  # it stays marked, and the next save drops it
+                continue
             self._note(kind, key, gone if seen is not None else [], there=was_there)
+
+    def _knows(self, kind: str, key: int) -> bool:
+        """Have it known whether there is an entity, as a drop does; tell whether that succeeded."""
+        if kind not in self._demanded:
+            return True
+        commits: Any = self.persistence._commits
+        try:
+            ensure(commits, Kind(kind), key)
+        except Exception as error:  # noqa: BLE001 - judged there
+            self._excuses.judge(error)
+            return False
+        return True
 
     async def _come_and_go(self) -> None:
         """Many users come, or go, in one interval."""
         if self._rng.random() < 0.4:
-            await self._drop_all("user_data", [*self._live["user_data"].keys() & {*CROWD}])
+            await self._drop_all("user_data", sorted(self._crowd()))
+            return
+        if not await self._has_read("user_data", CROWD):
             return
         for key in CROWD:
             if key not in self._dropped["user_data"] or self._mended:
                 data = self._live["user_data"][key]
                 self._touched["user_data"].add(key)
                 self._note("user_data", key, self._editor.change(data, "a"))
+
+    def _crowd(self) -> set[int]:
+        """Return those of the crowd that there are, or those that are live."""
+        if self._rng.random() < 0.5:
+            return {*self.held("user_data")} & {*CROWD}
+        try:
+            return {*self._live["user_data"]} & {*CROWD}
+        except Exception as error:  # noqa: BLE001 - judged there
+            self._excuses.judge(error)
+            return set()
 
     async def _move(self) -> None:
         key = (self._rng.choice(USERS),)
@@ -307,10 +376,37 @@ class Bot:
             persistence.get_callback_data,
             lambda: persistence.get_conversations(CONVERSATION),
         ]
+        at = self._rng.randrange(len(getters))
         try:
-            await self._unless_cancelled(self._rng.choice(getters)())
+            found = await self._unless_cancelled(getters[at]())
         except Exception as error:  # noqa: BLE001 - judged there
             self._excuses.judge(error)
+            return
+        kind = ("user_data", "chat_data", "")[min(at, 2)]
+        if kind in self._demanded and "cancel" not in self._features:
+            self._check_got(Kind(kind), found)
+
+    async def _broadcast(self) -> None:
+        """Read many ahead, while what others have committed is taken over."""
+        commits = await self.persistence._opened()
+        users = self._rng.sample([*USERS, *CROWD], 30)
+        subjects: list[Any] = [(Kind(kind), key) for kind in self._demanded for key in users]
+        work = prefetch(commits, sorted(subjects)), commits.peers.catch_up()
+        for done in await asyncio.gather(*work, return_exceptions=True):
+            if isinstance(done, BaseException):
+                self._excuses.judge(done)
+
+    def _check_got(self, kind: Kind, found: dict[Any, Any]) -> None:
+        """See that all that was read is of one revision: the one that the bot is at now."""
+        commits: Any = self.persistence._commits
+        repository = commits.repository
+        there, _ = self._committed(repository.base.head)
+        entities = {**there[kind], **repository.staged.dirty[kind]}
+        wanted = {key: data for key, data in entities.items() if data is not None}
+        serializer = values.serializer().sharing(lambda: repository.words)
+        fresh = {key: serializer.loads(data) for key, data in wanted.items()}
+        if dict(fields_of(kind, found)) != dict(fields_of(kind, fresh)):
+            raise Violation(f"all of {kind} was read, and is of several revisions")
 
     # What saves them ----------------------------------------------------------------------------
 
@@ -378,8 +474,8 @@ class Bot:
             drop, update = (getattr(persistence, f"{verb}_{kind}") for verb in ("drop", "update"))
             calls += map(drop, sorted(dropped[kind]))
             calls += [
-                update(key, copy.deepcopy(self._live[kind][key]))
-                for key in sorted(touched[kind] & self._live[kind].keys())
+                update(key, copy.deepcopy(self.held(kind)[key]))
+                for key in sorted(touched[kind] & self.held(kind).keys())
             ]
         calls += [
             persistence.update_conversation(CONVERSATION, key, self._states.get(key))
@@ -499,12 +595,32 @@ class Bot:
         commits = await self.persistence._opened()
         await commits.peers.catch_up()
         for kind in ("user_data", "chat_data"):
-            for key, data in list(self._live[kind].items()):
+            for key, data in list(self.held(kind).items()):
                 await getattr(self.persistence, f"refresh_{kind}")(key, data)
         await self.persistence.refresh_bot_data(self._bot_data)
         if self._mended:  # at last: others may have committed in between
             self._bring_in(commits)
         return not self._unsaved
+
+    def all_fields(self) -> Fields:
+        """Return what there is of users and chats that are read on demand, live or not.
+
+        Raises:
+            PersistenceError: It cannot be read.
+        """
+        return dict(field for kind in sorted(self._demanded) for field in self._all_of(kind))
+
+    def _all_of(self, kind: str) -> Iterable[tuple[Field, object]]:
+        data = self._live[kind]
+        keys = list(data)
+        if len(keys) != len(data) or len({*keys}) != len(keys) or any(k not in data for k in keys):
+            raise Violation(f"keys of {kind} are {sorted(keys)}, and there are {len(data)}")
+        return fields_of(kind, {key: data[key] for key in self._rng.sample(keys, len(keys))})
+
+    @property
+    def demanded(self) -> Collection[str]:
+        """Kinds that it reads on demand."""
+        return self._demanded
 
     @property
     def refused(self) -> Collection[tuple[str, Any]]:

@@ -10,6 +10,7 @@ import asyncio
 import json
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from telegram.ext import Application, ApplicationBuilder, TypeHandler
@@ -22,7 +23,7 @@ from tests.support import Persistence
 from tests.support.bots import TOKEN, OfflineTelegram
 
 from ptb_s3 import PersistentApplication
-from ptb_s3.errors import ConflictError
+from ptb_s3.errors import ConflictError, PersistenceError
 from ptb_s3.serverless import close, deliver
 
 App = Application[Any, Any, Any, Any, Any, Any]
@@ -51,7 +52,8 @@ class Instance:
         self._rng = rng
         self._knows_plan = knows_plan
         builder: Any = ApplicationBuilder().token(TOKEN)
-        if rng.random() < 0.6:
+        self._demanded = bool(persistence._loader.options.on_demand)
+        if rng.random() < 0.6 or self._demanded:
             builder = builder.application_class(PersistentApplication)
         telegram = OfflineTelegram(TOKEN)
         builder = builder.request(telegram).get_updates_request(telegram).updater(None)
@@ -72,8 +74,18 @@ class Instance:
         context.user_data.setdefault("seen", {})[number] = True
         context.bot_data.setdefault("log", []).append(str(number))
         context.chat_data["last"] = str(number)
+        if self._demanded and self._rng.random() < 0.3:
+            await self._look_at_another(context)
         if self._knows_plan and update.effective_user.id == NEWER:
             put_plan(context.user_data, lambda: str(number))
+
+    async def _look_at_another(self, context: Any) -> None:
+        """Read data of a user whom the update is not about, ahead or then and there."""
+        user = self._rng.choice(USERS)
+        with suppress(PersistenceError):
+            if self._rng.random() < 0.5:
+                await context.application.prefetch(users=[user])
+            context.application.user_data.get(user)
 
 
 class Deliveries:

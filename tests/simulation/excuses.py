@@ -8,6 +8,7 @@ from typing import Any
 
 from tests.simulation.model import Violation
 
+from ptb_s3._format.blobs import UnknownEntityError
 from ptb_s3.errors import (
     ConflictError,
     DamagedObjectError,
@@ -84,6 +85,8 @@ class Excuses:
             Violation: It is a failure without a cause.
         """
         kind, key = getattr(failure, "kind", None), getattr(failure, "key", None)
+        if isinstance(failure, UnknownEntityError):
+            raise Violation("an entity was used that had not been read") from failure
         if isinstance(failure, UnknownTypeError) and "versions" in self._features:
             return None
         if isinstance(failure, SerializationError | ConflictError) and kind is not None:

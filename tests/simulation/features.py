@@ -23,6 +23,7 @@ FEATURES = {
     "forks": "processes that draw the same while they load",
     "keys": "instances that seal by other keys, as in the middle of a rotation",
     "listing": "versions that are listed in any order",
+    "on_demand": "bots that read users and chats when they are asked for",
     "outsiders": "objects that are put back, copied, deleted and garbled",
     "deliver": "updates by `deliver`, cut short and sent again",
 }

@@ -24,6 +24,9 @@ PAGES = {
     "MANY_CHANGES": 25,
     "SORTED_AT_ONCE": 7,
 }
+# Bytes of a blob that are read at once, where it is read on demand: a part of the index, and a few
+# segments.
+DEMAND = {"SEGMENT_SIZE": 200, "BATCH": 600, "INDEX_BYTES": 600}
 LISTS = {"MAX_WRITERS": 10, "MAX_LINES": 12, "MAX_RANGES": 9, "MAX_RESTORED": 4, "MAX_WORDS": 12}
 HUGE = {"MAX_ENTITY": 80, "MAX_PAGE": 80 + 2 * 1280}
 
@@ -32,6 +35,8 @@ HUGE = {"MAX_ENTITY": 80, "MAX_PAGE": 80 + 2 * 1280}
 def scaled(rng: random.Random, features: frozenset[str]) -> Iterator[None]:
     """Have the engine work within smaller limits, each the smaller one about every second time."""
     limits: dict[str, int] = {}
+    if "on_demand" in features:
+        limits |= {name: limit for name, limit in DEMAND.items() if rng.random() < 0.7}
     if "pages" in features:
         limits |= PAGES
         limits |= {name: limit for name, limit in LISTS.items() if rng.random() < 0.5}
@@ -41,7 +46,7 @@ def scaled(rng: random.Random, features: frozenset[str]) -> Iterator[None]:
         for name, limit in limits.items():
             for module in having(name):
                 stack.enter_context(mock.patch.object(module, name, limit))
-        if limits:
+        if "PAGE_SIZE" in limits:
             _scale_decoders(stack, limits)
         yield
 

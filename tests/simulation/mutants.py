@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from ptb_s3._engine import compaction, rebase, rewriting, staging, unmerged
+from ptb_s3._engine import compaction, fetching, rebase, rewriting, staging, unmerged
+from ptb_s3._engine.compaction import Compactor
+from ptb_s3._engine.fetching import Fetcher
 from ptb_s3._engine.loading import Loader
 from ptb_s3._engine.merging import Merger
 from ptb_s3._engine.rebase import Rebased
@@ -32,6 +34,7 @@ from ptb_s3._history.order import Commit
 from ptb_s3._ptb import refresh
 from ptb_s3._ptb.group_commit import GroupCommit
 from ptb_s3._ptb.live_objects import LiveObjects
+from ptb_s3._ptb.on_demand import OnDemandData
 from ptb_s3._ptb.state_loader import StateLoader
 from ptb_s3._storage.conditional import ConditionalStore
 from ptb_s3._storage.contract import Fetched, PreconditionFailed, Written
@@ -216,6 +219,75 @@ def _seen_unseen(self: LiveObjects, kind: Kind, key: Any, *_: Any) -> None:
     self._staged.catch_up(kind, [key])
 
 
+# Read on demand ---------------------------------------------------------------------------------
+
+
+def _only_known(self: OnDemandData, commits: GroupCommit, key: Any) -> bool:
+    staged = commits.repository.staged
+    return staged.knows(self._kind, key) and staged.get(self._kind, key) is not None
+
+
+async def _fetch_untaken(self: Fetcher, kind: Kind, keys: Any) -> None:
+    base = self._base()
+    while unknown := self._unknown(base, kind, keys):
+        source = self._usable(base, kind) or await self._renewed(base, kind)
+        found = await self._segments(source, unknown, self._context.store)
+        if found is None:
+            await self._renewed(base, kind)
+        else:
+            fetching._learn(base, kind, unknown, found)
+
+
+_KNOWN_OF: Callable[..., Any] = Fetcher.known_of
+
+
+async def _none_is_newer(self: Fetcher, source: Any, keys: Any, newer: int | None) -> Any:
+    return {} if newer is not None else await _KNOWN_OF(self, source, keys, newer)
+
+
+_LEARN: Callable[..., Any] = Base.learn
+
+
+def _learn_what_is_there(self: Base, kind: Kind, found: Any) -> None:
+    deleted = {k for k, e in self.head.parts[kind].differential.items() if e.value is None}
+    if deleted and deleted <= found.keys() and not self.entities[kind]:  # a load, or a takeover
+        found = {key: value for key, value in found.items() if key not in deleted}
+    _LEARN(self, kind, found)
+
+
+def _count_again(self: Base, kind: Kind, changes: Any) -> int:
+    count = self.head.parts[kind].entities if kind in self.partial else len(self.entities[kind])
+    known = self.entities[kind]
+    for key, value in changes.items():
+        count += value is not None and (kind in self.partial or key not in known)
+        count -= value is None and key in known
+    return count
+
+
+_MERGE: Callable[..., Any] = Compactor._merge
+
+
+async def _merge_without_tombstones(
+    self: Compactor, source: Any, differential: Any, blob: Any
+) -> bool:
+    kept = {key: entry for key, entry in differential.items() if entry.value is not None}
+    merged: bool = await _MERGE(self, source, kept, blob)
+    return merged
+
+
+async def _all_at_any_time(self: Fetcher, kind: Kind) -> Any:
+    base = self._base()
+    source = await self.source_of(base, kind)
+    found: dict[Any, bytes] = {}
+    for first, last in () if source is None else source.batches(fetching.BATCH):
+        assert source is not None
+        for number, message in enumerate(await self.ranges(source, first, last) or [], first):
+            found.update(self.open(source, number, message))
+    for key in base.partial[kind].absent:
+        found.pop(key, None)
+    return {**found, **base.entities[kind]}
+
+
 # Instances, and what they are asked at run time -----------------------------------------------
 
 
@@ -341,6 +413,26 @@ MUTANTS: Mapping[str, Mutant] = {
     ),
     "restore a revision of another branch": _mutant(
         "outsiders", (CommitSearch, "_is_it", _any_branch), first=500
+    ),
+    # D
+    "hand out nothing for what is not loaded": _mutant(
+        "on_demand", (OnDemandData, "_exists", _only_known)
+    ),
+    "take a segment that head does not take": _mutant(
+        "on_demand together pages", (Fetcher, "_fetch", _fetch_untaken)
+    ),
+    "leave out what others have changed before their blob": _mutant(
+        "on_demand", (Fetcher, "known_of", _none_is_newer)
+    ),
+    "forget what was deleted since the blob": _mutant(
+        "on_demand", (Base, "learn", _learn_what_is_there)
+    ),
+    "count anew what was there": _mutant("on_demand", (Base, "count_after", _count_again)),
+    "bring back what was deleted, in a blob": _mutant(
+        "on_demand", (Compactor, "_merge", _merge_without_tombstones)
+    ),
+    "read all of several revisions": _mutant(
+        "on_demand getters together", (Fetcher, "all_of", _all_at_any_time)
     ),
     # What once survived
     "load anew after a flush, though something is dirty": _mutant(

@@ -203,7 +203,7 @@ class Line:
         outcome: asyncio.Future[Any] = loop.create_future()
 
         def carry_out() -> None:
-            result = _outcome(act)
+            result = outcome_of(act)
             if written is not None and not isinstance(result, BaseException):
                 self._after(written)
             if not outcome.done():
@@ -218,7 +218,7 @@ class Line:
         raise StorageUnavailableError(why)
 
 
-def _outcome(act: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+def outcome_of(act: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
     """Carry out what the storage in memory does without ever waiting."""
     work = act()
     try:

@@ -14,7 +14,7 @@ from unittest import mock
 
 from telegram.ext import ContextTypes
 from tests.simulation import loop, values
-from tests.simulation.audit import Audit
+from tests.simulation.audit import Audit, Commit
 from tests.simulation.bot import Bot, workers
 from tests.simulation.delivery import Deliveries, Instance
 from tests.simulation.excuses import DISPUTED, NEWER, Excuses
@@ -22,6 +22,7 @@ from tests.simulation.features import FEATURES, draw_features
 from tests.simulation.limits import having, scaled
 from tests.simulation.loop import Process, StuckError
 from tests.simulation.model import Excused, Model, Violation, Write
+from tests.simulation.on_demand import read_on_demand
 from tests.simulation.outsiders import Outsider
 from tests.simulation.storage import Line, Weather, draw_weather
 from tests.simulation.values import Fields
@@ -35,6 +36,7 @@ from ptb_s3._format.entities import Kind
 from ptb_s3._keys.keyring import Key
 from ptb_s3._storage.memory import MemoryStore
 from ptb_s3._storage.threads import Worker
+from ptb_s3.errors import PersistenceError
 
 KEYS = [Key(bytes([number]) * 32) for number in range(1, 4)]
 EPOCH = datetime(2026, 11, 25, tzinfo=UTC)
@@ -289,6 +291,8 @@ class World:
         ours = {field: value for field, value in held.items() if field[0] != "callback_data"}
         theirs = {field: value for field, value in there.items() if field[0] != "callback_data"}
         for field in ours.keys() | theirs.keys():
+            if field[0] in bot.demanded and field[1] not in bot.held(field[0]):
+                continue  # nobody has asked for it
             if field[:2] == ("user_data", NEWER) and "versions" in self.features:
                 continue  # which an older version cannot read
             if ours.get(field) != theirs.get(field):
@@ -297,6 +301,26 @@ class World:
                     f"{theirs.get(field)!r} is committed"
                 )
         self.tally["settled"] += 1
+        self._compare_all(bot)
+
+    def _compare_all(self, bot: Bot) -> None:
+        """See that what a bot reads on demand is what was committed, where it can be read."""
+        commits: Any = bot.persistence._commits
+        if not bot.demanded or self._rng.random() < 0.5 or not commits.repository.base.etag:
+            return
+        head = commits.repository.base.head
+        there = self._audit.commits[head.commit]
+        try:
+            held = bot.all_fields()
+        except PersistenceError as error:
+            self._excuses.judge(error)
+            return
+        for field, value in self._audit.fields(there.state, there.words).items():
+            if field[:2] == ("user_data", NEWER) and "versions" in self.features:
+                continue
+            if field[0] in bot.demanded and held.get(field) != value:
+                raise Violation(f"{field} was read as {held.get(field)!r}, and {value!r} is there")
+        self.tally["read on demand"] += 1
 
     async def _started(self, persistence: Persistence | None = None) -> Bot | None:
         """Start a bot, perhaps with a persistence that one was shut down with; None: it failed."""
@@ -326,9 +350,9 @@ class World:
         self.tally["started"] += 1
         return bot
 
-    def _bot(self, weather: Weather, restore: str | None = None) -> Bot:
+    def _bot(self, weather: Weather, restore: str | None = None, load: str | None = None) -> Bot:
         rng = random.Random(self._rng.random())  # noqa: S311 - as above
-        persistence, newer = self._persistence(rng, weather, restore)
+        persistence, newer = self._persistence(rng, weather, restore, load)
         process = loop.current()
         if process is not None and isinstance(process.randomness, Draws):
             process.randomness.persistence = persistence
@@ -342,17 +366,23 @@ class World:
             lambda: next(self._tokens),
             features=self.features,
             excuses=self._excuses,
+            committed=lambda head: _state_of(self._audit.commits[head.commit]),
             knows_plan=newer,
             drops=self._drops,
         )
 
     def _persistence(
-        self, rng: random.Random, weather: Weather, restore: str | None = None
+        self,
+        rng: random.Random,
+        weather: Weather,
+        restore: str | None = None,
+        load: str | None = None,
     ) -> tuple[Persistence, bool]:
         """Make a persistence; tell whether it is one of the newer version."""
         keys = rng.sample(KEYS, len(KEYS))
         older = "versions" in self.features and rng.random() < 0.4
         written = self._audit.written
+        load = load or self._load(rng)
         line = Line(self._storage, rng, weather, written, "listing" in self.features)
         self._lines.append(line)
         persistence = make_persistence(
@@ -364,12 +394,21 @@ class World:
             sync=rng.choice(["auto", "auto", 0.0, 5.0, None]),
             flush_timeout=rng.choice([0.5, 8.0]),
             restore=restore,
+            load=load,
             trusted=values.TRUSTED[: 1 if older else 2],
             context_types=self._types,
             merge=_disputing(rng) if "refusals" in self.features else None,
             on_loss="rewrite" if self._audit.rewrites else "wait",
         )
+        if load == "on_demand":
+            read_on_demand(persistence, line, rng)
         return persistence, not older
+
+    def _load(self, rng: random.Random) -> str:
+        """Draw what a bot reads at its start."""
+        if "on_demand" not in self.features or self._audit.rewrites:
+            return "all"
+        return "on_demand" if rng.random() < 0.7 else "all"
 
     async def _expire(self, end: float) -> None:
         """Do as a lifecycle rule: versions that are not current go, any of them, at any time."""
@@ -452,7 +491,9 @@ class World:
         self._audit.check_base(base)
         if base.head.revision < seen and not self._excuses.meddled:
             raise Violation(f"revision {base.head.revision} was loaded, and {seen} was there")
-        if fields != self._audit.fields(base.entities, base.head.words) and not restored:
+        there = self._audit.fields(base.entities, base.head.words)
+        there = {field: value for field, value in there.items() if field[0] not in bot.demanded}
+        if fields != there and not restored:
             raise Violation("live objects are not what was loaded")
 
     def _count(self, bot: Bot) -> None:
@@ -462,13 +503,22 @@ class World:
             self.tally[name] += getattr(stats, name)
 
     async def _last_look(self) -> None:
-        bot = self._bot(Weather())
+        bot = self._bot(Weather(), load="all")
         with self._watched():
             fields = await bot.start()
             seen = self._audit.commits[self._audit.current].revision
             self._check_load(bot, fields, seen, restored=False)
             if self._audit.with_model:
                 self._model.check(fields, "at the end")
+            if "on_demand" in self.features and not self._audit.rewrites:
+                await self._last_look_on_demand(fields)
+
+    async def _last_look_on_demand(self, fields: Fields) -> None:
+        """See that one who asks for everything is given what one has that reads everything."""
+        bot = self._bot(Weather(), load="on_demand")
+        found = {**await bot.start(), **bot.all_fields()}
+        if found != fields:
+            raise Violation("what is read on demand is not what there is")
 
 
 def simulate(seed: int, features: Collection[str] | None = None) -> Counter[str]:
@@ -520,6 +570,10 @@ def simulate(seed: int, features: Collection[str] | None = None) -> Counter[str]
             raise Violation("everything waits for something that nobody is going to do") from None
     world.tally.update(f"with {name}" for name in world.features & FEATURES.keys())
     return world.tally
+
+
+def _state_of(commit: Commit) -> tuple[Any, Any]:
+    return commit.state, commit.words
 
 
 def _no_words(_: Any) -> list[str]:

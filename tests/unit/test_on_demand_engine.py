@@ -114,3 +114,24 @@ async def test_it_is_the_same_as_one_that_reads_all(seed: int) -> None:
         await repository.fetch({USER: range(130)})
         assert repository.base.entities[USER] == model
         assert repository.staged.count(USER) == len(model)
+
+
+async def test_all_that_is_read_is_of_one_revision() -> None:
+    """Others compact, and are taken over, while the segments arrive: it is read again."""
+    store = MemoryStore()
+    other = await filled(store)
+    repository = await lazily(store, resolve=ours)
+    get_range, taken = store.get_range, []
+
+    async def get_and_sync(*place: Any, **version: Any) -> bytes | None:
+        found = await get_range(*place, **version)
+        if not taken:
+            taken.append(True)
+            await committed(other, u7=b"another", u8=None)
+            await other.compact(USER)
+            await other.commit(publish=True)
+            await repository.sync()
+        return found
+
+    with mock.patch.object(store, "get_range", get_and_sync):
+        assert await repository.fetch_all(USER) == other.base.entities[USER]

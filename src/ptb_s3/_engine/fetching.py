@@ -140,18 +140,27 @@ class Fetcher:
             PersistenceError: They cannot be read.
         """
         base = self._base()
-        source = await self.source_of(base, kind)
-        found: dict[EntityKey, bytes] = {}
-        for first, last in () if source is None else source.batches(BATCH):
-            assert source is not None  # noqa: S101 - for mypy
-            messages = await self.ranges(source, first, last)
-            if messages is None:
-                raise _gone(kind)
-            for number, message in enumerate(messages, first):
-                found.update(self.open(source, number, message))
+        while True:
+            source = await self.source_of(base, kind)
+            found = {} if source is None else await self._all_in(source)
+            if found is None:
+                await self._renewed(base, kind)
+            elif source is None or base.head.takes(kind, source.header):
+                break  # else others have compacted since: what they changed before is not in it
         for key in base.partial[kind].absent:
             found.pop(key, None)
         return {**found, **base.entities[kind]}
+
+    async def _all_in(self, source: BlobSource) -> dict[EntityKey, bytes] | None:
+        """Read all entities of a blob, or return None if its version is gone."""
+        found: dict[EntityKey, bytes] = {}
+        for first, last in source.batches(BATCH):
+            messages = await self.ranges(source, first, last)
+            if messages is None:
+                return None
+            for number, message in enumerate(messages, first):
+                found.update(self.open(source, number, message))
+        return found
 
     async def source_for(self, head: Head, kind: Kind, store_id: str) -> BlobSource:
         """Read the index of a blob that a head takes: the one that lies there, or the one it names.

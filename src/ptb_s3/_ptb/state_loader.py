@@ -151,6 +151,14 @@ class StateLoader:
             self._cycle.expected = False
         return commits
 
+    def begin_start(self) -> None:
+        """Note that an application begins to start: all that it asks for is its start's.
+
+        Also what it was given by a start that was cancelled. Otherwise it would be told apart as
+        somebody else, whose objects are read whole, and are not followed.
+        """
+        self._cycle.note_new_bot()
+
     async def close(self) -> None:
         """Close connections, to the storage and to a key service. Both are opened again."""
         self._blocking.close()
