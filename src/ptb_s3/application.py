@@ -137,7 +137,8 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         """Read the data of users and chats ahead, before code asks for it that cannot await.
 
         With ``load="on_demand"``, an update's own user and chat are read before its handlers run,
-        and those of a job in a :class:`ptb_s3.PersistentJobQueue` before it runs. Any other one that a handler asks for, as by ``application.user_data[id]``, is read then and
+        and those of a job in a :class:`ptb_s3.PersistentJobQueue` before it runs. Any
+        other one that a handler asks for, as by ``application.user_data[id]``, is read then and
         there, and the event loop waits: name them here before. With ``load="all"`` there is nothing
         to do.
 
