@@ -13,6 +13,7 @@ from ptb_s3._format import head as _head
 from ptb_s3._format.container import HEAD, read_header
 from ptb_s3._format.entities import Kind, Resolution
 from ptb_s3._format.restore_point import RestorePoint
+from ptb_s3._storage.body import Body, joined
 from ptb_s3._storage.faults import Call, Fault, ProcessKilled
 from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.errors import DamagedObjectError, HeadLostError, StorageUnavailableError
@@ -289,8 +290,8 @@ async def test_a_blob_that_arrives_when_its_line_has_left_the_list_stops_nobody(
     await committed(frozen, b"1")
     late: list[bytes] = []
 
-    async def put(name: str, body: bytes, **_: Any) -> Any:
-        late.append(body)
+    async def put(name: str, body: bytes | Body, **_: Any) -> Any:
+        late.append(joined(body))  # as its file is gone by the time it arrives
         raise ProcessKilled(name)
 
     with pytest.MonkeyPatch.context() as patch:
