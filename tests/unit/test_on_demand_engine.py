@@ -121,7 +121,8 @@ async def test_all_that_is_read_is_of_one_revision() -> None:
     store = MemoryStore()
     other = await filled(store)
     repository = await lazily(store, resolve=ours)
-    get_range, taken = store.get_range, []
+    get_range = store.get_range
+    taken: list[bool] = []
 
     async def get_and_sync(*place: Any, **version: Any) -> bytes | None:
         found = await get_range(*place, **version)
