@@ -309,7 +309,7 @@ class Bot:
 
     def _crowd(self) -> set[int]:
         """Return those of the crowd that there are, or those that are live."""
-        if self._rng.random() < 0.5:
+        if not self._demanded or self._rng.random() < 0.5:
             return {*self.held("user_data")} & {*CROWD}
         try:
             return {*self._live["user_data"]} & {*CROWD}

@@ -32,6 +32,13 @@ FEATURES = {
 def draw_features(rng: random.Random, *, of: Collection[str] = tuple(FEATURES)) -> frozenset[str]:
     """Draw the ingredients of one schedule: few of them, or most."""
     share = rng.choice([0.1, 0.3, 0.6])
-    drawn = frozenset(name for name in FEATURES if name in of and rng.random() < share)
+    names = [name for name in FEATURES if name in of and name != "on_demand"]
+    drawn = frozenset(name for name in names if rng.random() < share)
     # It leaves out much else, and takes long.
     return drawn - {"deliver"} if rng.random() < 0.5 else drawn
+
+
+def draw_mode(seed: int) -> frozenset[str]:
+    """Draw whether bots read on demand, by itself: all other seeds are what they were before."""
+    rng = random.Random(f"on_demand {seed}")  # noqa: S311 - to be repeatable is the point
+    return frozenset({"on_demand"}) if rng.random() < 0.3 else frozenset()

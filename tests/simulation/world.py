@@ -18,7 +18,7 @@ from tests.simulation.audit import Audit, Commit
 from tests.simulation.bot import Bot, workers
 from tests.simulation.delivery import Deliveries, Instance
 from tests.simulation.excuses import DISPUTED, NEWER, Excuses
-from tests.simulation.features import FEATURES, draw_features
+from tests.simulation.features import FEATURES, draw_features, draw_mode
 from tests.simulation.limits import having, scaled
 from tests.simulation.loop import Process, StuckError
 from tests.simulation.model import Excused, Model, Violation, Write
@@ -90,7 +90,7 @@ class World:
     def __init__(self, seed: int, features: Collection[str] | None = None) -> None:
         self.tally: Counter[str] = Counter()
         self._rng = random.Random(seed)  # noqa: S311 - as above
-        drawn = draw_features(self._rng)
+        drawn = draw_features(self._rng) | draw_mode(seed)
         self.features = drawn if features is None else frozenset(features)
         if "deliver" in self.features:
             self.features -= NOT_DELIVERED

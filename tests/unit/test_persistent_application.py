@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from asyncio import CancelledError
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from telegram import Chat, InlineKeyboardButton, InlineKeyboardMarkup, Message
@@ -790,3 +792,20 @@ async def test_state_is_what_a_plain_application_leaves_too() -> None:
             await say(app, "/start", user=2)
         stores.append(await state_of(make_persistence(store), "order"))
     assert stores[0] == stores[1]
+
+
+async def test_a_start_that_was_cancelled_reads_on_demand_when_it_is_begun_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its getters are no stranger's, who would be given everybody's data."""
+    store = MemoryStore()
+    await make_persistence(store).update_user_data(1, {"tea": True})
+    app = application(store, load="on_demand")
+    with monkeypatch.context() as patched:
+        patched.setattr(app.persistence, "get_bot_data", AsyncMock(side_effect=CancelledError))
+        with pytest.raises(CancelledError):
+            await app.initialize()
+    await app.initialize()
+    assert not Internals(app).data(Kind.USER_DATA)
+    assert app.user_data[1] == {"tea": True}
+    await app.shutdown()
