@@ -108,7 +108,7 @@ class BlobPlaces:
         return header, Blob(fetched.etag, ref)
 
     async def check_head(self, base: Base, kind: Kind) -> None:
-        """Check that memory holds the current state, before it replaces an object that is no base.
+        """Check that this is the current state, before it replaces an object that is no base.
 
         Raises:
             ConflictError: It does not.
@@ -119,7 +119,7 @@ class BlobPlaces:
                 "as well, so that it was left as it is. Nothing was overwritten."
             )
         _LOGGER.warning(
-            "Object %r was gone, damaged or of another state than head. All of it is in memory, "
+            "Object %r was gone, damaged or of another state than head. All of it is at hand, "
             "and it is written anew.",
             kind.value,
         )
