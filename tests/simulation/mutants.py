@@ -227,17 +227,6 @@ def _only_known(self: OnDemandData, commits: GroupCommit, key: Any) -> bool:
     return staged.knows(self._kind, key) and staged.get(self._kind, key) is not None
 
 
-async def _fetch_untaken(self: Fetcher, kind: Kind, keys: Any) -> None:
-    base = self._base()
-    while unknown := self._unknown(base, kind, keys):
-        source = self._usable(base, kind) or await self._renewed(base, kind)
-        found = await self._segments(source, unknown, self._context.store)
-        if found is None:
-            await self._renewed(base, kind)
-        else:
-            fetching._learn(base, kind, unknown, found)
-
-
 _KNOWN_OF: Callable[..., Any] = Fetcher.known_of
 
 
@@ -417,9 +406,6 @@ MUTANTS: Mapping[str, Mutant] = {
     # D
     "hand out nothing for what is not loaded": _mutant(
         "on_demand", (OnDemandData, "_exists", _only_known)
-    ),
-    "take a segment that head does not take": _mutant(
-        "on_demand together pages", (Fetcher, "_fetch", _fetch_untaken)
     ),
     "leave out what others have changed before their blob": _mutant(
         "on_demand", (Fetcher, "known_of", _none_is_newer)

@@ -116,6 +116,28 @@ async def test_it_is_the_same_as_one_that_reads_all(seed: int) -> None:
         assert repository.staged.count(USER) == len(model)
 
 
+async def test_what_arrives_when_head_has_gone_on_is_not_believed() -> None:
+    """Others have changed the user and compacted while the segment was under way: it is old."""
+    store = MemoryStore()
+    other = await filled(store)
+    repository = await lazily(store, resolve=ours)
+    get_range = store.get_range
+    taken: list[bool] = []
+
+    async def get_and_sync(*place: Any, **version: Any) -> bytes | None:
+        found = await get_range(*place, **version)
+        if not taken:
+            taken.append(True)
+            await committed(other, u7=b"another")
+            await other.compact(USER)
+            await other.commit(publish=True)
+            await repository.sync()
+        return found
+
+    with mock.patch.object(store, "get_range", get_and_sync):
+        assert await get(repository, 7) == b"another"
+
+
 async def test_all_that_is_read_is_of_one_revision() -> None:
     """Others compact, and are taken over, while the segments arrive: it is read again."""
     store = MemoryStore()
