@@ -2,7 +2,7 @@
 # aiohttp trusts the certificates that there were when it was imported.
 #
 # Python's ssl reads the file that SSL_CERT_FILE names whenever a default context is made, and urllib
-# makes one for each request. aiohttp makes its own as it is imported, used or not, and keeps it:
+# makes one when it is used. aiohttp makes its own as it is imported, used or not, and keeps it:
 # a program that names a file of certificates afterwards, as one that reads its settings first
 # thing in main() does, or a test, is refused a server which urllib trusts by the same variable.
 #
