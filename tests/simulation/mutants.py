@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from ptb_s3._engine import compaction, fetching, rebase, rewriting, staging, unmerged
+from ptb_s3._engine import compaction, rebase, rewriting, staging, unmerged
 from ptb_s3._engine.compaction import Compactor
 from ptb_s3._engine.fetching import Fetcher
 from ptb_s3._engine.loading import Loader
@@ -135,7 +135,7 @@ async def _compact_ahead(self: Repository, kind: Kind) -> None:
         base.note_blob(kind, ahead.blobs[kind])
 
 
-async def _fetch_older(self: Loader, _: Any) -> dict[str, Fetched | None]:
+async def _fetch_older(self: Loader, _: Any) -> tuple[dict[str, Fetched | None], dict[Any, Any]]:
     found: dict[str, Fetched | None] = {HEAD: await self._context.store.get(HEAD)}
     for kind in Kind:
         versions = [version async for version in self._context.store.versions(kind)]
@@ -143,7 +143,7 @@ async def _fetch_older(self: Loader, _: Any) -> dict[str, Fetched | None]:
         found[kind] = await self._context.store.get(
             kind, version_id=older if older != "null" else None
         )
-    return found
+    return found, {}
 
 
 def _place_any(
@@ -262,19 +262,6 @@ async def _merge_without_tombstones(
     kept = {key: entry for key, entry in differential.items() if entry.value is not None}
     merged: bool = await _MERGE(self, source, kept, blob)
     return merged
-
-
-async def _all_at_any_time(self: Fetcher, kind: Kind) -> Any:
-    base = self._base()
-    source = await self.source_of(base, kind)
-    found: dict[Any, bytes] = {}
-    for first, last in () if source is None else source.batches(fetching.BATCH):
-        assert source is not None
-        for number, message in enumerate(await self.ranges(source, first, last) or [], first):
-            found.update(self.open(source, number, message))
-    for key in base.partial[kind].absent:
-        found.pop(key, None)
-    return {**found, **base.entities[kind]}
 
 
 # Instances, and what they are asked at run time -----------------------------------------------
@@ -416,9 +403,6 @@ MUTANTS: Mapping[str, Mutant] = {
     "count anew what was there": _mutant("on_demand", (Base, "count_after", _count_again)),
     "bring back what was deleted, in a blob": _mutant(
         "on_demand", (Compactor, "_merge", _merge_without_tombstones)
-    ),
-    "read all of several revisions": _mutant(
-        "on_demand getters together", (Fetcher, "all_of", _all_at_any_time)
     ),
     # What once survived
     "load anew after a flush, though something is dirty": _mutant(

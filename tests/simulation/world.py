@@ -309,7 +309,9 @@ class World:
         if not bot.demanded or self._rng.random() < 0.5 or not commits.repository.base.etag:
             return
         head = commits.repository.base.head
-        there = self._audit.commits[head.commit]
+        there = self._audit.commits.get(head.commit)
+        if there is None:
+            raise Violation("a bot goes by a head that nobody else can read")
         try:
             held = bot.all_fields()
         except PersistenceError as error:
