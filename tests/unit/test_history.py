@@ -270,6 +270,23 @@ async def test_half_of_a_history_that_expired_names_the_other_half() -> None:
     assert await repository.restore(point("12"))
 
 
+async def test_a_damaged_copy_of_a_commit_hides_the_intact_one_from_nobody() -> None:
+    """Somebody has put a garbled copy of it after it: both say that they are revision 4."""
+    store, copy = MemoryStore(), MemoryStore()
+    await with_history(store, commits=5)  # whose users' blob is of revision 3
+    heads = [v.version_id async for v in store.versions("head")]
+    *older, now = [(await store.get("head", version_id=v)).body for v in reversed(heads)]  # type: ignore[union-attr]  # all are there
+    garbled = older[-1][:-1] + bytes([older[-1][-1] ^ 1])
+    for name, body in store.current().items():
+        if name != "head":
+            copy.replace(name, body)
+    for body in (*older, garbled, now):
+        copy.replace("head", body)
+    repository = await opened(copy)
+    assert await repository.restore(point("4"))
+    assert repository.staged.entities(USER) == expected(4)
+
+
 async def test_a_damaged_blob_is_made_up_for_by_another() -> None:
     """Where the very blob is damaged and another fits, that one gives the same state."""
     store = MemoryStore()

@@ -44,6 +44,11 @@ class CommitSearch:
         # Absence is told by a list only after `list_versions` has checked that list.
         return await self._scan(await list_versions(self._store, HEAD), revision)
 
+    async def all_at(self, revision: int) -> list[Commit]:
+        """Find all versions that say that they are the commit of a revision, the newest first."""
+        ours = in_order(await self._ours(await list_versions(self._store, HEAD)))
+        return [commit for commit in ours if self._is_it(commit, revision)]
+
     async def at_time(self, moment: datetime) -> Commit | None:
         """Find the newest commit up to a moment, or None where none is so old."""
         versions = await self.until(moment)

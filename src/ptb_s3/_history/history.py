@@ -8,7 +8,7 @@ anything of it is used.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import datetime
 from typing import NamedTuple
 
@@ -155,11 +155,7 @@ class History:
         Raises:
             RestorePointError: No intact commit that the bucket still holds answers to it.
         """
-        found = await self._find(point)
-        try:
-            header, head = self._reader.open_head(found.body)
-        except DamagedObjectError as error:
-            raise point.refused(f"that commit is damaged: {error.reason}") from None
+        found, header, head = await self._opened(point)
         if header.store != self.store_id:
             raise point.refused("that commit is of another store")
         entities = {}
@@ -181,6 +177,23 @@ class History:
         if self._head is not None and self._head.erasures is not None:
             self._head.erasures.apply(kind, blob, head.revision)
         return blob
+
+    async def _opened(self, point: RestorePoint) -> tuple[Fetched, Header, Head]:
+        """Fetch and open the head that a restore point names.
+
+        A copy of it that is damaged may lie beside the intact one: of a revision, any will do.
+        """
+        found = await self._find(point)
+        try:
+            return found, *self._reader.open_head(found.body)
+        except DamagedObjectError as error:
+            reason = error.reason
+        copies = [] if point.revision is None else await self._search.all_at(point.revision)
+        for commit in copies:
+            with suppress(DamagedObjectError):
+                found = await self._get(point, commit.version)
+                return found, *self._reader.open_head(found.body)
+        raise point.refused(f"that commit is damaged: {reason}")
 
     async def _find(self, point: RestorePoint) -> Fetched:
         """Fetch the head that a restore point names, in any of its three forms."""
