@@ -346,3 +346,16 @@ def test_from_a_quarter_of_the_bound_one_line_a_day_warns(caplog: pytest.LogCapt
     assert "ptb-s3 compact" in caplog.records[0].getMessage()
     with pytest.raises(HeadTooLargeError):
         bound.check(head_bound.MAX_HEAD + 1)
+
+
+async def test_beside_a_bot_that_runs_a_call_ends_no_compaction() -> None:
+    """It goes on in the background, for as long as it takes: nothing is about to freeze."""
+    app = growing(MemoryStore())
+    await app.initialize()
+    compaction = commits_of(app).compaction
+    compaction.task = task = asyncio.create_task(asyncio.sleep(60))
+    await compaction.settle(0.01)
+    assert not task.done()
+    compaction.in_call = True
+    await compaction.settle(0.01)
+    assert task.cancelled()

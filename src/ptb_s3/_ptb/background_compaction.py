@@ -86,12 +86,16 @@ class BackgroundCompaction:
             self.task = asyncio.create_task(self._compact())
 
     async def settle(self, seconds: float) -> None:
-        """Wait until no blob is being written. At the end of a host's call, write what fits first.
+        """Write what fits at the end of a host's call, and wait until no blob is being written.
+
+        Beside an application that runs, as by `run_polling`, there is nothing to wait for.
 
         Args:
             seconds: Time after which the compaction is cancelled.
         """
-        if self.in_call and self._repository.due() and not running(self.task):
+        if not self.in_call:
+            return
+        if self._repository.due() and not running(self.task):
             deadline = asyncio.get_running_loop().time() + seconds
             self.task = asyncio.create_task(self._compact_until(deadline))
         if task := running(self.task):
