@@ -155,3 +155,14 @@ def test_nothing_is_noted_once_it_is_thawed() -> None:
         base.apply(Kind.USER_DATA, {1: b"2"})
     base.apply(Kind.USER_DATA, {2: b"2"})
     assert snapshot._before == {1: b"1"}
+
+
+def test_one_that_ends_leaves_another_as_it_was_frozen() -> None:
+    """As where the event loop of a compaction is gone, and it ends when the next has begun."""
+    base = base_of(Kind.USER_DATA, {1: b"a", 2: b"b"})
+    left = base.frozen(Kind.USER_DATA)
+    left.__enter__()
+    with base.frozen(Kind.USER_DATA) as snapshot:
+        left.__exit__(None, None, None)
+        base.apply(Kind.USER_DATA, {1: b"later", 2: None})
+        assert list(snapshot.in_order()) == [(1, b"a"), (2, b"b")]

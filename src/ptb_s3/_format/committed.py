@@ -98,7 +98,7 @@ class Base:
         self._entities = {kind: {} for kind in Kind} if entities is None else dict(entities)
         self._view = MappingProxyType(self._entities)  # made once: it is asked for per entity
         self._misplaced: set[Kind] = set()
-        self._frozen: dict[Kind, FrozenEntities] = {}
+        self._frozen: dict[Kind, list[FrozenEntities]] = {kind: [] for kind in Kind}
         self._partial: dict[Kind, PartialKind] = {}
 
     @property
@@ -247,7 +247,7 @@ class Base:
 
         None is a deletion.
         """
-        if (frozen := self._frozen.get(kind)) is not None:
+        for frozen in self._frozen[kind]:
             frozen.note(changes)
         _state.apply(self._entities[kind], changes)
         if (partial := self._partial.get(kind)) is not None:
@@ -287,13 +287,14 @@ class Base:
     def frozen(self, kind: Kind) -> Iterator[FrozenEntities]:
         """Lend the entities of a kind as they are now, whatever is committed meanwhile.
 
-        For one blob at a time.
+        To several at once, too: a compaction whose event loop is gone ends at any time.
         """
-        self._frozen[kind] = FrozenEntities(self._entities[kind])
+        frozen = FrozenEntities(self._entities[kind])
+        self._frozen[kind].append(frozen)
         try:
-            yield self._frozen[kind]
+            yield frozen
         finally:
-            del self._frozen[kind]
+            self._frozen[kind].remove(frozen)
 
     def note_blob(self, kind: Kind, blob: Blob) -> None:
         """Note the blob that lies in a kind's place, unless a newer one is known by now."""
