@@ -9,12 +9,14 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from tests.support import opened
+from tests.support import BOT_ID, KEY, opened
 
+from ptb_s3._engine.head_builder import Operation
 from ptb_s3._engine.repository import Repository
 from ptb_s3._format import segments
 from ptb_s3._format.blobs import UnknownEntityError
 from ptb_s3._format.entities import Kind, Resolution
+from ptb_s3._keys.keyring import Keyring
 from ptb_s3._storage.blocking import BlockingStore
 from ptb_s3._storage.memory import MemoryStore
 
@@ -36,6 +38,12 @@ async def committed(repository: Repository, **users: bytes | None) -> None:
     for name, value in users.items():
         repository.stage(USER, int(name[1:]), value)
     await repository.commit()
+
+
+def lazily_made(store: Any, **options: Any) -> Repository:
+    """Make a repository that reads users and chats on demand, and load nothing."""
+    given: dict[str, Any] = {"bot": BOT_ID, "serializer": "pickle5", "on_demand": DEMANDED}
+    return Repository(store, Keyring(KEY), **given, **options)
 
 
 async def lazily(store: Any, **options: Any) -> Repository:
@@ -136,6 +144,23 @@ async def test_what_arrives_when_head_has_gone_on_is_not_believed() -> None:
 
     with mock.patch.object(store, "get_range", get_and_sync):
         assert await get(repository, 7) == b"another"
+
+
+async def test_a_state_that_was_restored_whole_goes_on_beside_others() -> None:
+    """A lost one, brought back from its versions: all of it is in memory, and others compact."""
+    store = MemoryStore()
+    await filled(store)
+    store.lose("head")
+    repository = lazily_made(store, resolve=ours)
+    await repository.recover()
+    await repository.mend()
+    await repository.commit(operation=Operation())
+    other = await opened(store)
+    await committed(other, u7=b"another", u8=None)
+    await other.compact(USER)
+    await other.commit(publish=True)
+    await repository.sync()
+    assert repository.staged.entities(USER) == other.base.entities[USER]
 
 
 async def test_all_that_is_read_is_of_one_revision() -> None:

@@ -157,7 +157,7 @@ class Takeover:
         blobs: dict[str, Fetched | None] = {
             kind: await self._context.store.get(kind)
             for kind in whole
-            if kind not in self._context.on_demand
+            if kind not in self._staged.base.partial
         }
         build = self._context.reader.build
         return await build_base(
@@ -174,7 +174,7 @@ class Takeover:
         """
         base = self._staged.base
         newer = base.head.revision if descends else None
-        for kind in self._context.on_demand.intersection(whole):
+        for kind in base.partial.keys() & set(whole):
             known = base.entities[kind].keys() | base.partial[kind].absent
             try:
                 source = await self._fetcher.source_for(theirs.head, kind, theirs.identity.store)

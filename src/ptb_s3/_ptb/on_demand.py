@@ -29,8 +29,6 @@ from ptb_s3._ptb.group_commit import GroupCommit
 
 _LOGGER = logging.getLogger("ptb_s3")
 
-_ABSENT = object()
-
 
 class OnDemandData(defaultdict[int, Any]):
     """Mapping of users or chats whose data is read when it is asked for.
