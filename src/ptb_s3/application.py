@@ -246,16 +246,13 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
     async def _has_read(self, update: object, commits: GroupCommit) -> bool:
         """Read the data that an update is about, and tell whether that was possible.
 
-        If not, the error goes to the error handlers or, in `deliver`, to whoever has sent the
-        update, and sends it again.
+        If not, the error handlers are told. In `deliver`, all of it was read before.
         """
         if not isinstance(update, Update):
             return True
         try:
             await prefetch(commits, work_of(update).subjects)
         except PersistenceError as failure:
-            if commits.report.faults is not None:
-                raise
             await self.process_error(update=update, error=failure)
             return False
         return True

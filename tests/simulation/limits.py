@@ -26,7 +26,7 @@ PAGES = {
 }
 # Bytes of a blob that are read at once, where it is read on demand: a part of the index, and a few
 # segments.
-DEMAND = {"SEGMENT_SIZE": 200, "BATCH": 600, "INDEX_BYTES": 600}
+DEMAND = {"SEGMENT_SIZE": 200, "BATCH": 600, "INDEX_BYTES": 600, "AT_ONCE": 2}
 LISTS = {"MAX_WRITERS": 10, "MAX_LINES": 12, "MAX_RANGES": 9, "MAX_RESTORED": 4, "MAX_WORDS": 12}
 HUGE = {"MAX_ENTITY": 80, "MAX_PAGE": 80 + 2 * 1280}
 

@@ -11,6 +11,7 @@ from unittest import mock
 import pytest
 from tests.support import BOT_ID, KEY, opened
 
+from ptb_s3._engine import blob_reads
 from ptb_s3._engine.head_builder import Operation
 from ptb_s3._engine.repository import Repository
 from ptb_s3._format import segments
@@ -122,6 +123,30 @@ async def test_it_is_the_same_as_one_that_reads_all(seed: int) -> None:
         await repository.fetch({USER: range(130)})
         assert repository.base.entities[USER] == model
         assert repository.staged.count(USER) == len(model)
+
+
+async def test_of_what_is_read_only_a_few_segments_are_held() -> None:
+    """Whoever is prefetched, and however many: requests at once are bounded, and so is memory."""
+    store = MemoryStore()
+    await filled(store)
+    repository = await lazily(store)
+    get_range = store.get_range
+    at_once: list[int] = []
+    under_way = 0
+
+    async def counted(*place: Any, **version: Any) -> bytes | None:
+        nonlocal under_way
+        under_way += 1
+        at_once.append(under_way)
+        await asyncio.sleep(0)
+        found = await get_range(*place, **version)
+        under_way -= 1
+        return found
+
+    with mock.patch.object(store, "get_range", counted):
+        await repository.fetch({USER: range(0, 200, 2)})
+    assert len(at_once) > 2 * blob_reads.AT_ONCE >= 2 * max(at_once)
+    assert repository.base.entities[USER].keys() == set(range(0, 200, 2)), "asked for, and no other"
 
 
 async def test_what_arrives_when_head_has_gone_on_is_not_believed() -> None:

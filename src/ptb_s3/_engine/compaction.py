@@ -24,9 +24,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from ptb_s3._engine.blob_places import BlobPlaces, PlacedObject
+from ptb_s3._engine.blob_reads import BATCH, opened_segment
 from ptb_s3._engine.conditional_writer import ConditionalWriter, Undecided
 from ptb_s3._engine.context import EngineContext
-from ptb_s3._engine.fetching import BATCH, Fetcher
+from ptb_s3._engine.fetching import Fetcher
 from ptb_s3._engine.loop_locks import LoopLock
 from ptb_s3._engine.sorted_changes import SortedChanges
 from ptb_s3._format import head as _head
@@ -175,10 +176,10 @@ class Compactor:
         changes = SortedChanges(differential)
         for first, last in () if source is None else source.batches(BATCH):
             assert source is not None  # noqa: S101 - for mypy
-            messages = await self._fetcher.ranges(source, first, last)
+            messages = await self._fetcher.reads.messages(source, first, last)
             if messages is None:
                 return False
-            merged = _merged(self._fetcher, source, first, messages, changes)
+            merged = _merged(source, first, messages, changes)
             await self._offload(blob.add, merged)
         await self._offload(blob.add, changes.up_to(None))
         return True
@@ -246,15 +247,11 @@ class _BlobTarget:
 
 
 def _merged(
-    fetcher: Fetcher,
-    source: BlobSource,
-    first: int,
-    messages: list[bytes],
-    changes: SortedChanges,
+    source: BlobSource, first: int, messages: list[bytes], changes: SortedChanges
 ) -> Iterator[tuple[EntityKey, bytes]]:
     """Iterate over the entities of some segments, with the changes up to there merged in."""
     for number, message in enumerate(messages, first):
-        for key, value in fetcher.open(source, number, message):
+        for key, value in opened_segment(source, number, message):
             yield from changes.up_to(key)
             if key not in changes:
                 yield key, value

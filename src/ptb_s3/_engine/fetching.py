@@ -21,31 +21,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from functools import partial
+from typing import TypeVar
 
+from ptb_s3._engine.blob_reads import BlobReads, gone
 from ptb_s3._engine.context import EngineContext
 from ptb_s3._format.blobs import Blob, BlobSource
 from ptb_s3._format.committed import Base, ref_of
-from ptb_s3._format.container import MAX_PREAMBLE, Header, read_header, sealed_size
-from ptb_s3._format.entities import EntityKey, Entries, Kind, order
-from ptb_s3._format.head import Head
-from ptb_s3._format.segments import BlobUnsealer, open_segment
-from ptb_s3._storage.blocking import Blocking
-from ptb_s3._storage.contract import Fetched, Store
-from ptb_s3.errors import (
-    DamagedObjectError,
-    ForeignStoreError,
-    MissingObjectError,
-    StorageUnavailableError,
-)
+from ptb_s3._format.container import Header
+from ptb_s3._format.entities import Entities, EntityKey, Kind, order
+from ptb_s3._storage.contract import Fetched
+from ptb_s3.errors import MissingObjectError, StorageUnavailableError
 
-INDEX_BYTES = MAX_PREAMBLE
-"""Bytes of a blob that are asked for first: header and index of some hundred thousand users."""
-BATCH = 2 * 1024 * 1024
-"""Bytes of sealed segments that are fetched in one request, where all of a blob is read."""
 PATIENCE = 30.0
 """Seconds for which a fetch is tried again (DESIGN, section 14)."""
 PAUSE = 0.5
 """Seconds between two tries."""
+
+_T = TypeVar("_T")
 
 
 class Fetcher:
@@ -55,6 +47,9 @@ class Fetcher:
         context: Store, reader and threads.
         base: Gives the base.
         sync: Takes over what other writers have committed.
+
+    Attributes:
+        reads: Reads parts of blobs, for code that awaits.
     """
 
     def __init__(
@@ -66,6 +61,7 @@ class Fetcher:
         self._context = context
         self._base = base
         self._sync = sync
+        self.reads = BlobReads(context.store, context.reader.keys)
 
     async def fetch(self, wanted: Mapping[Kind, Collection[EntityKey]]) -> None:
         """Read entities that are not known yet.
@@ -102,7 +98,7 @@ class Fetcher:
         base = self._base()
         while unknown := self._unknown(base, kind, keys):
             source = self._source_now(base, kind)
-            found = self._blocking(partial(self._segments, source, unknown))
+            found = self._now(partial(BlobReads.entities, source=source, keys=unknown))
             if found is None:
                 self._renewed_now(base, kind)
             else:
@@ -121,8 +117,7 @@ class Fetcher:
         source = None if self._has_no_blob(base, kind) else self._source_now(base, kind)
         number = 0
         while source is not None and number < len(source.index.segments):
-            first = source.index.segments[number].first
-            found = self._blocking(partial(self._segments, source, [first]))
+            found = self._now(partial(BlobReads.segment, source=source, number=number))
             if found is None:
                 source = self._renewed_now(base, kind)
                 number = 0 if last is None else max(source.index.number_of(last), 0)
@@ -142,7 +137,7 @@ class Fetcher:
         base = self._base()
         while True:
             source = await self.source_of(base, kind)
-            found = {} if source is None else await self._all_in(source)
+            found = {} if source is None else await self.reads.all_in(source)
             if found is None:
                 await self._renewed(base, kind)
             elif source is None or base.head.takes(kind, source.header):
@@ -151,35 +146,13 @@ class Fetcher:
             found.pop(key, None)
         return {**found, **base.entities[kind]}
 
-    async def _all_in(self, source: BlobSource) -> dict[EntityKey, bytes] | None:
-        """Read all entities of a blob, or return None if its version is gone."""
-        found: dict[EntityKey, bytes] = {}
-        for first, last in source.batches(BATCH):
-            messages = await self.ranges(source, first, last)
-            if messages is None:
-                return None
-            for number, message in enumerate(messages, first):
-                found.update(self.open(source, number, message))
-        return found
-
-    async def source_for(self, head: Head, kind: Kind, store_id: str) -> BlobSource:
-        """Read the index of a blob that a head takes: the one that lies there, or the one it names.
-
-        Raises:
-            MissingObjectError: There is none.
-            PersistenceError: It cannot be opened.
-        """
-        return await self._source(head, kind, store_id, self._context.store)
-
     async def lying(self, kind: Kind, store_id: str) -> tuple[Header, Blob] | None:
         """Open the index of the blob that lies there now, or return None if there is none.
 
         Raises:
             PersistenceError: It cannot be opened.
         """
-        store = self._context.store
-        found = await store.get(kind, first_bytes=INDEX_BYTES)
-        source = None if found is None else await self._opened(kind, found, store_id, store)
+        source = await self.reads.lying(kind, store_id)
         if source is None:
             return None
         ref = ref_of(source.header, source.version_id, source.size)
@@ -203,14 +176,14 @@ class Fetcher:
             return None
         store_id = base.identity.store
         if beginning is not None:
-            source = await self._opened(kind, beginning, store_id, self._context.store)
+            source = await self.reads.opened(kind, beginning, store_id)
             if source is not None and base.head.takes(kind, source.header):
                 return source
         if base.head.parts[kind].ref is None:
             return None  # what lies there is of another branch, or not committed
         if beginning is None:  # its version may be there yet, and goes when a rule expires it
             raise MissingObjectError(kind, "it is gone, while head refers to it")
-        return await self.source_for(base.head, kind, store_id)
+        return await self.reads.source(base.head, kind, store_id)
 
     async def source_of(self, base: Base, kind: Kind) -> BlobSource | None:
         """Return the blob that a partial kind is read from, or None where there is nothing to read.
@@ -229,20 +202,6 @@ class Fetcher:
             MissingObjectError: There is none that head takes.
         """
         await self._renewed(base, kind)
-
-    async def ranges(self, source: BlobSource, first: int, last: int) -> list[bytes] | None:
-        """Read some neighbouring segments, sealed, or return None if the version is gone.
-
-        Args:
-            source: The blob.
-            first: Number of the first segment.
-            last: Number of the last one.
-        """
-        return await _messages(source, first, last, self._context.store)
-
-    def open(self, source: BlobSource, number: int, message: bytes) -> Entries:
-        """Open one segment."""
-        return open_segment(source.header, source.index, number, message, source.key)
 
     async def known_of(
         self, source: BlobSource, keys: Collection[EntityKey], newer: int | None
@@ -265,24 +224,24 @@ class Fetcher:
             or (number := index.number_of(key)) < 0
             or index.segments[number].newest > newer
         ]
-        found = await self._segments(source, asked, self._context.store)
+        found = await self.reads.entities(source, asked)
         if found is None:
-            raise _gone(Kind(source.header.object))
-        values = dict(found)
-        return {key: values.get(key) for key in asked}
+            raise gone(Kind(source.header.object))
+        return {key: found.get(key) for key in asked}
 
     # --------------------------------------------------------------------------------------------
 
-    @property
-    def _blocking(self) -> Blocking:
-        assert self._context.blocking is not None  # noqa: S101 - for mypy: where code may ask so
-        return self._context.blocking
+    def _now(self, ask: Callable[[BlobReads], Awaitable[_T]]) -> _T:
+        """Read parts of blobs, and block until they are there."""
+        blocking, keys = self._context.blocking, self._context.reader.keys
+        assert blocking is not None  # noqa: S101 - for mypy: where code may ask so
+        return blocking(lambda store: ask(BlobReads(store, keys)))
 
     async def _fetch(self, kind: Kind, keys: Collection[EntityKey]) -> None:
         base = self._base()
         while unknown := self._unknown(base, kind, keys):
             source = self._usable(base, kind) or await self._renewed(base, kind)
-            found = await self._segments(source, unknown, self._context.store)
+            found = await self.reads.entities(source, unknown)
             if found is None:
                 await self._renewed(base, kind)
             elif base.head.takes(kind, source.header):  # others may have compacted since
@@ -299,7 +258,7 @@ class Fetcher:
     async def _renewed(self, base: Base, kind: Kind) -> BlobSource:
         """Read from another blob from now on, and return it."""
         try:
-            source = await self.source_for(base.head, kind, base.identity.store)
+            source = await self.reads.source(base.head, kind, base.identity.store)
         except MissingObjectError:
             await self._sync()  # and look what there is then
             raise
@@ -314,9 +273,9 @@ class Fetcher:
 
     def _renewed_now(self, base: Base, kind: Kind) -> BlobSource:
         """Read from another blob from now on, and return it."""
-        ask = partial(self._source, base.head, kind, base.identity.store)
+        head, store_id = base.head, base.identity.store
         try:
-            source = self._blocking(ask)
+            source = self._now(lambda reads: reads.source(head, kind, store_id))
         except MissingObjectError as fault:
             raise StorageUnavailableError(
                 f"Data of {kind.value} was asked for that is not loaded, and code that cannot "
@@ -332,82 +291,7 @@ class Fetcher:
         source = base.partial[kind].source
         return source if source is not None and base.head.takes(kind, source.header) else None
 
-    async def _source(self, head: Head, kind: Kind, store_id: str, store: Store) -> BlobSource:
-        ref = head.parts[kind].ref
-        versions = [None] if ref is None or ref.version_id is None else [None, ref.version_id]
-        for version_id in versions:
-            found = await store.get(kind, version_id=version_id, first_bytes=INDEX_BYTES)
-            source = None if found is None else await self._opened(kind, found, store_id, store)
-            if source is not None and head.takes(kind, source.header):
-                return source
-        raise _gone(kind)
 
-    async def _opened(
-        self, kind: Kind, found: Fetched, store_id: str, store: Store
-    ) -> BlobSource | None:
-        """Open the index of a blob, or return None if its version is gone by now."""
-        header, start = read_header(kind, found.body)
-        if header.store != store_id:
-            raise ForeignStoreError(
-                f"Object {kind.value!r} belongs to store {header.store}, and head to {store_id}. "
-                "Nothing was changed. ptb-s3 repair says what can be brought back, and does it."
-            )
-        end = start + sealed_size(header.size)
-        body, more = found.body, end - len(found.body)
-        if more > 0:
-            rest = await store.get_range(
-                kind, len(body), more, etag=found.etag, version_id=found.version_id
-            )
-            if rest is None:
-                return None
-            body += rest
-        unsealer = BlobUnsealer(kind, end + (header.rest or 0), self._context.reader.keys)
-        unsealer.feed(memoryview(body)[:end])
-        if unsealer.index is None or unsealer.header is None:
-            raise DamagedObjectError(kind, "it was cut short")
-        size = end + (header.rest or 0)
-        return BlobSource(
-            found.etag, found.version_id, unsealer.header, size, unsealer.index, unsealer.key
-        )
-
-    async def _segments(
-        self, source: BlobSource, keys: Collection[EntityKey], store: Store
-    ) -> Entries | None:
-        """Open the segments that hold keys, or return None if the version is gone."""
-        numbers = sorted({source.index.number_of(key) for key in keys} - {-1})
-        read = [_messages(source, number, number, store) for number in numbers]
-        entries: Entries = []
-        for number, messages in zip(numbers, await asyncio.gather(*read), strict=True):
-            if messages is None:
-                return None
-            entries += self.open(source, number, messages[0])
-        return entries
-
-
-async def _messages(source: BlobSource, first: int, last: int, store: Store) -> list[bytes] | None:
-    """Read neighbouring segments in one request, or return None if the version is gone."""
-    kind = Kind(source.header.object)
-    start, _ = source.span(first)
-    sizes = [sealed_size(segment.size) for segment in source.index.segments[first : last + 1]]
-    body = await store.get_range(
-        kind, start, sum(sizes), etag=source.etag, version_id=source.version_id
-    )
-    if body is None:
-        return None
-    if len(body) != sum(sizes):
-        raise DamagedObjectError(kind, "it was cut short")
-    messages, at = [], 0
-    for size in sizes:
-        messages.append(body[at : at + size])
-        at += size
-    return messages
-
-
-def _learn(base: Base, kind: Kind, unknown: Collection[EntityKey], found: Entries) -> None:
+def _learn(base: Base, kind: Kind, unknown: Collection[EntityKey], found: Entities) -> None:
     """Note entities that were read, unless they have become known by another way meanwhile."""
-    values = dict(found)
-    base.learn(kind, {key: values.get(key) for key in unknown if not base.knows(kind, key)})
-
-
-def _gone(kind: Kind) -> MissingObjectError:
-    return MissingObjectError(kind, "it is gone, or is no blob that head takes")
+    base.learn(kind, {key: found.get(key) for key in unknown if not base.knows(kind, key)})

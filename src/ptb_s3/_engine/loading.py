@@ -13,8 +13,9 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
+from ptb_s3._engine.blob_reads import INDEX_BYTES
 from ptb_s3._engine.context import EngineContext
-from ptb_s3._engine.fetching import INDEX_BYTES, Fetcher
+from ptb_s3._engine.fetching import Fetcher
 from ptb_s3._engine.reading import LOAD_PAUSE, LOAD_TRIES, build_base, fetch_head
 from ptb_s3._engine.streamed_load import Preloader, StreamedLoad
 from ptb_s3._format.committed import Base

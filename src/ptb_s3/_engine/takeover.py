@@ -177,7 +177,7 @@ class Takeover:
         for kind in base.partial.keys() & set(whole):
             known = base.entities[kind].keys() | base.partial[kind].absent
             try:
-                source = await self._fetcher.source_for(theirs.head, kind, theirs.identity.store)
+                source = await self._fetcher.reads.source(theirs.head, kind, theirs.identity.store)
                 found = await self._fetcher.known_of(source, known, newer)
             except MissingObjectError as fault:
                 if theirs.head.parts[kind].ref is not None:
