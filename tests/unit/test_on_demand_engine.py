@@ -20,6 +20,7 @@ from ptb_s3._format.entities import Kind, Resolution
 from ptb_s3._keys.keyring import Keyring
 from ptb_s3._storage.blocking import BlockingStore
 from ptb_s3._storage.memory import MemoryStore
+from ptb_s3.errors import ForeignStoreError
 
 USER = Kind.USER_DATA
 DEMANDED = (Kind.USER_DATA, Kind.CHAT_DATA)
@@ -123,6 +124,16 @@ async def test_it_is_the_same_as_one_that_reads_all(seed: int) -> None:
         await repository.fetch({USER: range(130)})
         assert repository.base.entities[USER] == model
         assert repository.staged.count(USER) == len(model)
+
+
+async def test_a_blob_of_another_store_is_no_state_of_ours() -> None:
+    """Put in the place of ours, it stops a start, as where all of it is read."""
+    store, other = MemoryStore(), MemoryStore()
+    await filled(store)
+    await filled(other)
+    store.replace(USER, other.current()[USER])
+    with pytest.raises(ForeignStoreError, match="belongs to store"):
+        await lazily(store)
 
 
 async def test_of_what_is_read_only_a_few_segments_are_held() -> None:

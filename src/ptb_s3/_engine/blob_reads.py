@@ -10,9 +10,10 @@ from ptb_s3._format.container import MAX_PREAMBLE, read_header, sealed_size
 from ptb_s3._format.entities import Entities, EntityKey, Entries, Kind
 from ptb_s3._format.head import Head
 from ptb_s3._format.key_source import KeySource
+from ptb_s3._format.openers import require_store
 from ptb_s3._format.segments import BlobUnsealer, open_segment
 from ptb_s3._storage.contract import Fetched, Store
-from ptb_s3.errors import DamagedObjectError, ForeignStoreError, MissingObjectError
+from ptb_s3.errors import DamagedObjectError, MissingObjectError
 
 INDEX_BYTES = MAX_PREAMBLE
 """Bytes of a blob that are asked for first: header and index of some hundred thousand users."""
@@ -75,11 +76,7 @@ class BlobReads:
             PersistenceError: It cannot be opened.
         """
         header, start = read_header(kind, found.body)
-        if header.store != store_id:
-            raise ForeignStoreError(
-                f"Object {kind.value!r} belongs to store {header.store}, and head to {store_id}. "
-                "Nothing was changed. ptb-s3 repair says what can be brought back, and does it."
-            )
+        require_store(header, store_id)
         end = start + sealed_size(header.size)
         beginning = await self._completed(kind, found, end)
         if beginning is None:

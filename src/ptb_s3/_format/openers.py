@@ -20,6 +20,19 @@ from ptb_s3._format.unsealer import Unsealer
 from ptb_s3.errors import ForeignStoreError
 
 
+def require_store(header: Header, store: str) -> None:
+    """Refuse a blob of another store than the head's.
+
+    Raises:
+        ForeignStoreError: It is one.
+    """
+    if header.store != store:
+        raise ForeignStoreError(
+            f"Object {header.object!r} belongs to store {header.store}, and head to {store}. "
+            "Nothing was changed. ptb-s3 repair says what can be brought back, and does it."
+        )
+
+
 class BlobOpener:
     """Streaming decoder of one blob: a fault is kept, and raised by `result` alone.
 
@@ -78,11 +91,8 @@ class BlobOpener:
             PersistenceError: It cannot be opened.
         """
         header = self._unsealer.header
-        if header is not None and store not in (None, header.store):
-            raise ForeignStoreError(
-                f"Object {header.object!r} belongs to store {header.store}, and head to {store}. "
-                "Nothing was changed. ptb-s3 repair says what can be brought back, and does it."
-            )
+        if header is not None and store is not None:
+            require_store(header, store)
         if self._fault is not None:
             raise self._fault
         return self._unsealer.finish(), self._entities
