@@ -12,7 +12,7 @@ from unittest import mock
 
 import msgspec
 
-from ptb_s3._format import entities, head_pages, segments
+from ptb_s3._format import entities, head_pages, index
 
 # Like the real ones among each other, as far as that goes: each entry counts for at least 32 bytes,
 # and a segment is to have a few. So few changes are many that some schedules have more of them.
@@ -65,10 +65,10 @@ def _scale_decoders(stack: ExitStack, limits: Mapping[str, int]) -> None:
     decoder: Any = msgspec.msgpack.Decoder
     blobs = {kind: decoder(entities.page_of(key, bytes)) for kind, key in kinds}
     pages = {kind: decoder(entities.page_of(key, int, bytes | None)) for kind, key in kinds}
-    of_segment = (segments._Positive,) * 3
+    of_segment = (index._Positive,) * 3
     indexes = {kind: decoder(entities.page_of(key, *of_segment)) for kind, key in kinds}
     stack.enter_context(mock.patch.object(entities, "_blob_decoders", blobs))
-    stack.enter_context(mock.patch.object(segments, "_decoders", indexes))
+    stack.enter_context(mock.patch.object(index, "_decoders", indexes))
     stack.enter_context(mock.patch.object(head_pages, "_entry_decoders", pages))
     hints = typing.get_type_hints(head_pages._Record, include_extras=True)
     for name, limit in (

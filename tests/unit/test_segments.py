@@ -18,10 +18,12 @@ from tests.support import KEY
 from tests.vectors import reference
 
 from ptb_s3._format import container, segments
+from ptb_s3._format import index as index_module
 from ptb_s3._format.container import Header, padding_of, read_header, sealed_size
 from ptb_s3._format.entities import MAX_ENTRIES, Entities, Entries, Kind, order
 from ptb_s3._format.head import Entry, Page, Part
-from ptb_s3._format.segments import Ages, BlobSealer, BlobUnsealer, Index, Segment
+from ptb_s3._format.index import Ages, Index, Segment
+from ptb_s3._format.segments import BlobSealer, BlobUnsealer
 from ptb_s3._keys.keyring import Key, Keyring
 from ptb_s3.errors import DamagedObjectError
 
@@ -54,7 +56,7 @@ def small(size: int = 100, **limits: int) -> Iterator[None]:
     """Have segments of a few entities: each counts for 32 bytes and its value."""
     with pytest.MonkeyPatch.context() as patch:
         for name, limit in {"SEGMENT_SIZE": size, **limits}.items():
-            patch.setattr(segments, name, limit)
+            patch.setattr(segments if hasattr(segments, name) else index_module, name, limit)
         yield
 
 

@@ -35,8 +35,8 @@ from ptb_s3._format.blobs import Blob, BlobSource
 from ptb_s3._format.committed import Base
 from ptb_s3._format.entities import EntityKey, Kind
 from ptb_s3._format.head import Entry
+from ptb_s3._format.index import Ages
 from ptb_s3._format.sealer import BlobInProgress, Mark, SealedBlob
-from ptb_s3._format.segments import Ages
 from ptb_s3._storage.spool import Spool
 from ptb_s3._storage.threads import Offload
 from ptb_s3.errors import StorageUnavailableError

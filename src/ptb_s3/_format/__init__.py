@@ -10,7 +10,7 @@ In layers::
 
     committed             Reader: all objects to one state     sealer    Sealer: the way back
     openers               objects while they arrive            restore_point: which state
-    segments              a blob's index, and its segments     frozen: what a blob is made of
+    segments  index       a blob's segments, and which is which frozen: what a blob is made of
     head  head_pages      the commit point, and its pages      erasure, delivered: parts of it
     entities  words       keys, values, entries of a segment
     container  unsealer   readable header, sealed messages     key_source: where keys come from

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ptb_s3._format.container import Header, sealed_size
 from ptb_s3._format.entities import EntityKey
 from ptb_s3._format.head import Ref
-from ptb_s3._format.segments import Index
+from ptb_s3._format.index import Index
 
 
 class Blob(NamedTuple):

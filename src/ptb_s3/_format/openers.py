@@ -14,8 +14,9 @@ from typing import NamedTuple
 from ptb_s3._format.container import HEAD, Header
 from ptb_s3._format.entities import Entities, Entries, Kind
 from ptb_s3._format.head import Head
+from ptb_s3._format.index import Index
 from ptb_s3._format.key_source import KeySource
-from ptb_s3._format.segments import BlobUnsealer, Index
+from ptb_s3._format.segments import BlobUnsealer
 from ptb_s3._format.unsealer import Unsealer
 from ptb_s3.errors import ForeignStoreError
 

@@ -17,8 +17,9 @@ from ptb_s3._format.committed import Identity
 from ptb_s3._format.container import HEAD, Changed, Header
 from ptb_s3._format.entities import EntityKey, Kind
 from ptb_s3._format.head import Head, Ref
+from ptb_s3._format.index import Ages, Index
 from ptb_s3._format.key_source import KeySource, SealingKey, key_service, sealing_key
-from ptb_s3._format.segments import Ages, BlobSealer, BlobUnsealer, Index
+from ptb_s3._format.segments import BlobSealer, BlobUnsealer
 from ptb_s3._format.unsealer import Unsealer
 from ptb_s3._storage.body import Body
 from ptb_s3._storage.spool import Spool
