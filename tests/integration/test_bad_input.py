@@ -99,7 +99,7 @@ async def refusal(
     assert type(caught.value) is error
     assert await bots.versions() == before
     store: Any = persistence._loader.store
-    assert store._requester._link.link is None
+    assert not store._requester._link.links
     return str(caught.value)
 
 
@@ -497,7 +497,7 @@ async def test_bot_data_of_another_type(stored: Bots, known: bool) -> None:  # n
     )
     assert await stored.versions() == before
     store: Any = persistence._loader.store
-    assert store._requester._link.link is None
+    assert not store._requester._link.links
 
 
 async def _error_of_saving(bots: Bots, value: object) -> tuple[SerializationError, str]:

@@ -33,7 +33,9 @@ from tests.integration.operators import (
 )
 from tests.moto_server import MotoServer, running_moto
 from tests.support import BOT_ID, KEY, make_persistence, settled, state_of
+from tests.support.bots import say
 from tests.support.kms import ANYBODY, KmsDoor, kms_door, new_kms_key
+from tests.support.on_demand import compacted, filled, on_demand, own
 
 from ptb_s3 import Keyring, KeySource, KmsKeyring
 from ptb_s3._format.container import HEAD, Header, read_header
@@ -208,6 +210,30 @@ async def test_two_processes_at_once(custody: Custody) -> None:
     await asyncio.gather(one.flush(), other.flush())
     users = (await custody.loaded())["user_data"]
     assert {1, 2, 3} <= users.keys()
+
+
+async def test_reads_on_demand_ask_kms_from_either_loop(custody: Custody) -> None:
+    """A start, a prefetch and code that cannot await each meet a data key of another process.
+
+    Code that cannot await has a loop of its own, which asks KMS itself while the bot's is blocked.
+    """
+    keys, store = KmsKeyring, custody.operator.store
+    await filled(store(), keyring=keys(custody.arn))
+    app = on_demand(store(), keyring=keys(custody.arn), sync=0)
+    custody.door.take_counts()
+    async with app:
+        for user in (1, 2, 3, 4):
+            other = make_persistence(store(), keyring=keys(custody.arn))
+            await state_of(other)
+            await other.update_user_data(user, {"by": "other"})
+            await compacted(other)
+            await other.close()
+            await say(app, "look", user=50)  # which takes that head over
+            if user % 2:
+                await app.prefetch(users=[user])  # type: ignore[attr-defined]
+            assert app.user_data[user] == {"by": "other"}
+            assert app.user_data[10 + user] == own(10 + user)
+    assert custody.door.take_counts()["Decrypt"] > 4
 
 
 async def test_alias_seals_and_its_key_opens(custody: Custody, moto: MotoServer) -> None:

@@ -48,6 +48,7 @@ async def written(store: Store, state: dict[str, Any], **options: Any) -> None:
     await state_of(persistence)
     await update(persistence, state)
     await compacted(persistence)
+    await persistence.close()
 
 
 async def compacted(persistence: Persistence, *, publish: bool = True) -> None:

@@ -23,6 +23,8 @@ from tests.support import (
     state_of,
     update,
 )
+from tests.support.bots import say
+from tests.support.on_demand import compacted, filled, on_demand, own, small_segments
 
 from ptb_s3 import (
     Keyring,
@@ -537,6 +539,32 @@ async def test_state_of_elsewhere_is_sealed_by_kms(kms: FakeKms) -> None:
     bare.begin_from(source.base)
     await bare.commit(publish=True, operation=Operation())
     assert kms.asked == ["make", "make"]
+
+
+# On demand ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("kms")
+async def test_blob_of_another_process_is_read_on_demand() -> None:
+    """Head and blobs are of different processes, and so of different data keys."""
+    store = MemoryStore(versioned=False)
+    with small_segments():
+        await filled(store, keyring=KmsKeyring(ARN))
+        later = make_persistence(store, keyring=KmsKeyring(ARN))
+        await state_of(later)
+        await update(later, {"bot_data": {"tea": "Oolong"}})
+        await later.flush()
+        async with on_demand(store, keyring=KmsKeyring(ARN)) as app:
+            await say(app, "hello", user=30)
+            assert app.user_data[30] == own(30)
+            assert app.user_data[7] == own(7)  # without a prefetch
+            other = make_persistence(store, keyring=KmsKeyring(ARN))
+            await state_of(other)
+            await update(other, {"user_data": {8: {"by": "other"}}})
+            await compacted(other)
+            await app.prefetch(users=[8])  # type: ignore[attr-defined]
+            assert app.user_data[8] == {"by": "other"}
+            assert app.user_data[9] == own(9)
 
 
 def test_fork_goes_on_with_the_same_data_key(kms: FakeKms) -> None:

@@ -9,7 +9,7 @@ from ptb_s3._format.blobs import BlobSource
 from ptb_s3._format.container import MAX_PREAMBLE, read_header, sealed_size
 from ptb_s3._format.entities import Entities, EntityKey, Entries, Kind
 from ptb_s3._format.head import Head
-from ptb_s3._format.key_source import KeySource
+from ptb_s3._format.key_source import KeySource, key_service
 from ptb_s3._format.openers import require_store
 from ptb_s3._format.segments import BlobUnsealer, open_segment
 from ptb_s3._storage.contract import Fetched, Store
@@ -81,6 +81,8 @@ class BlobReads:
         beginning = await self._completed(kind, found, end)
         if beginning is None:
             return None
+        if (service := key_service(self._keys)) is not None:
+            await service.prepare_opening(header)  # the store does so for what is read whole
         size = end + (header.rest or 0)
         unsealer = BlobUnsealer(kind, size, self._keys)
         unsealer.feed(memoryview(beginning)[:end])

@@ -21,10 +21,17 @@ _GRACE = 0.25
 
 
 class LoopLink:
-    """Link of whichever event loop runs: on another loop, a new one takes its place."""
+    """Link of whichever event loop runs: each loop that asks has its own, as long as it runs.
+
+    Two may live at once: a key service is asked by the bot's loop, and by the one of a thread that
+    reads for code that cannot await.
+
+    Attributes:
+        links: The links, by their loops.
+    """
 
     def __init__(self) -> None:
-        self.link: Link | None = None
+        self.links: dict[asyncio.AbstractEventLoop, Link] = {}
 
     @asynccontextmanager
     async def using(
@@ -37,20 +44,35 @@ class LoopLink:
 
         The arguments are those of `Link.client`.
         """
-        link, stale = self.link, None
-        if link is None or link.loop is not asyncio.get_running_loop():
-            stale, link = link, Link()
-            self.link = link
+        here = asyncio.get_running_loop()
+        if here not in self.links:
+            self.links[here] = Link()
+        link = self.links[here]
         with link.in_use():
-            if stale is not None:
-                await stale.close()
+            await self._close_stale()
             yield await link.client(make, ready, credentials)
 
     async def close(self) -> None:
-        """Close the client once requests under way have ended. A later request opens another."""
-        link, self.link = self.link, None
-        if link is not None:
-            await link.close()
+        """Close the running loop's client once its requests have ended, and those left over.
+
+        A later request opens another one.
+        """
+        link = self.links.pop(asyncio.get_running_loop(), None)
+        try:
+            if link is not None:
+                await link.close()
+        finally:
+            await self._close_stale()
+
+    async def _close_stale(self) -> None:
+        """Close the clients of loops that were closed, which nobody else can.
+
+        One of a loop that stands still is left to that loop, and to whoever collects it.
+        """
+        for loop in [loop for loop in list(self.links) if not loop.is_running()]:
+            link = self.links.pop(loop, None)
+            if link is not None and loop.is_closed():
+                await link.close()
 
 
 class Link:
@@ -110,8 +132,7 @@ class Link:
     async def close(self) -> None:
         """Close the client once nobody uses it, or at once if this call is cancelled.
 
-        A client of another loop is closed only if that loop was closed, too: its sockets are
-        nobody's then. One of a loop that lives on is left to that loop.
+        It is called on the client's loop, or once that was closed: its sockets are nobody's then.
         """
         if self.loop is asyncio.get_running_loop():
             if self._credentials is not None:
@@ -123,6 +144,4 @@ class Link:
                     async with asyncio.timeout(_GRACE):
                         await self._stack.aclose()
                 raise
-        elif not self.loop.is_closed():
-            return
         await self._stack.aclose()
