@@ -132,14 +132,19 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
                 new = types.user_data if kind is Kind.USER_DATA else types.chat_data
                 data = OnDemandData(kind, new, lambda: loader.commits)
                 self._internals.read_on_demand(kind, data)
+            queue = self._job_queue
+            if loader.options.on_demand and queue and not isinstance(queue, PersistentJobQueue):
+                from ptb_s3._jobs.prefetching import prefetch_for  # noqa: PLC0415 - as `job_queue`
+
+                prefetch_for(queue, lambda: loader.commits)
 
     async def prefetch(self, users: Iterable[int] = (), chats: Iterable[int] = ()) -> None:
         """Read the data of users and chats ahead, before code asks for it that cannot await.
 
         With ``load="on_demand"``, an update's own user and chat are read before its handlers run,
-        and those of a job in a :class:`ptb_s3.PersistentJobQueue` before it runs. Any other one
-        that code asks for, as by ``application.user_data[id]``, is read then and there, and the
-        event loop waits: name them here before. With ``load="all"`` there is nothing to do.
+        and a job's before it runs. Any other one that code asks for, as by
+        ``application.user_data[id]``, is read then and there, and the event loop waits: name them
+        here before. With ``load="all"`` there is nothing to do.
 
         Args:
             users (Iterable[:obj:`int`], optional): Ids of users.

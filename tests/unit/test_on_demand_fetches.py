@@ -182,6 +182,44 @@ async def test_what_was_prefetched_costs_nothing_then(caplog: pytest.LogCaptureF
     await on_demand(store, load="all").prefetch(users=[1])  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("view", ["items", "values", "copy"])
+async def test_whoever_goes_through_all_data_reads_no_part_twice_for_it(
+    view: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part for its keys, and once more for its data, however many users it has."""
+    monkeypatch.setattr("ptb_s3._ptb.on_demand.AHEAD", 25)
+    store = MemoryStore()
+    with small_segments(900):
+        await filled(store)
+    async with on_demand(store) as app:
+        await say(app, "30", user=5)
+        source = repository_of(app).base.partial[Kind.USER_DATA].source
+        since, parts = len(store.calls), len(source.index.segments)
+        found = list(getattr(app._user_data, view)())
+        assert len(found) == COUNT
+        at_a_border = 2  # of 25 users and the next
+        assert parts < COUNT / 5
+        assert len(ranges(store, since)) <= 2 * parts + at_a_border
+        assert list(app.user_data.values()) == list(app._user_data.copy().values())
+        assert len(ranges(store, since)) <= 2 * parts + at_a_border + 2 * parts
+
+
+async def test_who_is_dropped_meanwhile_is_not_handed_out() -> None:
+    """An empty object in the place of one that was dropped would bring that one back."""
+    store = MemoryStore()
+    await filled(store)
+    async with on_demand(store) as app:
+        seen = []
+        for key, data in app.user_data.items():
+            seen.append(key)
+            assert data == own(key)
+            if key < COUNT:
+                app.drop_user_data(key + 1)
+        assert len(seen) == COUNT / 2
+        state = await agreed(app, store)
+        assert sorted(state["user_data"]) == sorted(seen)
+
+
 @pytest.mark.parametrize("load", ["all", "on_demand"])
 async def test_drops_of_what_is_not_loaded_are_saved(load: str) -> None:
     """Also of whoever comes back within the same interval, and of whoever was never there."""

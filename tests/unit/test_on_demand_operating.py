@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from telegram.ext import MessageHandler, filters
+from telegram.ext import JobQueue, MessageHandler, filters
 from tests.support import KEY, OTHER_KEY, make_persistence, opened, state_of, update
 from tests.support.bots import say
 from tests.support.deliveries import message
@@ -29,7 +29,7 @@ from tests.support.on_demand import (
     written,
 )
 
-from ptb_s3 import Keyring, testing
+from ptb_s3 import Keyring, PersistentJobQueue, testing
 from ptb_s3._format.entities import Kind
 from ptb_s3._ptb.state_loader import loader_of
 from ptb_s3._storage.faults import Call, Fault, ProcessKilled
@@ -51,6 +51,10 @@ def _small_segments() -> Iterator[None]:
 async def remind(context: Any) -> None:
     heard.append((dict(context.user_data), dict(context.chat_data)))
     context.user_data["reminded"] = True
+
+
+async def hear(context: Any) -> None:
+    heard.append(context.user_data)
 
 
 def users_changing() -> MessageHandler[Any, Any]:
@@ -120,6 +124,60 @@ async def test_a_job_whose_user_cannot_be_read_is_not_lost(
     await state_of(after)
     assert len(after._commits.repository.base.entities[Kind.JOBS]) == 1
     assert await after.get_user_data() == EVERYBODY
+
+
+QUEUES = [JobQueue, lambda: PersistentJobQueue(persistent=False)]
+"""Queues whose jobs are not kept."""
+
+
+@pytest.mark.parametrize("queue", QUEUES, ids=["of PTB", "ours"])
+async def test_an_unkept_jobs_user_and_chat_are_read_before_it_runs(
+    queue: Callable[[], JobQueue[Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """As those of a job that is kept; a job of nobody runs as well, and so does a plain function.
+
+    A plain function of a job is one that was given to the scheduler itself.
+    """
+    store = MemoryStore()
+    await filled(store)
+    bot = await job_bot(make_persistence(store, load="on_demand"), job_queue=queue())
+    bot.job_queue.run_once(remind, 0.05, user_id=30, chat_id=31)
+    bot.job_queue.scheduler.add_job(heard.append, args=["plain"])
+    await until(lambda: len(heard) == 2)
+    assert (own(30), own(31)) in heard
+    assert sorted(ranges(store)) == ["chat_data", "user_data"]
+    bot.job_queue.run_once(hear, 0.05)
+    await until(lambda: len(heard) == 3)
+    assert not [r for r in caplog.records if "event loop waits" in r.getMessage()]
+    await bot.stop()
+    await bot.shutdown()
+    found = await make_persistence(store).get_user_data()
+    assert found == {**EVERYBODY, 30: {**own(30), "reminded": True}}
+
+
+@pytest.mark.parametrize("queue", QUEUES, ids=["of PTB", "ours"])
+async def test_an_unkept_job_whose_user_cannot_be_read_is_told(
+    queue: Callable[[], JobQueue[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error handlers get the job; it runs the next time."""
+    monkeypatch.setattr("ptb_s3._engine.fetching.PATIENCE", 0.0)
+    store = MemoryStore()
+    await filled(store)
+    bot = await job_bot(make_persistence(store, load="on_demand"), job_queue=queue())
+    store.faults = lambda call: Fault.FAIL_BEFORE if call.operation == "get_range" else None
+    errors: list[Any] = []
+
+    async def tell(_: object, context: Any) -> None:
+        errors.append((type(context.error), context.job.name))
+        store.faults = lambda _: None
+
+    bot.add_error_handler(tell)
+    bot.job_queue.run_repeating(remind, 0.1, user_id=30, chat_id=31, name="often")
+    await until(lambda: heard)
+    assert errors == [(StorageUnavailableError, "often")]
+    assert heard[0] == (own(30), own(31))
+    await bot.stop()
+    await bot.shutdown()
 
 
 async def test_run_due_reads_what_its_jobs_are_about(caplog: pytest.LogCaptureFixture) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from ptb_s3._ptb.application_state import App
 
 if TYPE_CHECKING:
+    from telegram.ext import Job
+
     from ptb_s3._ptb.group_commit import GroupCommit
     from ptb_s3._ptb.rollback import Subjects
 
@@ -101,6 +103,11 @@ class Runnable(Protocol):
     @property
     def id(self) -> Any:  # noqa: ANN401 - as PTB's `Job` has it
         """Return the id of its record."""
+        ...
+
+    @property
+    def ptb_job(self) -> Job[Any]:
+        """Return PTB's job of it, for the error handlers."""
         ...
 
     def subjects(self, application: App) -> Subjects:

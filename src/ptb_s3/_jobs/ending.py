@@ -44,6 +44,11 @@ class Ending:
         self._record = record
         self._commits = commits
 
+    @property
+    def ptb_job(self) -> Job[Any]:
+        """Return PTB's job of the wait, as error handlers get it."""
+        return self._job
+
     def subjects(self, application: App) -> Subjects:
         """Return the user and chat of the update in which the wait began."""
         with suppress(Exception):  # of an update that is none any more, `call` tells

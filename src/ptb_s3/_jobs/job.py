@@ -9,9 +9,10 @@ from typing import Any, Final
 from telegram.ext import CallbackContext, Job
 
 from ptb_s3._jobs.callbacks import Callback
+from ptb_s3._jobs.prefetching import subjects_of_job
 from ptb_s3._jobs.record import JobRecord
 from ptb_s3._ptb.application_state import App
-from ptb_s3._ptb.rollback import Subjects, subjects_of
+from ptb_s3._ptb.rollback import Subjects
 
 _LOGGER = logging.getLogger("ptb_s3")
 
@@ -49,8 +50,12 @@ class PersistentJob(Job[CallbackContext[Any, Any, Any, Any]]):
 
     def subjects(self, application: App) -> Subjects:  # noqa: ARG002 - as `Runnable` has it
         """Return the user and chat that the job is about."""
-        users = [] if self.user_id is None else [self.user_id]
-        return subjects_of(users, [] if self.chat_id is None else [self.chat_id])
+        return subjects_of_job(self)
+
+    @property
+    def ptb_job(self) -> Job[Any]:
+        """Return the job, as error handlers get it."""
+        return self
 
     async def call(self, application: App) -> None:
         """Call the job's function, as `Job.run` does, and cancel it when this is cancelled.

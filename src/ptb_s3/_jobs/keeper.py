@@ -15,6 +15,7 @@ from ptb_s3._jobs import claims
 from ptb_s3._jobs.callbacks import callbacks_for
 from ptb_s3._jobs.job import PersistentJob
 from ptb_s3._jobs.making import JobMaker
+from ptb_s3._jobs.prefetching import has_read, subjects_of_job
 from ptb_s3._jobs.runs import Runs
 from ptb_s3._jobs.schedule import JobSchedule
 from ptb_s3._jobs.table import JobTable
@@ -80,6 +81,8 @@ class JobKeeper:
             return await self.runs.run(job, application)
         if (wait := self.timeouts.ending(job)) is not None:
             return await self.ends.run(wait, application)
+        if not await has_read(self.table.commits, subjects_of_job(job), application, job):
+            return False
         await job.run(application)
         return True
 

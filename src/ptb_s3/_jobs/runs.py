@@ -25,10 +25,10 @@ from typing import Any, Generic, TypeAlias
 
 from ptb_s3._jobs import claims
 from ptb_s3._jobs.due import DueRecord, DueTable, R, Runnable
+from ptb_s3._jobs.prefetching import has_read
 from ptb_s3._jobs.record import moment
 from ptb_s3._jobs.triggers import by_calendar, following, interval_of, trigger_of
 from ptb_s3._ptb.application_state import App
-from ptb_s3._ptb.on_demand import prefetch
 from ptb_s3.errors import PersistenceError
 
 GRACE = timedelta(hours=1)
@@ -151,8 +151,9 @@ class Runs(Generic[R]):
         renewal = asyncio.create_task(self._renew(job_id, run, by)) if claimed else None
         job.claim_id = run
         try:
-            if not await self._has_read(job, application):
-                self._look_again(job_id)
+            subjects, ptb_job = job.subjects(application), job.ptb_job
+            if not await has_read(self._table.commits, subjects, application, ptb_job):
+                self._look_again(job_id)  # when its claim has lapsed
                 return False
             await job.call(application)
         finally:
@@ -162,19 +163,6 @@ class Runs(Generic[R]):
         self._end(job_id, due)
         if claimed:
             await self._saved()
-        return True
-
-    async def _has_read(self, job: Runnable, application: App) -> bool:
-        """Read the data that a job is about, where it is read on demand, and tell if it was.
-
-        If not, the error handlers are told, and it runs when its claim has lapsed.
-        """
-        assert self._table.commits is not None  # noqa: S101 - for mypy: jobs are loaded by now
-        try:
-            await prefetch(self._table.commits, job.subjects(application))
-        except PersistenceError as failure:
-            await application.process_error(None, failure)
-            return False
         return True
 
     # Claims -------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.schedulers.base import STATE_STOPPED
 from apscheduler.triggers.base import BaseTrigger
-from apscheduler.util import obj_to_ref
+from apscheduler.util import iscoroutinefunction_partial, obj_to_ref
 
 LONGEST_WAIT = 30.0
 """Seconds between two looks at the clock: one that is set ahead must not leave a job waiting.
@@ -75,6 +75,37 @@ class JobExecutor(AsyncIOExecutor):  # type: ignore[misc]  # APScheduler ships n
     def _run_job_error(self, job_id: str, *error: Any) -> None:  # noqa: ANN401 - APScheduler's
         super()._run_job_error(job_id, *error)
         self._failed(job_id)
+
+
+class WrappingExecutor(AsyncIOExecutor):  # type: ignore[misc]  # APScheduler ships no types
+    """Executor that runs another function in the place of a job's coroutine function.
+
+    Args:
+        wrapped: Returns it, for the job's own.
+    """
+
+    def __init__(self, wrapped: Callable[[Any], Callable[..., Any]]) -> None:
+        super().__init__()
+        self._wrapped = wrapped
+
+    def _do_submit_job(self, job: Any, run_times: Any) -> None:  # noqa: ANN401 - APScheduler's
+        if iscoroutinefunction_partial(job.func):
+            job = _Standin(job, self._wrapped(job.func))
+        super()._do_submit_job(job, run_times)
+
+
+class _Standin:
+    """Job with another function. The job itself stays as it is: a store may write it down."""
+
+    def __init__(self, job: Scheduled, func: Callable[..., Any]) -> None:
+        self._job = job
+        self.func = func
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - of the job's parts
+        return getattr(self._job, name)
+
+    def __str__(self) -> str:
+        return str(self._job)
 
 
 class JobScheduler(AsyncIOScheduler):  # type: ignore[misc]  # APScheduler ships no types

@@ -11,7 +11,7 @@ PTB, or the bot's code                  what it gets
                                         failing that, are fetched then and there
 ``key in data``, ``len(data)``          the truth, of live and saved data alike
 ``for key in data``                     all keys, read segment by segment, none of which is kept
-``.values()``, ``.items()``             likewise, and each object stays in memory
+``.values()``, ``.items()``             likewise, `AHEAD` at once; each object stays in memory
 ======================================  =========================================================
 
 What PTB's own bookkeeping, and ours, is about are the live objects alone: `LiveData`.
@@ -21,11 +21,23 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import (
+    Callable,
+    ItemsView,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    ValuesView,
+)
+from itertools import islice
 from typing import Any
 
 from ptb_s3._format.entities import EntityKey, Kind, key_like
 from ptb_s3._ptb.group_commit import GroupCommit
+
+AHEAD = 500
+"""Users or chats that are read at once, where code goes through the data of all."""
 
 _LOGGER = logging.getLogger("ptb_s3")
 
@@ -112,13 +124,28 @@ class OnDemandData(defaultdict[int, Any]):
         return Mapping.keys(self)
 
     def values(self) -> Any:  # noqa: ANN401 - a view, as a dict's
-        return Mapping.values(self)
+        return _Values(self)
 
     def items(self) -> Any:  # noqa: ANN401 - a view, as a dict's
-        return Mapping.items(self)
+        return _Items(self)
 
     def copy(self) -> Any:  # noqa: ANN401 - as a dict's
         return dict(self.items())
+
+    def read_ahead(self) -> Iterator[int]:
+        """Iterate over all keys, and read the data of many at once, before the first one's turn.
+
+        Raises:
+            PersistenceError: It cannot be read.
+        """
+        keys = iter(self)
+        while some := list(islice(keys, AHEAD)):
+            if (commits := self._commits()) is not None:
+                staged = commits.repository.staged
+                if unknown := [key for key in some if not staged.knows(self._kind, key)]:
+                    self._tell()
+                    commits.repository.fetch_now(self._kind, unknown)
+            yield from (key for key in some if key in self)  # else it was dropped meanwhile
 
     def _new(self, commits: GroupCommit) -> Iterator[int]:
         """Iterate over the keys of live objects of which nothing is saved."""
@@ -150,6 +177,24 @@ class OnDemandData(defaultdict[int, Any]):
                 "application.prefetch(users=..., chats=...) before.",
                 self._kind.value,
             )
+
+
+class _Items(ItemsView[int, Any]):
+    """View of keys and data, which reads ahead."""
+
+    _mapping: OnDemandData
+
+    def __iter__(self) -> Iterator[tuple[int, Any]]:
+        yield from ((key, self._mapping[key]) for key in self._mapping.read_ahead())
+
+
+class _Values(ValuesView[Any]):
+    """View of data, which reads ahead."""
+
+    _mapping: OnDemandData
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from (self._mapping[key] for key in self._mapping.read_ahead())
 
 
 class LiveData(MutableMapping[int, Any]):
