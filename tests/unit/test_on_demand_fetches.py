@@ -124,6 +124,22 @@ async def test_it_does_not_wait_for_what_the_loop_it_blocks_is_doing(held: str) 
     assert state["chat_data"][41] == own(40)
 
 
+async def test_a_fetch_without_an_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In time, though a try is under way; and the next one works."""
+    monkeypatch.setattr(fetching, "PATIENCE", 0.1)
+    store = Held(memory := MemoryStore())
+    await filled(memory)
+    async with on_demand(store) as app:
+        prefetch: Any = app.prefetch  # type: ignore[attr-defined]
+        store.holds = {"get_range user_data"}
+        async with asyncio.timeout(5):
+            with pytest.raises(StorageUnavailableError, match="did not answer"):
+                await prefetch(users=[30], chats=[30])
+        store.released.set()
+        await prefetch(users=[30])
+        assert app.user_data[30] == own(30)
+
+
 async def test_a_fetch_that_fails_raises_and_nothing_is_saved_over_what_was_not_read() -> None:
     """The error reaches the handler; the next attempt works."""
     store = MemoryStore()

@@ -30,10 +30,10 @@ from ptb_s3._format.committed import Base, ref_of
 from ptb_s3._format.container import Header
 from ptb_s3._format.entities import Entities, EntityKey, Kind, order
 from ptb_s3._storage.contract import Fetched
-from ptb_s3.errors import MissingObjectError, StorageUnavailableError
+from ptb_s3.errors import MissingObjectError, PersistenceError, StorageUnavailableError
 
 PATIENCE = 30.0
-"""Seconds for which a fetch is tried again (DESIGN, section 14)."""
+"""Seconds that a fetch may take, with all its tries (DESIGN, section 14)."""
 PAUSE = 0.5
 """Seconds between two tries."""
 
@@ -73,17 +73,22 @@ class Fetcher:
             StorageUnavailableError: They cannot be read, for `PATIENCE` seconds.
             PersistenceError: What lies there cannot be opened.
         """
-        clock = asyncio.get_running_loop().time
-        until = clock() + PATIENCE
-        while True:
-            try:
-                await asyncio.gather(*(self._fetch(*one) for one in wanted.items()))
-            except (StorageUnavailableError, MissingObjectError):
-                if clock() >= until:
-                    raise
-            else:
-                return
-            await self._context.pause(PAUSE)
+        failure: PersistenceError | None = None
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while True:
+                    try:
+                        await asyncio.gather(*(self._fetch(*one) for one in wanted.items()))
+                    except (StorageUnavailableError, MissingObjectError) as error:
+                        failure = error
+                    else:
+                        return
+                    await self._context.pause(PAUSE)
+        except TimeoutError as late:
+            raise failure or StorageUnavailableError(
+                f"The storage did not answer for {PATIENCE:.0f} s: data that is not loaded cannot "
+                "be read. Nothing was changed."
+            ) from late
 
     def fetch_now(self, kind: Kind, keys: Collection[EntityKey]) -> None:
         """Read entities that are not known yet, and block until they are.
