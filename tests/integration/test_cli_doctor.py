@@ -78,7 +78,7 @@ async def test_a_line_for_each_check(s3_server: S3Server, s3_client: S3Client, b
     places = f"s3://{bucket}/bot/; seals with key {KEY.id}"
     assert next(match[3] for match in shown if match) == places
     assert "one winner among 16 writers, for If-None-Match and for If-Match" in ran.out
-    assert ran.err == "15 ok, 2 warnings\n"
+    assert ran.err == "16 ok, 2 warnings\n"
     for secret in (KEY.reveal(), s3_server.secret_key, s3_server.access_key):
         assert secret not in ran.out + ran.err
     assert await entries(s3_client, bucket) == []

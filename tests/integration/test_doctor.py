@@ -23,7 +23,7 @@ from tests.support.meddlingproxy import Answered, Asked, Change, MeddlingProxy, 
 from ptb_s3 import Keyring
 from ptb_s3._doctor import attempts, scratch
 from ptb_s3._doctor import examination as examination_module
-from ptb_s3._doctor.evidence import Verdict
+from ptb_s3._doctor.evidence import Part, Verdict
 from ptb_s3._doctor.examination import Examination
 from ptb_s3._doctor.findings import Check, Finding, Status
 from ptb_s3._storage.s3 import S3Store
@@ -133,6 +133,7 @@ async def test_a_bucket_as_it_should_be(
     )
     for race in found[Check.CONDITIONAL_PUT].data["races"]:
         assert (race["writers"], race["winners"], race["undecided"]) == (16, 1, 0)
+    assert found[Check.RANGES].found == "a part of an object is served by itself"
     assert found[Check.VERSIONING].found == "enabled"
     assert found[Check.LIFECYCLE].found == ("rule 'history' removes what was replaced 30 days ago")
     assert found[Check.PUBLIC_ACCESS].found.startswith("refused without credentials")
@@ -582,6 +583,40 @@ async def test_a_race_is_run_again_until_it_is_decided(
     assert found[Check.CONDITIONAL_PUT].status is OK
 
 
+# Ranges -------------------------------------------------------------------------------------------
+
+
+def _of_another_place(asked: Asked) -> Asked:
+    moved = {"range": "bytes=0-1"} if "range" in asked.headers else {}
+    return replace(asked, headers={**asked.headers, **moved})
+
+
+@pytest.mark.parametrize(
+    ("change", "part", "says"),
+    [
+        (lambda a: a.without("range"), Part.WHOLE, "is served with all of it"),
+        (_of_another_place, Part.OTHER, "is served wrong, or not at all"),
+        (
+            lambda a: error(501, "NotImplemented") if "range" in a.headers else a,
+            Part.OTHER,
+            "is served wrong, or not at all",
+        ),
+    ],
+    ids=["whole", "another", "refused"],
+)
+async def test_a_storage_that_does_not_know_ranges(
+    proxy: MeddlingProxy, bucket: str, change: Change, part: Part, says: str
+) -> None:
+    """All else is as it was: a bot that reads everything needs none."""
+    proxy.change = change
+    found = await examine(proxy.server, bucket)
+    assert found[Check.RANGES].status is WARNING
+    assert says in found[Check.RANGES].found
+    assert 'load="all"' in found[Check.RANGES].remedy
+    assert found[Check.RANGES].data["part"] == part
+    assert found[Check.CONDITIONAL_PUT].status is found[Check.PERMISSIONS].status is OK
+
+
 # Permissions --------------------------------------------------------------------------------------
 
 
@@ -653,7 +688,7 @@ async def test_nothing_is_written_that_nobody_would_remove(
     found = await examine(proxy.server, bucket)
     assert not any(map(is_put, proxy.asked))
     assert await entries(s3_client, bucket) == []
-    for check in (Check.CONDITIONAL_PUT, Check.PERMISSIONS, Check.LATENCY):
+    for check in (Check.CONDITIONAL_PUT, Check.PERMISSIONS, Check.RANGES, Check.LATENCY):
         assert found[check].status is UNKNOWN
         assert found[check].found.startswith("not tried: what it writes would stay")
     assert found[Check.CLEAN_UP].found == "nothing is left"

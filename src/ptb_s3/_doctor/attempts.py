@@ -12,13 +12,14 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from ptb_s3._doctor.evidence import Older, Past, Race, Verdict
+from ptb_s3._doctor.evidence import Older, Part, Past, Race, Verdict
 from ptb_s3._doctor.past import look_back
 from ptb_s3._doctor.scratch import Scratch
 from ptb_s3._format.container import HEAD
 from ptb_s3._storage.answers import Answer, Question, means_denied
 from ptb_s3._storage.conditional import NO_ETAG
 from ptb_s3._storage.contract import Fetched, PreconditionFailed, Store, Written
+from ptb_s3._storage.ranges import PARTIAL, Span
 from ptb_s3._storage.s3 import S3Store
 from ptb_s3.errors import AccessDeniedError, NoHistoryError, StorageError, StorageUnavailableError
 
@@ -65,6 +66,7 @@ class Attempts:
         before_suspension: State of a head that is older than a suspension of versioning; None:
             there is no such head.
         past: Evidence about the list of versions.
+        part: Answer to a request for a range.
     """
 
     def __init__(self, store: S3Store, scratch: Scratch) -> None:
@@ -81,6 +83,7 @@ class Attempts:
         self.above_marker: list[str] | None = None
         self.before_suspension: Older | None = None
         self.past: Past | None = None
+        self.part: Part | None = None
 
     @property
     def conditions_hold(self) -> bool:
@@ -188,6 +191,30 @@ class Attempts:
         """Compare the list of versions with what was written, if versions are listed."""
         with suppress(NoHistoryError, AccessDeniedError):
             self.past = await look_back(self._store, *await self._scratch.history())
+
+    async def read_a_range(self) -> None:
+        """Read some bytes of the scratch object, as a bot reads some users."""
+        name, start, length = self._scratch.name, 2, 3
+        there = await self._store.get(name)
+        if there is None:
+            return
+        try:
+            part = await self._store.get_range(
+                name, start, length, etag=there.etag, version_id=there.version_id
+            )
+        except StorageUnavailableError:
+            raise
+        except StorageError:
+            part = None
+        if part != there.body[start : start + length]:
+            self.part = Part.OTHER
+            return
+        key, header = self._store.prefix + name, Span(start, length).header()
+        asked = await self._store.ask("get_object", key=key, Range=header)
+        if not isinstance(asked, Answer):
+            asked["Body"].close()
+            alone = asked["ResponseMetadata"]["HTTPStatusCode"] == PARTIAL
+            self.part = Part.ALONE if alone else Part.WHOLE
 
     async def reach_outside(self) -> None:
         """Try to read and to replace an object outside the prefix that does not exist."""

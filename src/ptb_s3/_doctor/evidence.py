@@ -35,6 +35,17 @@ class Older(StrEnum):
     """The storage looked at something else first."""
 
 
+class Part(StrEnum):
+    """Answer to a request for a range of an object."""
+
+    ALONE = "alone"
+    """The range, and nothing else."""
+    WHOLE = "whole"
+    """All of the object."""
+    OTHER = "other"
+    """Other bytes than those that were asked for, or none."""
+
+
 class Race(NamedTuple):
     """Outcome of writers that wrote the same object on the same condition, at once.
 

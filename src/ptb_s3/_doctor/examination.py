@@ -174,11 +174,14 @@ class Examination:
             self._record.add(trials.history(tried.past, kept=shown, listed=listed))
 
     async def _prove(self, written: Written) -> None:
-        """Try what takes an object that was written: conditions, latency, history, excess."""
+        """Try what takes an object that was written, from conditions to excess permissions."""
         tried, told = self._attempts, self._record.told
         await told(Check.CONDITIONAL_PUT, tried.race(written))
         if tried.races:
             await self._try_conditions(written)
+        await told(Check.RANGES, tried.read_a_range())
+        if tried.part is not None:
+            self._record.add(trials.ranges(tried.part))
         times = await told(Check.LATENCY, self._scratch.latency(_TIMED))
         if times is not None:
             self._record.add(trials.latency(*times))
@@ -236,7 +239,7 @@ class Examination:
     def _leave_out(self, found: str, remedy: str) -> None:
         """Add that finding for each check that takes writing."""
         for check in (
-            *(Check.CONDITIONAL_PUT, Check.LATENCY),
+            *(Check.CONDITIONAL_PUT, Check.RANGES, Check.LATENCY),
             *(Check.PERMISSIONS, Check.EXCESS, Check.HISTORY),
         ):
             self._record.add(unknown(check, found, remedy))

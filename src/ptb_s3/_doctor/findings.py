@@ -30,6 +30,7 @@ class Check(StrEnum):
     EXCESS = "excess permissions"
     CLOCK = "clock"
     CONDITIONAL_PUT = "conditional PUT"
+    RANGES = "ranges"
     LIFECYCLE = "lifecycle"
     LATENCY = "latency"
     CLEAN_UP = "clean-up"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ptb_s3._doctor.evidence import SAME_AS_SEEN, Latency, Left, Older, Past, Race, Verdict
+from ptb_s3._doctor.evidence import SAME_AS_SEEN, Latency, Left, Older, Part, Past, Race, Verdict
 from ptb_s3._doctor.findings import TEMPLATES, Check, Finding, failed, ok, unknown, warning
 from ptb_s3._storage.bucket_config import Unknown
 from ptb_s3._storage.lifecycle import Rule, sweepers
@@ -183,6 +183,20 @@ def _lost(race: Race) -> str:
     if race.winners > 1:
         return f"{race.condition}: {race.winners} of {race.writers} writers won a race"
     return f"{race.condition}: what the one winner wrote is not there"
+
+
+def ranges(part: Part) -> Finding:
+    """Judge how a range of an object is served, which a bot that reads on demand asks for."""
+    if part is Part.ALONE:
+        return ok(Check.RANGES, "a part of an object is served by itself", part=part)
+    served = "with all of it" if part is Part.WHOLE else "wrong, or not at all"
+    cost = "reads a whole blob for each user" if part is Part.WHOLE else "cannot read its users"
+    return warning(
+        Check.RANGES,
+        f"a part of an object is served {served}",
+        f'With load="on_demand", a bot {cost} there: leave it at load="all".',
+        part=part,
+    )
 
 
 def history(past: Past | None, *, kept: bool, listed: bool | None) -> Finding:

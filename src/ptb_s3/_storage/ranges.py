@@ -11,7 +11,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-_PARTIAL = 206
+PARTIAL = 206
+"""HTTP status of a reply with a range alone."""
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 
@@ -39,7 +40,7 @@ class Span(NamedTuple):
         Returns:
             The number; None: the reply holds another range, or only a part of this one.
         """
-        if response.get("ResponseMetadata", {}).get("HTTPStatusCode") != _PARTIAL:
+        if response.get("ResponseMetadata", {}).get("HTTPStatusCode") != PARTIAL:
             return self.start
         found = _CONTENT_RANGE.fullmatch(response.get("ContentRange") or "")
         if found is None:
