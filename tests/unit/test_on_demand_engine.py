@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from random import Random
 from typing import Any
@@ -20,7 +21,7 @@ from ptb_s3._format.entities import Kind, Resolution
 from ptb_s3._keys.keyring import Keyring
 from ptb_s3._storage.blocking import BlockingStore
 from ptb_s3._storage.memory import MemoryStore
-from ptb_s3.errors import ForeignStoreError
+from ptb_s3.errors import DamagedObjectError, ForeignStoreError
 
 USER = Kind.USER_DATA
 DEMANDED = (Kind.USER_DATA, Kind.CHAT_DATA)
@@ -134,6 +135,32 @@ async def test_a_blob_of_another_store_is_no_state_of_ours() -> None:
     store.replace(USER, other.current()[USER])
     with pytest.raises(ForeignStoreError, match="belongs to store"):
         await lazily(store)
+
+
+async def test_an_index_is_opened_as_it_arrives() -> None:
+    """A gigabyte that a forged header promises is not fetched, let alone held, to find that out."""
+    store = MemoryStore()
+    await filled(store)
+    magic, header, _ = store.current()[USER].split(b"\n", 2)
+    longer = {**json.loads(header), "size": 2**30, "rest": 16}
+    text = json.dumps(longer, separators=(",", ":")).encode()
+    store.replace(USER, b"\n".join([magic, text, bytes(2**20)]))
+    since = len(store.calls)
+    with pytest.raises(DamagedObjectError, match="fails authentication"):
+        await lazily(store)
+    assert "get_range" not in {call.operation for call in store.calls[since:]}
+
+
+async def test_a_long_index_is_read_in_pieces() -> None:
+    """However short the pieces; and one that ends too early is damaged."""
+    store = MemoryStore()
+    await filled(store)
+    with mock.patch.multiple(blob_reads, INDEX_BYTES=700, BATCH=200):
+        repository = await lazily(store)
+        assert await get(repository, 7) == b"7"
+        store.replace(USER, store.current()[USER][:1000])
+        with pytest.raises(DamagedObjectError, match="cut short"):
+            await lazily(store)
 
 
 async def test_of_what_is_read_only_a_few_segments_are_held() -> None:

@@ -77,29 +77,37 @@ class BlobReads:
         """
         header, start = read_header(kind, found.body)
         require_store(header, store_id)
-        end = start + sealed_size(header.size)
-        beginning = await self._completed(kind, found, end)
-        if beginning is None:
-            return None
         if (service := key_service(self._keys)) is not None:
             await service.prepare_opening(header)  # the store does so for what is read whole
+        end = start + sealed_size(header.size)
         size = end + (header.rest or 0)
         unsealer = BlobUnsealer(kind, size, self._keys)
-        unsealer.feed(memoryview(beginning)[:end])
+        if not await self._feed(unsealer, kind, found, end):
+            return None
         if unsealer.index is None or unsealer.header is None:
             raise DamagedObjectError(kind, "it was cut short")
         index, key = unsealer.index, unsealer.key
         return BlobSource(found.etag, found.version_id, unsealer.header, size, index, key)
 
-    async def _completed(self, kind: Kind, found: Fetched, end: int) -> bytes | None:
-        """Return the first bytes of a blob up to an end, or None if its version is gone by now."""
-        more = end - len(found.body)
-        if more <= 0:
-            return found.body
-        rest = await self._store.get_range(
-            kind, len(found.body), more, etag=found.etag, version_id=found.version_id
-        )
-        return None if rest is None else found.body + rest
+    async def _feed(self, unsealer: BlobUnsealer, kind: Kind, found: Fetched, end: int) -> bool:
+        """Feed a blob's bytes up to an end, and tell whether its version is still there.
+
+        Where that end lies is the header's word, which nothing has authenticated yet: so what has
+        arrived is opened before more is asked for, and no more than `BATCH` is held unopened.
+        """
+        unsealer.feed(memoryview(found.body)[:end])
+        at = min(len(found.body), end)
+        while at < end:
+            more = await self._store.get_range(
+                kind, at, min(end - at, BATCH), etag=found.etag, version_id=found.version_id
+            )
+            if more is None:
+                return False
+            if not more:
+                raise DamagedObjectError(kind, "it was cut short")
+            unsealer.feed(more)
+            at += len(more)
+        return True
 
     # Segments -----------------------------------------------------------------------------------
 
