@@ -14,6 +14,7 @@ import sys
 import sysconfig
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml  # type: ignore[import-untyped] # its types are a package of their own
@@ -23,6 +24,7 @@ from tests.support.bucket_templates import TEMPLATE as BUCKET_TEMPLATE
 from tests.support.bucket_templates import _tag_loader as tag_loader
 from tests.support.page_commands import run
 
+from ptb_s3._options import Load
 from ptb_s3.hosts.aws_lambda import COMPACT, RESERVE, RUN_DUE
 from ptb_s3.hosts.webhook import GRACE, READY
 from ptb_s3.settings import describe
@@ -206,6 +208,14 @@ def test_the_function_is_given_what_it_reads() -> None:
     others = {"RetiredKeys", "HistoryKeys"}
     assert hidden == {"Key", *others, "TelegramToken", "TelegramSecretToken"}
     assert not any("Default" in template()["Parameters"][n] for n in hidden - others)
+
+
+def test_what_a_start_reads_is_chosen() -> None:
+    """By a parameter that takes what the setting takes, all of it by default."""
+    function = template()["Resources"]["Function"]["Properties"]
+    assert function["Environment"]["Variables"]["PTB_S3_LOAD"] == {"!Ref": "Load"}
+    asked = template()["Parameters"]["Load"]
+    assert (asked["Default"], tuple(asked["AllowedValues"])) == ("all", get_args(Load))
 
 
 def test_there_is_time_to_give_up_in() -> None:
