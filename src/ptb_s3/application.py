@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from typing import Any, Concatenate, ParamSpec, cast
 
 from telegram import Message, Update
@@ -119,6 +119,8 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         self._saving = LoopLock()
         self._uncopied: CopyFailures = {}
         self._drops = StagedDrops()
+        # Drops that the save under way hands over to a method which a subclass overrides.
+        self._handed_over: dict[Kind, set[int]] = {}
         # Copies of the save that is under way, which are the only ones until they are handed over.
         self._copied: dict[Kind, dict[EntityKey, Any]] = {}
         self._read_on_demand()
@@ -130,7 +132,8 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
             loader.reads_on_demand = True
             for kind in loader.options.on_demand:
                 new = types.user_data if kind is Kind.USER_DATA else types.chat_data
-                data = OnDemandData(kind, new, lambda: loader.commits)
+                dropped = partial(self._dropped_unstaged, kind)
+                data = OnDemandData(kind, new, lambda: loader.commits, dropped)
                 self._internals.read_on_demand(kind, data)
             queue = self._job_queue
             if loader.options.on_demand and queue and not isinstance(queue, PersistentJobQueue):
@@ -341,6 +344,11 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
             self._copied.get(kind, {}).pop(key, None)  # or a save under way would bring it back
             self._drops.stage(commits, kind, key)
 
+    def _dropped_unstaged(self, kind: Kind) -> set[int]:
+        """Return the ids of those that were dropped here, and are in the state still."""
+        unstaged = self._internals.dropped(kind) - self._drops.staged(kind)
+        return unstaged | self._handed_over.get(kind, set())
+
     def _take_back_drops(self) -> None:
         if self._commits is not None:
             self._drops.take_back(self._commits)
@@ -381,6 +389,7 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
                 self._internals.put_back(marks)  # nothing may have been handed over yet
                 raise
             finally:
+                self._handed_over.clear()
                 # Not reset(): a loop that is gone ends this in another context.
                 IN_APPLICATION_SAVE.set(False)
             failures += [result for result in results if isinstance(result, Exception)]
@@ -430,8 +439,8 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         copies: Copies,
     ) -> Iterator[Awaitable[object]]:
         """Yield the calls for users or for chats: drops first, then what came after them."""
-        staged = self._drops.take(kind)
-        yield from (_called(drop, key) for key in marks.dropped[kind] - staged)
+        self._handed_over[kind] = marks.dropped[kind] - self._drops.take(kind)
+        yield from (_called(drop, key) for key in self._handed_over[kind])
         live = self._internals.data(kind)
         changed = copies.of(kind, ((key, live[key]) for key in marks.changed[kind] & live.keys()))
         if self._commits is not None and not _overrides(self.persistence, f"update_{kind.value}"):

@@ -8,7 +8,7 @@ from asyncio import CancelledError
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import AsyncMock
+from unittest.mock import AsyncMock, patch
 
 import pytest
 from telegram import Chat, InlineKeyboardButton, InlineKeyboardMarkup, Message
@@ -410,7 +410,8 @@ class Stripping(S3Persistence[Any, Any, Any]):
 
 
 def stripping(store: MemoryStore) -> App:
-    persistence = Stripping("bucket", keyring=Keyring(KEY))
+    options: dict[str, Any] = {"load": TESTED_LOAD}
+    persistence = Stripping("bucket", keyring=Keyring(KEY), **options)
     persistence._loader.store = store
     return application(store, remembering(), persistence=persistence)
 
@@ -490,8 +491,37 @@ async def test_a_drop_and_what_came_after_it_reach_a_subclass_in_that_order() ->
         app.user_data[2]["old"] = True
         await app.update_persistence()
         app.drop_user_data(2)
+        assert 2 not in app.user_data
+        assert (len(app.user_data), list(app.user_data)) == (0, [])
         await say(app, "milk", user=2)
+        assert (len(app.user_data), list(app.user_data)) == (1, [2])
     assert await users(store) == {2: {"said": "milk"}}
+
+
+async def test_who_was_dropped_is_gone_while_a_subclass_is_told() -> None:
+    """Its method takes its time, and handlers go on meanwhile."""
+    store = MemoryStore()
+    app = stripping(store)
+    async with app:
+        await say(app, "tea", user=2)
+        await app.update_persistence()
+        told, goes_on = asyncio.Event(), asyncio.Event()
+
+        async def drop(user: int) -> None:
+            told.set()
+            await goes_on.wait()
+            await S3Persistence.drop_user_data(app.persistence, user)  # type: ignore[arg-type]
+
+        app.drop_user_data(2)
+        with patch.object(Stripping, "drop_user_data", staticmethod(drop)):
+            saving = asyncio.create_task(app.update_persistence())
+            await told.wait()
+            assert 2 not in app.user_data
+            assert not app.user_data
+            goes_on.set()
+            await saving
+        assert 2 not in app.user_data
+    assert await users(store) == {}
 
 
 # Group to supergroup ------------------------------------------------------------------------------

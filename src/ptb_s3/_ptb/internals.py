@@ -145,6 +145,11 @@ class Internals:
         states: dict[str, Conversation] = getattr(self.application, _CONVERSATIONS)
         return states
 
+    def dropped(self, kind: Kind) -> set[int]:
+        """Return the ids of users, or of chats, that are marked as dropped."""
+        ids: set[int] = getattr(self.application, _DROPPED[kind])
+        return ids
+
     def take_marks(self) -> Marks:
         """Return the marks, and clear them."""
         marks = Marks(

@@ -30,6 +30,9 @@ from collections.abc import (
     MutableMapping,
     ValuesView,
 )
+from collections.abc import (
+    Set as AbstractSet,
+)
 from itertools import islice
 from typing import Any
 
@@ -49,14 +52,20 @@ class OnDemandData(defaultdict[int, Any]):
         kind: Users or chats.
         new: Makes the data of one that has none.
         commits: Gives the group commit of the loaded state, or None before it is loaded.
+        dropped: Gives the ids of those that were dropped, and are in the state still.
     """
 
     def __init__(
-        self, kind: Kind, new: Callable[[], Any], commits: Callable[[], GroupCommit | None]
+        self,
+        kind: Kind,
+        new: Callable[[], Any],
+        commits: Callable[[], GroupCommit | None],
+        dropped: Callable[[], AbstractSet[int]] = frozenset,
     ) -> None:
         super().__init__(new)
         self._kind = kind
         self._commits = commits
+        self._dropped = dropped
         self._told = False
         self.live = LiveData(self)
 
@@ -82,7 +91,10 @@ class OnDemandData(defaultdict[int, Any]):
         commits = self._commits()
         if commits is None:
             return super().__len__()
-        return commits.repository.staged.count(self._kind) + sum(1 for _ in self._new(commits))
+        staged = commits.repository.staged
+        gone = (k for k in self._dropped() - self.live.keys() if staged.get(self._kind, k))
+        new = sum(1 for _ in self._new(commits))
+        return staged.count(self._kind) + new - sum(1 for _ in gone)
 
     def __iter__(self) -> Iterator[int]:
         live = list(super().__iter__())
@@ -91,7 +103,7 @@ class OnDemandData(defaultdict[int, Any]):
         if commits is not None:
             seen = set(live)
             saved: Any = commits.repository.keys_now(self._kind)
-            yield from (key for key in saved if key not in seen)
+            yield from (key for key in saved if key not in seen and key not in self._dropped())
 
     def __reversed__(self) -> Iterator[int]:
         return reversed(list(self))
@@ -161,6 +173,8 @@ class OnDemandData(defaultdict[int, Any]):
 
     def _exists(self, commits: GroupCommit, key: int) -> bool:
         """Tell whether there is data of a user or chat that is not live, and have it known."""
+        if key in self._dropped():
+            return False
         repository = commits.repository
         if not repository.staged.knows(self._kind, key):
             self._tell()

@@ -6,6 +6,7 @@ data in between, the live object would be refreshed to that change, and so come 
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 from ptb_s3._format.entities import Kind
@@ -33,6 +34,10 @@ class StagedDrops:
         staged = commits.repository.staged
         self._before[kind].setdefault(key, staged.dirty[kind].get(key, _NOTHING))
         staged.drop(kind, key)
+
+    def staged(self, kind: Kind) -> AbstractSet[int]:
+        """Return the ids whose drops were staged since the last save."""
+        return self._before[kind].keys()
 
     def take(self, kind: Kind) -> set[int]:
         """Return the ids whose drops were staged, once: a save need not tell of them again."""
