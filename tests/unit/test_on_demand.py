@@ -197,6 +197,23 @@ async def test_the_mappings_tell_the_truth() -> None:
         assert (await agreed(app, store))["user_data"] == model
 
 
+async def test_to_ask_a_view_makes_nothing() -> None:
+    """A dictionary's views tell what is in them, and nothing is in it for that."""
+    store = MemoryStore()
+    model = await mixed(store)
+    async with on_demand(store) as app:
+        items: Any = app.user_data.items()
+        values: Any = app.user_data.values()
+        assert (30, own(30)) in items
+        others: list[Any] = [(30, {}), (-1, {}), (-1,), "no pair", None]
+        for item in others:
+            assert item not in items
+        assert own(31) in values
+        assert {"nobody": 1} not in values
+        assert (len(items), len(values)) == (len(model), len(model))
+        assert app.user_data == model
+
+
 async def test_an_empty_state_is_false() -> None:
     async with on_demand(MemoryStore()) as app:
         assert not app.user_data

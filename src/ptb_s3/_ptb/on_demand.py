@@ -201,6 +201,12 @@ class _Items(ItemsView[int, Any]):
     def __iter__(self) -> Iterator[tuple[int, Any]]:
         yield from ((key, self._mapping[key]) for key in self._mapping.read_ahead())
 
+    def __contains__(self, item: object) -> bool:
+        match item:
+            case tuple((key, value)) if key in self._mapping:  # or one would be made
+                return bool(self._mapping[key] == value)
+        return False
+
 
 class _Values(ValuesView[Any]):
     """View of data, which reads ahead."""
@@ -209,6 +215,9 @@ class _Values(ValuesView[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         yield from (self._mapping[key] for key in self._mapping.read_ahead())
+
+    def __contains__(self, value: object) -> bool:
+        return any(own is value or own == value for own in self)
 
 
 class LiveData(MutableMapping[int, Any]):
