@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib.util
+import itertools
 import os
 import pickle
 import struct
@@ -22,7 +23,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from telegram import Chat
-from tests.fuzzing import cuts, targets
+from tests.fuzzing import cuts, ranges, targets
 from tests.fuzzing.__main__ import main
 from tests.fuzzing.effects import EscapedError, none_allowed
 from tests.fuzzing.seeds import seeds
@@ -106,6 +107,13 @@ def test_seeds_of_segments_get_to_the_end(monkeypatch: pytest.MonkeyPatch) -> No
         sealed_segments(seed)
     assert max(ends) == 6
     assert len(ends) >= 10
+
+
+@pytest.mark.parametrize("first_bytes", [700, 100_000])
+@pytest.mark.parametrize("told", ranges.BEARABLE)
+def test_answers_that_a_reader_copes_with(first_bytes: int, told: ranges.Told) -> None:
+    """Not every fault ends a read, so that fuzzing sees what comes out behind one."""
+    assert ranges.all_read(first_bytes, itertools.repeat(told))
 
 
 def message_pack() -> st.SearchStrategy[bytes]:
