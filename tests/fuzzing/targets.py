@@ -62,6 +62,9 @@ _LARGE_TEXT = re.compile(r"[eE]\+?\d{5}|/\d|\d{7}")
 # A high entry of the memo where `pickletools` gives up, which the reader may not.
 _LARGE_MEMO = re.compile(rb"(?s)r..(?:[^\0].|.[^\0])|p\d{6}")
 
+# What follows a bare value where it is loaded: an operation that ends within it goes on there.
+_AFTER_BARE = b"l."
+
 # One change to bytes, as `changed` takes it.
 _CHANGE = struct.Struct("<HBB")
 _LENGTH = struct.Struct("<H")
@@ -185,7 +188,7 @@ def any_segment(data: bytes) -> None:
 
 def any_pickle(data: bytes) -> None:
     """Any bytes as a value, by both readers. They give one or an error, and have no effect."""
-    if is_within_limits(data):
+    if is_within_limits(data) and is_within_limits(data + _AFTER_BARE):
         for serializer in (CODEC, _Careful()):
             with none_allowed(), contextlib.suppress(PersistenceError):
                 load_all(serializer, "user_data", [(1, data)])

@@ -344,6 +344,12 @@ def test_what_is_left_out() -> None:
         assert not is_within_limits(data)
 
 
+def test_a_bare_value_that_ends_within_an_operation_is_left_out() -> None:
+    """What follows it where it is loaded completes the number, which was 778 million here."""
+    with at_most(LITTLE):
+        TARGETS["any_pickle"](pickle.EMPTY_SET + pickle.LONG_BINPUT + b"am")
+
+
 def test_without_atheris(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
