@@ -24,7 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from telegram import Chat
 from tests.fuzzing import cuts, ranges, targets
-from tests.fuzzing.__main__ import main
+from tests.fuzzing.__main__ import LONGEST, main
 from tests.fuzzing.effects import EscapedError, none_allowed
 from tests.fuzzing.seeds import seeds
 from tests.fuzzing.targets import (
@@ -92,6 +92,12 @@ def test_cuts_are_chosen(name: str) -> None:
     assert any(
         0 < place < len(seed) for seed in seeds(name) for place in cuts.boundaries(name, seed)
     )
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_seeds_fit_into_an_input(name: str) -> None:
+    """All but a few that are large on purpose: what is cut off leads to the first check alone."""
+    assert sum(len(seed) > LONGEST for seed in seeds(name)) <= 3
 
 
 def test_seeds_of_segments_get_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
