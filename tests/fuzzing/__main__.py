@@ -25,8 +25,8 @@ _FOLDER = Path(".cache/fuzzing")
 # sanitizer is preloaded, and what a process takes always.
 _MEMORY = 640
 _AT_ONCE = 320
-# Bytes of an input. Longer ones are slower, and lead nowhere that these do not. But the smallest blob
-# has 8 KiB and its header, by padding; and a seed that is cut off here is refused at once.
+# Bytes of an input. Longer ones are slower, and lead nowhere that these do not. But the smallest
+# blob has 8 KiB and its header, by padding; and a seed that is cut off here is refused at once.
 LONGEST = 12 * 1024
 # Seconds that one input may take.
 _PATIENCE = 20
