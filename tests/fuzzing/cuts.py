@@ -85,10 +85,10 @@ _BOUNDARIES: Final[Mapping[str, Callable[[bytes], Iterator[int]]]] = {
     "sealed_plaintext": _of_plaintext,
     "sealed_pages": _of_pages,
     "sealed_segments": _of_pages,
-    "any_index": lambda data: [len(data) // 2],
-    "any_segment": lambda data: [len(data) // 2],
+    "any_index": lambda data: iter([len(data) // 2]),
+    "any_segment": lambda data: iter([len(data) // 2]),
     "any_pickle": _of_pickle,
     "any_ranges": lambda data: itertools.islice(range(len(data)), 1, None, ranges.FORM.size),
-    "any_spool": lambda data: [spools.FORM.size, len(data) // 2],
+    "any_spool": lambda data: iter([spools.FORM.size, len(data) // 2]),
     "mutated_pickle": lambda data: itertools.islice(range(len(data)), 2, None, 4),
 }

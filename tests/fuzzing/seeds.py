@@ -8,7 +8,7 @@ import operator
 import os
 import pickle
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 from tests.fuzzing import ranges, spools
@@ -103,7 +103,10 @@ def _as_segment(name: str, data: bytes) -> Iterator[bytes]:
                 yield made[:1] + container.decompress(name, frame)
 
 
-_MADE = {"any_ranges": ranges.seeds, "any_spool": spools.seeds}
+_MADE: Mapping[str, Callable[[], list[bytes]]] = {
+    "any_ranges": ranges.seeds,
+    "any_spool": spools.seeds,
+}
 _AS_INPUT = {
     "sealed_plaintext": _as_plaintext,
     "sealed_pages": _as_pages,
