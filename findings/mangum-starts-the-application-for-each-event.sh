@@ -2,10 +2,11 @@
 # Mangum starts the application, and shuts it down, for each event that a warm function handles.
 #
 # The lifespan of an ASGI application lasts as long as its server (ASGI, "Lifespan Protocol": startup
-# before the first request, shutdown when the server ends), and Mangum supports it by default. One
-# `Mangum(app)` that handles three events sends startup and shutdown three times each, beside every
-# one of the requests. Its guide does not say so. A bot whose lifespan loads the state and saves it
-# does both for each update, and whatever else it opened is closed before the next one comes.
+# before the first request, shutdown when the server ends). Mangum supports it by default; its guide
+# has these events "before and after HTTP requests are handled". One `Mangum(app)` that handles three
+# events sends startup and shutdown three times each, around every one of the requests. A bot
+# whose lifespan loads the state and saves it does both for each update, and whatever else it has
+# opened is closed before the next one comes.
 #
 # Prints what it sees. Ends with 0 while it is so, and with 1 once it is not.
 set -eu
