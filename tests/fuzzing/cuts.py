@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
+from tests.fuzzing import ranges, spools
 from tests.vectors import reference
 
 # Bytes of a chunk of a sealed message, with its tag, and of nonce and commitment before the first:
@@ -84,6 +85,10 @@ _BOUNDARIES: Final[Mapping[str, Callable[[bytes], Iterator[int]]]] = {
     "sealed_plaintext": _of_plaintext,
     "sealed_pages": _of_pages,
     "sealed_segments": _of_pages,
+    "any_index": lambda data: iter([len(data) // 2]),
+    "any_segment": lambda data: iter([len(data) // 2]),
     "any_pickle": _of_pickle,
+    "any_ranges": lambda data: itertools.islice(range(len(data)), 1, None, ranges.FORM.size),
+    "any_spool": lambda data: iter([spools.FORM.size, len(data) // 2]),
     "mutated_pickle": lambda data: itertools.islice(range(len(data)), 2, None, 4),
 }

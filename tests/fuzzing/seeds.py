@@ -8,10 +8,11 @@ import operator
 import os
 import pickle
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
-from tests.fuzzing.targets import OBJECTS, READER, SAMPLES, joined
+from tests.fuzzing import ranges, spools
+from tests.fuzzing.targets import OBJECTS, READER, SAMPLES, joined, parted
 from tests.vectors import reference
 
 from ptb_s3._format import container
@@ -43,6 +44,8 @@ def seeds(target: str) -> list[bytes]:
         return [*SAMPLES, *_GADGETS]
     if target == "mutated_pickle":
         return [bytes([number, 9, 0, 3, 0x80]) for number in range(len(SAMPLES))]
+    if target in _MADE:
+        return _MADE[target]()
     vectors = {path.stem: path.read_bytes() for path in sorted(reference.FOLDER.glob("*.bin"))}
     # But for the vectors whose fault is a long header: a start that is slow leads nowhere.
     vectors = {name: data for name, data in vectors.items() if len(data) < container.MAX_HEADER}
@@ -88,10 +91,28 @@ def _as_segments(name: str, data: bytes) -> Iterator[bytes]:
             yield bytes([[*Kind].index(Kind(name)), header.entities % 256]) + joined(parts)
 
 
+def _as_index(name: str, data: bytes) -> Iterator[bytes]:
+    for made in _as_segments(name, data):
+        yield made[:1] + parted(made[2:])[0]
+
+
+def _as_segment(name: str, data: bytes) -> Iterator[bytes]:
+    for made in _as_segments(name, data):
+        for frame in parted(made[2:])[1:]:
+            with contextlib.suppress(PersistenceError):
+                yield made[:1] + container.decompress(name, frame)
+
+
+_MADE: Mapping[str, Callable[[], list[bytes]]] = {
+    "any_ranges": ranges.seeds,
+    "any_spool": spools.seeds,
+}
 _AS_INPUT = {
     "sealed_plaintext": _as_plaintext,
     "sealed_pages": _as_pages,
     "sealed_segments": _as_segments,
+    "any_index": _as_index,
+    "any_segment": _as_segment,
 }
 
 

@@ -17,6 +17,7 @@ import uuid
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import msgspec
@@ -24,11 +25,14 @@ from telegram import Chat, User
 from telegram.constants import ChatType
 from telegram.ext import ExtBot
 from tests.fuzzing.effects import none_allowed
+from tests.fuzzing.ranges import any_ranges
+from tests.fuzzing.spools import any_spool
 from tests.vectors import reference
 
 from ptb_s3._format.container import HEAD, MAGIC, read_header
-from ptb_s3._format.entities import Kind, decode_segment, encode_segment
+from ptb_s3._format.entities import Kind, decode_segment, encode_segment, order
 from ptb_s3._format.head import Head
+from ptb_s3._format.index import Index, decode_page, encode_index
 from ptb_s3._format.reader import Reader
 from ptb_s3._format.words import is_bare
 from ptb_s3._keys.keyring import Key, Keyring
@@ -57,6 +61,9 @@ _AMPLIFIER = re.compile(r"\b(bytearray|bytes|range|Decimal|Fraction|IPv[46]\w+)\
 _LARGE_TEXT = re.compile(r"[eE]\+?\d{5}|/\d|\d{7}")
 # A high entry of the memo where `pickletools` gives up, which the reader may not.
 _LARGE_MEMO = re.compile(rb"(?s)r..(?:[^\0].|.[^\0])|p\d{6}")
+
+# What follows a bare value where it is loaded: an operation that ends within it goes on there.
+_AFTER_BARE = b"l."
 
 # One change to bytes, as `changed` takes it.
 _CHANGE = struct.Struct("<HBB")
@@ -142,7 +149,7 @@ def sealed_plaintext(data: bytes) -> None:
 def sealed_pages(data: bytes) -> None:
     """Any bytes as pages, correctly compressed and sealed: as above, then pages by `joined`."""
     if len(data) > 1:
-        pages = map(reference.page, _parted(data[2:]))
+        pages = map(reference.page, parted(data[2:]))
         _open_sealed(OBJECTS[data[0] % len(OBJECTS)], data[1], reference.plaintext(*pages))
 
 
@@ -153,15 +160,35 @@ def sealed_segments(data: bytes) -> None:
     hide what comes behind it. Of that, what is no frame is compressed.
     """
     if len(data) > 1:
-        index, *segments = _parted(data[2:]) or [b""]
+        index, *segments = parted(data[2:]) or [b""]
         frames = [part if part.startswith(_ZSTD) else reference.frame(part) for part in segments]
         text = reference.plaintext(reference.page(with_sizes(index, frames)))
         _open_sealed([*Kind][data[0] % len(Kind)].value, data[1], text, frames)
 
 
+def any_index(data: bytes) -> None:
+    """Any bytes as a page of an index: the kind's number, then the page. It finds its segments."""
+    if data:
+        kind = [*Kind][data[0] % len(Kind)]
+        with contextlib.suppress(PersistenceError):
+            index = Index(tuple(decode_page(kind, data[1:])))
+            (page,) = encode_index(index)
+            assert (*decode_page(kind, page),) == index.segments
+            _find_each(index)
+
+
+def any_segment(data: bytes) -> None:
+    """Any bytes as a segment: the kind's number, then the segment. It can be written again."""
+    if data:
+        kind = [*Kind][data[0] % len(Kind)]
+        with contextlib.suppress(PersistenceError):
+            entries = decode_segment(kind, data[1:])
+            assert decode_segment(kind, encode_segment(entries)) == entries
+
+
 def any_pickle(data: bytes) -> None:
     """Any bytes as a value, by both readers. They give one or an error, and have no effect."""
-    if is_within_limits(data):
+    if is_within_limits(data) and is_within_limits(data + _AFTER_BARE):
         for serializer in (CODEC, _Careful()):
             with none_allowed(), contextlib.suppress(PersistenceError):
                 load_all(serializer, "user_data", [(1, data)])
@@ -181,8 +208,12 @@ TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
         sealed_plaintext,
         sealed_pages,
         sealed_segments,
+        any_index,
+        any_segment,
         any_pickle,
         mutated_pickle,
+        any_ranges,
+        any_spool,
     )
 }
 
@@ -239,7 +270,17 @@ def is_within_limits(data: bytes) -> bool:
     return not (amplifies and large)
 
 
-def _parted(data: bytes) -> list[bytes]:
+def _find_each(index: Index) -> None:
+    """Look up each segment of an index by its first key, if they ascend as those of a blob do."""
+    places = [*(order(segment.first) for segment in index.segments), None]
+    if all(low < high for low, high in pairwise(places[:-1])):
+        for number, segment in enumerate(index.segments):
+            assert index.number_of(segment.first) == number
+            assert index.newest(places[number], places[number + 1]) == segment.newest
+
+
+def parted(data: bytes) -> list[bytes]:
+    """Read what `joined` has written, as far as it goes."""
     pages = []
     while len(data) >= _LENGTH.size:
         (length,) = _LENGTH.unpack_from(data)

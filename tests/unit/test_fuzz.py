@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib.util
+import itertools
 import os
 import pickle
 import struct
@@ -22,8 +23,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from telegram import Chat
-from tests.fuzzing import cuts, targets
-from tests.fuzzing.__main__ import main
+from tests.fuzzing import cuts, ranges, targets
+from tests.fuzzing.__main__ import LONGEST, main
 from tests.fuzzing.effects import EscapedError, none_allowed
 from tests.fuzzing.seeds import seeds
 from tests.fuzzing.targets import (
@@ -93,6 +94,12 @@ def test_cuts_are_chosen(name: str) -> None:
     )
 
 
+@pytest.mark.parametrize("name", TARGETS)
+def test_seeds_fit_into_an_input(name: str) -> None:
+    """All but a few that are large on purpose: what is cut off leads to the first check alone."""
+    assert sum(len(seed) > LONGEST for seed in seeds(name)) <= 3
+
+
 def test_seeds_of_segments_get_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of intact blobs open, so that fuzzing starts behind all checks."""
     ends = []
@@ -106,6 +113,13 @@ def test_seeds_of_segments_get_to_the_end(monkeypatch: pytest.MonkeyPatch) -> No
         sealed_segments(seed)
     assert max(ends) == 6
     assert len(ends) >= 10
+
+
+@pytest.mark.parametrize("first_bytes", [700, 100_000])
+@pytest.mark.parametrize("told", ranges.BEARABLE)
+def test_answers_that_a_reader_copes_with(first_bytes: int, told: ranges.Told) -> None:
+    """Not every fault ends a read, so that fuzzing sees what comes out behind one."""
+    assert ranges.all_read(first_bytes, itertools.repeat(told))
 
 
 def message_pack() -> st.SearchStrategy[bytes]:
@@ -334,6 +348,12 @@ def test_what_is_left_out() -> None:
         pickle.dumps(Named(list, range(10**10))),
     ):
         assert not is_within_limits(data)
+
+
+def test_a_bare_value_that_ends_within_an_operation_is_left_out() -> None:
+    """What follows it where it is loaded completes the number, which was 778 million here."""
+    with at_most(LITTLE):
+        TARGETS["any_pickle"](pickle.EMPTY_SET + pickle.LONG_BINPUT + b"am")
 
 
 def test_without_atheris(

@@ -73,6 +73,8 @@ ANSWERS = [
     (CREATE, "PreconditionFailed", 412, PreconditionFailed, "bot/head"),
     (REPLACE, "PreconditionFailed", 412, PreconditionFailed, "bot/head"),
     (REPLACE, "412", 412, PreconditionFailed, "bot/head"),
+    (READ, "PreconditionFailed", 412, StorageError, "PTB_S3_ENDPOINT_URL"),
+    (OVERWRITE, "412", 412, StorageError, "PTB_S3_ENDPOINT_URL"),
     (REPLACE, "NoSuchKey", 404, PreconditionFailed, "bot/head"),
     (CREATE, "NoSuchKey", 404, StorageError, "PTB_S3_ENDPOINT_URL"),
     (CREATE, "ConditionalRequestConflict", 409, StorageUnavailableError, "Another write"),

@@ -60,6 +60,11 @@ class Question(NamedTuple):
     version: bool = False
     unconditional: bool = False
 
+    @property
+    def conditional(self) -> bool:
+        """Return whether it is a write with a condition."""
+        return self.operation == "write" and not self.unconditional
+
     def __str__(self) -> str:
         if not self.key:
             return f"{self.operation} bucket {self.bucket!r}"
@@ -514,7 +519,9 @@ def to_error(question: Question, answer: Answer) -> Exception:
     answer = answer._replace(code=_printable(answer.code), region=_printable(answer.region))
     row = _row(question, answer)
     if row.error is PreconditionFailed:
-        return PreconditionFailed(question.key)
+        if question.conditional:
+            return PreconditionFailed(question.key)
+        row = _NOT_S3  # such as a proxy's: nobody has set a condition
     region = f" ({answer.region})" if answer.region else ""
     text = row.text.format(region=region, policy=answer.policy)
     if row is _DENIED and question.operation == "delete versions of":
@@ -615,7 +622,7 @@ def _row(question: Question, answer: Answer) -> _Row:
 
 def _beyond(question: Question) -> _Row:
     """Return the row for a request that a storage says it does not implement."""
-    if question.operation == "write" and not question.unconditional:
+    if question.conditional:
         return _NO_CONDITIONS
     if question.version or question.operation == "list versions of":
         return _NO_HISTORY

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 PARTIAL = 206
 """HTTP status of a reply with a range alone."""
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+# No object has more digits of bytes, and Python refuses to read numbers of thousands of digits.
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 
 
 class Span(NamedTuple):
