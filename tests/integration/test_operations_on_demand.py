@@ -12,6 +12,7 @@ import pickle
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ import pytest
 from telegram.ext import MessageHandler, filters
 from tests.integration.operators import CANARIES, ROTATE, ROTATED, Operator, employed
 from tests.servers import S3Server
-from tests.support import BOT_ID, KEY, OTHER_KEY
+from tests.support import BOT_ID, KEY, OTHER_KEY, make_persistence
 from tests.support.bots import App, gather_errors, say
+from tests.support.jobs import begun, end, until
 from tests.support.on_demand import (
     COUNT,
     DEMANDED,
@@ -35,7 +37,12 @@ from tests.support.on_demand import (
 from ptb_s3 import Keyring
 from ptb_s3._format.entities import Kind
 from ptb_s3._keys.keyring import Key
-from ptb_s3.errors import ConflictError, DamagedObjectError, UnknownKeyError
+from ptb_s3.errors import (
+    ConflictError,
+    DamagedObjectError,
+    StorageUnavailableError,
+    UnknownKeyError,
+)
 
 LIVE, NEAR, UNREAD, NEW = 7, 8, 50, 900
 THREE = (LIVE, NEAR, UNREAD)
@@ -49,6 +56,8 @@ WITHOUT = ("unversioned", "on_demand")
 versioned = pytest.mark.parametrize(("operator", "load"), ON_VERSIONS, indirect=True)
 """For commands that need older versions."""
 anywhere = pytest.mark.parametrize(("operator", "load"), [*ON_VERSIONS, WITHOUT], indirect=True)
+ran: list[Any] = []
+"""Data of user and chat that jobs have found."""
 unversioned = pytest.mark.parametrize(("operator", "load"), [WITHOUT], indirect=True)
 
 
@@ -264,7 +273,10 @@ async def test_what_it_writes_is_what_the_commands_show(bot: Beside) -> None:
 
 @anywhere
 async def test_the_blob_that_it_reads_from_may_go(operator: Operator, load: str) -> None:
-    """Whichever commit the new one is of; it finds that by itself, and awaiting or not reads on."""
+    """Whichever commit the new one is of: it finds that by itself.
+
+    Code that cannot await reads on where it needs no other head for it, or is told what to do.
+    """
     async with beside(operator, load, sync=3600) as bot:
         for user, other in ((NEAR, COUNT - 1), (UNREAD, COUNT)):
             await operator.done("compact", "--all")
@@ -273,7 +285,11 @@ async def test_the_blob_that_it_reads_from_may_go(operator: Operator, load: str)
             await operator.done("forget", other, "--yes")  # a commit that the bot has not seen
             await prune(operator)
             del bot.model[other]
+            if load == "on_demand":
+                with pytest.raises(StorageUnavailableError, match="Prefetch it"):
+                    _ = bot.app.user_data[user + 2]
             await bot.hears(user)
+            assert bot.app.user_data[user + 2] == own(user + 2)
         await bot.agrees()
 
 
@@ -318,6 +334,35 @@ async def test_without_the_new_key_it_says_so_and_loses_nothing(
         bot.found.clear()
         await operator.done(*ROTATE, **ROTATED_BACK)
         await bot.agrees(KEY, OTHER_KEY, **ROTATED_BACK)
+
+
+# Jobs ---------------------------------------------------------------------------------------------
+
+
+@anywhere
+async def test_jobs_are_of_the_state_that_commands_leave(operator: Operator, load: str) -> None:
+    """Those of whoever is forgotten do not run, and others find their user where it is by then."""
+    ran.clear()
+    options: Any = {"load": load, "sync": 0, "trusted": (__name__,)}
+    bot = await begun(make_persistence(operator.store(), **options))
+    for user in (NEAR, UNREAD):
+        bot.job_queue.run_once(remind, 3600, user_id=user, chat_id=user, name=str(user))
+    await bot.update_persistence()
+    listed = (await operator.done("jobs", "--json", "--user", UNREAD)).json
+    assert [job["callback"] for job in listed] == [f"{__name__}:remind"]
+    await operator.done("forget", UNREAD, "--purge", "--yes")
+    for user in (UNREAD, NEAR):  # the bot has not heard of it yet
+        (job,) = bot.job_queue.get_jobs_by_name(str(user))
+        job.job.modify(next_run_time=datetime.now(UTC))
+    await until(lambda: ran)
+    await end(bot)
+    assert ran == [(own(NEAR), own(NEAR))]
+    assert (await operator.done("jobs", "--json")).json == []
+    assert UNREAD not in (await operator.state())["user_data"]
+
+
+async def remind(context: Any) -> None:
+    ran.append((dict(context.user_data), dict(context.chat_data)))
 
 
 # Damage -------------------------------------------------------------------------------------------
