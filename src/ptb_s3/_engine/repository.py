@@ -78,6 +78,7 @@ class Repository(WorkingCopy):
         if not self._unwritten:
             return
         base, found = self.base, self._recovered
+        # These are to be of the revision that `continued` adds, and so wait for it.
         late = set[Kind]() if found is None else set(lessened(found))
         await self._write_misplaced(base.misplaced - late, done)
         if found is not None:
