@@ -66,7 +66,7 @@ class Instance:
 
     async def answer(self, given: Json, seconds: float = TIMEOUT) -> int:
         await self.begin(given, seconds)
-        self.last = await _line(self.process)
+        self.last = await line(self.process)
         assert self.last["answered"].keys() == {"statusCode"}
         return int(self.last["answered"]["statusCode"])
 
@@ -101,15 +101,16 @@ class Lambda:
         program = ("-m", "tests.integration.lambda_runtime", handler)
         modules = [MODULES]
         process = await self.host.start(*program, modules=modules, **environment)
-        return Instance(process, await _line(process))
+        return Instance(process, await line(process))
 
 
-async def _line(process: Process) -> Json:
+async def line(process: Process) -> Json:
+    """Return the next line of JSON that a process writes."""
     assert process.stdout is not None
     async with asyncio.timeout(PATIENCE):
-        line = await process.stdout.readline()
-    assert line, "it has ended"
-    read: Json = json.loads(line)
+        written = await process.stdout.readline()
+    assert written, "it has ended"
+    read: Json = json.loads(written)
     return read
 
 
@@ -290,7 +291,7 @@ async def test_a_freeze_or_a_storage_out_of_reach_does_no_harm(
         await asyncio.sleep(1)  # a freeze is time that passes; Lambda's lasts from ms to hours
         await fault_proxy.accept()
         await instance.begin(event(message("meanwhile")))
-    assert (await _line(instance.process))["answered"] == {"statusCode": 200}
+    assert (await line(instance.process))["answered"] == {"statusCode": 200}
     assert await instance.invoke(message("after")) == OK
     assert await function.host.lists() == {USER: ["cold", "warm", "meanwhile", "after"]}
     log = function.host.log(instance.process)

@@ -258,10 +258,9 @@ _MERGE: Callable[..., Any] = Compactor._merge
 
 async def _merge_without_tombstones(
     self: Compactor, source: Any, differential: Any, blob: Any
-) -> bool:
+) -> None:
     kept = {key: entry for key, entry in differential.items() if entry.value is not None}
-    merged: bool = await _MERGE(self, source, kept, blob)
-    return merged
+    await _MERGE(self, source, kept, blob)
 
 
 # Instances, and what they are asked at run time -----------------------------------------------

@@ -21,7 +21,12 @@ from ptb_s3._format.entities import Kind, Resolution
 from ptb_s3._keys.keyring import Keyring
 from ptb_s3._storage.blocking import BlockingStore
 from ptb_s3._storage.memory import MemoryStore
-from ptb_s3.errors import DamagedObjectError, ForeignStoreError
+from ptb_s3.errors import (
+    ConflictError,
+    DamagedObjectError,
+    ForeignStoreError,
+    MissingObjectError,
+)
 
 USER = Kind.USER_DATA
 DEMANDED = (Kind.USER_DATA, Kind.CHAT_DATA)
@@ -246,3 +251,35 @@ async def test_all_that_is_read_is_of_one_revision() -> None:
 
     with mock.patch.object(store, "get_range", get_and_sync):
         assert await repository.fetch_all(USER) == other.base.entities[USER]
+
+
+@pytest.mark.parametrize("published", [True, False])
+@pytest.mark.parametrize("seen", [True, False])
+async def test_a_compaction_beside_anothers_is_a_conflict_at_most(
+    monkeypatch: pytest.MonkeyPatch, *, published: bool, seen: bool
+) -> None:
+    """Where the blob that it reads from is gone, it is not damage: theirs is there."""
+    store = MemoryStore(versioned=False)
+    other = await filled(store)
+    reader = await lazily(store, resolve=ours)
+    await committed(other, u1=b"theirs")
+    await other.compact(USER)
+    if published:
+        await other.commit(publish=True)
+    if seen:
+        await reader.compact(USER)
+        assert await get(reader, 1) == b"theirs"
+    else:  # as while a commit of ours is under way
+
+        async def nothing() -> None: ...
+
+        with monkeypatch.context() as patch:
+            patch.setattr(reader._fetcher, "_sync", nothing)
+            with pytest.raises(ConflictError, match="has not been seen"):
+                await reader.compact(USER)
+    await get(reader, 2)
+    await committed(reader, u2=b"ours")
+    assert await get(await lazily(store), 1) == b"theirs"
+    store.lose(USER)
+    with pytest.raises(MissingObjectError):
+        await reader.compact(USER)

@@ -248,6 +248,21 @@ async def test_a_kind_beyond_help_does_not_keep_the_others() -> None:
     assert len(after.base.entities[CHAT]) == 7
 
 
+async def test_a_repair_that_was_interrupted_is_no_state() -> None:
+    """What it has written of a kind beyond help is taken for nothing until its head is there."""
+    store = await a_store(7)
+    for stored in list(store._history[USER]):
+        store.lose(USER, stored.written.version_id)
+    interrupted = Repository(store, Keyring(KEY))
+    await interrupted.recover()
+    await interrupted.mend()
+    with pytest.raises(DamagedObjectError):
+        await opened(store)
+    after, _ = await repaired(store)
+    assert users(after) == {}
+    assert len(after.base.entities[CHAT]) == 7
+
+
 async def test_a_lost_key_leaves_what_a_retired_one_opens() -> None:
     store = await a_store(3)
     keyring = Keyring(OTHER_KEY, [KEY])
@@ -460,6 +475,32 @@ async def test_by_default_a_running_bot_waits() -> None:
     await repaired(store)
     await bot.commit()
     assert users(await opened(store)) == {1: b"6", 2: b"unsaved"}
+
+
+@pytest.mark.parametrize("on_demand", [(), (USER, CHAT)], ids=["all", "on_demand"])
+@pytest.mark.parametrize("left", [0, 1])
+async def test_a_running_bot_learns_what_a_repair_has_lost(
+    on_demand: tuple[Kind, ...], left: int
+) -> None:
+    """A kind of which the versions give less than it has in memory, or nothing, is read anew.
+
+    Else its next commit would count what is not there, and nobody could start on it.
+    """
+    store = await a_store(7)
+    bot = await opened(store, resolve=ours_wins, on_demand=on_demand)
+    if on_demand:
+        await bot.fetch({USER: [1, 2], CHAT: [-1]})
+    for stored in store._history[USER][left:]:
+        store.lose(USER, stored.written.version_id)
+    store.replace(USER, b"<html>no</html>")
+    found = users((await repaired(store))[0])
+    assert found == ({1: b"3"} if left else {})
+    bot.stage(USER, 2, b"unsaved")
+    await bot.commit()
+    assert users(bot) == {**found, 2: b"unsaved"}
+    after = await opened(store)
+    assert users(after) == {**found, 2: b"unsaved"}
+    assert len(after.base.entities[CHAT]) == 7
 
 
 @pytest.mark.parametrize("order", ["newest first", "oldest first", "null last", "1", "2"])

@@ -17,6 +17,9 @@ another writer's, newer than     `ConflictError`: a commit that has not been see
 our head
 nothing, or none that will do    replaced, if head is still ours: all of it is in memory
 ===============================  ==================================================================
+
+Of a kind that is read on demand, the blob before is read for it. Where that one is gone, what lies
+there decides in the same way, but for the last row: `MissingObjectError`.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from ptb_s3._engine.blob_places import BlobPlaces, PlacedObject
-from ptb_s3._engine.blob_reads import BATCH, opened_segment
+from ptb_s3._engine.blob_reads import BATCH, gone, opened_segment
 from ptb_s3._engine.conditional_writer import ConditionalWriter, Undecided
 from ptb_s3._engine.context import EngineContext
 from ptb_s3._engine.fetching import Fetcher
@@ -39,7 +42,7 @@ from ptb_s3._format.index import Ages
 from ptb_s3._format.sealer import BlobInProgress, Mark, SealedBlob
 from ptb_s3._storage.spool import Spool
 from ptb_s3._storage.threads import Offload
-from ptb_s3.errors import StorageUnavailableError
+from ptb_s3.errors import MissingObjectError, StorageUnavailableError
 
 # Tries at a blob: each but the first follows a change of the object, or of head, behind our back.
 TRIES = 3
@@ -112,6 +115,7 @@ class Compactor:
         Raises:
             ConflictError: Another writer has written it, from a commit that we have not seen yet.
             StorageError: It is not known to be written. The state is as safe as before.
+            MissingObjectError: What it would be made from is gone.
         """
         async with self._one_at_a_time.here():
             sent = 0
@@ -120,9 +124,10 @@ class Compactor:
                 if base.head.line is None:
                     break  # nothing was ever committed, so there is nothing to write
                 with Spool() as spool:
-                    sealed, mark = await self._seal(base, kind, spool)
-                    if sealed is None:
-                        await self._fetcher.renew(base, kind)
+                    try:
+                        sealed, mark = await self._seal(base, kind, spool)
+                    except MissingObjectError:
+                        await self._find_another(base, kind)
                         continue
                     self._undecided.remember(mark.commit, Blob(None, sealed.ref, sealed.segments))
                     blob = await self._put(base, kind, sealed)
@@ -139,11 +144,27 @@ class Compactor:
                 )
             return sent
 
-    async def _seal(self, base: Base, kind: Kind, spool: Spool) -> tuple[SealedBlob | None, Mark]:
+    async def _find_another(self, base: Base, kind: Kind) -> None:
+        """Find the blob to read a kind from, where the one that it was read from is gone.
+
+        Raises:
+            ConflictError: Another writer has written it, from a commit that we have not seen yet.
+            MissingObjectError: There is none.
+        """
+        try:
+            await self._fetcher.renew(base, kind)
+        except MissingObjectError:  # as of a head that may be older than the one taken over then
+            if (await self._places.look(base, kind)).blob is None:
+                raise
+
+    async def _seal(self, base: Base, kind: Kind, spool: Spool) -> tuple[SealedBlob, Mark]:
         """Seal the entities of a kind as they are now, in a thread.
 
         Returns:
-            The blob, and its mark. None for the blob: the one that it is made from is gone.
+            The blob, and its mark.
+
+        Raises:
+            MissingObjectError: The blob that it is made from is gone.
         """
         is_partial = kind in base.partial
         source = await self._fetcher.source_of(base, kind) if is_partial else None
@@ -154,8 +175,7 @@ class Compactor:
         index = known and known.segments
         if is_partial:
             index = None if source is None else source.index
-            if not await self._merge(source, head.parts[kind].differential, blob):
-                return None, mark
+            await self._merge(source, head.parts[kind].differential, blob)
         else:
             with base.frozen(kind) as frozen:
                 await self._offload(blob.add, frozen.in_order())
@@ -167,22 +187,21 @@ class Compactor:
         source: BlobSource | None,
         differential: Mapping[EntityKey, Entry],
         blob: BlobInProgress,
-    ) -> bool:
+    ) -> None:
         """Seal the segments of the blob that a kind is read from, with a differential merged in.
 
-        Returns:
-            Whether its version was there to the end.
+        Raises:
+            MissingObjectError: Its version is gone.
         """
         changes = SortedChanges(differential)
         for first, last in () if source is None else source.batches(BATCH):
             assert source is not None  # noqa: S101 - for mypy
             messages = await self._fetcher.reads.messages(source, first, last)
             if messages is None:
-                return False
+                raise gone(Kind(source.header.object))
             merged = _merged(source, first, messages, changes)
             await self._offload(blob.add, merged)
         await self._offload(blob.add, changes.up_to(None))
-        return True
 
     async def _put(self, base: Base, kind: Kind, sealed: SealedBlob) -> Blob:
         """Replace a blob unless there is a newer one, and return the one that is there then."""

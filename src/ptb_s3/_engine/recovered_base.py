@@ -14,7 +14,7 @@ from ptb_s3._format.blobs import Blob
 from ptb_s3._format.committed import Base, Identity, Stored, ref_of
 from ptb_s3._format.container import HEAD
 from ptb_s3._format.entities import Kind
-from ptb_s3._format.head import MAX_LINES, Head, Line, Ref
+from ptb_s3._format.head import MAX_LINES, MAX_WRITERS, Head, Line, Ref, Writer
 from ptb_s3._history.current import Current
 from ptb_s3._history.recovery import Found
 from ptb_s3.errors import DamagedObjectError
@@ -116,20 +116,31 @@ def nothing_newer(found: Found, base: Base, head: Current) -> bool:
     )
 
 
-def continued(head: Head, found: Found, line: str) -> Head:
+def lessened(found: Found) -> list[Kind]:
+    """Return the kinds of which less was found than their commit had, or nothing."""
+    return [kind for kind, of in found.of.items() if of != found.header.revision]
+
+
+def continued(head: Head, found: Found, line: str, commit: str) -> Head:
     """Return the head that a commit on top of what was found follows.
 
-    It has the highest revision that was ever given. Revisions that nobody can read are of a line of
-    their own, which no blob is of: a writer that has them in memory sees that they are not here.
+    It has the highest revision that was ever given. Revisions that nobody can read are of a line
+    of their own: a writer that has them in memory sees that they are not here. Where kinds are
+    lessened, there is such a revision in any case, and their blobs are to be of it. As blobs of
+    the commit that was found, they would be taken for what whoever has seen that commit has.
 
     Args:
         head: The head of the state that was found.
         found: That state.
-        line: Id of that line.
+        line: Id of that line, and of its writer.
+        commit: Id for the last of those revisions.
     """
-    gap = (Line(line, head.revision + 1),) if found.newest > head.revision else ()
+    newest = max(found.newest, head.revision + bool(lessened(found)))
+    if newest == head.revision:
+        return head
     return replace(
         head,
-        revision=max(head.revision, found.newest),
-        lines=(*head.lines, *gap)[-MAX_LINES:],
+        revision=newest,
+        lines=(*head.lines, Line(line, head.revision + 1))[-MAX_LINES:],
+        writers=(*head.writers, Writer(line, commit, newest))[-MAX_WRITERS:],
     )

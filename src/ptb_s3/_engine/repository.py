@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from ptb_s3._engine.head_builder import Operation
 from ptb_s3._engine.loading import Recovery, preparing
 from ptb_s3._engine.past_jobs import JudgePastJob, judge_past_jobs
-from ptb_s3._engine.recovered_base import base_of, continued, transplanted
+from ptb_s3._engine.recovered_base import base_of, continued, lessened, transplanted
 from ptb_s3._engine.working_copy import WorkingCopy
 from ptb_s3._format import entities as _state
 from ptb_s3._format.committed import Base
@@ -77,15 +77,23 @@ class Repository(WorkingCopy):
         """
         if not self._unwritten:
             return
-        base = self.base
-        for kind in sorted(base.misplaced):
+        base, found = self.base, self._recovered
+        # These are to be of the revision that `continued` adds, and so wait for it.
+        late = set[Kind]() if found is None else set(lessened(found))
+        await self._write_misplaced(base.misplaced - late, done)
+        if found is not None:
+            sealer = self._context.sealer
+            ids = sealer.new_writer(), sealer.new_commit()
+            base.continue_from(continued(base.head, found, *ids))
+            self._recovered = None
+        await self._write_misplaced(base.misplaced, done)
+        self._unwritten = False
+
+    async def _write_misplaced(self, kinds: Iterable[Kind], done: Callable[[str], None]) -> None:
+        for kind in sorted(kinds):
             await self.compact(kind)
-            base.note_rewritten(kind)
+            self.base.note_rewritten(kind)
             done(kind)
-        if self._recovered is not None:
-            line = self._context.sealer.new_writer()
-            base.continue_from(continued(base.head, self._recovered, line))
-        self._recovered, self._unwritten = None, False
 
     # Going back ---------------------------------------------------------------------------------
 

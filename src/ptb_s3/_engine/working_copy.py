@@ -325,6 +325,7 @@ class WorkingCopy:
         Raises:
             ConflictError: Another writer has written it.
             StorageError: It is not known to be written. The state is as safe as before.
+            MissingObjectError: What it would be made from is gone: of a kind read on demand.
         """
         size = await self._compactor.compact(self.base, kind)
         self.counters.compactions += 1
