@@ -23,7 +23,7 @@ from ptb_s3._format.entities import Kind
 from ptb_s3._ptb.internals import Internals
 from ptb_s3._ptb.on_demand import OnDemandData, ensure, prefetch
 from ptb_s3._ptb.takeover import bring_in
-from ptb_s3.errors import PersistenceError
+from ptb_s3.errors import ConflictError, PersistenceError
 
 USERS, CHATS = range(1, 6), range(-3, 0)
 # Users that come and go all at once, to fill pages.
@@ -190,6 +190,7 @@ class Bot:
             (self._flush, 3),
             (self._peek, 8 if "getters" in self._features else 0),
             (self._broadcast, 8 if self._demanded else 0),
+            (self._compact, 8 if "on_demand" in self._features else 0),
             (self._come_and_go, 8 if "pages" in self._features else 0),
             (self._plan, 3 if "versions" in self._features and self._knows_plan else 0),
         ]
@@ -198,8 +199,8 @@ class Bot:
         await asyncio.sleep(rng.choice([0.0, 0.05, 0.5, 3.0]))
 
     async def _handle(self) -> None:
-        kind, keys = self._rng.choice([("user_data", USERS), ("chat_data", CHATS)])
-        key, persistence = self._rng.choice(keys), self.persistence
+        kind, key = self._whoever()
+        persistence = self.persistence
         await self._unless_cancelled(persistence.refresh_bot_data(self._bot_data))
         if key in self._dropped[kind] and not self._mended:
             return  # PTB would lose it: what comes back within an interval is dropped alone
@@ -228,6 +229,13 @@ class Bot:
         if self._rng.random() < 0.2:
             name = self._rng.choice(values.names_of(self._features, self._bot_data, "bot_data"))
             self._note("bot_data", 0, self._editor.change(self._bot_data, name))
+
+    def _whoever(self) -> tuple[str, int]:
+        """Draw a user or a chat: where some are read on demand, one of many, every other time."""
+        kind, keys = self._rng.choice([("user_data", USERS), ("chat_data", CHATS)])
+        if "on_demand" in self._features and self._rng.random() < 0.5:
+            return "user_data", self._rng.choice(CROWD)
+        return kind, self._rng.choice(keys)
 
     async def _has_read(self, kind: str, keys: Collection[int]) -> bool:
         """Read what an update is about, ahead or then and there; tell whether that was possible."""
@@ -395,6 +403,17 @@ class Bot:
         for done in await asyncio.gather(*work, return_exceptions=True):
             if isinstance(done, BaseException):
                 self._excuses.judge(done)
+
+    async def _compact(self) -> None:
+        """Write a blob anew, as somebody does whose differential has grown."""
+        commits = await self.persistence._opened()
+        kind = self._rng.choice([Kind.USER_DATA, Kind.CHAT_DATA])
+        try:
+            await self._unless_cancelled(commits.repository.compact(kind))
+        except ConflictError:
+            pass  # another has been quicker
+        except Exception as error:  # noqa: BLE001 - judged there
+            self._excuses.judge(error)
 
     def _check_got(self, kind: Kind, found: dict[Any, Any]) -> None:
         """See that all that was read is of one revision: the one that the bot is at now."""

@@ -232,7 +232,8 @@ class World:
     async def _works_until(self, bot: Bot, until: float) -> bool:
         """Let a bot work; tell whether it is started again by the same process then."""
         clock, restarts = asyncio.get_running_loop().time, "loads" in self.features
-        count = self._rng.choice([1, 2, 3]) if "together" in self.features else 1
+        at_once = not self.features.isdisjoint({"together", "on_demand"})
+        count = self._rng.choice([1, 2, 3]) if at_once else 1
         until = min(until, clock() + self._rng.uniform(1, 20)) if restarts else until
         await self._work(bot, count, lambda: clock() >= until or self._is_over)
         if clock() >= until and self._rng.random() < 0.4:
@@ -560,7 +561,9 @@ def simulate(seed: int, features: Collection[str] | None = None) -> Counter[str]
         enter = stack.enter_context
         enter(mock.patch.dict(Repository.__init__.__kwdefaults__ or {}, effects))
         enter(mock.patch.object(Worker, "__call__", work_inline))
-        enter(mock.patch("ptb_s3._format.head.COMPACTION_SLACK", SLACK))
+        # A takeover reads on demand where others have written a blob anew: so that they do.
+        slack = randomness.choice([0, SLACK]) if "on_demand" in world.features else SLACK
+        enter(mock.patch("ptb_s3._format.head.COMPACTION_SLACK", slack))
         for module in having("common_words"):
             enter(mock.patch.object(module, "common_words", words))
         enter(scaled(randomness, world.features))
