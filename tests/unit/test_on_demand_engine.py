@@ -219,3 +219,32 @@ async def test_all_that_is_read_is_of_one_revision() -> None:
 
     with mock.patch.object(store, "get_range", get_and_sync):
         assert await repository.fetch_all(USER) == other.base.entities[USER]
+
+
+@pytest.mark.parametrize("awaits", [True, False])
+async def test_what_is_read_in_the_middle_of_a_takeover_is_taken_over(*, awaits: bool) -> None:
+    """Of the blob before, while the other's index arrives: it is read from theirs as well."""
+    store = MemoryStore()
+    other = await filled(store)
+    repository = await lazily(store, resolve=ours)
+    await get(repository, 150)
+    await committed(other, u7=b"another", u150=b"another", u9=None)
+    await other.compact(USER)
+    await other.commit(publish=True)
+    store_get = store.get
+    read: list[bool] = []
+
+    async def get_and_fetch(name: str, **how: Any) -> Any:
+        found = await store_get(name, **how)
+        if name == USER and not read:
+            read.append(True)
+            if awaits:
+                await repository.fetch({USER: [7, 8, 9]})
+            else:
+                repository.fetch_now(USER, [7, 8, 9])
+        return found
+
+    with mock.patch.object(store, "get", get_and_fetch):
+        await repository.sync()
+    assert read
+    assert repository.base.entities[USER] == {7: b"another", 8: b"8", 150: b"another"}
