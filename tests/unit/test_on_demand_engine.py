@@ -248,3 +248,37 @@ async def test_what_is_read_in_the_middle_of_a_takeover_is_taken_over(*, awaits:
         await repository.sync()
     assert read
     assert repository.base.entities[USER] == {7: b"another", 8: b"8", 150: b"another"}
+
+
+async def test_a_blob_is_made_only_of_one_that_head_takes() -> None:
+    """While its index arrives, the other has compacted again, and head has gone on to that."""
+    store = MemoryStore()
+    await filled(store)
+    other = await opened(store, resolve=ours)
+    repository = await lazily(store, resolve=ours)
+    await committed(other, u1=b"one")
+    await other.compact(USER)
+    await repository.sync()
+    await repository.compact(USER)  # theirs will do
+    assert await get(repository, 2) == b"2"
+    await committed(repository, u2=b"two")  # and is head's from now on
+    await other.sync()
+    store_get = store.get
+    read: list[bool] = []
+
+    async def get_and_sync(name: str, **how: Any) -> Any:
+        found = await store_get(name, **how)
+        if name == USER and not read:
+            read.append(True)
+            await committed(other, u7=b"another")
+            await other.compact(USER)
+            await other.commit(publish=True)
+            await repository.sync()
+        return found
+
+    with mock.patch.object(store, "get", get_and_sync):
+        await repository.compact(USER)
+    assert read
+    await repository.commit(publish=True)
+    entities = (await opened(store)).base.entities[USER]
+    assert entities == {n: b"%d" % n for n in range(200)} | {1: b"one", 2: b"two", 7: b"another"}

@@ -193,7 +193,9 @@ class Fetcher:
         """
         if self._has_no_blob(base, kind):
             return None
-        return self._usable(base, kind) or await self._renewed(base, kind)
+        while (source := self._usable(base, kind)) is None:
+            await self._renewed(base, kind)  # head may have gone on by then
+        return source
 
     async def renew(self, base: Base, kind: Kind) -> None:
         """Read a kind from the blob that lies there now, from now on.
