@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from telegram.ext import MessageHandler, filters
 from tests.support import StoreAround, make_persistence
-from tests.support.bots import gather_errors, say
+from tests.support.bots import gather_errors, persistence_of, say
 from tests.support.deliveries import message, users
 from tests.support.on_demand import (
     COUNT,
     DEMANDED,
     agreed,
+    compacted,
     filled,
     on_demand,
     own,
@@ -408,3 +410,61 @@ async def test_everything_is_given_to_whoever_asks_with_a_warning(
     assert await make_persistence(store).get_chat_data() == {
         key: own(key) for key in range(1, COUNT + 1)
     }
+
+
+class Slow(StoreAround):
+    """A store whose twin's reads of ranges wait for an event of threads."""
+
+    def __init__(self, store: MemoryStore, *, is_twin: bool = False) -> None:
+        super().__init__(store)
+        self.memory = store
+        self.is_twin = is_twin
+        self.asked = threading.Event()
+        self.released = threading.Event()
+
+    async def get_range(
+        self, name: str, start: int, length: int, *, etag: str, version_id: str | None = None
+    ) -> bytes | None:
+        found = await super().get_range(name, start, length, etag=etag, version_id=version_id)
+        if self.is_twin:
+            self.asked.set()
+            self.released.wait(10)
+        return found
+
+    def twin(self) -> Any:
+        twin = Slow(self.memory, is_twin=True)
+        twin.asked, twin.released = self.asked, self.released
+        return twin
+
+
+@pytest.mark.parametrize("key", [30, 900])
+async def test_a_thread_gets_the_object_that_the_loop_has_made_meanwhile(key: int) -> None:
+    """Such as of a handler's `asyncio.to_thread`: two objects of one user would lose changes."""
+    store = Slow(memory := MemoryStore())
+    await filled(memory)
+    async with on_demand(store) as app:
+        in_thread = asyncio.create_task(asyncio.to_thread(lambda: app.user_data[key]))
+        await asyncio.to_thread(store.asked.wait, 10)
+        await say(app, "tea", user=key)
+        live = app.user_data[key]
+        live["changed"] = True
+        store.released.set()
+        assert await in_thread is live
+        assert app.user_data[key] is live
+        assert (await agreed(app, memory))["user_data"][key]["changed"]
+
+
+async def test_what_a_thread_has_read_is_not_believed_where_head_has_gone_on() -> None:
+    """Another instance has changed that user and compacted, and the loop has taken that over."""
+    store = Slow(memory := MemoryStore())
+    await filled(memory)
+    async with on_demand(memory, load="all") as other, on_demand(store, sync=0) as app:
+        in_thread = asyncio.create_task(asyncio.to_thread(lambda: app.user_data[30]))
+        await asyncio.to_thread(store.asked.wait, 10)
+        other.user_data[30]["changed"] = True
+        other.mark_data_for_update_persistence(user_ids=30)
+        await other.update_persistence()
+        await compacted(persistence_of(other))
+        await repository_of(app).sync()
+        store.released.set()
+        assert await in_thread == {**own(30), "changed": True}

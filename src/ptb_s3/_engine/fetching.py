@@ -101,7 +101,7 @@ class Fetcher:
             found = self._now(partial(BlobReads.entities, source=source, keys=unknown))
             if found is None:
                 self._renewed_now(base, kind)
-            else:
+            elif base.head.takes(kind, source.header):  # else a thread asks, and the loop went on
                 _learn(base, kind, unknown, found)
 
     def keys_now(self, kind: Kind) -> Iterator[EntityKey]:

@@ -56,9 +56,10 @@ class OnDemandData(defaultdict[int, Any]):
         """
         commits, own = self._commits(), self._own(key)
         if commits is not None and own is not None and self._exists(commits, own):
-            value = self[own] = commits.objects.fetch(self._kind, own)
-            return value
-        return super().__missing__(key)
+            new, key = commits.objects.fetch(self._kind, own), own
+        else:
+            new = self.default_factory()  # type: ignore[misc]  # it has one
+        return self.setdefault(key, new)  # another thread may have made it meanwhile
 
     def __contains__(self, key: object) -> bool:
         if super().__contains__(key):
