@@ -282,3 +282,20 @@ async def test_a_blob_is_made_only_of_one_that_head_takes() -> None:
     await repository.commit(publish=True)
     entities = (await opened(store)).base.entities[USER]
     assert entities == {n: b"%d" % n for n in range(200)} | {1: b"one", 2: b"two", 7: b"another"}
+
+
+@pytest.mark.parametrize("reads", [True, False])
+async def test_a_blob_that_is_newer_than_head_is_no_damage(*, reads: bool) -> None:
+    """The bucket keeps no versions: head is taken over, and all of it read, or written anew."""
+    store = MemoryStore(versioned=False)
+    await filled(store)
+    other = await opened(store, resolve=ours)
+    repository = await lazily(store, resolve=ours)
+    await committed(other, u7=b"another")
+    await other.compact(USER)
+    if reads:
+        assert await repository.fetch_all(USER) == other.base.entities[USER]
+    else:
+        await repository.compact(USER)
+        await repository.commit(publish=True)
+        assert (await opened(store)).base.entities[USER] == other.base.entities[USER]

@@ -258,14 +258,22 @@ class Fetcher:
         return unknown
 
     async def _renewed(self, base: Base, kind: Kind) -> BlobSource:
-        """Read from another blob from now on, and return it."""
-        try:
-            source = await self.reads.source(base.head, kind, base.identity.store)
-        except MissingObjectError:
-            await self._sync()  # and look what there is then
-            raise
-        base.read_from(kind, source)
-        return source
+        """Read from another blob from now on, and return it.
+
+        Raises:
+            MissingObjectError: There is none that head takes, nor one that a newer head does.
+        """
+        while True:
+            head = base.head
+            try:
+                source = await self.reads.source(head, kind, base.identity.store)
+            except MissingObjectError:
+                await self._sync()  # and look what there is then
+                if base.head is head:
+                    raise
+            else:
+                base.read_from(kind, source)
+                return source
 
     def _has_no_blob(self, base: Base, kind: Kind) -> bool:
         return base.partial[kind].source is None and base.head.parts[kind].ref is None
