@@ -24,7 +24,7 @@ from ptb_s3._ptb.conversation_states import settled_states
 from ptb_s3._ptb.copies import Copies, CopyFailures
 from ptb_s3._ptb.group_commit import GroupCommit
 from ptb_s3._ptb.internals import Internals, Marks
-from ptb_s3._ptb.on_demand import OnDemandData, ensure, prefetch
+from ptb_s3._ptb.on_demand import OnDemandData, ensure, prefetch, unreadable
 from ptb_s3._ptb.rollback import subjects_of
 from ptb_s3._ptb.shutdown_sequence import ShutdownSequence
 from ptb_s3._ptb.staged_drops import StagedDrops
@@ -250,10 +250,12 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         """
         if not isinstance(update, Update):
             return True
+        subjects = work_of(update).subjects
         try:
-            await prefetch(commits, work_of(update).subjects)
+            await prefetch(commits, subjects)
         except PersistenceError as failure:
-            await self.process_error(update=update, error=failure)
+            with unreadable(subjects, failure):
+                await self.process_error(update=update, error=failure)
             return False
         return True
 

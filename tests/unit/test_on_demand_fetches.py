@@ -348,6 +348,32 @@ async def test_an_update_whose_data_cannot_be_read_goes_to_the_error_handlers(
     assert state["user_data"][30] == {**own(30), "said": "tea"}
 
 
+async def test_an_error_handler_does_not_wait_for_data_that_cannot_be_read(
+    tries: list[float],
+) -> None:
+    """Such as PTB's own example, which writes down user_data and chat_data of the update."""
+    store, told = MemoryStore(), list[Any]()
+    await filled(store)
+
+    async def tell(_: object, context: Any) -> None:
+        asked = len(store.calls)
+        for data in ("user_data", "chat_data"):
+            with pytest.raises(StorageUnavailableError) as raised:
+                str(getattr(context, data))
+            told.append(raised.value is context.error)
+        assert len(store.calls) == asked, "again"
+        store.faults = lambda _: None
+        assert context.application.user_data[31] == own(31), "another one is read"
+
+    async with on_demand(store) as app:
+        app.add_error_handler(tell)
+        pausing(app, tries)
+        failing(store, "get_range")
+        await say(app, "lost", user=30)
+        assert told == [True, True]
+        assert app.user_data[30] == own(30)
+
+
 async def test_an_update_whose_data_cannot_be_read_can_be_sent_again(tries: list[float]) -> None:
     """To `deliver`, which raises; the second time it takes effect, once."""
     store = MemoryStore()

@@ -21,11 +21,20 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from ptb_s3._format.entities import EntityKey, Kind, key_like
 from ptb_s3._ptb.group_commit import GroupCommit
+from ptb_s3.errors import PersistenceError
+
+_Subjects = Collection[tuple[Kind, EntityKey]]
+# Users and chats that could not be read just now, and why.
+_UNREADABLE: ContextVar[tuple[_Subjects, PersistenceError] | None] = ContextVar(
+    "unreadable", default=None
+)
 
 _LOGGER = logging.getLogger("ptb_s3")
 
@@ -137,6 +146,8 @@ class OnDemandData(defaultdict[int, Any]):
         """Tell whether there is data of a user or chat that is not live, and have it known."""
         repository = commits.repository
         if not repository.staged.knows(self._kind, key):
+            if (unreadable := _UNREADABLE.get()) and (self._kind, key) in unreadable[0]:
+                raise unreadable[1]
             self._tell()
             repository.fetch_now(self._kind, [key])
         return repository.staged.get(self._kind, key) is not None
@@ -186,6 +197,24 @@ class LiveData(MutableMapping[int, Any]):
 
     def pop(self, key: int, *default: Any) -> Any:  # noqa: ANN401 - as a dict's
         return dict.pop(self._data, key, *default)
+
+
+@contextmanager
+def unreadable(subjects: _Subjects, failure: PersistenceError) -> Iterator[None]:
+    """Have code of the body of a `with` that asks for users and chats get a failure at once.
+
+    It has just been tried for 30 s to read them. Error handlers often write down an update's data,
+    and to try again for each of user and chat would hold up the event loop for another minute.
+
+    Args:
+        subjects: The users and chats.
+        failure: Why they cannot be read.
+    """
+    token = _UNREADABLE.set((subjects, failure))
+    try:
+        yield
+    finally:
+        _UNREADABLE.reset(token)
 
 
 async def prefetch(commits: GroupCommit, subjects: Iterable[tuple[Kind, EntityKey]]) -> None:
