@@ -323,6 +323,20 @@ async def test_a_second_start_reads_anew() -> None:
     assert seen == [(own(7), own(7)), ({"of another": 7}, {**own(7), "heard": "tea"})]
 
 
+async def test_whoever_asks_before_a_start_gets_everything() -> None:
+    """Such as a script that writes to all users: to give none would look like an empty state."""
+    store = MemoryStore()
+    await filled(store)
+    app = on_demand(store)
+    await app.bot.initialize()
+    persistence = persistence_of(app)
+    assert await persistence.get_user_data() == EVERYBODY
+    assert await persistence.get_chat_data() == EVERYBODY
+    async with app:
+        assert not app._user_data.live  # type: ignore[attr-defined]
+        assert app.user_data[7] == own(7)
+
+
 async def test_one_kind_that_is_not_stored_is_ptbs_own() -> None:
     """Of a kind that is not saved nothing is read, and PTB's empty objects are right."""
     store, seen = MemoryStore(), list[Any]()
