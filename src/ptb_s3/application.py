@@ -33,7 +33,7 @@ from ptb_s3._ptb.takeover import bring_in
 from ptb_s3._ptb.transaction import work_of
 from ptb_s3._ptb.unsaved_changes import describe_unsaved
 from ptb_s3._values.equality import alike
-from ptb_s3.errors import PersistenceError
+from ptb_s3.errors import PersistenceError, SettingsError
 from ptb_s3.job_queue import PersistentJobQueue
 from ptb_s3.persistence import S3Persistence
 
@@ -107,7 +107,8 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         **arguments: Those of :class:`telegram.ext.Application`, which the builder gives.
 
     Raises:
-        SettingsError: This version of PTB has renamed a private attribute that is needed for it.
+        SettingsError: This version of PTB has renamed a private attribute that is needed for it, or
+            the persistence is to read on demand and has a getter of its own.
     """
 
     def __init__(self, **arguments: Any) -> None:  # noqa: ANN401 - those of `Application`
@@ -129,9 +130,25 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
             loader, types = loader_of(self.persistence), self.context_types
             loader.reads_on_demand = True
             for kind in loader.options.on_demand:
+                self._require_own_getter(f"get_{kind.value}")
                 new = types.user_data if kind is Kind.USER_DATA else types.chat_data
                 data = OnDemandData(kind, new, lambda: loader.commits)
                 self._internals.read_on_demand(kind, data)
+
+    def _require_own_getter(self, method: str) -> None:
+        """Refuse a persistence whose subclass makes something else of what is saved.
+
+        Nothing that is read on demand would go through it: handlers would see the saved form, and
+        a counterpart that makes that form of theirs would do so twice.
+
+        Raises:
+            SettingsError: It overrides the method.
+        """
+        if _overrides(self.persistence, method):
+            raise SettingsError(
+                f"{type(self.persistence).__name__} overrides {method}(), which nothing calls with "
+                'load="on_demand". Leave load= (PTB_S3_LOAD) out, or the method.'
+            )
 
     async def prefetch(self, users: Iterable[int] = (), chats: Iterable[int] = ()) -> None:
         """Read the data of users and chats ahead, before code asks for it that cannot await.
