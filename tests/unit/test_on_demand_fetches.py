@@ -33,7 +33,7 @@ from ptb_s3._storage.contract import Written
 from ptb_s3._storage.faults import Call, Fault
 from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.errors import StorageUnavailableError
-from ptb_s3.serverless import close, committed, deliver
+from ptb_s3.serverless import begin, close, committed, deliver
 
 USER, CHAT = DEMANDED
 
@@ -406,6 +406,45 @@ async def test_an_update_whose_data_cannot_be_read_can_be_sent_again(tries: list
         async with committed(app, users=[42]) as state:
             state.user_data[42]["paid"] = 1 / 0
     assert (await agreed(app, store))["user_data"][42] == own(42)
+    await close(app)
+
+
+ASKED: dict[str, Any] = {
+    "[]": lambda app: app.user_data[31],
+    "in": lambda app: 31 in app.user_data,
+    "iter": lambda app: list(app.user_data),
+    "drop": lambda app: app.drop_user_data(31),
+    "prefetch": lambda app: app.prefetch(users=[31]),
+}
+
+
+@pytest.mark.parametrize("way", ASKED)
+async def test_an_update_that_cannot_read_anybody_elses_data_is_sent_again(
+    way: str, tries: list[float]
+) -> None:
+    """By `deliver`, which raises: PTB's error handlers take the error, and go on."""
+    store = MemoryStore()
+    await filled(store)
+
+    async def count(_: Any, context: Any) -> None:
+        context.user_data["n"] = context.user_data.get("n", 0) + 1
+        asked = ASKED[way](context.application)
+        if way == "prefetch":
+            await asked
+
+    app = on_demand(store, MessageHandler(filters.ALL, count))
+    errors = gather_errors(app)
+    await begin(app)
+    await app.prefetch(users=[30], chats=[30])  # type: ignore[attr-defined]
+    pausing(app, tries)
+    failing(store, "get_range")
+    with pytest.raises(StorageUnavailableError):
+        await deliver(app, message(user=30, number=99))
+    assert [type(error) for error in errors] == [StorageUnavailableError]
+    store.faults = lambda _: None
+    assert (await users(store))[30] == own(30)
+    assert await deliver(app, message(user=30, number=99))
+    assert (await agreed(app, store))["user_data"][30] == {**own(30), "n": 1}
     await close(app)
 
 

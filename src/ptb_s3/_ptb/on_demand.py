@@ -89,7 +89,8 @@ class OnDemandData(defaultdict[int, Any]):
         if commits is not None:
             seen = set(live)
             saved: Any = commits.repository.keys_now(self._kind)
-            yield from (key for key in saved if key not in seen)
+            with commits.report.noting_unread():
+                yield from (key for key in saved if key not in seen)
 
     def __reversed__(self) -> Iterator[int]:
         return reversed(list(self))
@@ -149,7 +150,8 @@ class OnDemandData(defaultdict[int, Any]):
             if (unreadable := _UNREADABLE.get()) and (self._kind, key) in unreadable[0]:
                 raise unreadable[1]
             self._tell()
-            repository.fetch_now(self._kind, [key])
+            with commits.report.noting_unread():
+                repository.fetch_now(self._kind, [key])
         return repository.staged.get(self._kind, key) is not None
 
     def _tell(self) -> None:
@@ -229,7 +231,8 @@ async def prefetch(commits: GroupCommit, subjects: Iterable[tuple[Kind, EntityKe
         if not staged.knows(kind, key):
             wanted.setdefault(kind, []).append(key)
     if wanted:
-        await commits.repository.fetch(wanted)
+        with commits.report.noting_unread():
+            await commits.repository.fetch(wanted)
 
 
 def ensure(commits: GroupCommit, kind: Kind, key: EntityKey) -> None:
@@ -240,4 +243,5 @@ def ensure(commits: GroupCommit, kind: Kind, key: EntityKey) -> None:
     """
     own = key_like(kind, key)
     if own is not None and not commits.repository.staged.knows(kind, own):
-        commits.repository.fetch_now(kind, [own])
+        with commits.report.noting_unread():
+            commits.repository.fetch_now(kind, [own])
