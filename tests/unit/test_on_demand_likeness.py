@@ -18,7 +18,7 @@ from telegram.ext import TypeHandler
 from tests.support import make_persistence, state_of
 from tests.support.bots import App, persistence_of
 from tests.support.deliveries import application
-from tests.support.on_demand import compacted, filled, repository_of, small_segments
+from tests.support.on_demand import compacted, filled, small_segments
 
 from ptb_s3._ptb.background_compaction import BackgroundCompaction
 from ptb_s3._storage.memory import MemoryStore
@@ -167,9 +167,12 @@ class Side:
     async def step(self, who: str, way: str, number: int, rng: Random) -> None:
         """Take one step of the schedule, of which all is drawn from `rng`."""
         app = self._apps[who]
-        if way == "update":
+        if way in {"update", "compact"}:
             self._acts = [act_of(rng, number) for _ in range(rng.randrange(1, 4))]
             await self._send(app, update_of(rng, number))
+        if way == "compact":  # of what the other instance has not seen yet, too
+            await app.update_persistence()
+            await compacted(persistence_of(app), publish=rng.random() < 0.7)
         elif way == "save" and not self._delivers:
             await app.update_persistence()
         elif way == "block" and self._delivers:
@@ -177,9 +180,6 @@ class Side:
         elif way == "restart":
             await self.end(who)
             await self.begin(who)
-        elif way == "compact":
-            await repository_of(app).sync()
-            await compacted(persistence_of(app), publish=rng.random() < 0.7)
         elif way == "ask":
             await persistence_of(app).catch_up()
             self.answers.append(text(await persistence_of(app).get_chat_data()))
