@@ -19,7 +19,7 @@ class CommitReport:
         overtaken: Why a whole update was taken back in a commit that somebody else had asked for;
             see `Repository.transactional`. Kept here and not raised, since it is no error of the
             bot's: the update is processed again.
-        unread: Why data could not be read that code of the bot's has asked for, last of all. The
+        unread: Why data could not be read that a listener's work has asked for, last of all. The
             error was raised there; a transaction is taken back for it, since PTB gives it to the
             error handlers and goes on.
     """
@@ -41,7 +41,7 @@ class CommitReport:
         try:
             yield
         except StorageUnavailableError as failure:
-            self.unread = failure
+            self.unread = None if self.faults is None else failure  # it holds on to its frames
             raise
 
     def take_unheard(self) -> list[PersistenceError]:

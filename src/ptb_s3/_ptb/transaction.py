@@ -166,7 +166,8 @@ class Transaction:
 
     def _end(self) -> None:
         self._repository.transactional = False
-        self._commits.report.faults = self._commits.report.overtaken = None
+        report = self._commits.report
+        report.faults = report.overtaken = report.unread = None
 
     def _raise_conflicts(self) -> None:
         for fault in self._faults:
