@@ -20,7 +20,7 @@ from ptb_s3._format.entities import Kind, Resolution
 from ptb_s3._keys.keyring import Keyring
 from ptb_s3._storage.blocking import BlockingStore
 from ptb_s3._storage.memory import MemoryStore
-from ptb_s3.errors import ForeignStoreError
+from ptb_s3.errors import ConflictError, ForeignStoreError, MissingObjectError
 
 USER = Kind.USER_DATA
 DEMANDED = (Kind.USER_DATA, Kind.CHAT_DATA)
@@ -299,3 +299,19 @@ async def test_a_blob_that_is_newer_than_head_is_no_damage(*, reads: bool) -> No
         await repository.compact(USER)
         await repository.commit(publish=True)
         assert (await opened(store)).base.entities[USER] == other.base.entities[USER]
+
+
+async def test_a_blob_that_is_ahead_of_head_is_no_damage_to_a_compaction() -> None:
+    """Nor while a commit is under way, so that head cannot be taken over: it is a conflict."""
+    store = MemoryStore(versioned=False)
+    await filled(store)
+    other = await opened(store, resolve=ours)
+    repository = await lazily(store, resolve=ours)
+    await committed(other, u7=b"another")
+    await other.compact(USER)
+    async with repository._begun._committing.here():
+        with pytest.raises(ConflictError, match="has not been seen here yet"):
+            await repository.compact(USER)
+    store.lose(USER)
+    with pytest.raises(MissingObjectError):
+        await repository.compact(USER)

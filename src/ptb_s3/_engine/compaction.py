@@ -39,7 +39,7 @@ from ptb_s3._format.index import Ages
 from ptb_s3._format.sealer import BlobInProgress, Mark, SealedBlob
 from ptb_s3._storage.spool import Spool
 from ptb_s3._storage.threads import Offload
-from ptb_s3.errors import StorageUnavailableError
+from ptb_s3.errors import MissingObjectError, StorageUnavailableError
 
 # Tries at a blob: each but the first follows a change of the object, or of head, behind our back.
 TRIES = 3
@@ -120,10 +120,14 @@ class Compactor:
                 if base.head.line is None:
                     break  # nothing was ever committed, so there is nothing to write
                 with Spool() as spool:
-                    sealed, mark = await self._seal(base, kind, spool)
-                    if sealed is None:
-                        await self._fetcher.renew(base, kind)
-                        continue
+                    try:
+                        sealed, mark = await self._seal(base, kind, spool)
+                        if sealed is None:
+                            await self._fetcher.renew(base, kind)
+                            continue
+                    except MissingObjectError:
+                        await self._places.look(base, kind)  # which raises if theirs is ahead
+                        raise
                     self._undecided.remember(mark.commit, Blob(None, sealed.ref, sealed.segments))
                     blob = await self._put(base, kind, sealed)
                 sent += sealed.ref.size
