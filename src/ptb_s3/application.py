@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial, update_wrapper
 from typing import Any, Concatenate, ParamSpec, cast
 
@@ -24,7 +24,7 @@ from ptb_s3._ptb.conversation_states import settled_states
 from ptb_s3._ptb.copies import Copies, CopyFailures
 from ptb_s3._ptb.group_commit import GroupCommit
 from ptb_s3._ptb.internals import Internals, Marks
-from ptb_s3._ptb.on_demand import OnDemandData, ensure, prefetch
+from ptb_s3._ptb.on_demand import OnDemandData, ensure, prefetch, unreadable
 from ptb_s3._ptb.rollback import subjects_of
 from ptb_s3._ptb.shutdown_sequence import ShutdownSequence
 from ptb_s3._ptb.staged_drops import StagedDrops
@@ -33,7 +33,7 @@ from ptb_s3._ptb.takeover import bring_in
 from ptb_s3._ptb.transaction import work_of
 from ptb_s3._ptb.unsaved_changes import describe_unsaved
 from ptb_s3._values.equality import alike
-from ptb_s3.errors import PersistenceError
+from ptb_s3.errors import PersistenceError, SettingsError
 from ptb_s3.job_queue import PersistentJobQueue
 from ptb_s3.persistence import S3Persistence
 
@@ -107,7 +107,8 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         **arguments: Those of :class:`telegram.ext.Application`, which the builder gives.
 
     Raises:
-        SettingsError: This version of PTB has renamed a private attribute that is needed for it.
+        SettingsError: This version of PTB has renamed a private attribute that is needed for it, or
+            the persistence is to read on demand and has a getter of its own.
     """
 
     def __init__(self, **arguments: Any) -> None:  # noqa: ANN401 - those of `Application`
@@ -131,6 +132,7 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
             loader, types = loader_of(self.persistence), self.context_types
             loader.reads_on_demand = True
             for kind in loader.options.on_demand:
+                self._require_own_getter(f"get_{kind.value}")
                 new = types.user_data if kind is Kind.USER_DATA else types.chat_data
                 dropped = partial(self._dropped_unstaged, kind)
                 data = OnDemandData(kind, new, lambda: loader.commits, dropped)
@@ -140,6 +142,21 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
                 from ptb_s3._jobs.prefetching import prefetch_for  # noqa: PLC0415 - as `job_queue`
 
                 prefetch_for(queue, lambda: loader.commits)
+
+    def _require_own_getter(self, method: str) -> None:
+        """Refuse a persistence whose subclass makes something else of what is saved.
+
+        Nothing that is read on demand would go through it: handlers would see the saved form, and
+        a counterpart that makes that form of theirs would do so twice.
+
+        Raises:
+            SettingsError: It overrides the method.
+        """
+        if _overrides(self.persistence, method):
+            raise SettingsError(
+                f"{type(self.persistence).__name__} overrides {method}(), which nothing calls with "
+                'load="on_demand". Leave load= (PTB_S3_LOAD) out, or the method.'
+            )
 
     async def prefetch(self, users: Iterable[int] = (), chats: Iterable[int] = ()) -> None:
         """Read the data of users and chats ahead, before code asks for it that cannot await.
@@ -171,9 +188,23 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         if self._commits is not None and reads:
             self._internals.forget()
             loader_of(cast("S3Persistence[Any, Any, Any]", self.persistence)).begin_start()
-        await super().initialize()
+        with self._starting():
+            await super().initialize()
         if self._commits is not None and reads:
             await self._internals.begin_on_demand(self._commits)
+
+    @contextmanager
+    def _starting(self) -> Iterator[None]:
+        """Have the persistence know that it is this application which asks for the state."""
+        if not isinstance(self.persistence, S3Persistence):
+            yield
+            return
+        loader = loader_of(self.persistence)
+        loader.application_starts = True
+        try:
+            yield
+        finally:
+            loader.application_starts = False
 
     run_polling = _logging_unsaved(Application.run_polling)
     run_webhook = _logging_unsaved(Application.run_webhook)
@@ -258,10 +289,12 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         """
         if not isinstance(update, Update):
             return True
+        subjects = work_of(update).subjects
         try:
-            await prefetch(commits, work_of(update).subjects)
+            await prefetch(commits, subjects)
         except PersistenceError as failure:
-            await self.process_error(update=update, error=failure)
+            with unreadable(subjects, failure):
+                await self.process_error(update=update, error=failure)
             return False
         return True
 

@@ -83,5 +83,5 @@ class Blocking:
 def read_on_demand(persistence: Persistence, line: Line, rng: random.Random) -> None:
     """Have a persistence read what is asked for, as a `PersistentApplication` has it do."""
     loader: Any = persistence._loader
-    loader.reads_on_demand = True
+    loader.reads_on_demand = loader.application_starts = True
     loader._blocking = Blocking(Twin(line, rng))

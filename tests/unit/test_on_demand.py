@@ -9,9 +9,9 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from telegram.ext import MessageHandler, PersistenceInput, filters
+from telegram.ext import ApplicationBuilder, MessageHandler, PersistenceInput, filters
 from tests.support import KEY, make_persistence, state_of, update
-from tests.support.bots import gather_errors, persistence_of, say
+from tests.support.bots import TOKEN, gather_errors, persistence_of, say
 from tests.support.deliveries import application
 from tests.support.on_demand import (
     COUNT,
@@ -25,7 +25,7 @@ from tests.support.on_demand import (
     written,
 )
 
-from ptb_s3 import Keyring, S3Persistence
+from ptb_s3 import Keyring, PersistentApplication, S3Persistence
 from ptb_s3._ptb.background_compaction import BackgroundCompaction
 from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.errors import MissingObjectError, SettingsError
@@ -85,6 +85,27 @@ async def test_a_blob_that_was_deleted_is_no_state_to_start_on(load: str) -> Non
     store.lose("user_data")
     with pytest.raises(MissingObjectError, match="gone, while head refers to it"):
         await on_demand(store, load=load).initialize()
+
+
+@pytest.mark.parametrize("method", ["get_user_data", "get_chat_data"])
+def test_a_getter_of_ones_own_is_refused(method: str) -> None:
+    """It is called for all users at once, and never for one: what it makes of them would be lost.
+
+    One of a kind that is not saved is no matter.
+    """
+
+    async def changed(_: Any) -> dict[int, Any]:
+        return {}
+
+    own_class = type("Own", (S3Persistence,), {method: changed})
+    for stores, refused in ((None, True), (PersistenceInput(**{method[4:]: False}), False)):
+        persistence = own_class("bucket", keyring=Keyring(KEY), load="on_demand", store_data=stores)
+        builder: Any = ApplicationBuilder().application_class(PersistentApplication).token(TOKEN)
+        if refused:
+            with pytest.raises(SettingsError, match=rf"Own overrides {method}\(\)"):
+                builder.persistence(persistence).build()
+        else:
+            assert builder.persistence(persistence).build().user_data == {}
 
 
 # What is read, and when ---------------------------------------------------------------------------
@@ -338,6 +359,20 @@ async def test_a_second_start_reads_anew() -> None:
         await say(app, "tea", user=7)
         await agreed(app, store)
     assert seen == [(own(7), own(7)), ({"of another": 7}, {**own(7), "heard": "tea"})]
+
+
+async def test_whoever_asks_before_a_start_gets_everything() -> None:
+    """Such as a script that writes to all users: to give none would look like an empty state."""
+    store = MemoryStore()
+    await filled(store)
+    app = on_demand(store)
+    await app.bot.initialize()
+    persistence = persistence_of(app)
+    assert await persistence.get_user_data() == EVERYBODY
+    assert await persistence.get_chat_data() == EVERYBODY
+    async with app:
+        assert not app._user_data.live  # type: ignore[attr-defined]
+        assert app.user_data[7] == own(7)
 
 
 async def test_one_kind_that_is_not_stored_is_ptbs_own() -> None:

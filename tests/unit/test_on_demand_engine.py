@@ -283,3 +283,99 @@ async def test_a_compaction_beside_anothers_is_a_conflict_at_most(
     store.lose(USER)
     with pytest.raises(MissingObjectError):
         await reader.compact(USER)
+
+
+@pytest.mark.parametrize("awaits", [True, False])
+async def test_what_is_read_in_the_middle_of_a_takeover_is_taken_over(*, awaits: bool) -> None:
+    """Of the blob before, while the other's index arrives: it is read from theirs as well."""
+    store = MemoryStore()
+    other = await filled(store)
+    repository = await lazily(store, resolve=ours)
+    await get(repository, 150)
+    await committed(other, u7=b"another", u150=b"another", u9=None)
+    await other.compact(USER)
+    await other.commit(publish=True)
+    store_get = store.get
+    read: list[bool] = []
+
+    async def get_and_fetch(name: str, **how: Any) -> Any:
+        found = await store_get(name, **how)
+        if name == USER and not read:
+            read.append(True)
+            if awaits:
+                await repository.fetch({USER: [7, 8, 9]})
+            else:
+                repository.fetch_now(USER, [7, 8, 9])
+        return found
+
+    with mock.patch.object(store, "get", get_and_fetch):
+        await repository.sync()
+    assert read
+    assert repository.base.entities[USER] == {7: b"another", 8: b"8", 150: b"another"}
+
+
+async def test_a_blob_is_made_only_of_one_that_head_takes() -> None:
+    """While its index arrives, the other has compacted again, and head has gone on to that."""
+    store = MemoryStore()
+    await filled(store)
+    other = await opened(store, resolve=ours)
+    repository = await lazily(store, resolve=ours)
+    await committed(other, u1=b"one")
+    await other.compact(USER)
+    await repository.sync()
+    await repository.compact(USER)  # theirs will do
+    assert await get(repository, 2) == b"2"
+    await committed(repository, u2=b"two")  # and is head's from now on
+    await other.sync()
+    store_get = store.get
+    read: list[bool] = []
+
+    async def get_and_sync(name: str, **how: Any) -> Any:
+        found = await store_get(name, **how)
+        if name == USER and not read:
+            read.append(True)
+            await committed(other, u7=b"another")
+            await other.compact(USER)
+            await other.commit(publish=True)
+            await repository.sync()
+        return found
+
+    with mock.patch.object(store, "get", get_and_sync):
+        await repository.compact(USER)
+    assert read
+    await repository.commit(publish=True)
+    entities = (await opened(store)).base.entities[USER]
+    assert entities == {n: b"%d" % n for n in range(200)} | {1: b"one", 2: b"two", 7: b"another"}
+
+
+@pytest.mark.parametrize("reads", [True, False])
+async def test_a_blob_that_is_newer_than_head_is_no_damage(*, reads: bool) -> None:
+    """The bucket keeps no versions: head is taken over, and all of it read, or written anew."""
+    store = MemoryStore(versioned=False)
+    await filled(store)
+    other = await opened(store, resolve=ours)
+    repository = await lazily(store, resolve=ours)
+    await committed(other, u7=b"another")
+    await other.compact(USER)
+    if reads:
+        assert await repository.fetch_all(USER) == other.base.entities[USER]
+    else:
+        await repository.compact(USER)
+        await repository.commit(publish=True)
+        assert (await opened(store)).base.entities[USER] == other.base.entities[USER]
+
+
+async def test_a_blob_that_is_ahead_of_head_is_no_damage_to_a_compaction() -> None:
+    """Nor while a commit is under way, so that head cannot be taken over: it is a conflict."""
+    store = MemoryStore(versioned=False)
+    await filled(store)
+    other = await opened(store, resolve=ours)
+    repository = await lazily(store, resolve=ours)
+    await committed(other, u7=b"another")
+    await other.compact(USER)
+    async with repository._begun._committing.here():
+        with pytest.raises(ConflictError, match="has not been seen here yet"):
+            await repository.compact(USER)
+    store.lose(USER)
+    with pytest.raises(MissingObjectError):
+        await repository.compact(USER)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from telegram.ext import MessageHandler, filters
 from tests.support import StoreAround, make_persistence
-from tests.support.bots import gather_errors, say
+from tests.support.bots import gather_errors, persistence_of, say
 from tests.support.deliveries import message, users
 from tests.support.on_demand import (
     COUNT,
     DEMANDED,
     agreed,
+    compacted,
     filled,
     on_demand,
     own,
@@ -31,7 +33,7 @@ from ptb_s3._storage.contract import Written
 from ptb_s3._storage.faults import Call, Fault
 from ptb_s3._storage.memory import MemoryStore
 from ptb_s3.errors import StorageUnavailableError
-from ptb_s3.serverless import close, committed, deliver
+from ptb_s3.serverless import begin, close, committed, deliver
 
 USER, CHAT = DEMANDED
 
@@ -400,6 +402,32 @@ async def test_an_update_whose_data_cannot_be_read_goes_to_the_error_handlers(
     assert state["user_data"][30] == {**own(30), "said": "tea"}
 
 
+async def test_an_error_handler_does_not_wait_for_data_that_cannot_be_read(
+    tries: list[float],
+) -> None:
+    """Such as PTB's own example, which writes down user_data and chat_data of the update."""
+    store, told = MemoryStore(), list[Any]()
+    await filled(store)
+
+    async def tell(_: object, context: Any) -> None:
+        asked = len(store.calls)
+        for data in ("user_data", "chat_data"):
+            with pytest.raises(StorageUnavailableError) as raised:
+                str(getattr(context, data))
+            told.append(raised.value is context.error)
+        assert len(store.calls) == asked, "again"
+        store.faults = lambda _: None
+        assert context.application.user_data[31] == own(31), "another one is read"
+
+    async with on_demand(store) as app:
+        app.add_error_handler(tell)
+        pausing(app, tries)
+        failing(store, "get_range")
+        await say(app, "lost", user=30)
+        assert told == [True, True]
+        assert app.user_data[30] == own(30)
+
+
 async def test_an_update_whose_data_cannot_be_read_can_be_sent_again(tries: list[float]) -> None:
     """To `deliver`, which raises; the second time it takes effect, once."""
     store = MemoryStore()
@@ -435,6 +463,45 @@ async def test_an_update_whose_data_cannot_be_read_can_be_sent_again(tries: list
     await close(app)
 
 
+ASKED: dict[str, Any] = {
+    "[]": lambda app: app.user_data[31],
+    "in": lambda app: 31 in app.user_data,
+    "iter": lambda app: list(app.user_data),
+    "drop": lambda app: app.drop_user_data(31),
+    "prefetch": lambda app: app.prefetch(users=[31]),
+}
+
+
+@pytest.mark.parametrize("way", ASKED)
+async def test_an_update_that_cannot_read_anybody_elses_data_is_sent_again(
+    way: str, tries: list[float]
+) -> None:
+    """By `deliver`, which raises: PTB's error handlers take the error, and go on."""
+    store = MemoryStore()
+    await filled(store)
+
+    async def count(_: Any, context: Any) -> None:
+        context.user_data["n"] = context.user_data.get("n", 0) + 1
+        asked = ASKED[way](context.application)
+        if way == "prefetch":
+            await asked
+
+    app = on_demand(store, MessageHandler(filters.ALL, count))
+    errors = gather_errors(app)
+    await begin(app)
+    await app.prefetch(users=[30], chats=[30])  # type: ignore[attr-defined]
+    pausing(app, tries)
+    failing(store, "get_range")
+    with pytest.raises(StorageUnavailableError):
+        await deliver(app, message(user=30, number=99))
+    assert [type(error) for error in errors] == [StorageUnavailableError]
+    store.faults = lambda _: None
+    assert (await users(store))[30] == own(30)
+    assert await deliver(app, message(user=30, number=99))
+    assert (await agreed(app, store))["user_data"][30] == {**own(30), "n": 1}
+    await close(app)
+
+
 async def test_everything_is_given_to_whoever_asks_with_a_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -462,3 +529,61 @@ async def test_everything_is_given_to_whoever_asks_with_a_warning(
     assert await make_persistence(store).get_chat_data() == {
         key: own(key) for key in range(1, COUNT + 1)
     }
+
+
+class Slow(StoreAround):
+    """A store whose twin's reads of ranges wait for an event of threads."""
+
+    def __init__(self, store: MemoryStore, *, is_twin: bool = False) -> None:
+        super().__init__(store)
+        self.memory = store
+        self.is_twin = is_twin
+        self.asked = threading.Event()
+        self.released = threading.Event()
+
+    async def get_range(
+        self, name: str, start: int, length: int, *, etag: str, version_id: str | None = None
+    ) -> bytes | None:
+        found = await super().get_range(name, start, length, etag=etag, version_id=version_id)
+        if self.is_twin:
+            self.asked.set()
+            self.released.wait(10)
+        return found
+
+    def twin(self) -> Any:
+        twin = Slow(self.memory, is_twin=True)
+        twin.asked, twin.released = self.asked, self.released
+        return twin
+
+
+@pytest.mark.parametrize("key", [30, 900])
+async def test_a_thread_gets_the_object_that_the_loop_has_made_meanwhile(key: int) -> None:
+    """Such as of a handler's `asyncio.to_thread`: two objects of one user would lose changes."""
+    store = Slow(memory := MemoryStore())
+    await filled(memory)
+    async with on_demand(store) as app:
+        in_thread = asyncio.create_task(asyncio.to_thread(lambda: app.user_data[key]))
+        await asyncio.to_thread(store.asked.wait, 10)
+        await say(app, "tea", user=key)
+        live = app.user_data[key]
+        live["changed"] = True
+        store.released.set()
+        assert await in_thread is live
+        assert app.user_data[key] is live
+        assert (await agreed(app, memory))["user_data"][key]["changed"]
+
+
+async def test_what_a_thread_has_read_is_not_believed_where_head_has_gone_on() -> None:
+    """Another instance has changed that user and compacted, and the loop has taken that over."""
+    store = Slow(memory := MemoryStore())
+    await filled(memory)
+    async with on_demand(memory, load="all") as other, on_demand(store, sync=0) as app:
+        in_thread = asyncio.create_task(asyncio.to_thread(lambda: app.user_data[30]))
+        await asyncio.to_thread(store.asked.wait, 10)
+        other.user_data[30]["changed"] = True
+        other.mark_data_for_update_persistence(user_ids=30)
+        await other.update_persistence()
+        await compacted(persistence_of(other))
+        await repository_of(app).sync()
+        store.released.set()
+        assert await in_thread == {**own(30), "changed": True}

@@ -82,6 +82,7 @@ async def two(store: MemoryStore, **options: Any) -> list[Persistence]:
 def instance_of(store: Store, **options: Any) -> Persistence:
     """An instance as an application has it, which reads users and chats as `TESTED_LOAD` says."""
     instance = make_persistence(store, **{"load": TESTED_LOAD, **options})
+    instance._loader.application_starts = True
     instance._loader.reads_on_demand = True  # the place of an application's mappings is this test's
     return instance
 

@@ -106,7 +106,7 @@ class Fetcher:
             found = self._now(partial(BlobReads.entities, source=source, keys=unknown))
             if found is None:
                 self._renewed_now(base, kind)
-            else:
+            elif base.head.takes(kind, source.header):  # else a thread asks, and the loop went on
                 _learn(base, kind, unknown, found)
 
     def keys_now(self, kind: Kind) -> Iterator[EntityKey]:
@@ -198,7 +198,9 @@ class Fetcher:
         """
         if self._has_no_blob(base, kind):
             return None
-        return self._usable(base, kind) or await self._renewed(base, kind)
+        while (source := self._usable(base, kind)) is None:
+            await self._renewed(base, kind)  # head may have gone on by then
+        return source
 
     async def renew(self, base: Base, kind: Kind) -> None:
         """Read a kind from the blob that lies there now, from now on.
@@ -261,14 +263,22 @@ class Fetcher:
         return unknown
 
     async def _renewed(self, base: Base, kind: Kind) -> BlobSource:
-        """Read from another blob from now on, and return it."""
-        try:
-            source = await self.reads.source(base.head, kind, base.identity.store)
-        except MissingObjectError:
-            await self._sync()  # and look what there is then
-            raise
-        base.read_from(kind, source)
-        return source
+        """Read from another blob from now on, and return it.
+
+        Raises:
+            MissingObjectError: There is none that head takes, nor one that a newer head does.
+        """
+        while True:
+            head = base.head
+            try:
+                source = await self.reads.source(head, kind, base.identity.store)
+            except MissingObjectError:
+                await self._sync()  # and look what there is then
+                if base.head is head:
+                    raise
+            else:
+                base.read_from(kind, source)
+                return source
 
     def _has_no_blob(self, base: Base, kind: Kind) -> bool:
         return base.partial[kind].source is None and base.head.parts[kind].ref is None

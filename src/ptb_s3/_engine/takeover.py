@@ -16,6 +16,7 @@ is of another store                    `HeadLostError`
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 from ptb_s3._engine import rebase as _rebase
 from ptb_s3._engine.active_writers import ActiveWriters
@@ -27,8 +28,9 @@ from ptb_s3._engine.merging import Merger
 from ptb_s3._engine.reading import build_base
 from ptb_s3._engine.run import Run
 from ptb_s3._engine.staging import Staged
+from ptb_s3._format.blobs import BlobSource
 from ptb_s3._format.committed import Base
-from ptb_s3._format.entities import Changes, Kind
+from ptb_s3._format.entities import Changes, EntityKey, Kind
 from ptb_s3._format.head import Head
 from ptb_s3._format.openers import OpenedHead
 from ptb_s3._format.reader import TornReadError
@@ -106,10 +108,8 @@ class Takeover:
             )
         whole = _rebase.compacted(base, head) if descends else list(Kind)
         theirs = await self._read(opened, fetched.etag, whole, last=last)
-        await self._read_partial(theirs, whole, descends=descends)
-        if descends:
-            changes = await self._context.offload(_rebase.changes_since, base, theirs, whole)
-        else:
+        changes = await self._changes(theirs, whole, descends=descends)
+        if not descends:
             self._leave_branch(head)
             # Without a pause from here to the takeover: what is staged from now on has other words.
             changes = _rebase.changes_since(base, theirs, whole)
@@ -164,28 +164,64 @@ class Takeover:
             self._context, blobs, lambda given, _: build(opened, etag, given), last=last
         )
 
-    async def _read_partial(self, theirs: Base, whole: list[Kind], *, descends: bool) -> None:
-        """Read what is known here of kinds that are read on demand, as it is in their blobs.
+    async def _changes(self, theirs: Base, whole: list[Kind], *, descends: bool) -> Changes:
+        """Return their changes since our base, with what is known here read from their blobs.
 
-        Of those, what has not changed since our revision is left out.
+        Fetches go on meanwhile, from the blobs before: what they have brought in the end is read
+        from theirs as well, or it would stay as it was there.
 
         Raises:
-            TornReadError: Their blob is gone, or not what their head builds on.
+            TornReadError: A blob is gone, or not what their head builds on.
         """
         base = self._staged.base
         newer = base.head.revision if descends else None
-        for kind in base.partial.keys() & set(whole):
-            known = base.entities[kind].keys() | base.partial[kind].absent
-            try:
-                source = await self._fetcher.reads.source(theirs.head, kind, theirs.identity.store)
-                found = await self._fetcher.known_of(source, known, newer)
-            except MissingObjectError as fault:
-                if theirs.head.parts[kind].ref is not None:
-                    raise TornReadError(fault) from None
-                source, found = None, dict.fromkeys(known)
-            theirs.lay_partial(kind, source)
-            left = {key: value for key, value in found.items() if not theirs.knows(kind, key)}
-            theirs.learn(kind, left)
+        read: dict[Kind, set[EntityKey]] = {
+            kind: set() for kind in base.partial.keys() & set(whole)
+        }
+        for kind in read:
+            theirs.lay_partial(kind, await self._source(theirs, kind))
+        while True:
+            for kind, keys in self._unread(read).items():
+                await self._read_known(theirs, kind, keys, newer)
+                read[kind] |= keys
+            changes = await self._context.offload(_rebase.changes_since, base, theirs, whole)
+            if not self._unread(read):
+                return changes
+
+    async def _source(self, theirs: Base, kind: Kind) -> BlobSource | None:
+        """Return the blob that their head takes, or None where there is none to read."""
+        try:
+            return await self._fetcher.reads.source(theirs.head, kind, theirs.identity.store)
+        except MissingObjectError as fault:
+            if theirs.head.parts[kind].ref is not None:
+                raise TornReadError(fault) from None
+            return None
+
+    def _unread(self, read: dict[Kind, set[EntityKey]]) -> dict[Kind, set[EntityKey]]:
+        """Return the keys of what is known here by now, and was not read from their blobs."""
+        base = self._staged.base
+        known = {kind: base.entities[kind].keys() | base.partial[kind].absent for kind in read}
+        return {kind: left for kind, keys in known.items() if (left := keys - read[kind])}
+
+    async def _read_known(
+        self, theirs: Base, kind: Kind, keys: set[EntityKey], newer: int | None
+    ) -> None:
+        """Read entities as they are in their blob, but for those that are no newer than a revision.
+
+        Raises:
+            TornReadError: The blob is gone.
+        """
+        source = theirs.partial[kind].source
+        try:
+            found: Mapping[EntityKey, bytes | None] = (
+                dict.fromkeys(keys)
+                if source is None
+                else await self._fetcher.known_of(source, keys, newer)
+            )
+        except MissingObjectError as fault:
+            raise TornReadError(fault) from None
+        left = {key: value for key, value in found.items() if not theirs.knows(kind, key)}
+        theirs.learn(kind, left)
 
     def _leave_branch(self, head: Head) -> None:
         """Go over to a branch on which others have gone on from an older head."""

@@ -23,6 +23,7 @@ import logging
 from collections import defaultdict
 from collections.abc import (
     Callable,
+    Collection,
     ItemsView,
     Iterable,
     Iterator,
@@ -33,11 +34,20 @@ from collections.abc import (
 from collections.abc import (
     Set as AbstractSet,
 )
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import islice
 from typing import Any
 
 from ptb_s3._format.entities import EntityKey, Kind, key_like
 from ptb_s3._ptb.group_commit import GroupCommit
+from ptb_s3.errors import PersistenceError
+
+_Subjects = Collection[tuple[Kind, EntityKey]]
+# Users and chats that could not be read just now, and why.
+_UNREADABLE: ContextVar[tuple[_Subjects, PersistenceError] | None] = ContextVar(
+    "unreadable", default=None
+)
 
 AHEAD = 500
 """Users or chats that are read at once, where code goes through the data of all."""
@@ -77,9 +87,10 @@ class OnDemandData(defaultdict[int, Any]):
         """
         commits, own = self._commits(), self._own(key)
         if commits is not None and own is not None and self._exists(commits, own):
-            value = self[own] = commits.objects.fetch(self._kind, own)
-            return value
-        return super().__missing__(key)
+            new, key = commits.objects.fetch(self._kind, own), own
+        else:
+            new = self.default_factory()  # type: ignore[misc]  # it has one
+        return self.setdefault(key, new)  # another thread may have made it meanwhile
 
     def __contains__(self, key: object) -> bool:
         if super().__contains__(key):
@@ -103,7 +114,8 @@ class OnDemandData(defaultdict[int, Any]):
         if commits is not None:
             seen = set(live)
             saved: Any = commits.repository.keys_now(self._kind)
-            yield from (key for key in saved if key not in seen and key not in self._dropped())
+            with commits.report.noting_unread():
+                yield from (k for k in saved if k not in seen and k not in self._dropped())
 
     def __reversed__(self) -> Iterator[int]:
         return reversed(list(self))
@@ -156,7 +168,8 @@ class OnDemandData(defaultdict[int, Any]):
                 staged = commits.repository.staged
                 if unknown := [key for key in some if not staged.knows(self._kind, key)]:
                     self._tell()
-                    commits.repository.fetch_now(self._kind, unknown)
+                    with commits.report.noting_unread():
+                        commits.repository.fetch_now(self._kind, unknown)
             yield from (key for key in some if key in self)  # else it was dropped meanwhile
 
     def _new(self, commits: GroupCommit) -> Iterator[int]:
@@ -177,8 +190,11 @@ class OnDemandData(defaultdict[int, Any]):
             return False
         repository = commits.repository
         if not repository.staged.knows(self._kind, key):
+            if (unreadable := _UNREADABLE.get()) and (self._kind, key) in unreadable[0]:
+                raise unreadable[1]
             self._tell()
-            repository.fetch_now(self._kind, [key])
+            with commits.report.noting_unread():
+                repository.fetch_now(self._kind, [key])
         return repository.staged.get(self._kind, key) is not None
 
     def _tell(self) -> None:
@@ -255,6 +271,24 @@ class LiveData(MutableMapping[int, Any]):
         return dict.pop(self._data, key, *default)
 
 
+@contextmanager
+def unreadable(subjects: _Subjects, failure: PersistenceError) -> Iterator[None]:
+    """Have code of the body of a `with` that asks for users and chats get a failure at once.
+
+    It has just been tried for 30 s to read them. Error handlers often write down an update's data,
+    and to try again for each of user and chat would hold up the event loop for another minute.
+
+    Args:
+        subjects: The users and chats.
+        failure: Why they cannot be read.
+    """
+    token = _UNREADABLE.set((subjects, failure))
+    try:
+        yield
+    finally:
+        _UNREADABLE.reset(token)
+
+
 async def prefetch(commits: GroupCommit, subjects: Iterable[tuple[Kind, EntityKey]]) -> None:
     """Read the data of users and chats that is not known yet, where it is read on demand.
 
@@ -267,7 +301,8 @@ async def prefetch(commits: GroupCommit, subjects: Iterable[tuple[Kind, EntityKe
         if not staged.knows(kind, key):
             wanted.setdefault(kind, []).append(key)
     if wanted:
-        await commits.repository.fetch(wanted)
+        with commits.report.noting_unread():
+            await commits.repository.fetch(wanted)
 
 
 def ensure(commits: GroupCommit, kind: Kind, key: EntityKey) -> None:
@@ -278,4 +313,5 @@ def ensure(commits: GroupCommit, kind: Kind, key: EntityKey) -> None:
     """
     own = key_like(kind, key)
     if own is not None and not commits.repository.staged.knows(kind, own):
-        commits.repository.fetch_now(kind, [own])
+        with commits.report.noting_unread():
+            commits.repository.fetch_now(kind, [own])

@@ -80,6 +80,7 @@ class StateLoader:
         workers: Threads that commits and blobs are prepared in.
         participants: What is saved besides PTB's maps.
         reads_on_demand: Whether the application reads what it lacks.
+        application_starts: Whether that application is being initialised.
         due_sources: What has something to run at certain moments.
         options: As above.
         serializer: As above.
@@ -106,6 +107,7 @@ class StateLoader:
         self.participants: list[Participant] = []
         self.due_sources: list[DueSource] = []
         self.reads_on_demand = False
+        self.application_starts = False
         self.options = self._options = options
         self.serializer = self._serializer = serializer
         self._bot_id = bot_id

@@ -81,7 +81,13 @@ class StateReader:
             SettingsError: The application at whose start it is cannot read on demand.
             PersistenceError: They cannot be read.
         """
-        if not start:
+        if start and not self._loader.reads_on_demand:
+            raise SettingsError(
+                'load="on_demand" needs an application that reads on demand. Build it with '
+                "ApplicationBuilder().application_class(PersistentApplication), or leave "
+                "load= (PTB_S3_LOAD) out."
+            )
+        if not (start and self._loader.application_starts):  # a script may ask ahead of a start
             _LOGGER.warning(
                 'All of %s was asked for, and is read: with load="on_demand", ask '
                 "application.%s for those that you need.",
@@ -89,12 +95,6 @@ class StateReader:
                 kind.value,
             )
             return self._made(kind, await commits.repository.fetch_all(kind), lasting=False)
-        if not self._loader.reads_on_demand:
-            raise SettingsError(
-                'load="on_demand" needs an application that reads on demand. Build it with '
-                "ApplicationBuilder().application_class(PersistentApplication), or leave "
-                "load= (PTB_S3_LOAD) out."
-            )
         self._cycle.note_answered(kind, None)
         return {}
 

@@ -108,6 +108,7 @@ class Transaction:
         self._faults: list[PersistenceError] = []
         self._reported = commits.reported
         commits.report.faults, commits.report.overtaken = self._faults, None
+        commits.report.unread = None
         self._repository.transactional = self._retry
 
     async def process(self, update: Update) -> None:
@@ -115,11 +116,17 @@ class Transaction:
 
         Args:
             update: Update, as it was parsed from Telegram's bytes.
+
+        Raises:
+            StorageUnavailableError: Its handlers could not read data that they have asked for.
         """
         if self._application.bot.callback_data_cache is not None:
             self._application.bot.insert_callback_data(update)
         await self._application.process_update(update)
         await self.end_work()
+        if self._commits.report.unread is not None:
+            self.processed = False
+            raise self._commits.report.unread
 
     async def end_work(self) -> None:
         """Await the tasks that the work has made by `Application.create_task`, and end it."""
@@ -159,7 +166,8 @@ class Transaction:
 
     def _end(self) -> None:
         self._repository.transactional = False
-        self._commits.report.faults = self._commits.report.overtaken = None
+        report = self._commits.report
+        report.faults = report.overtaken = report.unread = None
 
     def _raise_conflicts(self) -> None:
         for fault in self._faults:
