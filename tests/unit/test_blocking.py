@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -71,6 +73,28 @@ async def test_no_answer_in_time_is_an_error_that_names_the_better_way(
     with pytest.raises(StorageUnavailableError, match=r"application\.prefetch"):
         asking(hang)
     assert given_up.wait(5)
+    asking.close()
+
+
+def test_threads_that_begin_at_once_share_one() -> None:
+    """Or there would be a thread and a client for each, which nobody ends."""
+    made: list[MemoryStore] = []
+    together = threading.Barrier(8)
+
+    def twin() -> MemoryStore:
+        time.sleep(0.01)
+        made.append(MemoryStore())
+        return made[-1]
+
+    asking = BlockingStore(twin)
+
+    def ask(_: int) -> object:
+        together.wait(5)
+        return asking(loop_of)
+
+    with ThreadPoolExecutor(8) as threads:
+        assert len(set(threads.map(ask, range(8)))) == 1
+    assert len(made) == 1
     asking.close()
 
 

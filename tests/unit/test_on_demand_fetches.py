@@ -28,6 +28,7 @@ from tests.support.on_demand import (
 
 from ptb_s3._engine import fetching
 from ptb_s3._format.entities import Kind
+from ptb_s3._storage import blocking
 from ptb_s3._storage.body import Body
 from ptb_s3._storage.contract import Written
 from ptb_s3._storage.faults import Call, Fault
@@ -140,6 +141,34 @@ async def test_a_fetch_without_an_answer_is_given_up(monkeypatch: pytest.MonkeyP
         store.released.set()
         await prefetch(users=[30])
         assert app.user_data[30] == own(30)
+
+
+@pytest.mark.parametrize("awaits", [True, False])
+async def test_a_fetch_of_many_takes_its_time(
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    awaits: bool,
+) -> None:
+    """However many are asked for: it is given up where nothing more arrives, and not before."""
+    for module in (fetching, blocking):
+        monkeypatch.setattr(module, "PATIENCE", 0.1)
+    store = MemoryStore()
+    await filled(store)
+    async with on_demand(store) as app:
+        get_range = store.get_range
+
+        async def slow(*place: Any, **version: Any) -> bytes | None:
+            await asyncio.sleep(0.06)
+            return await get_range(*place, **version)
+
+        monkeypatch.setattr(fetching, "AT_ONCE", 1)
+        monkeypatch.setattr(store, "get_range", slow)
+        if awaits:
+            await app.prefetch(users=range(1, COUNT + 1))  # type: ignore[attr-defined]
+        else:
+            repository_of(app).fetch_now(USER, range(1, COUNT + 1))
+        assert ranges(store).count("user_data") > 4
+        assert app.user_data[COUNT] == own(COUNT)
 
 
 async def test_a_fetch_that_fails_raises_and_nothing_is_saved_over_what_was_not_read() -> None:

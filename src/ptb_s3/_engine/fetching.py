@@ -19,21 +19,23 @@ What a fetch has brought counts only if head still takes the blob that it is fro
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from typing import TypeVar
 
-from ptb_s3._engine.blob_reads import BlobReads, gone
+from ptb_s3._engine.blob_reads import AT_ONCE, BlobReads, gone
 from ptb_s3._engine.context import EngineContext
 from ptb_s3._format.blobs import Blob, BlobSource
 from ptb_s3._format.committed import Base, ref_of
 from ptb_s3._format.container import Header
 from ptb_s3._format.entities import Entities, EntityKey, Kind, order
+from ptb_s3._format.index import Index
 from ptb_s3._storage.contract import Fetched
 from ptb_s3.errors import MissingObjectError, PersistenceError, StorageUnavailableError
 
 PATIENCE = 30.0
-"""Seconds that a fetch may take, with all its tries (DESIGN, section 14)."""
+"""Seconds that a fetch may take, with all its tries, or each few segments of a long one (DESIGN,
+section 14)."""
 PAUSE = 0.5
 """Seconds between two tries."""
 
@@ -70,15 +72,21 @@ class Fetcher:
             wanted: Keys of the entities, by kind.
 
         Raises:
-            StorageUnavailableError: They cannot be read, for `PATIENCE` seconds.
+            StorageUnavailableError: Nothing more of them can be read, for `PATIENCE` seconds.
             PersistenceError: What lies there cannot be opened.
         """
         failure: PersistenceError | None = None
+        clock = asyncio.get_running_loop().time
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(PATIENCE) as patience:
+
+                def progress() -> None:
+                    patience.reschedule(clock() + PATIENCE)
+
                 while True:
                     try:
-                        await asyncio.gather(*(self._fetch(*one) for one in wanted.items()))
+                        fetches = (self._fetch(*one, progress) for one in wanted.items())
+                        await asyncio.gather(*fetches)
                     except (StorageUnavailableError, MissingObjectError) as error:
                         failure = error
                     else:
@@ -103,11 +111,14 @@ class Fetcher:
         base = self._base()
         while unknown := self._unknown(base, kind, keys):
             source = self._source_now(base, kind)
-            found = self._now(partial(BlobReads.entities, source=source, keys=unknown))
-            if found is None:
-                self._renewed_now(base, kind)
-            elif base.head.takes(kind, source.header):  # else a thread asks, and the loop went on
-                _learn(base, kind, unknown, found)
+            for some in _by_segments(source.index, unknown):
+                found = self._now(partial(BlobReads.entities, source=source, keys=some))
+                if found is None:
+                    self._renewed_now(base, kind)
+                    break
+                if not base.head.takes(kind, source.header):
+                    break  # a thread asks, and the loop went on
+                _learn(base, kind, some, found)
 
     def keys_now(self, kind: Kind) -> Iterator[EntityKey]:
         """Iterate over the keys of all entities in the blob of a partial kind, known or not.
@@ -244,15 +255,21 @@ class Fetcher:
         assert blocking is not None  # noqa: S101 - for mypy: where code may ask so
         return blocking(lambda store: ask(BlobReads(store, keys)))
 
-    async def _fetch(self, kind: Kind, keys: Collection[EntityKey]) -> None:
+    async def _fetch(
+        self, kind: Kind, keys: Collection[EntityKey], progress: Callable[[], None]
+    ) -> None:
         base = self._base()
         while unknown := self._unknown(base, kind, keys):
             source = self._usable(base, kind) or await self._renewed(base, kind)
-            found = await self.reads.entities(source, unknown)
-            if found is None:
-                await self._renewed(base, kind)
-            elif base.head.takes(kind, source.header):  # others may have compacted since
-                _learn(base, kind, unknown, found)
+            for some in _by_segments(source.index, unknown):
+                found = await self.reads.entities(source, some)
+                if found is None:
+                    await self._renewed(base, kind)
+                    break
+                if not base.head.takes(kind, source.header):
+                    break  # others have compacted since
+                _learn(base, kind, some, found)
+                progress()
 
     def _unknown(self, base: Base, kind: Kind, keys: Collection[EntityKey]) -> list[EntityKey]:
         """Return those keys that have to be read. Where there is no blob yet, no others are."""
@@ -305,6 +322,16 @@ class Fetcher:
     def _usable(self, base: Base, kind: Kind) -> BlobSource | None:
         source = base.partial[kind].source
         return source if source is not None and base.head.takes(kind, source.header) else None
+
+
+def _by_segments(index: Index, keys: Iterable[EntityKey]) -> Iterator[list[EntityKey]]:
+    """Yield the keys that are in the same few segments together, in their order."""
+    in_segment: dict[int, list[EntityKey]] = {}
+    for key in keys:
+        in_segment.setdefault(index.number_of(key), []).append(key)
+    numbers = sorted(in_segment)
+    for at in range(0, len(numbers), AT_ONCE):
+        yield [key for number in numbers[at : at + AT_ONCE] for key in in_segment[number]]
 
 
 def _learn(base: Base, kind: Kind, unknown: Collection[EntityKey], found: Entities) -> None:

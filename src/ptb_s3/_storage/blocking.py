@@ -45,7 +45,9 @@ class BlockingStore:
         self._twin = twin
         self._store: Store | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._process: int | None = None
+        self._process = os.getpid()
+        self._beginning = threading.Lock()
+        self._of_parent: Store | None = None
 
     def __call__(self, ask: Callable[[Store], Awaitable[_T]]) -> _T:
         """See `Blocking`."""
@@ -79,13 +81,25 @@ class BlockingStore:
         asyncio.run_coroutine_threadsafe(end(), loop)
 
     def _begun(self) -> tuple[asyncio.AbstractEventLoop, Store]:
-        if self._loop is None or self._store is None or self._process != os.getpid():
-            self._loop, self._store = asyncio.new_event_loop(), self._twin()
-            self._process = os.getpid()  # a thread does not survive a fork
-            threading.Thread(
-                target=_run, args=(self._loop,), name="ptb-s3-blocking", daemon=True
-            ).start()
-        return self._loop, self._store
+        if self._process != os.getpid():
+            self._forget_parent()
+        with self._beginning:
+            if self._loop is None or self._store is None:
+                self._loop, self._store = asyncio.new_event_loop(), self._twin()
+                threading.Thread(
+                    target=_run, args=(self._loop,), name="ptb-s3-blocking", daemon=True
+                ).start()
+            return self._loop, self._store
+
+    def _forget_parent(self) -> None:
+        """Begin anew in a forked process, which the thread has not survived.
+
+        The store is kept: the connections are the parent's, and are not to be closed here by
+        whoever collects it.
+        """
+        self._of_parent, self._store, self._loop = self._store, None, None
+        self._beginning = threading.Lock()  # a thread of the parent's may have held it
+        self._process = os.getpid()
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:
