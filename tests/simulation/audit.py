@@ -166,6 +166,8 @@ class Audit:
         part = self._head.parts[Kind(name)] if self._head is not None else None
         if before is None or part is None or due(part) or self._excuses.meddled:
             return
+        if self._excuses.asked:
+            return
         if header.key != before.key and header.store == before.store:
             self._exchanged[header.writer, header.key, name] += 1
             if self._exchanged[header.writer, header.key, name] > EXCHANGES:

@@ -28,6 +28,8 @@ from ptb_s3.errors import ConflictError, PersistenceError
 USERS, CHATS = range(1, 6), range(-3, 0)
 # Users that come and go all at once, to fill pages.
 CROWD = range(100, 170)
+# Users of whom a bot that reads on demand does not know all before long.
+MANY = range(100, 250)
 CONVERSATION = "order"
 # Seconds that a flush may take beyond its time, for what goes on in a thread.
 FLUSH_SLACK = 1.5
@@ -180,7 +182,6 @@ class Bot:
     async def work(self) -> None:
         """Do one thing, at random."""
         rng = self._rng
-        await self._unless_cancelled(self._look())
         acts: list[tuple[Callable[[], Awaitable[Any]], int]] = [
             (self._handle, 40),
             (self._drop, 4 if self._drops else 0),
@@ -189,12 +190,14 @@ class Bot:
             (self.save, 25),
             (self._flush, 3),
             (self._peek, 8 if "getters" in self._features else 0),
-            (self._broadcast, 8 if self._demanded else 0),
+            (self._broadcast, 16 if self._demanded else 0),
             (self._compact, 8 if "on_demand" in self._features else 0),
             (self._come_and_go, 8 if "pages" in self._features else 0),
             (self._plan, 3 if "versions" in self._features and self._knows_plan else 0),
         ]
         act = rng.choices([act for act, _ in acts], weights=[weight for _, weight in acts])[0]
+        if act != self._broadcast:  # which is no update's, and takes over what there is itself
+            await self._unless_cancelled(self._look())
         await act()
         await asyncio.sleep(rng.choice([0.0, 0.05, 0.5, 3.0]))
 
@@ -234,7 +237,7 @@ class Bot:
         """Draw a user or a chat: where some are read on demand, one of many, every other time."""
         kind, keys = self._rng.choice([("user_data", USERS), ("chat_data", CHATS)])
         if "on_demand" in self._features and self._rng.random() < 0.5:
-            return "user_data", self._rng.choice(CROWD)
+            return "user_data", self._rng.choice(MANY)
         return kind, self._rng.choice(keys)
 
     async def _has_read(self, kind: str, keys: Collection[int]) -> bool:
@@ -397,7 +400,7 @@ class Bot:
     async def _broadcast(self) -> None:
         """Read many ahead, while what others have committed is taken over."""
         commits = await self.persistence._opened()
-        users = self._rng.sample([*USERS, *CROWD], 30)
+        users = self._rng.sample([*USERS, *MANY], 12)
         subjects: list[Any] = [(Kind(kind), key) for kind in self._demanded for key in users]
         work = prefetch(commits, sorted(subjects)), commits.peers.catch_up()
         for done in await asyncio.gather(*work, return_exceptions=True):
@@ -406,7 +409,7 @@ class Bot:
 
     async def _compact(self) -> None:
         """Write a blob anew, as somebody does whose differential has grown."""
-        commits = await self.persistence._opened()
+        commits, self._excuses.asked = await self.persistence._opened(), True
         kind = self._rng.choice([Kind.USER_DATA, Kind.CHAT_DATA])
         try:
             await self._unless_cancelled(commits.repository.compact(kind))

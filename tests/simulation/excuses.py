@@ -57,11 +57,13 @@ class Excuses:
         branched: Whether a bot has gone on from an older head that was put back: what others have
             in memory is of the branch that was given up.
         weather: Errors that a storage out of reach explains.
+        asked: Whether somebody has asked for blobs that nothing makes due.
     """
 
     def __init__(self, features: Collection[str]) -> None:
         self.spoiled: set[str] = set()
         self.branched = False
+        self.asked = False
         self._calm_from = 0.0
         self.weather: tuple[type[Exception], ...] = BAD_WEATHER
         self._features = features
