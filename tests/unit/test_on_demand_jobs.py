@@ -103,7 +103,8 @@ async def all_overdue(store: Store) -> None:
     await state_of(operator)
     repository = loader_of(operator).commits.repository  # type: ignore[union-attr]
     for key, data in list(repository.base.entities[Kind.JOBS].items()):
-        value = CODEC.loads(data) | {"next": datetime.now(UTC) - timedelta(seconds=1)}
+        value: Any = CODEC.loads(data)
+        value |= {"next": datetime.now(UTC) - timedelta(seconds=1)}
         repository.stage(Kind.JOBS, key, CODEC.dumps(value))
     await repository.commit()
     await compacted(operator)
@@ -243,10 +244,8 @@ async def test_a_stop_does_not_wait_for_what_cannot_be_read(what: str) -> None:
     store = MemoryStore()
     await filled(store)
     queue = QUEUES.get(what, PersistentJobQueue)()
-    options = {"flush_timeout": 0.5}
-    bot = await begun(
-        persistence(store, **options), MessageHandler(filters.ALL, go_on), job_queue=queue
-    )
+    kept = persistence(store, flush_timeout=0.5)
+    bot = await begun(kept, MessageHandler(filters.ALL, go_on), job_queue=queue)
     errors, asked = gather_errors(bot), asyncio.Event()
     answer = store.get_range
 
@@ -255,7 +254,7 @@ async def test_a_stop_does_not_wait_for_what_cannot_be_read(what: str) -> None:
         asked.set()
         await asyncio.Event().wait()
 
-    store.get_range = hang  # type: ignore[assignment, method-assign]
+    store.get_range = hang  # type: ignore[method-assign]
     if what == "update":
         async with asyncio.TaskGroup() as group:
             telling = group.create_task(say(bot, "tea", user=7))

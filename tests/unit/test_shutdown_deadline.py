@@ -136,6 +136,7 @@ async def test_reads_end_in_the_first_part_of_a_stop(monkeypatch: pytest.MonkeyP
     await asyncio.sleep(0)
     assert not under_way.done()
     deadline = stop.check(begins=True)
+    assert deadline is not None
     stop.relax()  # the first save was answered
     for reading in (under_way, read()):
         with pytest.raises(TimeoutError):
