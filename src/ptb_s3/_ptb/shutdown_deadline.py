@@ -28,7 +28,7 @@ from ptb_s3._ptb.application_state import is_left_with_saving
 # beginning of a shutdown; a tenth of a second of a timeout of 8 s does not matter.
 LOOK = 0.1
 READS = 0.5
-"""Part of a shutdown's time in which reads that are under way may end: the rest is the last save's."""
+"""Part of a shutdown's time in which reads under way may end. The rest is the last save's."""
 
 _App = Application[Any, Any, Any, Any, Any, Any]
 
