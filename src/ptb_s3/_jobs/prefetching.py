@@ -14,7 +14,7 @@ from telegram.ext import Job, JobQueue
 from ptb_s3._jobs.scheduler import WrappingExecutor
 from ptb_s3._ptb.application_state import App
 from ptb_s3._ptb.group_commit import GroupCommit
-from ptb_s3._ptb.on_demand import prefetch
+from ptb_s3._ptb.on_demand import prefetch, unreadable
 from ptb_s3._ptb.rollback import Subjects, subjects_of
 from ptb_s3.errors import PersistenceError
 
@@ -42,7 +42,8 @@ async def has_read(
         if commits is not None:
             await prefetch(commits, subjects)
     except PersistenceError as failure:
-        await application.process_error(None, failure, job=job)
+        with unreadable(subjects, failure):
+            await application.process_error(None, failure, job=job)
         return False
     return True
 
