@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial, update_wrapper
 from typing import Any, Concatenate, ParamSpec, cast
 
@@ -188,23 +188,11 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
         if self._commits is not None and reads:
             self._internals.forget()
             loader_of(cast("S3Persistence[Any, Any, Any]", self.persistence)).begin_start()
-        with self._starting():
+        own = self.persistence if isinstance(self.persistence, S3Persistence) else None
+        with nullcontext() if own is None else loader_of(own).starting():
             await super().initialize()
         if self._commits is not None and reads:
             await self._internals.begin_on_demand(self._commits)
-
-    @contextmanager
-    def _starting(self) -> Iterator[None]:
-        """Have the persistence know that it is this application which asks for the state."""
-        if not isinstance(self.persistence, S3Persistence):
-            yield
-            return
-        loader = loader_of(self.persistence)
-        loader.application_starts = True
-        try:
-            yield
-        finally:
-            loader.application_starts = False
 
     run_polling = _logging_unsaved(Application.run_polling)
     run_webhook = _logging_unsaved(Application.run_webhook)

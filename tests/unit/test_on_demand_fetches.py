@@ -34,7 +34,7 @@ from ptb_s3._storage.body import Body
 from ptb_s3._storage.contract import Written
 from ptb_s3._storage.faults import Call, Fault
 from ptb_s3._storage.memory import MemoryStore
-from ptb_s3.errors import StorageUnavailableError
+from ptb_s3.errors import DamagedObjectError, StorageUnavailableError
 from ptb_s3.serverless import begin, close, committed, deliver
 
 USER, CHAT = DEMANDED
@@ -166,6 +166,27 @@ async def test_a_process_that_was_frozen_in_a_fetch_goes_on(
         await app.prefetch(users=[30])  # type: ignore[attr-defined]
         assert asked == ["user_data", "user_data"]
         assert app.user_data[30] == own(30)
+
+
+async def test_a_fetch_that_has_failed_does_not_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of two kinds cannot be opened: the other one's reads end before the error is raised."""
+    store = Held(memory := MemoryStore())
+    await filled(memory)
+    async with on_demand(store) as app:
+        store.holds = {"get_range chat_data"}
+
+        get_range = memory.get_range
+
+        async def answer(name: str, *place: Any, **version: Any) -> bytes | None:
+            if name == USER:
+                asyncio.get_running_loop().call_later(0.05, store.released.set)
+                return b"damaged"
+            return await get_range(name, *place, **version)
+
+        monkeypatch.setattr(memory, "get_range", answer)
+        with pytest.raises(DamagedObjectError):
+            await app.prefetch(users=[30], chats=[31])  # type: ignore[attr-defined]
+        assert repository_of(app).staged.knows(CHAT, 31)
 
 
 @pytest.mark.parametrize("awaits", [True, False])

@@ -159,7 +159,7 @@ async def test_an_unkept_jobs_user_and_chat_are_read_before_it_runs(
 async def test_an_unkept_job_whose_user_cannot_be_read_is_told(
     queue: Callable[[], JobQueue[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The error handlers get the job; it runs the next time."""
+    """The error handlers get the job, and the same error for its data; it runs the next time."""
     monkeypatch.setattr("ptb_s3._engine.fetching.PATIENCE", 0.1)
     store = MemoryStore()
     await filled(store)
@@ -169,6 +169,10 @@ async def test_an_unkept_job_whose_user_cannot_be_read_is_told(
 
     async def tell(_: object, context: Any) -> None:
         errors.append((type(context.error), context.job.name))
+        since = len(store.calls)
+        with pytest.raises(StorageUnavailableError):
+            dict(context.user_data)
+        assert len(store.calls) == since, "the loop waits for what was tried just now"
         store.faults = lambda _: None
 
     bot.add_error_handler(tell)

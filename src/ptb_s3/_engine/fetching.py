@@ -87,15 +87,9 @@ class Fetcher:
                     def progress(limit: asyncio.Timeout = patience) -> None:
                         limit.reschedule(clock() + PATIENCE)
 
-                    while True:
-                        try:
-                            fetches = (self._fetch(*one, progress) for one in wanted.items())
-                            await asyncio.gather(*fetches)
-                        except (StorageUnavailableError, MissingObjectError) as error:
-                            failure = error
-                        else:
-                            return
+                    while (failure := await self._failure_of(wanted, progress)) is not None:
                         await self._context.pause(PAUSE)
+                    return
             except TimeoutError as late:
                 if again and clock() > (patience.when() or math.inf) + FROZEN:
                     continue  # nobody has asked the storage meanwhile
@@ -103,6 +97,20 @@ class Fetcher:
                     f"The storage did not answer for {PATIENCE:.0f} s: data that is not loaded "
                     "cannot be read. Nothing was changed."
                 ) from late
+
+    async def _failure_of(
+        self, wanted: Mapping[Kind, Collection[EntityKey]], progress: Callable[[], None]
+    ) -> PersistenceError | None:
+        """Try to read entities, once, and return why that may yet succeed, or None if it has."""
+        fetches = (self._fetch(*one, progress) for one in wanted.items())
+        passing: list[PersistenceError] = []
+        # So gathered, none of them goes on when this has returned.
+        for end in await asyncio.gather(*fetches, return_exceptions=True):
+            if isinstance(end, (StorageUnavailableError, MissingObjectError)):
+                passing.append(end)
+            elif end is not None:
+                raise end
+        return passing[0] if passing else None
 
     def fetch_now(self, kind: Kind, keys: Collection[EntityKey]) -> None:
         """Read entities that are not known yet, and block until they are.

@@ -31,9 +31,7 @@ from collections.abc import (
     MutableMapping,
     ValuesView,
 )
-from collections.abc import (
-    Set as AbstractSet,
-)
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import islice

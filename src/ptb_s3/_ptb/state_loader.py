@@ -7,8 +7,8 @@ iteration of the event loop, so that the updates among them stay one group.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
-from contextlib import nullcontext
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Protocol
 
 from telegram.ext import PersistenceInput
@@ -160,6 +160,15 @@ class StateLoader:
         somebody else, whose objects are read whole, and are not followed.
         """
         self._cycle.note_new_bot()
+
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        """Have it known that it is an application's start which asks, in the body of a `with`."""
+        self.application_starts = True
+        try:
+            yield
+        finally:
+            self.application_starts = False
 
     async def close(self) -> None:
         """Close connections, to the storage and to a key service. Both are opened again."""
