@@ -217,10 +217,10 @@ class PersistentApplication(Application[Any, Any, Any, Any, Any, Any]):
                 await self._save_at_the_end()
             try:
                 await super().stop()
-            except Exception:  # a job queue's, for one
+            finally:  # also where it fails, as with a job queue's error
                 await self._save_at_the_end()
-                raise
-            await self._save_at_the_end()
+                if self._commits is not None:
+                    self._commits.shutdown.allow_reads()
 
     async def shutdown(self) -> None:
         """Save, then shut down as `Application.shutdown`, which saves once more."""

@@ -48,6 +48,7 @@ from ptb_s3._values import callback_data
 from ptb_s3._values.callback_data import CallbackData
 from ptb_s3._values.merge import Merge
 from ptb_s3._values.serializer import PickleSerializer, Serializer
+from ptb_s3.errors import SettingsError
 
 if TYPE_CHECKING:
     import aioboto3
@@ -334,14 +335,22 @@ class S3Persistence(BasePersistence[UD, CD, BD]):
 
         Raises:
             SettingsError: A variable is missing, unknown or unusable. The text names all of them,
-                and shows no value.
+                and shows no value. Or an argument is one that a variable gives.
         """
-        from ptb_s3.settings import load_settings  # noqa: PLC0415 - in code, none of it is needed
+        # In code, none of it is needed.
+        from ptb_s3._environment import variable_of  # noqa: PLC0415
+        from ptb_s3.settings import load_settings  # noqa: PLC0415
 
         settings = load_settings(env_file)
         for file in settings.exposed_files():
             _LOGGER.warning("%s", file)
         options = settings.options(given.get("session"))
+        if clash := sorted(options.keys() & given.keys()):
+            setting = {"keyring": "key", "region_name": "region"}.get(clash[0], clash[0])
+            raise SettingsError(
+                f"from_env() takes no {clash[0]}=: it takes settings from variables. Set "
+                f"{variable_of(setting)}, or make the persistence with S3Persistence(...)."
+            )
         return cls(options.pop("bucket"), options.pop("prefix"), **options, **given)
 
     def __repr__(self) -> str:

@@ -76,6 +76,24 @@ async def test_no_answer_in_time_is_an_error_that_names_the_better_way(
     asking.close()
 
 
+def test_a_process_that_was_frozen_waits_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its time is up when it goes on, and nobody has asked the storage meanwhile."""
+    monkeypatch.setattr(blocking, "PATIENCE", 0.05)
+    moments = iter([0.0, 3600.0])
+    monkeypatch.setattr(blocking, "monotonic", lambda: next(moments))
+    answered = threading.Event()
+
+    async def answer(_: Any) -> str:
+        await asyncio.sleep(0.07)
+        answered.set()
+        return "answer"
+
+    asking = BlockingStore(MemoryStore)
+    assert asking(answer) == "answer"
+    assert answered.is_set()
+    asking.close()
+
+
 def test_threads_that_begin_at_once_share_one() -> None:
     """Or there would be a thread and a client for each, which nobody ends."""
     made: list[MemoryStore] = []

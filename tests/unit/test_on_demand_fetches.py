@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Iterator
+from time import sleep as blocking_sleep
 from typing import Any
 
 import pytest
@@ -140,6 +141,30 @@ async def test_a_fetch_without_an_answer_is_given_up(monkeypatch: pytest.MonkeyP
                 await prefetch(users=[30], chats=[30])
         store.released.set()
         await prefetch(users=[30])
+        assert app.user_data[30] == own(30)
+
+
+async def test_a_process_that_was_frozen_in_a_fetch_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its time is up when it goes on, and nobody has asked the storage meanwhile."""
+    monkeypatch.setattr(fetching, "PATIENCE", 0.1)
+    monkeypatch.setattr(fetching, "FROZEN", 0.1)
+    store, asked = MemoryStore(), list[str]()
+    await filled(store)
+    async with on_demand(store) as app:
+        get_range = store.get_range
+
+        async def freeze(*place: Any, **version: Any) -> bytes | None:
+            asked.append(place[0])
+            if len(asked) == 1:
+                blocking_sleep(0.3)  # noqa: ASYNC251 - a freeze
+                await asyncio.sleep(1)
+            return await get_range(*place, **version)
+
+        monkeypatch.setattr(store, "get_range", freeze)
+        await app.prefetch(users=[30])  # type: ignore[attr-defined]
+        assert asked == ["user_data", "user_data"]
         assert app.user_data[30] == own(30)
 
 

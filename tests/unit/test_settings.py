@@ -7,12 +7,13 @@ import re
 import traceback
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import pytest
 from tests.support import locals_of_ours
 
+from ptb_s3 import S3Persistence
 from ptb_s3._keys.keyring import Key
 from ptb_s3._keys.kms_names import header_id
 from ptb_s3.errors import PersistenceError, SettingsError
@@ -73,6 +74,18 @@ def test_required_settings_are_enough() -> None:
     assert settings.addressing_style == "auto"
     assert (settings.restore, settings.expected_bucket_owner) == (None, None)
     assert settings.retired_keys == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "variable"),
+    [("load", "LOAD"), ("update_interval", "UPDATE_INTERVAL"), ("region_name", "REGION")],
+)
+def test_a_setting_is_no_argument_of_from_env(name: str, variable: str) -> None:
+    """Whether a variable sets it or not: one of the two would have no effect."""
+    os.environ.update(REQUIRED)
+    make: Any = S3Persistence.from_env
+    with pytest.raises(SettingsError, match=rf"takes no {name}=: .* Set PTB_S3_{variable},"):
+        make(**{name: None})
 
 
 def test_every_setting_is_read() -> None:

@@ -119,3 +119,44 @@ async def test_a_storage_that_answers_leaves_the_rest_its_time() -> None:
     async with stop.bound():
         await asyncio.sleep(0)
     assert stop.check() == later, "within shutdown(), one time counts for all"
+
+
+async def test_reads_end_in_the_first_part_of_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those under way, and those that begin meanwhile; what is saved after them has the rest."""
+    monkeypatch.setattr(shutdown_deadline, "READS", 0.01)
+    bot = Bot()
+    stop = bot.stop()
+    loop = asyncio.get_running_loop()
+
+    async def read() -> None:
+        async with stop.bound_reads():
+            await asyncio.Event().wait()
+
+    under_way = asyncio.create_task(read())
+    await asyncio.sleep(0)
+    assert not under_way.done()
+    deadline = stop.check(begins=True)
+    assert deadline is not None
+    stop.relax()  # the first save was answered
+    for reading in (under_way, read()):
+        with pytest.raises(TimeoutError):
+            await reading
+    assert stop.check() == pytest.approx(deadline), "the storage does not answer: no time anew"
+    for over in (stop.end, stop.allow_reads):
+        over()
+        async with stop.bound_reads():
+            await asyncio.sleep(0)
+        stop.check(begins=True)
+    assert loop.time() < deadline
+
+
+async def test_a_read_that_is_cancelled_is_none_that_ran_out_of_time() -> None:
+    """As of an update whose own time is up: nothing follows from it for a stop."""
+    bot = Bot()
+    stop = bot.stop()
+    stop.check(begins=True)
+    stop.relax()
+    with pytest.raises(TimeoutError, match="own"):
+        async with stop.bound_reads():
+            raise TimeoutError("own")
+    assert stop.check() is None

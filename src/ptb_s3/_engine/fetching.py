@@ -19,6 +19,7 @@ What a fetch has brought counts only if head still takes the blob that it is fro
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from typing import TypeVar
@@ -38,6 +39,8 @@ PATIENCE = 30.0
 section 14)."""
 PAUSE = 0.5
 """Seconds between two tries."""
+FROZEN = 5.0
+"""Seconds by which time is up too late if the process was frozen in it, as by `docker pause`."""
 
 _T = TypeVar("_T")
 
@@ -75,21 +78,25 @@ class Fetcher:
             StorageUnavailableError: Nothing more of them can be read, for `PATIENCE` seconds.
             PersistenceError: What lies there cannot be opened.
         """
-        failure: PersistenceError | None = None
         clock = asyncio.get_running_loop().time
-        try:
-            async with asyncio.timeout(PATIENCE) as patience:
+        for again in (True, False):
+            failure: PersistenceError | None = None
+            try:
+                async with asyncio.timeout(PATIENCE) as patience:
 
-                def progress() -> None:
-                    patience.reschedule(clock() + PATIENCE)
+                    def progress(limit: asyncio.Timeout = patience) -> None:
+                        limit.reschedule(clock() + PATIENCE)
 
-                while (failure := await self._failure_of(wanted, progress)) is not None:
-                    await self._context.pause(PAUSE)
-        except TimeoutError as late:
-            raise failure or StorageUnavailableError(
-                f"The storage did not answer for {PATIENCE:.0f} s: data that is not loaded cannot "
-                "be read. Nothing was changed."
-            ) from late
+                    while (failure := await self._failure_of(wanted, progress)) is not None:
+                        await self._context.pause(PAUSE)
+                    return
+            except TimeoutError as late:
+                if again and clock() > (patience.when() or math.inf) + FROZEN:
+                    continue  # nobody has asked the storage meanwhile
+                raise failure or StorageUnavailableError(
+                    f"The storage did not answer for {PATIENCE:.0f} s: data that is not loaded "
+                    "cannot be read. Nothing was changed."
+                ) from late
 
     async def _failure_of(
         self, wanted: Mapping[Kind, Collection[EntityKey]], progress: Callable[[], None]

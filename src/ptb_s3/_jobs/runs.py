@@ -152,18 +152,20 @@ class Runs(Generic[R]):
         job.claim_id = run
         try:
             subjects, ptb_job = job.subjects(application), job.ptb_job
-            if not await has_read(self._table.commits, subjects, application, ptb_job):
-                self._look_again(job_id)  # when its claim has lapsed
-                return False
-            await job.call(application)
+            reads = await has_read(self._table.commits, subjects, application, ptb_job)
+            if reads:
+                await job.call(application)
         finally:
             job.claim_id = None
             if renewal is not None:
                 renewal.cancel()
-        self._end(job_id, due)
+        if claimed and not reads:
+            self._look_again(job_id)  # when its claim has lapsed
+            return False
+        self._end(job_id, due)  # unread and unclaimed: it repeats, and soon
         if claimed:
             await self._saved()
-        return True
+        return reads
 
     # Claims -------------------------------------------------------------------------------------
 

@@ -39,7 +39,7 @@ from typing import Any
 
 from ptb_s3._format.entities import EntityKey, Kind, key_like
 from ptb_s3._ptb.group_commit import GroupCommit
-from ptb_s3.errors import PersistenceError
+from ptb_s3.errors import PersistenceError, StorageUnavailableError
 
 _Subjects = Collection[tuple[Kind, EntityKey]]
 # Users and chats that could not be read just now, and why.
@@ -291,7 +291,7 @@ async def prefetch(commits: GroupCommit, subjects: Iterable[tuple[Kind, EntityKe
     """Read the data of users and chats that is not known yet, where it is read on demand.
 
     Raises:
-        PersistenceError: It cannot be read, for 30 s.
+        PersistenceError: It cannot be read, for 30 s, or not in time for the bot to stop.
     """
     staged = commits.repository.staged
     wanted: dict[Kind, list[EntityKey]] = {}
@@ -300,7 +300,14 @@ async def prefetch(commits: GroupCommit, subjects: Iterable[tuple[Kind, EntityKe
             wanted.setdefault(kind, []).append(key)
     if wanted:
         with commits.report.noting_unread():
-            await commits.repository.fetch(wanted)
+            try:
+                async with commits.shutdown.bound_reads():
+                    await commits.repository.fetch(wanted)
+            except TimeoutError as late:
+                raise StorageUnavailableError(
+                    "The bot is being stopped, and the storage does not answer: data that is not "
+                    "loaded was not read. Nothing was changed."
+                ) from late
 
 
 def ensure(commits: GroupCommit, kind: Kind, key: EntityKey) -> None:

@@ -7,6 +7,9 @@ kills the process sooner. So `flush_timeout` bounds them together:
     stop signal      commit under way    update_*    flush
     |--------------------|-------------------|----------|      one deadline
     first check that finds a shutdown                   end
+
+Before it waits for a commit, PTB waits for updates and jobs that are under way. Those of them that
+still read what they are about are given up in the first part of that time (`READS`).
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ from ptb_s3._ptb.application_state import is_left_with_saving
 # Seconds between two looks at the application while a commit is under way. PTB has no hook for the
 # beginning of a shutdown; a tenth of a second of a timeout of 8 s does not matter.
 LOOK = 0.1
+READS = 0.5
+"""Part of a shutdown's time in which reads under way may end. The rest is the last save's."""
 
 _App = Application[Any, Any, Any, Any, Any, Any]
 
@@ -44,6 +49,8 @@ class ShutdownDeadline:
         self._deadline: float | None = None
         self._application: weakref.ref[_App] | None = None
         self._ran = False
+        self._reads_until: float | None = None  # on the loop's clock, once the bot's end has begun
+        self._reads: set[asyncio.Timeout] = set()
 
     @property
     def application(self) -> _App | None:
@@ -68,6 +75,10 @@ class ShutdownDeadline:
             self._deadline = None  # that shutdown was given up: whoever saves now begins another
         if self._deadline is None and (begins or self._is_shut_down() or self._is_awaited()):
             self._deadline = now + seconds
+        if begins and self._reads_until is None:
+            self._reads_until = now + seconds * READS
+            for limit in self._reads:
+                limit.reschedule(self._reads_until)
         return self._deadline
 
     def _is_awaited(self) -> bool:
@@ -103,6 +114,28 @@ class ShutdownDeadline:
                     timer.cancel()
         self.relax()
 
+    @asynccontextmanager
+    async def bound_reads(self) -> AsyncIterator[None]:
+        """Bound reads in the body of a `with` once the bot's end has begun, or begins meanwhile.
+
+        Raises:
+            TimeoutError: Their part of the time has passed. The rest of it is the last save's.
+        """
+        async with asyncio.timeout_at(self._reads_until) as limit:
+            self._reads.add(limit)
+            try:
+                yield
+            except asyncio.CancelledError:
+                if self._reads_until is not None and limit.expired():
+                    self._deadline = self._reads_until + self._seconds() * (1 - READS)
+                raise
+            finally:
+                self._reads.discard(limit)
+
+    def allow_reads(self) -> None:
+        """Note that the bot has stopped: whatever reads now has all the time it needs."""
+        self._reads_until = None
+
     def relax(self) -> None:
         """Give the rest of the shutdown all of its time again: the storage has just answered."""
         if not self._is_shut_down():
@@ -111,3 +144,4 @@ class ShutdownDeadline:
     def end(self) -> None:
         """Note that the shutdown is over, well or not."""
         self._deadline, self._ran = None, False
+        self.allow_reads()

@@ -10,6 +10,8 @@ import asyncio
 import os
 import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from time import monotonic
 from typing import Protocol, TypeVar
 
 from ptb_s3._storage.contract import Store
@@ -17,6 +19,8 @@ from ptb_s3.errors import StorageUnavailableError
 
 PATIENCE = 30.0
 """Seconds that code is blocked for at most (DESIGN, section 14)."""
+FROZEN = 5.0
+"""Seconds by which time is up too late if the process was frozen in it, as by `docker pause`."""
 
 _T = TypeVar("_T")
 
@@ -58,7 +62,7 @@ class BlockingStore:
 
         asked = asyncio.run_coroutine_threadsafe(answer(), loop)
         try:
-            return asked.result(PATIENCE)
+            return _result(asked)
         except TimeoutError:
             asked.cancel()
             raise StorageUnavailableError(
@@ -100,6 +104,21 @@ class BlockingStore:
         self._of_parent, self._store, self._loop = self._store, None, None
         self._beginning = threading.Lock()  # a thread of the parent's may have held it
         self._process = os.getpid()
+
+
+def _result(asked: Future[_T]) -> _T:
+    """Wait for an answer, and once more if the process was frozen meanwhile.
+
+    Raises:
+        TimeoutError: There was none in time.
+    """
+    began = monotonic()
+    try:
+        return asked.result(PATIENCE)
+    except TimeoutError:
+        if asked.done() or monotonic() < began + PATIENCE + FROZEN:
+            raise
+    return asked.result(PATIENCE)
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:
