@@ -197,14 +197,14 @@ async def test_a_fetch_of_many_takes_its_time(
 ) -> None:
     """However many are asked for: it is given up where nothing more arrives, and not before."""
     for module in (fetching, blocking):
-        monkeypatch.setattr(module, "PATIENCE", 0.1)
+        monkeypatch.setattr(module, "PATIENCE", 0.6)
     store = MemoryStore()
     await filled(store)
     async with on_demand(store) as app:
         get_range = store.get_range
 
         async def slow(*place: Any, **version: Any) -> bytes | None:
-            await asyncio.sleep(0.06)
+            await asyncio.sleep(0.1)
             return await get_range(*place, **version)
 
         monkeypatch.setattr(fetching, "AT_ONCE", 1)
@@ -213,7 +213,7 @@ async def test_a_fetch_of_many_takes_its_time(
             await app.prefetch(users=range(1, COUNT + 1))  # type: ignore[attr-defined]
         else:
             repository_of(app).fetch_now(USER, range(1, COUNT + 1))
-        assert ranges(store).count("user_data") > 4
+        assert ranges(store).count("user_data") > 8
         assert app.user_data[COUNT] == own(COUNT)
 
 
