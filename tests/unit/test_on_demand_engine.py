@@ -379,3 +379,19 @@ async def test_a_blob_that_is_ahead_of_head_is_no_damage_to_a_compaction() -> No
     store.lose(USER)
     with pytest.raises(MissingObjectError):
         await repository.compact(USER)
+
+
+async def test_all_is_read_also_while_a_commit_that_takes_over_is_under_way() -> None:
+    """The blob that was read from is gone, and theirs is ahead of head as it is known here."""
+    store = MemoryStore(versioned=False)
+    await filled(store)
+    other = await opened(store, resolve=ours)
+    repository = await lazily(store, resolve=ours, pause=lambda _: asyncio.sleep(0))
+    await committed(other, u7=b"another")
+    await other.compact(USER)
+    async with repository._begun._committing.here():
+        reading = asyncio.create_task(repository.fetch_all(USER))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not reading.done()
+    assert await reading == other.base.entities[USER]

@@ -75,28 +75,11 @@ class Fetcher:
             StorageUnavailableError: Nothing more of them can be read, for `PATIENCE` seconds.
             PersistenceError: What lies there cannot be opened.
         """
-        failure: PersistenceError | None = None
-        clock = asyncio.get_running_loop().time
-        try:
-            async with asyncio.timeout(PATIENCE) as patience:
 
-                def progress() -> None:
-                    patience.reschedule(clock() + PATIENCE)
+        async def read(progress: Callable[[], None]) -> None:
+            await asyncio.gather(*(self._fetch(*one, progress) for one in wanted.items()))
 
-                while True:
-                    try:
-                        fetches = (self._fetch(*one, progress) for one in wanted.items())
-                        await asyncio.gather(*fetches)
-                    except (StorageUnavailableError, MissingObjectError) as error:
-                        failure = error
-                    else:
-                        return
-                    await self._context.pause(PAUSE)
-        except TimeoutError as late:
-            raise failure or StorageUnavailableError(
-                f"The storage did not answer for {PATIENCE:.0f} s: data that is not loaded cannot "
-                "be read. Nothing was changed."
-            ) from late
+        await self._patiently(read)
 
     def fetch_now(self, kind: Kind, keys: Collection[EntityKey]) -> None:
         """Read entities that are not known yet, and block until they are.
@@ -148,19 +131,9 @@ class Fetcher:
         """Read all entities of a partial kind, without keeping them, as they are committed.
 
         Raises:
-            PersistenceError: They cannot be read.
+            PersistenceError: As for `fetch`.
         """
-        base = self._base()
-        while True:
-            source = await self.source_of(base, kind)
-            found = {} if source is None else await self.reads.all_in(source)
-            if found is None:
-                await self._renewed(base, kind)
-            elif source is None or base.head.takes(kind, source.header):
-                break  # else others have compacted since: what they changed before is not in it
-        for key in base.partial[kind].absent:
-            found.pop(key, None)
-        return {**found, **base.entities[kind]}
+        return await self._patiently(partial(self._all_of, kind))
 
     async def lying(self, kind: Kind, store_id: str) -> tuple[Header, Blob] | None:
         """Open the index of the blob that lies there now, or return None if there is none.
@@ -248,6 +221,49 @@ class Fetcher:
         return {key: found.get(key) for key in asked}
 
     # --------------------------------------------------------------------------------------------
+
+    async def _patiently(self, read: Callable[[Callable[[], None]], Awaitable[_T]]) -> _T:
+        """Read, again and again where another writer's head or the storage's answer is awaited.
+
+        Args:
+            read: Reads; calls what it is given whenever something has arrived.
+
+        Raises:
+            StorageUnavailableError: Nothing more arrives, for `PATIENCE` seconds.
+            PersistenceError: What lies there cannot be opened.
+        """
+        failure: PersistenceError | None = None
+        clock = asyncio.get_running_loop().time
+        try:
+            async with asyncio.timeout(PATIENCE) as patience:
+
+                def progress() -> None:
+                    patience.reschedule(clock() + PATIENCE)
+
+                while True:
+                    try:
+                        return await read(progress)
+                    except (StorageUnavailableError, MissingObjectError) as error:
+                        failure = error
+                    await self._context.pause(PAUSE)
+        except TimeoutError as late:
+            raise failure or StorageUnavailableError(
+                f"The storage did not answer for {PATIENCE:.0f} s: data that is not loaded cannot "
+                "be read. Nothing was changed."
+            ) from late
+
+    async def _all_of(self, kind: Kind, progress: Callable[[], None]) -> dict[EntityKey, bytes]:
+        base = self._base()
+        while True:
+            source = await self.source_of(base, kind)
+            found = {} if source is None else await self.reads.all_in(source, progress)
+            if found is None:
+                await self._renewed(base, kind)
+            elif source is None or base.head.takes(kind, source.header):
+                break  # else others have compacted since: what they changed before is not in it
+        for key in base.partial[kind].absent:
+            found.pop(key, None)
+        return {**found, **base.entities[kind]}
 
     def _now(self, ask: Callable[[BlobReads], Awaitable[_T]]) -> _T:
         """Read parts of blobs, and block until they are there."""
