@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from random import Random
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 import pytest
 from tests.simulation.loop import run
@@ -50,11 +50,7 @@ def value_of(held: frozenset[bytes]) -> bytes | None:
 
 
 def merged(
-    kind: Kind,
-    key: EntityKey,
-    base: bytes | None,
-    ours: bytes | None,
-    theirs: bytes | None,  # noqa: ARG001
+    _: Kind, __: EntityKey, base: bytes | None, ours: bytes | None, theirs: bytes | None
 ) -> Resolution:
     before, own = tokens(base), tokens(ours)
     return Resolution(value_of((tokens(theirs) | (own - before)) - (before - own)))
@@ -182,7 +178,7 @@ class Walk:
     # Repositories -------------------------------------------------------------------------------
 
     async def begin(self, *, on_demand: bool) -> Repository:
-        rng = self.rng
+        rng, resolve = self.rng, cast("Any", merged)  # whose first two have no names
 
         async def offload(func: Callable[_P, _R], /, *given: _P.args, **named: _P.kwargs) -> _R:
             await self.wait()
@@ -197,7 +193,7 @@ class Walk:
             serializer="pickle5",
             randomness=rng.randbytes,
             offload=offload,
-            resolve=merged,
+            resolve=resolve,
             on_demand=DEMANDED if on_demand else (),
             blocking=Blocking(self.memory),
         )
