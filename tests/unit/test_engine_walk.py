@@ -27,7 +27,7 @@ from ptb_s3._format.reader import Reader
 from ptb_s3._keys.keyring import Keyring
 from ptb_s3._storage.contract import Fetched, PreconditionFailed, Received
 from ptb_s3._storage.memory import MemoryStore
-from ptb_s3.errors import ConflictError, PersistenceError, StorageUnavailableError
+from ptb_s3.errors import ConflictError, PersistenceError, StorageError, StorageUnavailableError
 
 COUNT, ROUNDS = 30, 10
 State = dict[Kind, Entities]
@@ -204,7 +204,7 @@ class Walk:
         """Do something, like a bot whose handlers, saves and compactions run at once."""
         for _ in range(self.rng.randrange(1, 4)):
             kind, keys = self.rng.choice(self._kinds), self.rng.sample(range(COUNT), 3)
-            with suppress(ConflictError, StorageUnavailableError):
+            with suppress(ConflictError, StorageError):
                 await self.rng.choice(self._acts)(repository, kind, keys)
             await self.wait()
 
