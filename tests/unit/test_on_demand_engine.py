@@ -17,6 +17,7 @@ from ptb_s3._engine.head_builder import Operation
 from ptb_s3._engine.repository import Repository
 from ptb_s3._format import segments
 from ptb_s3._format.blobs import UnknownEntityError
+from ptb_s3._format.committed import Base
 from ptb_s3._format.entities import Kind, Resolution
 from ptb_s3._keys.keyring import Keyring
 from ptb_s3._storage.blocking import BlockingStore
@@ -379,3 +380,38 @@ async def test_a_blob_that_is_ahead_of_head_is_no_damage_to_a_compaction() -> No
     store.lose(USER)
     with pytest.raises(MissingObjectError):
         await repository.compact(USER)
+
+
+async def test_all_is_read_also_while_a_commit_that_takes_over_is_under_way() -> None:
+    """The blob that was read from is gone, and theirs is ahead of head as it is known here."""
+    store = MemoryStore(versioned=False)
+    await filled(store)
+    other = await opened(store, resolve=ours)
+    repository = await lazily(store, resolve=ours, pause=lambda _: asyncio.sleep(0))
+    await committed(other, u7=b"another")
+    await other.compact(USER)
+    async with repository._begun._committing.here():
+        reading = asyncio.create_task(repository.fetch_all(USER))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not reading.done()
+    assert await reading == other.base.entities[USER]
+
+
+async def test_a_deletion_is_taken_over_of_a_user_who_is_read_at_that_very_moment() -> None:
+    """Their changes are worked out in a thread, while the event loop reads on."""
+    store = MemoryStore()
+    await filled(store)
+    other = await opened(store, resolve=ours)
+    repository = await lazily(store, resolve=ours)
+    await committed(other, u7=None)
+    knows = Base.knows
+
+    def read_and_ask(base: Base, kind: Kind, key: Any) -> bool:
+        if base is repository.base and key == 7 and not knows(base, kind, key):
+            base.learn(kind, {7: b"7"})
+        return knows(base, kind, key)
+
+    with mock.patch.object(Base, "knows", read_and_ask):
+        await repository.sync()
+    assert repository.staged.get(USER, 7) is None

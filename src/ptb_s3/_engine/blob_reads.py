@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from ptb_s3._format.blobs import BlobSource
 from ptb_s3._format.container import MAX_PREAMBLE, read_header, sealed_size
@@ -158,13 +158,21 @@ class BlobReads:
             at += size
         return messages
 
-    async def all_in(self, source: BlobSource) -> Entities | None:
-        """Read all entities of a blob, or return None if its version is gone."""
+    async def all_in(
+        self, source: BlobSource, progress: Callable[[], None] = lambda: None
+    ) -> Entities | None:
+        """Read all entities of a blob, or return None if its version is gone.
+
+        Args:
+            source: The blob.
+            progress: Called whenever some have arrived.
+        """
         found: Entities = {}
         for first, last in source.batches(BATCH):
             messages = await self.messages(source, first, last)
             if messages is None:
                 return None
+            progress()
             for number, message in enumerate(messages, first):
                 found.update(opened_segment(source, number, message))
         return found

@@ -78,39 +78,7 @@ class Fetcher:
             StorageUnavailableError: Nothing more of them can be read, for `PATIENCE` seconds.
             PersistenceError: What lies there cannot be opened.
         """
-        clock = asyncio.get_running_loop().time
-        for again in (True, False):
-            failure: PersistenceError | None = None
-            try:
-                async with asyncio.timeout(PATIENCE) as patience:
-
-                    def progress(limit: asyncio.Timeout = patience) -> None:
-                        limit.reschedule(clock() + PATIENCE)
-
-                    while (failure := await self._failure_of(wanted, progress)) is not None:
-                        await self._context.pause(PAUSE)
-                    return
-            except TimeoutError as late:
-                if again and clock() > (patience.when() or math.inf) + FROZEN:
-                    continue  # nobody has asked the storage meanwhile
-                raise failure or StorageUnavailableError(
-                    f"The storage did not answer for {PATIENCE:.0f} s: data that is not loaded "
-                    "cannot be read. Nothing was changed."
-                ) from late
-
-    async def _failure_of(
-        self, wanted: Mapping[Kind, Collection[EntityKey]], progress: Callable[[], None]
-    ) -> PersistenceError | None:
-        """Try to read entities, once, and return why that may yet succeed, or None if it has."""
-        fetches = (self._fetch(*one, progress) for one in wanted.items())
-        passing: list[PersistenceError] = []
-        # So gathered, none of them goes on when this has returned.
-        for end in await asyncio.gather(*fetches, return_exceptions=True):
-            if isinstance(end, (StorageUnavailableError, MissingObjectError)):
-                passing.append(end)
-            elif end is not None:
-                raise end
-        return passing[0] if passing else None
+        await self._patiently(partial(self._fetch_each, wanted))
 
     def fetch_now(self, kind: Kind, keys: Collection[EntityKey]) -> None:
         """Read entities that are not known yet, and block until they are.
@@ -162,19 +130,9 @@ class Fetcher:
         """Read all entities of a partial kind, without keeping them, as they are committed.
 
         Raises:
-            PersistenceError: They cannot be read.
+            PersistenceError: As for `fetch`.
         """
-        base = self._base()
-        while True:
-            source = await self.source_of(base, kind)
-            found = {} if source is None else await self.reads.all_in(source)
-            if found is None:
-                await self._renewed(base, kind)
-            elif source is None or base.head.takes(kind, source.header):
-                break  # else others have compacted since: what they changed before is not in it
-        for key in base.partial[kind].absent:
-            found.pop(key, None)
-        return {**found, **base.entities[kind]}
+        return await self._patiently(partial(self._all_of, kind))
 
     async def lying(self, kind: Kind, store_id: str) -> tuple[Header, Blob] | None:
         """Open the index of the blob that lies there now, or return None if there is none.
@@ -262,6 +220,64 @@ class Fetcher:
         return {key: found.get(key) for key in asked}
 
     # --------------------------------------------------------------------------------------------
+
+    async def _patiently(self, read: Callable[[Callable[[], None]], Awaitable[_T]]) -> _T:
+        """Read, again and again where another writer's head or the storage's answer is awaited.
+
+        Args:
+            read: Reads; calls what it is given whenever something has arrived.
+
+        Raises:
+            StorageUnavailableError: Nothing more arrives, for `PATIENCE` seconds.
+            PersistenceError: What lies there cannot be opened.
+        """
+        clock, frozen = asyncio.get_running_loop().time, False
+        while True:
+            failure: PersistenceError | None = None
+            try:
+                async with asyncio.timeout(PATIENCE) as patience:
+
+                    def progress(limit: asyncio.Timeout = patience) -> None:
+                        limit.reschedule(clock() + PATIENCE)
+
+                    while True:
+                        try:
+                            return await read(progress)
+                        except (StorageUnavailableError, MissingObjectError) as error:
+                            failure = error
+                        await self._context.pause(PAUSE)
+            except TimeoutError as late:
+                if not frozen and clock() > (patience.when() or math.inf) + FROZEN:
+                    frozen = True  # so that nobody has asked the storage meanwhile
+                    continue
+                raise failure or StorageUnavailableError(
+                    f"The storage did not answer for {PATIENCE:.0f} s: data that is not loaded "
+                    "cannot be read. Nothing was changed."
+                ) from late
+
+    async def _fetch_each(
+        self, wanted: Mapping[Kind, Collection[EntityKey]], progress: Callable[[], None]
+    ) -> None:
+        fetches = (self._fetch(*one, progress) for one in wanted.items())
+        # So gathered, none of them goes on when this has returned.
+        ends = await asyncio.gather(*fetches, return_exceptions=True)
+        faults = [end for end in ends if end is not None]
+        passing = StorageUnavailableError, MissingObjectError
+        for fault in sorted(faults, key=lambda fault: isinstance(fault, passing)):
+            raise fault  # one that passes is told where there is no other
+
+    async def _all_of(self, kind: Kind, progress: Callable[[], None]) -> dict[EntityKey, bytes]:
+        base = self._base()
+        while True:
+            source = await self.source_of(base, kind)
+            found = {} if source is None else await self.reads.all_in(source, progress)
+            if found is None:
+                await self._renewed(base, kind)
+            elif source is None or base.head.takes(kind, source.header):
+                break  # else others have compacted since: what they changed before is not in it
+        for key in base.partial[kind].absent:
+            found.pop(key, None)
+        return {**found, **base.entities[kind]}
 
     def _now(self, ask: Callable[[BlobReads], Awaitable[_T]]) -> _T:
         """Read parts of blobs, and block until they are there."""

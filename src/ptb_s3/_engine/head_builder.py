@@ -11,9 +11,10 @@ from ptb_s3._engine.head_bound import HeadBound
 from ptb_s3._engine.run import Run
 from ptb_s3._engine.staging import Staged
 from ptb_s3._format import head as _head
+from ptb_s3._format.committed import Base
 from ptb_s3._format.entities import Changes, Kind
 from ptb_s3._format.erasure import SECRET_BYTES, Erasures
-from ptb_s3._format.head import Conditions
+from ptb_s3._format.head import Conditions, Ref
 
 
 class Operation(NamedTuple):
@@ -80,7 +81,7 @@ class HeadBuilder:
             writer=self._run.writer,
             begins_line=self._run.begins_line,
             own=self._attempts.own,
-            refs={kind: blob.ref for kind, blob in base.blobs.items()},
+            refs=_refs(base),
             counts={kind: base.count_after(kind, changes.get(kind, {})) for kind in Kind},
             restored=operation.restored,
             erasures=self._erasures_with(operation.erased),
@@ -102,3 +103,14 @@ class HeadBuilder:
             return head.erasures
         erasures = head.erasures or Erasures(self._context.randomness(SECRET_BYTES), {})
         return erasures.adding(subject, head.revision + 1)
+
+
+def _refs(base: Base) -> dict[Kind, Ref]:
+    """Return the newest blobs, or those that head names where what lies there is no blob.
+
+    The latter are noted so while a lost state is rewritten, which may break off.
+    """
+    parts = base.head.parts.items()
+    named = {kind: part.ref for kind, part in parts if part.ref is not None}
+    newest = {kind: blob.ref for kind, blob in base.blobs.items() if blob.ref.commit}
+    return {kind: ref for kind, ref in (named | newest).items() if kind in base.blobs}

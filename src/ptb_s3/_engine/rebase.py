@@ -190,13 +190,17 @@ def blobs_after(base: Base, theirs: Base) -> dict[Kind, Blob]:
 
 
 def _newer(base: Base, kind: Kind, part: Part) -> dict[EntityKey, bytes | None]:
-    """Return the changes of a kind after a base, from their differential."""
+    """Return the changes of a kind after a base, from their differential.
+
+    Another thread reads entities meanwhile: whether one is known is asked before what it is. In the
+    other order, a deletion of one that becomes known in between would be left out.
+    """
     entities, revision = base.entities[kind], base.head.revision
     return {
         key: entry.value
         for key, entry in part.differential.items()
         if entry.revision > revision
-        and (entry.value != entities.get(key) or not base.knows(kind, key))
+        and (not base.knows(kind, key) or entry.value != entities.get(key))
     }
 
 
@@ -208,5 +212,5 @@ def _different(base: Base, theirs: Base, kind: Kind) -> dict[EntityKey, bytes | 
     return {
         key: value
         for key, value in found.items()
-        if value != entities.get(key) or not base.knows(kind, key)
+        if not base.knows(kind, key) or value != entities.get(key)
     }
