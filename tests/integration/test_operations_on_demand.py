@@ -64,7 +64,7 @@ unversioned = pytest.mark.parametrize(("operator", "load"), [WITHOUT], indirect=
 @pytest.fixture(autouse=True)
 def _small_segments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("ptb_s3._engine.fetching.PAUSE", 0.01)
+    monkeypatch.setattr("ptb_s3._engine.patience.PAUSE", 0.01)
     with small_segments():
         yield
 

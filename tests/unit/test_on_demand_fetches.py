@@ -27,7 +27,7 @@ from tests.support.on_demand import (
     small_segments,
 )
 
-from ptb_s3._engine import fetching
+from ptb_s3._engine import fetching, patience
 from ptb_s3._format.entities import Kind
 from ptb_s3._storage import blocking
 from ptb_s3._storage.body import Body
@@ -118,7 +118,7 @@ async def test_it_does_not_wait_for_what_the_loop_it_blocks_is_doing(held: str) 
         assert len(list(app.chat_data)) == COUNT
         app.drop_user_data(51)
         app.migrate_chat_data(old_chat_id=40, new_chat_id=41)
-        assert asyncio.get_running_loop().time() - begun < fetching.PATIENCE / 2
+        assert asyncio.get_running_loop().time() - begun < patience.PATIENCE / 2
         assert not task.done(), "the loop was blocked"
         store.released.set()
         await task
@@ -130,7 +130,7 @@ async def test_it_does_not_wait_for_what_the_loop_it_blocks_is_doing(held: str) 
 
 async def test_a_fetch_without_an_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """In time, though a try is under way; and the next one works."""
-    monkeypatch.setattr(fetching, "PATIENCE", 0.1)
+    monkeypatch.setattr(patience, "PATIENCE", 0.1)
     store = Held(memory := MemoryStore())
     await filled(memory)
     async with on_demand(store) as app:
@@ -148,8 +148,8 @@ async def test_a_process_that_was_frozen_in_a_fetch_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its time is up when it goes on, and nobody has asked the storage meanwhile."""
-    monkeypatch.setattr(fetching, "PATIENCE", 0.1)
-    monkeypatch.setattr(fetching, "FROZEN", 0.1)
+    monkeypatch.setattr(patience, "PATIENCE", 0.1)
+    monkeypatch.setattr(patience, "FROZEN", 0.1)
     store, asked = MemoryStore(), list[str]()
     await filled(store)
     async with on_demand(store) as app:
@@ -196,7 +196,7 @@ async def test_a_fetch_of_many_takes_its_time(
     awaits: bool,
 ) -> None:
     """However many are asked for: it is given up where nothing more arrives, and not before."""
-    for module in (fetching, blocking):
+    for module in (patience, blocking):
         monkeypatch.setattr(module, "PATIENCE", 0.6)
     store = MemoryStore()
     await filled(store)

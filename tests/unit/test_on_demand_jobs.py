@@ -31,7 +31,7 @@ from tests.support.on_demand import (
 )
 
 from ptb_s3 import PersistentJobQueue, PickleSerializer
-from ptb_s3._engine import fetching
+from ptb_s3._engine import patience
 from ptb_s3._format.entities import Kind
 from ptb_s3._ptb.state_loader import loader_of
 from ptb_s3._storage.contract import Store
@@ -193,7 +193,7 @@ async def test_a_job_that_is_not_claimed_keeps_its_interval_where_nothing_can_be
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One that repeats within an interval of saving. It is left out, and not tried each second."""
-    monkeypatch.setattr(fetching, "PATIENCE", 0.01)
+    monkeypatch.setattr(patience, "PATIENCE", 0.01)
     store = MemoryStore()
     await filled(store)
     bot = await begun(persistence(store))
@@ -216,7 +216,7 @@ async def test_an_error_handler_does_not_wait_for_a_jobs_data_that_cannot_be_rea
     queue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It gets the same error at once, as that of an update does."""
-    monkeypatch.setattr(fetching, "PATIENCE", 0.01)
+    monkeypatch.setattr(patience, "PATIENCE", 0.01)
     store, told = MemoryStore(), list[Any]()
     await filled(store)
 

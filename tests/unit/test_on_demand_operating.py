@@ -102,7 +102,7 @@ async def test_a_job_whose_user_cannot_be_read_is_not_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The error handlers are told; the job stays, claimed until the claim lapses."""
-    monkeypatch.setattr("ptb_s3._engine.fetching.PATIENCE", 0.1)
+    monkeypatch.setattr("ptb_s3._engine.patience.PATIENCE", 0.1)
     persistence = (await state_with_a_job()).restarted(load="on_demand")
     store: Any = loader_of(persistence).store
     store.faults = lambda call: Fault.FAIL_BEFORE if call.operation == "get_range" else None
@@ -160,7 +160,7 @@ async def test_an_unkept_job_whose_user_cannot_be_read_is_told(
     queue: Callable[[], JobQueue[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The error handlers get the job, and the same error for its data; it runs the next time."""
-    monkeypatch.setattr("ptb_s3._engine.fetching.PATIENCE", 0.1)
+    monkeypatch.setattr("ptb_s3._engine.patience.PATIENCE", 0.1)
     store = MemoryStore()
     await filled(store)
     bot = await job_bot(make_persistence(store, load="on_demand"), job_queue=queue())

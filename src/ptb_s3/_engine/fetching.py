@@ -19,28 +19,20 @@ What a fetch has brought counts only if head still takes the blob that it is fro
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from typing import TypeVar
 
 from ptb_s3._engine.blob_reads import AT_ONCE, BlobReads, gone
 from ptb_s3._engine.context import EngineContext
+from ptb_s3._engine.patience import Progress, patiently
 from ptb_s3._format.blobs import Blob, BlobSource
 from ptb_s3._format.committed import Base, ref_of
 from ptb_s3._format.container import Header
 from ptb_s3._format.entities import Entities, EntityKey, Kind, order
 from ptb_s3._format.index import Index
 from ptb_s3._storage.contract import Fetched
-from ptb_s3.errors import MissingObjectError, PersistenceError, StorageUnavailableError
-
-PATIENCE = 30.0
-"""Seconds that a fetch may take, with all its tries, or each few segments of a long one (DESIGN,
-section 14)."""
-PAUSE = 0.5
-"""Seconds between two tries."""
-FROZEN = 5.0
-"""Seconds by which time is up too late if the process was frozen in it, as by `docker pause`."""
+from ptb_s3.errors import MissingObjectError, StorageUnavailableError
 
 _T = TypeVar("_T")
 
@@ -75,10 +67,10 @@ class Fetcher:
             wanted: Keys of the entities, by kind.
 
         Raises:
-            StorageUnavailableError: Nothing more of them can be read, for `PATIENCE` seconds.
+            StorageUnavailableError: Nothing more of them can be read, for 30 s.
             PersistenceError: What lies there cannot be opened.
         """
-        await self._patiently(partial(self._fetch_each, wanted))
+        await patiently(partial(self._fetch_each, wanted), self._context.pause)
 
     def fetch_now(self, kind: Kind, keys: Collection[EntityKey]) -> None:
         """Read entities that are not known yet, and block until they are.
@@ -132,7 +124,7 @@ class Fetcher:
         Raises:
             PersistenceError: As for `fetch`.
         """
-        return await self._patiently(partial(self._all_of, kind))
+        return await patiently(partial(self._all_of, kind), self._context.pause)
 
     async def lying(self, kind: Kind, store_id: str) -> tuple[Header, Blob] | None:
         """Open the index of the blob that lies there now, or return None if there is none.
@@ -221,42 +213,8 @@ class Fetcher:
 
     # --------------------------------------------------------------------------------------------
 
-    async def _patiently(self, read: Callable[[Callable[[], None]], Awaitable[_T]]) -> _T:
-        """Read, again and again where another writer's head or the storage's answer is awaited.
-
-        Args:
-            read: Reads; calls what it is given whenever something has arrived.
-
-        Raises:
-            StorageUnavailableError: Nothing more arrives, for `PATIENCE` seconds.
-            PersistenceError: What lies there cannot be opened.
-        """
-        clock, frozen = asyncio.get_running_loop().time, False
-        while True:
-            failure: PersistenceError | None = None
-            try:
-                async with asyncio.timeout(PATIENCE) as patience:
-
-                    def progress(limit: asyncio.Timeout = patience) -> None:
-                        limit.reschedule(clock() + PATIENCE)
-
-                    while True:
-                        try:
-                            return await read(progress)
-                        except (StorageUnavailableError, MissingObjectError) as error:
-                            failure = error
-                        await self._context.pause(PAUSE)
-            except TimeoutError as late:
-                if not frozen and clock() > (patience.when() or math.inf) + FROZEN:
-                    frozen = True  # so that nobody has asked the storage meanwhile
-                    continue
-                raise failure or StorageUnavailableError(
-                    f"The storage did not answer for {PATIENCE:.0f} s: data that is not loaded "
-                    "cannot be read. Nothing was changed."
-                ) from late
-
     async def _fetch_each(
-        self, wanted: Mapping[Kind, Collection[EntityKey]], progress: Callable[[], None]
+        self, wanted: Mapping[Kind, Collection[EntityKey]], progress: Progress
     ) -> None:
         fetches = (self._fetch(*one, progress) for one in wanted.items())
         # So gathered, none of them goes on when this has returned.
@@ -266,7 +224,7 @@ class Fetcher:
         for fault in sorted(faults, key=lambda fault: isinstance(fault, passing)):
             raise fault  # one that passes is told where there is no other
 
-    async def _all_of(self, kind: Kind, progress: Callable[[], None]) -> dict[EntityKey, bytes]:
+    async def _all_of(self, kind: Kind, progress: Progress) -> dict[EntityKey, bytes]:
         base = self._base()
         while True:
             source = await self.source_of(base, kind)
@@ -285,9 +243,7 @@ class Fetcher:
         assert blocking is not None  # noqa: S101 - for mypy: where code may ask so
         return blocking(lambda store: ask(BlobReads(store, keys)))
 
-    async def _fetch(
-        self, kind: Kind, keys: Collection[EntityKey], progress: Callable[[], None]
-    ) -> None:
+    async def _fetch(self, kind: Kind, keys: Collection[EntityKey], progress: Progress) -> None:
         base = self._base()
         while unknown := self._unknown(base, kind, keys):
             source = self._usable(base, kind) or await self._renewed(base, kind)
